@@ -1,0 +1,447 @@
+//! Everything that can go wrong in a way people must know about, with the words for it.
+//!
+//! This is the one place that makes words out of errors: each [`Fault`] has a stable slug, an
+//! exit code and a text that says what happened, what is known and what to do now.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::message::{DeclineReason, SourceFault};
+use crate::text::{Shown, bytes, duration};
+
+/// What went wrong, classed by who has to act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Fault {
+    /// Nothing answers at any address of the peer.
+    PeerOffline {
+        /// Name or address that was dialled.
+        peer: String,
+    },
+    /// The peer exists but does not let us in.
+    PeerFirewall {
+        /// Name or address that was dialled.
+        peer: String,
+        /// Our port, which is what its owner must open.
+        port: u16,
+    },
+    /// There is no way to the peer from here.
+    NoRoute {
+        /// Name or address that was dialled.
+        peer: String,
+    },
+    /// Another key answered than the one we know for this peer.
+    IdentityChanged {
+        /// Name or address that was dialled.
+        peer: String,
+        /// Three words to compare with the owner.
+        words: Option<String>,
+    },
+    /// The peer does not want to talk to us.
+    Refused {
+        /// Name of the peer.
+        peer: String,
+    },
+    /// The receiver said no.
+    Declined {
+        /// Name of the receiver.
+        peer: String,
+        /// Why.
+        reason: DeclineReason,
+    },
+    /// Nobody answered the question.
+    NoAnswer {
+        /// Name of the receiver.
+        peer: String,
+        /// Seconds that were waited.
+        seconds: u64,
+    },
+    /// The other side cancelled.
+    CancelledByPeer {
+        /// Name of the peer.
+        peer: String,
+    },
+    /// We cancelled.
+    Cancelled,
+    /// The connection broke and did not come back in time.
+    Lost {
+        /// Name of the peer.
+        peer: String,
+        /// Bytes that are safe.
+        kept: u64,
+        /// Bytes of the whole transfer.
+        total: u64,
+    },
+    /// The disk has not enough room.
+    DiskFull {
+        /// The folder that the files should go to.
+        folder: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A folder or file cannot be written.
+    CannotWrite {
+        /// Which.
+        path: PathBuf,
+        /// What the system said, in plain words.
+        why: String,
+    },
+    /// The name is taken by different content, and the person wants a failure then.
+    NameExists {
+        /// Path below the folder.
+        path: String,
+    },
+    /// A peer's name for a file cannot be used.
+    BadName {
+        /// The name as sent.
+        name: String,
+    },
+    /// A file to send is missing, unreadable or changing.
+    Source {
+        /// Which.
+        path: String,
+        /// How.
+        reason: SourceFault,
+    },
+    /// A file arrived damaged again and again.
+    VerifyFailed {
+        /// Path below the folder.
+        path: String,
+    },
+    /// Some files did not arrive.
+    SomeFailed {
+        /// How many.
+        failed: u32,
+        /// Of how many.
+        files: u32,
+    },
+    /// The two programs do not understand each other.
+    Version {
+        /// Name of the peer.
+        peer: String,
+        /// Whether the peer is newer than we are; `None` if that is not known.
+        peer_is_newer: Option<bool>,
+    },
+    /// The peer broke the protocol.
+    Misbehaved {
+        /// Name of the peer.
+        peer: String,
+        /// The offence, in words.
+        offence: String,
+    },
+    /// A port that was asked for is taken.
+    PortInUse {
+        /// Which port.
+        port: u16,
+    },
+    /// The command names no transfer, peer or file that exists, or more than one.
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// The request makes no sense now.
+    Invalid {
+        /// Why, as a sentence without a full stop.
+        why: String,
+    },
+    /// A fault of this program or of the system under it.
+    Internal {
+        /// What is known.
+        what: String,
+    },
+}
+
+/// A fault in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// What happened: one line of at most 80 characters where names allow it.
+    pub title: String,
+    /// What is known and what has been kept. May be empty.
+    pub detail: String,
+    /// What to do now. May be empty.
+    pub hint: String,
+}
+
+impl Fault {
+    /// Stable name for scripts (`code` in JSON).
+    pub fn slug(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// Exit code of the command line.
+    pub fn exit_code(&self) -> u8 {
+        self.row().1
+    }
+
+    /// Whether the same command may work later without anything being changed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::PeerOffline { .. }
+                | Self::NoAnswer { .. }
+                | Self::Lost { .. }
+                | Self::NoRoute { .. }
+        )
+    }
+
+    fn row(&self) -> (&'static str, u8) {
+        match self {
+            Self::PeerOffline { .. } => ("peer-offline", 3),
+            Self::PeerFirewall { .. } => ("peer-firewall", 4),
+            Self::NoRoute { .. } => ("no-route", 4),
+            Self::IdentityChanged { .. } => ("identity-changed", 5),
+            Self::Refused { .. } => ("refused", 5),
+            Self::Declined { reason, .. } => match reason {
+                DeclineReason::NoRoom { .. } => ("disk-full", 9),
+                DeclineReason::NotWritable => ("cannot-write", 10),
+                DeclineReason::NoAnswer => ("no-answer", 7),
+                DeclineReason::Person | DeclineReason::Busy => ("declined", 6),
+            },
+            Self::NoAnswer { .. } => ("no-answer", 7),
+            Self::CancelledByPeer { .. } => ("cancelled-by-peer", 6),
+            Self::Cancelled => ("cancelled", 130),
+            Self::Lost { .. } => ("lost", 8),
+            Self::DiskFull { .. } => ("disk-full", 9),
+            Self::CannotWrite { .. } => ("cannot-write", 10),
+            Self::NameExists { .. } => ("name-exists", 13),
+            Self::BadName { .. } => ("bad-name", 10),
+            Self::Source { reason, .. } => match reason {
+                SourceFault::Missing => ("source-missing", 11),
+                SourceFault::Unreadable => ("source-unreadable", 11),
+                SourceFault::Changing => ("source-changed", 11),
+                SourceFault::Io => ("source-error", 11),
+            },
+            Self::VerifyFailed { .. } => ("verify-failed", 12),
+            Self::SomeFailed { .. } => ("some-failed", 14),
+            Self::Version { .. } => ("version", 15),
+            Self::Misbehaved { .. } => ("misbehaved", 1),
+            Self::PortInUse { .. } => ("port-in-use", 4),
+            Self::NotFound { .. } => ("not-found", 2),
+            Self::Invalid { .. } => ("invalid", 2),
+            Self::Internal { .. } => ("internal", 1),
+        }
+    }
+
+    /// The words for people.
+    pub fn words(&self) -> Words {
+        let (title, detail, hint) = self.sentences();
+        Words {
+            title,
+            detail: detail.to_owned(),
+            hint,
+        }
+    }
+
+    fn sentences(&self) -> (String, String, String) {
+        let none = String::new;
+        match self {
+            Self::PeerOffline { peer } => (
+                format!("{} is not reachable.", Shown(peer)),
+                none(),
+                "Ask its owner to open PeerConnect and wake the computer.".into(),
+            ),
+            Self::PeerFirewall { peer, port } => (
+                format!("{} is there but blocks incoming connections.", Shown(peer)),
+                format!("It does not answer on UDP {port}."),
+                format!(
+                    "On that computer: Windows: allow PeerConnect for Private networks; \
+                     Linux: sudo ufw allow {port}/udp."
+                ),
+            ),
+            Self::NoRoute { peer } => (
+                format!("No way found to {}.", Shown(peer)),
+                "You may be in different networks.".into(),
+                "Works for sure: the same Wi-Fi, or a phone hotspot. Guest Wi-Fi often forbids \
+                 devices to see each other."
+                    .into(),
+            ),
+            Self::IdentityChanged { peer, words } => (
+                format!("This is not the {} you know.", Shown(peer)),
+                "Its key changed. That happens after reinstalling, or when someone else uses its \
+                 name. Nothing was sent."
+                    .into(),
+                match words {
+                    Some(words) => format!(
+                        "Ask its owner to read you the three words: here {words}. If they match: \
+                         peerconnect peers forget {0}, then connect again.",
+                        Shown(peer)
+                    ),
+                    None => format!(
+                        "If its owner reinstalled it: peerconnect peers forget {}, then connect \
+                         again and compare the three words.",
+                        Shown(peer)
+                    ),
+                },
+            ),
+            Self::Refused { peer } => (
+                format!("{} does not accept connections from you.", Shown(peer)),
+                none(),
+                none(),
+            ),
+            Self::Declined { peer, reason } => self.declined(peer, *reason),
+            Self::NoAnswer { peer, seconds } => (
+                format!(
+                    "Nobody answered on {} for {}.",
+                    Shown(peer),
+                    duration(*seconds)
+                ),
+                "Nothing was sent.".into(),
+                "Send again when somebody is there.".into(),
+            ),
+            Self::CancelledByPeer { peer } => (
+                format!("{} cancelled.", Shown(peer)),
+                "Files that arrived completely are kept.".into(),
+                none(),
+            ),
+            Self::Cancelled => (
+                "Cancelled.".into(),
+                "Files that arrived completely are kept.".into(),
+                none(),
+            ),
+            Self::Lost { peer, kept, total } => (
+                format!("The connection to {} was lost.", Shown(peer)),
+                format!("{} of {} are safe.", bytes(*kept), bytes(*total)),
+                "It goes on where it stopped when both are online.".into(),
+            ),
+            Self::DiskFull {
+                folder,
+                needed,
+                free,
+            } => (
+                format!("Not enough room in {}.", Shown(&folder.to_string_lossy())),
+                format!("Needs {}, free {}.", bytes(*needed), bytes(*free)),
+                "Choose another folder, or only some of the files.".into(),
+            ),
+            Self::CannotWrite { path, why } => (
+                format!("Can't save in {}: {why}.", Shown(&path.to_string_lossy())),
+                none(),
+                "Choose another folder, or change its permissions.".into(),
+            ),
+            Self::NameExists { path } => (
+                format!("\"{}\" is already there and differs.", Shown(path)),
+                "It was left as it is.".into(),
+                "Use --on-conflict rename to keep both.".into(),
+            ),
+            Self::BadName { name } => (
+                format!("The name \"{}\" cannot be used here.", Shown(name)),
+                "The file was not saved.".into(),
+                none(),
+            ),
+            Self::Source { path, reason } => source(path, *reason),
+            Self::VerifyFailed { path } => (
+                format!("\"{}\" doesn't arrive intact.", Shown(path)),
+                "The same part was wrong 3 times; this points to bad memory or disk on one side. \
+                 It was not saved under its name; all other files are fine."
+                    .into(),
+                "Try this file again.".into(),
+            ),
+            Self::SomeFailed { failed, files } => (
+                format!("{failed} of {files} files did not arrive."),
+                "All others are complete and verified.".into(),
+                "Send the same files again: what has arrived is not sent twice.".into(),
+            ),
+            Self::Version {
+                peer,
+                peer_is_newer,
+            } => (
+                match peer_is_newer {
+                    Some(true) => format!("{} runs a newer PeerConnect.", Shown(peer)),
+                    Some(false) => format!("{} runs an older PeerConnect.", Shown(peer)),
+                    None => format!("{} speaks another version of PeerConnect.", Shown(peer)),
+                },
+                none(),
+                "Update the older of the two.".into(),
+            ),
+            Self::Misbehaved { peer, offence } => (
+                format!("{} sent something that makes no sense.", Shown(peer)),
+                format!("The connection was closed ({offence})."),
+                "If it is a friend's computer, update PeerConnect on both sides.".into(),
+            ),
+            Self::PortInUse { port } => (
+                format!("Port {port} is used by another program."),
+                none(),
+                "Choose another one with --port, or --port 0 for any free one.".into(),
+            ),
+            Self::NotFound { what } => (format!("There is no {}.", Shown(what)), none(), none()),
+            Self::Invalid { why } => (format!("{}.", Shown(why)), none(), none()),
+            Self::Internal { what } => (
+                format!("Something unexpected happened: {}.", Shown(what)),
+                none(),
+                "Please report this with the output of the same command and -v.".into(),
+            ),
+        }
+    }
+
+    fn declined(&self, peer: &str, reason: DeclineReason) -> (String, String, String) {
+        let peer = Shown(peer);
+        let nothing = String::from("Nothing was sent.");
+        match reason {
+            DeclineReason::Person => (format!("{peer} declined."), nothing, String::new()),
+            DeclineReason::NoAnswer => (
+                format!("Nobody answered on {peer}."),
+                nothing,
+                String::new(),
+            ),
+            DeclineReason::NoRoom { needed, free } => (
+                format!("{peer} has not enough room."),
+                format!("Needs {}, free {}. {nothing}", bytes(needed), bytes(free)),
+                "Send only some of the files, or ask its owner to make room.".into(),
+            ),
+            DeclineReason::NotWritable => (
+                format!("{peer} cannot save files in its download folder."),
+                nothing,
+                "Ask its owner to choose another folder.".into(),
+            ),
+            DeclineReason::Busy => (
+                format!("{peer} has too many open questions."),
+                nothing,
+                "Try again in a while.".into(),
+            ),
+        }
+    }
+}
+
+fn source(path: &str, reason: SourceFault) -> (String, String, String) {
+    let path = Shown(path);
+    let others = String::from("Other files are not affected.");
+    match reason {
+        SourceFault::Missing => (
+            format!("\"{path}\" is not there."),
+            others,
+            "Check the name; it may have been moved or deleted.".into(),
+        ),
+        SourceFault::Unreadable => (
+            format!("\"{path}\" can't be read: no permission."),
+            others,
+            "Change its permissions, or leave it out.".into(),
+        ),
+        SourceFault::Changing => (
+            format!("\"{path}\" was being changed while it was sent."),
+            others,
+            "Send it again when it's finished.".into(),
+        ),
+        SourceFault::Io => (
+            format!("\"{path}\" can't be read: the disk reports an error."),
+            others,
+            "Check the disk it is on.".into(),
+        ),
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = self.words();
+        f.write_str(&words.title)?;
+        for part in [&words.detail, &words.hint] {
+            if !part.is_empty() {
+                write!(f, " {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,277 @@
+//! How faces (window, command line, control socket) talk to a node: commands in, pictures out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::ConflictPolicy;
+use crate::fault::Fault;
+use crate::peer::PeerId;
+use crate::protocol::message::{FileIndex, Scope, TransferId};
+use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
+use crate::transfer::status::{FileQuery, FileRow, TransferSnapshot};
+
+/// Who files are sent to, as a person says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// A peer we know, by key.
+    Peer(PeerId),
+    /// Anything a person types: a `peerconnect:` link, the name of a known peer, `host:port`.
+    Text(String),
+}
+
+/// What can be asked of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// `send_files_to_peer`: sends files and folders. A transfer that is already running to that
+    /// peer gets them attached, unless `separate`; an unfinished transfer of the same paths to the
+    /// same peer is continued. Replies [`Reply::Transfer`] as soon as the transfer exists.
+    SendFiles {
+        /// To whom.
+        to: Target,
+        /// Absolute paths.
+        paths: Vec<PathBuf>,
+        /// Open a transfer of its own even if one is running.
+        separate: bool,
+    },
+    /// Adds files to a running transfer of ours.
+    Attach {
+        /// Which.
+        transfer: TransferId,
+        /// Absolute paths.
+        paths: Vec<PathBuf>,
+    },
+    /// Answers the question of an incoming transfer.
+    Answer {
+        /// Which.
+        transfer: TransferId,
+        /// The person's decision.
+        decision: Decision,
+    },
+    /// Pauses a transfer or one file of it.
+    Pause {
+        /// Which transfer.
+        transfer: TransferId,
+        /// All of it or one file.
+        scope: Scope,
+    },
+    /// Continues a paused or interrupted transfer, or one file of it.
+    Resume {
+        /// Which transfer.
+        transfer: TransferId,
+        /// All of it or one file.
+        scope: Scope,
+    },
+    /// Gives up a transfer or one file of it. Complete files stay.
+    Cancel {
+        /// Which transfer.
+        transfer: TransferId,
+        /// All of it or one file.
+        scope: Scope,
+    },
+    /// Sends this file before the others.
+    First {
+        /// Which transfer.
+        transfer: TransferId,
+        /// Which file.
+        index: FileIndex,
+    },
+    /// Rows of a transfer's file table. Replies [`Reply::Files`].
+    Files {
+        /// Which transfer.
+        transfer: TransferId,
+        /// Which rows.
+        query: FileQuery,
+    },
+    /// Takes finished transfers out of the overview (they stay in the history).
+    ClearFinished,
+    /// Connects to a peer without sending anything, so that it becomes known.
+    /// Replies [`Reply::Peer`].
+    AddPeer(Target),
+    /// Trusts a peer, and says what happens to its offers.
+    Trust {
+        /// Who.
+        peer: PeerId,
+        /// What happens to its offers from now on.
+        accept: Accept,
+    },
+    /// Forgets a peer: its key, name and addresses; its trust is gone.
+    Forget(PeerId),
+    /// Gives a peer a name of our own.
+    Rename {
+        /// Who.
+        peer: PeerId,
+        /// The new name.
+        name: String,
+    },
+    /// Sets the most bytes per second that all sending together may take; `None` for no limit.
+    SetRateLimit(Option<u64>),
+    /// Changes where received files go. Replies an error if that folder cannot be used.
+    SetFolder(PathBuf),
+    /// Takes the next offer by this rule instead of the settings, once. Used by `receive` when
+    /// another instance is running.
+    Expect(ReceiveRule),
+    /// Finished transfers, newest first. Replies [`Reply::History`].
+    History {
+        /// At most so many.
+        count: u32,
+    },
+    /// Empties the history.
+    ClearHistory,
+    /// Ends the node in order: transfers keep what they have and go on after the next start.
+    Shutdown,
+}
+
+/// What to do with an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// Take the files.
+    Accept {
+        /// Into this folder; `None` for the one in the question.
+        folder: Option<PathBuf>,
+        /// Only entries whose top-level position is in this list; `None` for all.
+        only: Option<Vec<u32>>,
+    },
+    /// Take nothing.
+    Decline,
+}
+
+/// How offers are taken where no person is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveRule {
+    /// Take offers of anybody without a question.
+    pub accept_all: bool,
+    /// Where the files go.
+    pub folder: PathBuf,
+    /// What happens when a name is taken by different content.
+    pub on_conflict: ConflictPolicy,
+}
+
+/// What a command gives back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// The transfer that was started, continued or attached to.
+    Transfer {
+        /// Its id.
+        id: TransferId,
+        /// Whether the files went into a transfer that was already running.
+        attached: bool,
+    },
+    /// Rows, see [`FileQuery`].
+    Files(Vec<FileRow>),
+    /// A peer.
+    Peer(PeerId),
+    /// Finished transfers.
+    History(Vec<HistoryRecord>),
+}
+
+/// The node as it is now. A new one is published at most ten times a second while files move,
+/// and at once when something changes state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    /// Who we are.
+    pub me: Me,
+    /// Peers we know, most recently seen first.
+    pub peers: Arc<[PeerInfo]>,
+    /// Transfers of this run and unfinished ones of earlier runs, oldest first.
+    pub transfers: Arc<[TransferSnapshot]>,
+    /// Things a person should know that belong to no transfer, newest last; a few at most.
+    pub notices: Arc<[String]>,
+}
+
+/// Ourselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// Our key.
+    pub id: PeerId,
+    /// What we call ourselves.
+    pub name: String,
+    /// `peerconnect:` link with our key and addresses.
+    pub link: String,
+    /// `IP:PORT` that we listen at, most useful first.
+    pub addrs: Vec<String>,
+    /// Where received files go.
+    pub folder: PathBuf,
+    /// Bytes per second for all sending together.
+    pub rate_limit: Option<u64>,
+    /// Process that holds the node.
+    pub pid: u32,
+}
+
+/// A peer we know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Its key.
+    pub id: PeerId,
+    /// What is remembered about it.
+    pub record: PeerRecord,
+    /// Whether we are connected now.
+    pub connected: bool,
+    /// The three words of the connection, if there is one.
+    pub words: Option<String>,
+}
+
+impl Overview {
+    /// The transfer with this id.
+    pub fn transfer(&self, id: TransferId) -> Option<&TransferSnapshot> {
+        self.transfers.iter().find(|t| t.id == id)
+    }
+}
+
+/// A command and where its reply goes.
+pub type Request = (Command, oneshot::Sender<Result<Reply, Fault>>);
+
+/// Requests that may wait for the node; a face that is faster waits itself.
+pub const REQUESTS_MAX: usize = 64;
+
+/// A face's end of a node, in this process or behind the control socket. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    requests: mpsc::Sender<Request>,
+    overview: watch::Receiver<Arc<Overview>>,
+}
+
+impl NodeHandle {
+    /// A handle and the node's ends of it.
+    pub fn new(first: Overview) -> (Self, mpsc::Receiver<Request>, watch::Sender<Arc<Overview>>) {
+        let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
+        let (publisher, overview) = watch::channel(Arc::new(first));
+        (Self { requests, overview }, incoming, publisher)
+    }
+
+    /// Asks for something and waits for the reply. A node that has ended answers
+    /// [`Fault::Internal`]. Cancel-safe, but the command may be carried out all the same.
+    pub async fn call(&self, command: Command) -> Result<Reply, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Fault::Internal {
+            what: "the node has ended".into(),
+        };
+        self.requests
+            .send((command, reply))
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Asks for something from outside async code, without waiting. The receiver gets the reply.
+    /// `None` if the node has ended or too many requests wait.
+    pub fn post(&self, command: Command) -> Option<oneshot::Receiver<Result<Reply, Fault>>> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send((command, reply)).ok()?;
+        Some(answer)
+    }
+
+    /// The node as it is now, and every later picture. The channel closes when the node ends.
+    pub fn overview(&self) -> watch::Receiver<Arc<Overview>> {
+        self.overview.clone()
+    }
+
+    /// Whether the node has ended.
+    pub fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+}

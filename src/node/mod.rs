@@ -1,0 +1,3 @@
+//! The node: owns every task, takes commands, publishes pictures of itself.
+
+pub mod api;

@@ -1,0 +1,5 @@
+#![doc = include_str!("README.md")]
+
+pub mod frame;
+pub mod groups;
+pub mod message;

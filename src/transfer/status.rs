@@ -1,0 +1,206 @@
+//! What others see of a transfer: whole pictures, never differences.
+//!
+//! Pictures are published through `tokio::sync::watch`: the last one wins, so that a slow or
+//! closed watcher never slows a transfer. What must not be missed (the fate of each file) stays
+//! in the transfer's file table and is read from there by position, see [`FileQuery`].
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::TransferState;
+use crate::fault::Fault;
+use crate::net::link::PathInfo;
+use crate::peer::PeerId;
+use crate::protocol::groups::Hash;
+use crate::protocol::message::{FileIndex, Outcome, TransferId};
+
+/// Which way the files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From us.
+    Sending,
+    /// To us.
+    Receiving,
+}
+
+/// A transfer as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransferSnapshot {
+    /// Its id.
+    pub id: TransferId,
+    /// Which way the files go.
+    pub direction: Direction,
+    /// The peer; `None` before the first contact with an address.
+    pub peer: Option<PeerId>,
+    /// Name of the peer, or the address that was dialled. Show with [`crate::text::Shown`].
+    pub peer_name: String,
+    /// Whether this peer is trusted (compared words, or told us to).
+    pub trusted: bool,
+    /// The three words that both screens show, while connected to a peer that is not trusted.
+    pub words: Option<String>,
+    /// Where it is.
+    pub state: TransferState,
+    /// Who paused it, while it is paused.
+    pub paused_by: Option<PausedBy>,
+    /// Why it failed, was rejected, or what holds it up now.
+    pub fault: Option<Fault>,
+    /// Names of the first entries at top level, at most [`TOP_NAMES_MAX`].
+    pub top_names: Vec<TopName>,
+    /// How many entries there are at top level.
+    pub top_count: u32,
+    /// Files in the manifest (not folders and links).
+    pub files: u32,
+    /// Files that are settled well.
+    pub files_done: u32,
+    /// Files that failed.
+    pub files_failed: u32,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that are at the receiver and verified, or were there before.
+    pub bytes_done: u64,
+    /// Bytes of content that travelled in this run of the program.
+    pub bytes_moved: u64,
+    /// Bytes per second, smoothed over about 3 s; 0 while nothing moves.
+    pub rate: u64,
+    /// Seconds left at this rate, where that can be said.
+    pub eta_seconds: Option<u64>,
+    /// What limits the speed.
+    pub limit: Limit,
+    /// How the bytes travel, while connected.
+    pub path: Option<PathInfo>,
+    /// The folder that the files go to; receiving only.
+    pub folder: Option<PathBuf>,
+    /// What the person is asked; receiving and [`TransferState::AwaitingAnswer`] only.
+    pub question: Option<Question>,
+    /// Seconds since it was started here, without pauses of the program.
+    pub seconds: f64,
+    /// When it was started, in seconds since 1970.
+    pub started: u64,
+    /// Position behind the last settled file, for [`FileQuery::Settled`].
+    pub settled: u32,
+    /// Entries of all kinds.
+    pub entries: u32,
+}
+
+/// Most names in [`TransferSnapshot::top_names`].
+pub const TOP_NAMES_MAX: usize = 20;
+
+/// A file or folder at the top level of a transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopName {
+    /// Its name, as offered.
+    pub name: String,
+    /// Files in it if it is a folder, `None` if it is a file or link.
+    pub files: Option<u32>,
+    /// Bytes of it or in it.
+    pub bytes: u64,
+}
+
+/// Who paused a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PausedBy {
+    /// The person here.
+    Us,
+    /// The person at the other side.
+    Peer,
+    /// The receiver's disk is full; it goes on by itself.
+    DiskFull,
+}
+
+/// What limits the speed now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// Not known (yet).
+    Unknown,
+    /// The network between the two, or the other side.
+    Network,
+    /// Reading or writing here.
+    Disk,
+    /// The speed limit that was set.
+    Setting,
+}
+
+/// A question to the person: shall these files be taken?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Bytes free in the folder.
+    pub free: u64,
+    /// Why accepting is impossible as things are.
+    pub obstacle: Option<Fault>,
+    /// Seconds until it counts as not answered.
+    pub seconds_left: u64,
+}
+
+/// Where one file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileState {
+    /// Its turn has not come.
+    Waiting,
+    /// Being compared with what is there already.
+    Checking,
+    /// On its way.
+    Active,
+    /// Paused by itself.
+    Paused,
+    /// Settled.
+    Settled(Outcome),
+}
+
+/// One row of a transfer's file table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRow {
+    /// Its number in the manifest.
+    pub index: FileIndex,
+    /// Its path, as offered. Show with [`crate::text::Shown`].
+    pub path: String,
+    /// What kind of entry it is.
+    pub kind: RowKind,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Bytes that are at the receiver.
+    pub bytes_done: u64,
+    /// Where it is.
+    pub state: FileState,
+    /// Path that it was saved under, if settled and another one than `path`.
+    pub saved_as: Option<String>,
+    /// BLAKE3 hash, if settled with content at the receiver.
+    pub hash: Option<Hash>,
+}
+
+/// What kind of entry a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// Which rows of a file table are wanted. At most [`ROWS_MAX`] come back at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileQuery {
+    /// Rows by their number in the manifest, from `from` on.
+    Range {
+        /// First row.
+        from: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Rows in the order in which they were settled, from position `from` on: ask again with
+    /// `from` + the number of rows received, and none is missed or seen twice.
+    Settled {
+        /// First position.
+        from: u32,
+    },
+}
+
+/// Most rows in one answer.
+pub const ROWS_MAX: u32 = 1024;

@@ -29,6 +29,9 @@ pub enum Piece {
     GroupEnd(Option<Hash>),
     /// The file is complete; its hash, where the protocol has one. Nothing follows.
     End(Option<Hash>),
+    /// The stream ends between two groups, but the file is not complete: it changed while it was
+    /// read, and another stream brings what differs. (On QUIC: a clean end without a mark.)
+    Break,
 }
 
 /// Why a link cannot go on.
@@ -141,8 +144,8 @@ pub trait FileOpener: Clone + Send + Sync + 'static {
 
 /// A file on its way out. Dropping it before [`Piece::End`] resets the stream.
 pub trait FileWriter: Send + 'static {
-    /// Sends a piece; waits while the peer does not read. [`Piece::End`] finishes the stream
-    /// without waiting for it to arrive. Not cancel-safe.
+    /// Sends a piece; waits while the peer does not read. [`Piece::End`] and [`Piece::Break`]
+    /// finish the stream without waiting for it to arrive. Not cancel-safe.
     fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Gives the stream up.
     fn reset(self, code: Code);

@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
+pub use crate::transfer::control::Decision;
 use crate::transfer::status::{FileQuery, FileRow, TransferSnapshot};
 
 /// Who files are sent to, as a person says it.
@@ -122,20 +123,6 @@ pub enum Command {
     ClearHistory,
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
-}
-
-/// What to do with an offer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decision {
-    /// Take the files.
-    Accept {
-        /// Into this folder; `None` for the one in the question.
-        folder: Option<PathBuf>,
-        /// Only entries whose top-level position is in this list; `None` for all.
-        only: Option<Vec<u32>>,
-    },
-    /// Take nothing.
-    Decline,
 }
 
 /// How offers are taken where no person is asked.

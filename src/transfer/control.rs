@@ -1,0 +1,180 @@
+//! What people want of a transfer, and what the transfer tells about itself: the two ends between
+//! a transfer's task and the node that owns it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::state::TransferEvent;
+use super::status::{Limit, PausedBy};
+use crate::fault::Fault;
+use crate::net::link::PathInfo;
+use crate::protocol::message::{FileIndex, Scope, TransferId};
+
+/// What to do with an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// Take the files.
+    Accept {
+        /// Into this folder; `None` for the one in the question.
+        folder: Option<PathBuf>,
+        /// Only entries whose top-level position is in this list; `None` for all.
+        only: Option<Vec<u32>>,
+    },
+    /// Take nothing.
+    Decline,
+}
+
+/// A person's wish, for the task of a transfer.
+#[derive(Debug)]
+pub enum Order {
+    /// Stop until further notice.
+    Pause(Scope),
+    /// Go on.
+    Resume(Scope),
+    /// Give up.
+    Cancel(Scope),
+    /// This file before the others.
+    First(FileIndex),
+    /// More files; sending only.
+    Attach(Vec<PathBuf>),
+    /// The answer to the question; receiving only.
+    Answer(Decision),
+}
+
+/// Orders that may wait for a transfer's task.
+pub const ORDERS_MAX: usize = 64;
+
+/// News from the task of a transfer.
+#[derive(Debug)]
+pub enum News {
+    /// Something happened that changes its state.
+    Event(TransferEvent),
+    /// Who paused it; `None` when it goes on.
+    PausedBy(Option<PausedBy>),
+    /// Why it ended, or what holds it up.
+    Fault(Option<Fault>),
+    /// How it is connected.
+    Path(Option<PathInfo>),
+    /// The manifest is complete or has grown.
+    Manifest,
+    /// The person must be asked; see [`Asking`].
+    Ask(Asking),
+    /// The receiver's person is not being asked any more.
+    Answered {
+        /// The folder that was chosen.
+        folder: PathBuf,
+    },
+}
+
+/// What is known when the person is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// The folder that is proposed.
+    pub folder: PathBuf,
+    /// Bytes free in it.
+    pub free: u64,
+    /// Why accepting is impossible as things are.
+    pub obstacle: Option<Fault>,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+}
+
+/// Where a transfer's task sends its [`News`]. Waits while the node is busy: no state is lost.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    transfer: TransferId,
+    news: mpsc::Sender<(TransferId, News)>,
+}
+
+impl Reporter {
+    /// Reports about `transfer` to `news`.
+    pub fn new(transfer: TransferId, news: mpsc::Sender<(TransferId, News)>) -> Self {
+        Self { transfer, news }
+    }
+
+    /// Tells the node. Without a node there is nobody to tell.
+    pub async fn tell(&self, news: News) {
+        let _ = self.news.send((self.transfer, news)).await;
+    }
+
+    /// Tells the node that something happened.
+    pub async fn event(&self, event: TransferEvent) {
+        self.tell(News::Event(event)).await;
+    }
+}
+
+/// How fast a transfer moves and what it waits for; written by its tasks, read by the node.
+#[derive(Debug, Default)]
+pub struct Progress {
+    moved: AtomicU64,
+    disk: AtomicU64,
+    network: AtomicU64,
+    setting: AtomicU64,
+}
+
+/// A reading of [`Progress`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Bytes of content that travelled.
+    pub moved: u64,
+    /// Nanoseconds waited for the disk, the network, the limit that was set.
+    pub disk: u64,
+    /// See `disk`.
+    pub network: u64,
+    /// See `disk`.
+    pub setting: u64,
+}
+
+impl Progress {
+    /// A new one, shared.
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Bytes of content travelled.
+    pub fn moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Time was spent waiting for something.
+    pub fn waited(&self, what: Limit, time: Duration) {
+        let counter = match what {
+            Limit::Disk => &self.disk,
+            Limit::Network => &self.network,
+            Limit::Setting => &self.setting,
+            Limit::Unknown => return,
+        };
+        counter.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// What has been counted so far.
+    pub fn read(&self) -> Reading {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Reading {
+            moved: get(&self.moved),
+            disk: get(&self.disk),
+            network: get(&self.network),
+            setting: get(&self.setting),
+        }
+    }
+}
+
+impl Reading {
+    /// What was waited for most between `earlier` and this reading.
+    pub fn limit_since(&self, earlier: &Self) -> Limit {
+        let disk = self.disk.saturating_sub(earlier.disk);
+        let network = self.network.saturating_sub(earlier.network);
+        let setting = self.setting.saturating_sub(earlier.setting);
+        match disk.max(network).max(setting) {
+            0 => Limit::Unknown,
+            most if most == setting => Limit::Setting,
+            most if most == network => Limit::Network,
+            _ => Limit::Disk,
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! The file table of a transfer: its manifest and the fate of every entry.
+//!
+//! Built for a million entries: paths lie in one string, a row takes 40 bytes, and everything that
+//! most rows do not have (link targets, other names) lies beside it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TOP_NAMES_MAX, TopName};
+use crate::net::link::Offence;
+use crate::protocol::groups::{FILE_SIZE_MAX, Hash};
+use crate::protocol::message::{
+    ENTRIES_MAX, Entry, EntryKind, FileIndex, OfferHead, Outcome, PATH_LEN_MAX, PATHS_LEN_MAX,
+    Receipt, Timestamp, TransferId,
+};
+
+/// A table that the tasks of a transfer and its watchers share. Locked for moments only, never
+/// across an `.await`.
+#[derive(Debug, Clone, Default)]
+pub struct SharedTable(Arc<Mutex<FileTable>>);
+
+impl SharedTable {
+    /// The table, locked.
+    pub fn lock(&self) -> MutexGuard<'_, FileTable> {
+        // A panic in one task must not take the others with it; rows are valid at any time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Entries of a transfer in the order of its manifest, and what became of them.
+#[derive(Debug, Default)]
+pub struct FileTable {
+    paths: String,
+    rows: Vec<Row>,
+    symlinks: HashMap<FileIndex, Box<str>>,
+    saved_as: HashMap<FileIndex, Box<str>>,
+    hashes: HashMap<FileIndex, Hash>,
+    settled: Vec<FileIndex>,
+    digest: blake3::Hasher,
+    totals: Totals,
+}
+
+/// Sums over all rows.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Regular files.
+    pub files: u32,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Files that are settled and not failed.
+    pub files_done: u32,
+    /// Files that failed.
+    pub files_failed: u32,
+    /// Bytes at the receiver.
+    pub bytes_done: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    size: u64,
+    modified: Timestamp,
+    done: u64,
+    path_end: u32,
+    kind: Kind,
+    state: FileState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Executable,
+    Folder,
+    Symlink,
+}
+
+impl FileTable {
+    /// Entries so far.
+    pub fn len(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// Whether there is no entry yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Sums over all rows.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// How many entries are settled.
+    pub fn settled(&self) -> u32 {
+        self.settled.len() as u32
+    }
+
+    /// Appends an entry, within the limits of the protocol.
+    pub fn push(&mut self, entry: &Entry) -> Result<FileIndex, Offence> {
+        let index = self.len();
+        if index >= ENTRIES_MAX {
+            return Err(Offence::TooManyEntries);
+        }
+        if entry.path.len() > PATH_LEN_MAX || self.paths.len() + entry.path.len() > PATHS_LEN_MAX {
+            return Err(Offence::PathsTooLong);
+        }
+        let (kind, size, modified) = match &entry.kind {
+            EntryKind::File {
+                size,
+                modified,
+                executable,
+            } => {
+                if *size > FILE_SIZE_MAX || self.totals.bytes.checked_add(*size).is_none() {
+                    return Err(Offence::FileTooLarge);
+                }
+                let kind = if *executable {
+                    Kind::Executable
+                } else {
+                    Kind::File
+                };
+                self.totals.files += 1;
+                self.totals.bytes += size;
+                (kind, *size, *modified)
+            }
+            EntryKind::Folder { modified } => (Kind::Folder, 0, *modified),
+            EntryKind::Symlink { target } => {
+                if target.len() > PATH_LEN_MAX {
+                    return Err(Offence::PathsTooLong);
+                }
+                self.symlinks.insert(index, target.as_str().into());
+                (Kind::Symlink, 0, Timestamp(0))
+            }
+        };
+        self.hash_entry(entry);
+        self.paths.push_str(&entry.path);
+        let path_end = self.paths.len() as u32;
+        self.rows.push(Row {
+            size,
+            modified,
+            done: 0,
+            path_end,
+            kind,
+            state: FileState::Waiting,
+        });
+        Ok(index)
+    }
+
+    fn hash_entry(&mut self, entry: &Entry) {
+        // Only types without a length cannot be serialised; entries have one.
+        if let Ok(bytes) = postcard::to_stdvec(entry) {
+            self.digest.update(&bytes);
+        }
+    }
+
+    /// What identifies this manifest: see [`OfferHead::digest`].
+    pub fn digest(&self) -> Hash {
+        *self.digest.finalize().as_bytes()
+    }
+
+    /// The announcement of this manifest as transfer `transfer`.
+    pub fn head(&self, transfer: TransferId) -> OfferHead {
+        OfferHead {
+            transfer,
+            entries: self.len(),
+            bytes: self.totals.bytes,
+            digest: self.digest(),
+        }
+    }
+
+    /// The path of an entry as offered, empty if there is no such entry.
+    pub fn path(&self, index: FileIndex) -> &str {
+        let Some(row) = self.rows.get(index as usize) else {
+            return "";
+        };
+        let start = match index {
+            0 => 0,
+            _ => self.rows.get(index as usize - 1).map_or(0, |r| r.path_end),
+        };
+        self.paths
+            .get(start as usize..row.path_end as usize)
+            .unwrap_or("")
+    }
+
+    /// The entry as it was pushed.
+    pub fn entry(&self, index: FileIndex) -> Option<Entry> {
+        let row = self.rows.get(index as usize)?;
+        let kind = match row.kind {
+            Kind::File | Kind::Executable => EntryKind::File {
+                size: row.size,
+                modified: row.modified,
+                executable: row.kind == Kind::Executable,
+            },
+            Kind::Folder => EntryKind::Folder {
+                modified: row.modified,
+            },
+            Kind::Symlink => EntryKind::Symlink {
+                target: self
+                    .symlinks
+                    .get(&index)
+                    .map(|t| t.to_string())
+                    .unwrap_or_default(),
+            },
+        };
+        Some(Entry {
+            path: self.path(index).to_owned(),
+            kind,
+        })
+    }
+
+    /// Size of a file; `None` for other entries and those that do not exist.
+    pub fn file_size(&self, index: FileIndex) -> Option<u64> {
+        let row = self.rows.get(index as usize)?;
+        row.is_file().then_some(row.size)
+    }
+
+    /// Where an entry is.
+    pub fn state(&self, index: FileIndex) -> Option<FileState> {
+        self.rows.get(index as usize).map(|r| r.state)
+    }
+
+    /// Sets where an entry is; one that is settled stays so.
+    pub fn set_state(&mut self, index: FileIndex, state: FileState) {
+        if let Some(row) = self.rows.get_mut(index as usize)
+            && !matches!(row.state, FileState::Settled(_))
+        {
+            row.state = state;
+        }
+    }
+
+    /// Sets how many bytes of a file are at the receiver.
+    pub fn set_done(&mut self, index: FileIndex, done: u64) {
+        if let Some(row) = self.rows.get_mut(index as usize) {
+            self.totals.bytes_done = self.totals.bytes_done - row.done + done;
+            row.done = done;
+        }
+    }
+
+    /// Adds bytes of a file that have come to the receiver.
+    pub fn add_done(&mut self, index: FileIndex, bytes: u64) {
+        if let Some(row) = self.rows.get_mut(index as usize) {
+            // A file that grew since the offer may pass its offered size.
+            let add = bytes.min(row.size.saturating_sub(row.done));
+            row.done += add;
+            self.totals.bytes_done += add;
+        }
+    }
+
+    /// Settles an entry. Returns whether it was not settled before.
+    pub fn settle(&mut self, receipt: &Receipt) -> bool {
+        let Some(row) = self.rows.get_mut(receipt.index as usize) else {
+            return false;
+        };
+        if matches!(row.state, FileState::Settled(_)) {
+            return false;
+        }
+        row.state = FileState::Settled(receipt.outcome);
+        let (failed, there) = match receipt.outcome {
+            Outcome::Failed(_) => (true, false),
+            Outcome::Skipped => (false, false),
+            Outcome::New | Outcome::Identical | Outcome::Renamed | Outcome::Overwritten => {
+                (false, true)
+            }
+        };
+        if row.is_file() {
+            let done = if there { row.size } else { 0 };
+            self.totals.bytes_done = self.totals.bytes_done - row.done + done;
+            row.done = done;
+            if failed {
+                self.totals.files_failed += 1;
+            } else {
+                self.totals.files_done += 1;
+            }
+        }
+        if let Some(name) = &receipt.saved_as {
+            self.saved_as.insert(receipt.index, name.as_str().into());
+        }
+        if let Some(hash) = receipt.hash {
+            self.hashes.insert(receipt.index, hash);
+        }
+        self.settled.push(receipt.index);
+        true
+    }
+
+    /// The receipt of a settled entry.
+    pub fn receipt(&self, index: FileIndex) -> Option<Receipt> {
+        match self.state(index)? {
+            FileState::Settled(outcome) => Some(Receipt {
+                index,
+                outcome,
+                saved_as: self.saved_as.get(&index).map(|s| s.to_string()),
+                hash: self.hashes.get(&index).copied(),
+            }),
+            FileState::Waiting | FileState::Checking | FileState::Active | FileState::Paused => {
+                None
+            }
+        }
+    }
+
+    /// Bytes that are still to come.
+    pub fn bytes_left(&self) -> u64 {
+        let open = |r: &&Row| !matches!(r.state, FileState::Settled(_));
+        self.rows
+            .iter()
+            .filter(open)
+            .map(|r| r.size - r.done.min(r.size))
+            .sum()
+    }
+
+    /// A row for a watcher.
+    pub fn row(&self, index: FileIndex) -> Option<FileRow> {
+        let row = self.rows.get(index as usize)?;
+        Some(FileRow {
+            index,
+            path: self.path(index).to_owned(),
+            kind: match row.kind {
+                Kind::File | Kind::Executable => RowKind::File,
+                Kind::Folder => RowKind::Folder,
+                Kind::Symlink => RowKind::Symlink,
+            },
+            bytes: row.size,
+            bytes_done: row.done,
+            state: row.state,
+            saved_as: self.saved_as.get(&index).map(|s| s.to_string()),
+            hash: self.hashes.get(&index).copied(),
+        })
+    }
+
+    /// Rows for a watcher, at most [`ROWS_MAX`].
+    pub fn query(&self, query: FileQuery) -> Vec<FileRow> {
+        match query {
+            FileQuery::Range { from, count } => {
+                let end = from.saturating_add(count.min(ROWS_MAX)).min(self.len());
+                (from..end).filter_map(|i| self.row(i)).collect()
+            }
+            FileQuery::Settled { from } => {
+                let rows = self
+                    .settled
+                    .iter()
+                    .skip(from as usize)
+                    .take(ROWS_MAX as usize);
+                rows.filter_map(|&i| self.row(i)).collect()
+            }
+        }
+    }
+
+    /// The entries at top level: how many there are, and the first [`TOP_NAMES_MAX`].
+    pub fn top_names(&self) -> (u32, Vec<TopName>) {
+        let mut order: Vec<&str> = Vec::new();
+        let mut sums: BTreeMap<&str, (Option<u32>, u64)> = BTreeMap::new();
+        for index in 0..self.len() {
+            let path = self.path(index);
+            let (top, below) = match path.split_once('/') {
+                Some((top, _)) => (top, true),
+                None => (path, false),
+            };
+            let Some(row) = self.rows.get(index as usize) else {
+                continue;
+            };
+            let sum = sums.entry(top).or_insert_with(|| {
+                order.push(top);
+                (None, 0)
+            });
+            sum.1 += row.size;
+            if below || row.kind == Kind::Folder {
+                *sum.0.get_or_insert(0) += u32::from(row.is_file());
+            }
+        }
+        let name = |top: &&str| {
+            let (files, bytes) = sums.get(top).copied().unwrap_or_default();
+            TopName {
+                name: (*top).to_owned(),
+                files,
+                bytes,
+            }
+        };
+        (
+            order.len() as u32,
+            order.iter().take(TOP_NAMES_MAX).map(name).collect(),
+        )
+    }
+}
+
+impl Row {
+    fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File | Kind::Executable)
+    }
+}
+
+/// Position of the top-level name of each path, in order of first appearance.
+#[derive(Debug, Default)]
+pub struct TopPositions(HashMap<String, u32>);
+
+impl TopPositions {
+    /// The position of the top level of `path`; a new one for a name not seen before.
+    pub fn of(&mut self, path: &str) -> u32 {
+        let top = path.split('/').next().unwrap_or(path);
+        if let Some(&position) = self.0.get(top) {
+            return position;
+        }
+        let position = self.0.len() as u32;
+        self.0.insert(top.to_owned(), position);
+        position
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::SinkFault;
+
+    fn file(path: &str, size: u64) -> Entry {
+        let kind = EntryKind::File {
+            size,
+            modified: Timestamp(7),
+            executable: size % 2 == 1,
+        };
+        Entry {
+            path: path.into(),
+            kind,
+        }
+    }
+
+    fn sample() -> (Vec<Entry>, FileTable) {
+        let entries = vec![
+            Entry {
+                path: "dir".into(),
+                kind: EntryKind::Folder {
+                    modified: Timestamp(1),
+                },
+            },
+            file("dir/a", 5),
+            Entry {
+                path: "dir/l".into(),
+                kind: EntryKind::Symlink { target: "a".into() },
+            },
+            file("b", 8),
+        ];
+        let mut table = FileTable::default();
+        for entry in &entries {
+            table.push(entry).unwrap();
+        }
+        (entries, table)
+    }
+
+    fn receipt(index: u32, outcome: Outcome) -> Receipt {
+        Receipt {
+            index,
+            outcome,
+            saved_as: None,
+            hash: None,
+        }
+    }
+
+    #[test]
+    fn entries_come_back_as_they_went_in() {
+        let (entries, table) = sample();
+        for (i, entry) in entries.iter().enumerate() {
+            assert_eq!(table.entry(i as u32).as_ref(), Some(entry));
+        }
+        assert_eq!(table.entry(4), None);
+        assert_eq!(table.totals().files, 2);
+        assert_eq!(table.totals().bytes, 13);
+    }
+
+    #[test]
+    fn equal_manifests_have_equal_digests() {
+        let (entries, table) = sample();
+        let mut other = FileTable::default();
+        for entry in &entries[..3] {
+            other.push(entry).unwrap();
+        }
+        assert_ne!(other.digest(), table.digest());
+        other.push(&entries[3]).unwrap();
+        assert_eq!(other.digest(), table.digest());
+    }
+
+    #[test]
+    fn totals_follow_progress_and_settlement() {
+        let (_, mut table) = sample();
+        table.add_done(1, 3);
+        table.add_done(3, 100);
+        assert_eq!(table.totals().bytes_done, 11);
+        assert_eq!(table.bytes_left(), 2);
+        assert!(table.settle(&receipt(1, Outcome::New)));
+        assert!(
+            !table.settle(&receipt(1, Outcome::Skipped)),
+            "the first word counts"
+        );
+        assert!(table.settle(&receipt(3, Outcome::Failed(SinkFault::Damaged))));
+        let totals = table.totals();
+        assert_eq!(
+            (totals.files_done, totals.files_failed, totals.bytes_done),
+            (1, 1, 5)
+        );
+        assert_eq!(table.bytes_left(), 0);
+    }
+
+    #[test]
+    fn settled_rows_are_read_by_position_without_loss() {
+        let (_, mut table) = sample();
+        table.settle(&receipt(3, Outcome::New));
+        table.settle(&receipt(1, Outcome::New));
+        let rows = table.query(FileQuery::Settled { from: 0 });
+        assert_eq!(rows.iter().map(|r| r.index).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(table.query(FileQuery::Settled { from: 1 }).len(), 1);
+        assert_eq!(table.query(FileQuery::Settled { from: 9 }).len(), 0);
+        assert_eq!(table.query(FileQuery::Range { from: 2, count: 9 }).len(), 2);
+    }
+
+    #[test]
+    fn top_names_sum_up_folders() {
+        let (_, table) = sample();
+        let (count, names) = table.top_names();
+        assert_eq!(count, 2);
+        assert_eq!(
+            names[0],
+            TopName {
+                name: "dir".into(),
+                files: Some(1),
+                bytes: 5
+            }
+        );
+        assert_eq!(
+            names[1],
+            TopName {
+                name: "b".into(),
+                files: None,
+                bytes: 8
+            }
+        );
+    }
+
+    #[test]
+    fn limits_hold() {
+        let mut table = FileTable::default();
+        let long = "x".repeat(PATH_LEN_MAX + 1);
+        assert_eq!(table.push(&file(&long, 1)), Err(Offence::PathsTooLong));
+        assert_eq!(
+            table.push(&file("x", FILE_SIZE_MAX + 1)),
+            Err(Offence::FileTooLarge)
+        );
+        assert!(table.is_empty());
+    }
+}

@@ -38,6 +38,23 @@ pub struct FileTable {
     settled: Vec<FileIndex>,
     digest: blake3::Hasher,
     totals: Totals,
+    growth: Growth,
+}
+
+/// Whether entries may still be added. Decided under the table's lock, so that a file that is
+/// attached at the last moment either goes along or is refused, but is never forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Growth {
+    /// So many additions are on their way.
+    Open(u32),
+    /// The transfer is ending.
+    Closed,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self::Open(0)
+    }
 }
 
 /// Sums over all rows.
@@ -149,6 +166,34 @@ impl FileTable {
         if let Ok(bytes) = postcard::to_stdvec(entry) {
             self.digest.update(&bytes);
         }
+    }
+
+    /// Announces that entries will be added. `false` if the transfer is ending already; otherwise
+    /// [`FileTable::end_attach`] must follow.
+    pub fn begin_attach(&mut self) -> bool {
+        match &mut self.growth {
+            Growth::Open(additions) => {
+                *additions += 1;
+                true
+            }
+            Growth::Closed => false,
+        }
+    }
+
+    /// The addition that was announced is complete.
+    pub fn end_attach(&mut self) {
+        if let Growth::Open(additions) = &mut self.growth {
+            *additions = additions.saturating_sub(1);
+        }
+    }
+
+    /// Ends the growth if every entry is settled and none is being added; returns whether the
+    /// table is closed now.
+    pub fn try_close(&mut self) -> bool {
+        if self.growth == Growth::Open(0) && self.settled() == self.len() {
+            self.growth = Growth::Closed;
+        }
+        self.growth == Growth::Closed
     }
 
     /// What identifies this manifest: see [`OfferHead::digest`].

@@ -1,0 +1,116 @@
+//! Brings complete files to their final names, in batches, on the blocking pool.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::receive_file::{Intake, Partial, Place, SharedJournal, is_no_space};
+use crate::config::ConflictPolicy;
+use crate::protocol::groups::Hash;
+use crate::protocol::message::{EntryKind, FileIndex, Receipt};
+use crate::storage::folder::Folder;
+use crate::storage::journal::Record;
+use crate::storage::publish::{Content, Finished, publish};
+
+/// Most files of one batch: large enough that one sync serves many, small enough that receipts
+/// come steadily.
+pub const BATCH_MAX: usize = 512;
+
+/// A complete file that has no final name yet.
+#[derive(Debug)]
+pub struct Delivery {
+    index: FileIndex,
+    name: String,
+    hash: Hash,
+    finished: Finished,
+}
+
+/// What became of a [`Delivery`].
+#[derive(Debug)]
+pub enum Delivered {
+    /// It has its final name and is durable.
+    Settled(Receipt),
+    /// The disk is full; the content of a small file is lost.
+    NoSpace(FileIndex),
+    /// It cannot be written.
+    CannotWrite(FileIndex, String),
+}
+
+impl Delivery {
+    /// A complete file: in its part, or in memory.
+    pub fn new(intake: &Intake, partial: Partial, small: Option<Bytes>, hash: Hash) -> Option<Self> {
+        let executable = match intake.table.lock().entry(intake.index)?.kind {
+            EntryKind::File { executable, .. } => executable,
+            EntryKind::Folder { .. } | EntryKind::Symlink { .. } => return None,
+        };
+        let content = match (partial.place, small) {
+            (Place::Part(part), _) => Content::Part(part),
+            (Place::Nowhere | Place::Existing(_), Some(bytes)) => {
+                Content::Small { bytes, tag: partial.tag }
+            }
+            (Place::Nowhere | Place::Existing(_), None) => return None,
+        };
+        let (path, modified) = (intake.path.clone(), intake.header.modified);
+        let finished = Finished { path, modified, executable, content };
+        Some(Self { index: intake.index, name: intake.name.clone(), hash, finished })
+    }
+
+    /// Bytes that it holds in memory.
+    pub fn memory(&self) -> usize {
+        match &self.finished.content {
+            Content::Small { bytes, .. } => bytes.len(),
+            Content::Part(_) => 0,
+        }
+    }
+}
+
+/// Publishes a batch and records it. Blocking.
+pub fn deliver(
+    batch: Vec<Delivery>,
+    folder: &Folder,
+    policy: ConflictPolicy,
+    journal: &SharedJournal,
+) -> Vec<Delivered> {
+    let mut finished = Vec::with_capacity(batch.len());
+    let mut labels = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        labels.push((delivery.index, delivery.name, delivery.hash));
+        finished.push(delivery.finished);
+    }
+    let results = publish(folder, finished, policy);
+    let mut records = Vec::with_capacity(labels.len());
+    let mut delivered = Vec::with_capacity(labels.len());
+    for ((index, name, hash), result) in labels.into_iter().zip(results) {
+        delivered.push(match result {
+            Ok(published) => {
+                let saved_as = (published.path.as_str() != name)
+                    .then(|| published.path.as_str().to_owned());
+                let receipt =
+                    Receipt { index, outcome: published.outcome, saved_as, hash: Some(hash) };
+                records.push(done(name, &receipt));
+                Delivered::Settled(receipt)
+            }
+            Err(error) => failed(index, &error),
+        });
+    }
+    journal.append(&records);
+    delivered
+}
+
+/// What the journal keeps of a receipt.
+pub fn done(path: String, receipt: &Receipt) -> Record {
+    Record::Done {
+        path,
+        outcome: receipt.outcome,
+        saved_as: receipt.saved_as.clone(),
+        hash: receipt.hash,
+    }
+}
+
+fn failed(index: FileIndex, error: &io::Error) -> Delivered {
+    if is_no_space(error) {
+        Delivered::NoSpace(index)
+    } else {
+        Delivered::CannotWrite(index, error.to_string())
+    }
+}

@@ -1,0 +1,253 @@
+//! Looks at the disk before anything is received: what is there already, what was begun earlier,
+//! what cannot be saved. Everything here blocks; run it where that is fine.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::receive_file::{Partial, Place, read_exact_at};
+use super::table::FileTable;
+use crate::config::ConflictPolicy;
+use crate::protocol::groups::{GROUP_LEN, Hash, group_count, group_len, group_offset, hash_group};
+use crate::protocol::message::{
+    Entry, EntryKind, FileIndex, Outcome, PlanAction, PlanRun, Receipt, SinkFault, Timestamp,
+    TransferId,
+};
+use crate::storage::folder::{Existing, Folder};
+use crate::storage::journal::{PartRecord, Replay};
+use crate::storage::name::{SafePath, is_safe_link_target};
+use crate::storage::part::Part;
+
+/// What planning goes by.
+#[derive(Debug)]
+pub struct Rules {
+    /// Where the files go.
+    pub folder: Folder,
+    /// What happens when a name is taken.
+    pub policy: ConflictPolicy,
+    /// Top-level names that the person does not want.
+    pub excluded: HashSet<String>,
+    /// What an earlier run of the program did.
+    pub replay: Option<Replay>,
+}
+
+/// What to do with one entry.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Let it come.
+    Send,
+    /// See first what there is of it.
+    Check(Check),
+    /// It is settled without its content coming.
+    Settle(Receipt),
+}
+
+/// Something on disk that may spare sending.
+#[derive(Debug)]
+pub struct Check {
+    /// The entry.
+    pub index: FileIndex,
+    /// Its place.
+    pub path: SafePath,
+    /// Its size in the offer.
+    pub size: u64,
+    /// What an earlier run left, otherwise a finished file of that name is looked at.
+    pub part: Option<PartRecord>,
+}
+
+impl Verdict {
+    /// What the sender is told.
+    pub fn action(&self) -> PlanAction {
+        match self {
+            Self::Send => PlanAction::Send,
+            Self::Check(_) => PlanAction::Hold,
+            Self::Settle(_) => PlanAction::Skip,
+        }
+    }
+}
+
+/// Decides about one entry; makes folders and links at once.
+pub fn plan_entry(index: FileIndex, entry: &Entry, rules: &Rules) -> Verdict {
+    let settle = |outcome, saved_as, hash| {
+        Verdict::Settle(Receipt { index, outcome, saved_as, hash })
+    };
+    let top = entry.path.split('/').next().unwrap_or(&entry.path);
+    if rules.excluded.contains(top) {
+        return settle(Outcome::Skipped, None, None);
+    }
+    if let Some(done) = rules.replay.as_ref().and_then(|r| r.done.get(&entry.path)) {
+        return settle(done.outcome, done.saved_as.clone(), done.hash);
+    }
+    let Ok(path) = SafePath::parse(&entry.path) else {
+        return settle(Outcome::Failed(SinkFault::Name), None, None);
+    };
+    let saved_as = (path.as_str() != entry.path).then(|| path.as_str().to_owned());
+    match &entry.kind {
+        EntryKind::Folder { .. } => {
+            settle(made(rules.folder.make_folder(&path)), saved_as, None)
+        }
+        EntryKind::Symlink { target } => {
+            settle(link(&rules.folder, &path, target), saved_as, None)
+        }
+        EntryKind::File { size, .. } => plan_file(index, path, *size, &entry.path, rules),
+    }
+}
+
+fn plan_file(
+    index: FileIndex,
+    path: SafePath,
+    size: u64,
+    name: &str,
+    rules: &Rules,
+) -> Verdict {
+    let settle = |outcome| {
+        Verdict::Settle(Receipt { index, outcome, saved_as: None, hash: None })
+    };
+    if let Some(part) = rules.replay.as_ref().and_then(|r| r.parts.get(name)) {
+        return Verdict::Check(Check { index, path, size, part: Some(part.clone()) });
+    }
+    match (rules.folder.look(&path), rules.policy) {
+        (Ok(Existing::File { size: there }), _) if there == size => {
+            Verdict::Check(Check { index, path, size, part: None })
+        }
+        (Ok(Existing::File { .. } | Existing::Folder | Existing::Other), policy) => match policy {
+            ConflictPolicy::Skip => settle(Outcome::Skipped),
+            ConflictPolicy::Fail => settle(Outcome::Failed(SinkFault::Exists)),
+            ConflictPolicy::Rename | ConflictPolicy::Overwrite => Verdict::Send,
+        },
+        (Ok(Existing::Nothing), _) => Verdict::Send,
+        (Err(error), _) => {
+            tracing::debug!(%error, "the place of a file cannot be looked at");
+            settle(Outcome::Failed(SinkFault::CannotWrite))
+        }
+    }
+}
+
+fn made(result: io::Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::New,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Outcome::Failed(SinkFault::Exists)
+        }
+        Err(_) => Outcome::Failed(SinkFault::CannotWrite),
+    }
+}
+
+fn link(folder: &Folder, path: &SafePath, target: &str) -> Outcome {
+    if !is_safe_link_target(path, target) {
+        return Outcome::Failed(SinkFault::Name);
+    }
+    match folder.make_symlink(path, target) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::Identical,
+        other => made(other),
+    }
+}
+
+/// Consecutive entries with the same action, as the protocol wants them.
+pub fn runs(actions: impl Iterator<Item = PlanAction>) -> Vec<PlanRun> {
+    let mut runs: Vec<PlanRun> = Vec::new();
+    for action in actions {
+        match runs.last_mut() {
+            Some(run) if run.action == action => run.count += 1,
+            Some(_) | None => runs.push(PlanRun { count: 1, action }),
+        }
+    }
+    runs
+}
+
+/// The tag of an entry's partial file: unique in the folder.
+pub fn part_tag(transfer: TransferId, index: FileIndex) -> String {
+    let mut id = transfer.to_string();
+    id.truncate(8);
+    format!("{id}-{index}")
+}
+
+/// Finds out what there is of a file.
+pub fn check(check: &Check, folder: &Folder, tag: String) -> Partial {
+    let found = match &check.part {
+        Some(record) => reopen(check, record, folder),
+        None => hash_existing(check, folder, &tag),
+    };
+    match found {
+        Ok(Some(partial)) => partial,
+        Ok(None) => Partial::new(tag),
+        Err(error) => {
+            tracing::debug!(%error, "what is there of a file cannot be used");
+            Partial::new(tag)
+        }
+    }
+}
+
+fn reopen(check: &Check, record: &PartRecord, folder: &Folder) -> io::Result<Option<Partial>> {
+    let Some(part) = Part::reopen(folder, &check.path, &record.tag)? else { return Ok(None) };
+    let mut groups = vec![None; group_count(record.size) as usize];
+    for (&number, &hash) in &record.groups {
+        if let Some(slot) = groups.get_mut(number as usize) {
+            *slot = Some(hash);
+        }
+    }
+    // The journal counts only for the file that it was written for, as it was then.
+    if part.identity()? != record.part {
+        keep_intact(&part, record.size, &mut groups)?;
+    }
+    Ok(Some(Partial {
+        tag: record.tag.clone(),
+        stamp: Some(record.stamp),
+        size: record.size,
+        groups,
+        place: Place::Part(part.into()),
+        damaged: 0,
+    }))
+}
+
+fn keep_intact(part: &Part, size: u64, groups: &mut [Option<Hash>]) -> io::Result<()> {
+    let mut buffer = vec![0; GROUP_LEN as usize];
+    let there = part.identity()?.size;
+    for (number, slot) in (0..).zip(groups) {
+        let Some(hash) = *slot else { continue };
+        let (offset, len) = (group_offset(number), group_len(size, number));
+        let content = buffer.get_mut(..len as usize).unwrap_or_default();
+        let whole = offset + len <= there && part.read_at(offset, content).is_ok();
+        if !whole || hash_group(size, number, content) != hash {
+            *slot = None;
+        }
+    }
+    Ok(())
+}
+
+fn hash_existing(check: &Check, folder: &Folder, tag: &str) -> io::Result<Option<Partial>> {
+    let file = folder.open_file(&check.path)?;
+    let mut buffer = vec![0; GROUP_LEN.min(check.size) as usize];
+    let mut groups = Vec::new();
+    for number in 0..group_count(check.size) {
+        let len = group_len(check.size, number) as usize;
+        let content = buffer.get_mut(..len).unwrap_or_default();
+        if !read_exact_at(&file, content, group_offset(number))? {
+            return Ok(None);
+        }
+        groups.push(Some(hash_group(check.size, number, content)));
+    }
+    Ok(Some(Partial {
+        tag: tag.to_owned(),
+        stamp: None,
+        size: check.size,
+        groups,
+        place: Place::Existing(check.path.clone()),
+        damaged: 0,
+    }))
+}
+
+/// The times that the folders of a finished transfer should have. Set last, because every file
+/// that is put into a folder changes its time.
+pub fn folder_times(table: &FileTable) -> Vec<(SafePath, Timestamp)> {
+    // Children come after their parents: from the end, so that setting a child's time is over
+    // before its parent's is set.
+    let entries = (0..table.len()).rev().filter_map(|index| table.entry(index));
+    entries
+        .filter_map(|entry| match entry.kind {
+            EntryKind::Folder { modified } => {
+                Some((SafePath::parse(&entry.path).ok()?, modified))
+            }
+            EntryKind::File { .. } | EntryKind::Symlink { .. } => None,
+        })
+        .collect()
+}

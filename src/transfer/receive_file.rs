@@ -1,0 +1,541 @@
+//! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
+//! the file needs next.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::control::Progress;
+use super::status::Limit;
+use super::table::SharedTable;
+use crate::config::ConflictPolicy;
+use crate::net::link::{FileReader, LinkError, Offence, Piece};
+use crate::protocol::groups::{
+    FILE_SIZE_MAX, GROUP_LEN, GroupHasher, Hash, file_hash, group_count, group_len, group_offset,
+};
+use crate::protocol::message::{Code, FileHeader, FileIndex, Stamp};
+use crate::storage::folder::Folder;
+use crate::storage::journal::{Journal, Record};
+use crate::storage::name::SafePath;
+use crate::storage::part::Part;
+
+/// The same group may arrive damaged so often before the file is given up.
+const DAMAGED_MAX: u32 = 3;
+/// A write that took longer has waited for a slow disk: later ones leave the network's thread.
+const SLOW: Duration = Duration::from_millis(20);
+/// Data is brought to the disk every so many bytes, so that a power cut costs little and the last
+/// sync is short.
+const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
+/// A file may have grown by a quarter and this much since it was offered; what grows more is not
+/// what the person agreed to.
+const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+/// The journal of a transfer, as its tasks share it. Locked for single appends only.
+#[derive(Debug, Clone)]
+pub struct SharedJournal(Arc<Mutex<Journal>>);
+
+impl SharedJournal {
+    /// Shares a journal.
+    pub fn new(journal: Journal) -> Self {
+        Self(Arc::new(Mutex::new(journal)))
+    }
+
+    /// Appends records. A journal that cannot be written costs only the ease of resuming, so that
+    /// is logged and nothing more.
+    pub fn append(&self, records: &[Record]) {
+        let mut journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = journal.append(records) {
+            tracing::warn!(%error, "the journal cannot be written");
+        }
+    }
+
+    /// Removes the journal from disk once nobody else uses it.
+    pub fn remove(self) -> io::Result<()> {
+        match Arc::try_unwrap(self.0) {
+            Ok(journal) => journal.into_inner().unwrap_or_else(PoisonError::into_inner).remove(),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// What there is of a file that is not complete.
+#[derive(Debug)]
+pub struct Partial {
+    /// Part of the names of its partial files.
+    pub tag: String,
+    /// Stamp of the source that the groups came from.
+    pub stamp: Option<Stamp>,
+    /// Size under which the groups came.
+    pub size: u64,
+    /// Hashes of verified groups.
+    pub groups: Vec<Option<Hash>>,
+    /// Where their content lies.
+    pub place: Place,
+    /// How often a group arrived damaged.
+    pub damaged: u32,
+}
+
+/// Where the content of a [`Partial`] lies.
+#[derive(Debug)]
+pub enum Place {
+    /// There is none.
+    Nowhere,
+    /// In a partial file.
+    Part(Arc<Part>),
+    /// In a finished file of the same name, which must stay as it is.
+    Existing(SafePath),
+}
+
+impl Partial {
+    /// Nothing yet.
+    pub fn new(tag: String) -> Self {
+        Self { tag, stamp: None, size: 0, groups: Vec::new(), place: Place::Nowhere, damaged: 0 }
+    }
+
+    /// Verified bytes.
+    pub fn bytes(&self) -> u64 {
+        let group = |(at, hash): (usize, &Option<Hash>)| {
+            hash.map_or(0, |_| group_len(self.size, at as u32))
+        };
+        self.groups.iter().enumerate().map(group).sum()
+    }
+
+    /// Makes the groups fit a file of another size: groups whose length changes are void.
+    fn resize(&mut self, size: u64) {
+        if size != self.size {
+            let kept = self.size.min(size) / GROUP_LEN;
+            // The hash of a file's only group is made in another way.
+            let kept = if group_count(size) == 1 || group_count(self.size) == 1 { 0 } else { kept };
+            self.groups.truncate(kept as usize);
+            self.size = size;
+        }
+        self.groups.resize(group_count(size) as usize, None);
+    }
+}
+
+/// What a stream did for its file.
+#[derive(Debug)]
+pub enum FileEnd {
+    /// The file is complete, in memory or in its part.
+    Whole {
+        /// Content of a small file that never went into a part.
+        small: Option<Bytes>,
+        /// Hash of the whole content.
+        hash: Hash,
+    },
+    /// The finished file of that name has the same content.
+    Identical {
+        /// Hash of the whole content.
+        hash: Hash,
+    },
+    /// More is needed: these groups again, or (if none) another stream of the sender's own accord.
+    Open {
+        /// Groups to ask for.
+        again: Vec<u32>,
+    },
+    /// The same part was damaged too often.
+    Damaged,
+    /// The name is taken by different content, and that counts as a failure or as unwanted.
+    Exists,
+    /// The file grew beyond what was agreed.
+    Grown,
+    /// The disk is full.
+    NoSpace,
+    /// The file cannot be written.
+    CannotWrite(String),
+    /// Stopped from here.
+    Stopped,
+    /// The stream or link broke.
+    Lost(LinkError),
+}
+
+/// What a stream needs.
+#[derive(Debug)]
+pub struct Intake {
+    /// The entry.
+    pub index: FileIndex,
+    /// What the stream says about the file.
+    pub header: FileHeader,
+    /// Size in the offer.
+    pub offered: u64,
+    /// Its path as offered, for the journal.
+    pub name: String,
+    /// Where it will go.
+    pub path: SafePath,
+    /// The folder it will go to.
+    pub folder: Folder,
+    /// What happens when the name is taken.
+    pub policy: ConflictPolicy,
+    /// Journal of the transfer.
+    pub journal: SharedJournal,
+    /// Table of the transfer.
+    pub table: SharedTable,
+    /// Counters of the transfer.
+    pub progress: Arc<Progress>,
+}
+
+/// Reads `reader` to its end, or until `stop` says otherwise. Not to be dropped midway: what it
+/// verified comes back in the [`Partial`].
+pub async fn receive_file<R: FileReader>(
+    intake: Intake,
+    mut partial: Partial,
+    mut reader: R,
+    mut stop: oneshot::Receiver<Code>,
+) -> (Intake, Partial, FileEnd) {
+    let size = intake.header.size;
+    if size > FILE_SIZE_MAX || size > intake.offered + intake.offered / 4 + GROWTH_MAX {
+        reader.stop(Code::Cancelled);
+        return (intake, partial, FileEnd::Grown);
+    }
+    partial.resize(size);
+    partial.stamp = Some(intake.header.stamp);
+    let mut stream =
+        Stream { intake: &intake, partial: &mut partial, small: None, disk: Disk::default() };
+    let end = match stream.read(&mut reader, &mut stop).await {
+        Ok(end) => end,
+        Err(end) => end,
+    };
+    // A write that is still under way must not meet those of the file's next stream.
+    let settled = stream.disk.settle().await;
+    let end = match (end, settled) {
+        (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => write_error(error),
+        (end, _) => end,
+    };
+    match &end {
+        FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
+        FileEnd::Open { .. } | FileEnd::NoSpace => reader.stop(Code::Paused),
+        FileEnd::Damaged | FileEnd::Exists | FileEnd::Grown => reader.stop(Code::Cancelled),
+        FileEnd::CannotWrite(_) | FileEnd::Stopped => reader.stop(Code::Cancelled),
+    }
+    (intake, partial, end)
+}
+
+struct Stream<'a> {
+    intake: &'a Intake,
+    partial: &'a mut Partial,
+    /// Content of a file of one group, kept in memory.
+    small: Option<Bytes>,
+    disk: Disk,
+}
+
+/// The group that is coming in.
+struct Group {
+    number: u32,
+    at: u64,
+    hasher: GroupHasher,
+    small: BytesMut,
+}
+
+impl Stream<'_> {
+    async fn read<R: FileReader>(
+        &mut self,
+        reader: &mut R,
+        stop: &mut oneshot::Receiver<Code>,
+    ) -> Result<FileEnd, FileEnd> {
+        let mut group: Option<Group> = None;
+        let mut again = Vec::new();
+        loop {
+            let start = Instant::now();
+            let piece = tokio::select! {
+                biased;
+                Ok(_) = &mut *stop => return Err(FileEnd::Stopped),
+                piece = reader.read() => piece.map_err(FileEnd::Lost)?,
+            };
+            self.intake.progress.waited(Limit::Network, start.elapsed());
+            match piece {
+                Piece::Group(number) => group = Some(self.begin(number).await?),
+                Piece::Data(data) => {
+                    let group = group.as_mut().ok_or_else(wrong_group)?;
+                    self.data(group, data).await?;
+                }
+                Piece::GroupEnd(hash) => {
+                    let group = group.take().ok_or_else(wrong_group)?;
+                    if let Some(number) = self.end_group(group, hash).await? {
+                        again.push(number);
+                    }
+                }
+                Piece::End(hash) => {
+                    self.disk.settle().await.map_err(write_error)?;
+                    return Ok(self.end(hash, again));
+                }
+                Piece::Break => {
+                    self.disk.settle().await.map_err(write_error)?;
+                    return Ok(FileEnd::Open { again });
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self, number: u32) -> Result<Group, FileEnd> {
+        let size = self.intake.header.size;
+        if let Place::Existing(_) = self.partial.place {
+            match self.intake.policy {
+                ConflictPolicy::Fail | ConflictPolicy::Skip => return Err(FileEnd::Exists),
+                ConflictPolicy::Rename | ConflictPolicy::Overwrite => self.copy_existing().await?,
+            }
+        }
+        if group_count(size) > 1 && !matches!(self.partial.place, Place::Part(_)) {
+            let Intake { folder, path, .. } = self.intake;
+            let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
+            self.partial.place = Place::Part(Arc::new(part));
+        }
+        let hasher = GroupHasher::new(size, number);
+        Ok(Group { number, at: 0, hasher, small: BytesMut::new() })
+    }
+
+    /// Begins the new file with what it has in common with the one of its name.
+    async fn copy_existing(&mut self) -> Result<(), FileEnd> {
+        let size = self.partial.size;
+        let place = std::mem::replace(&mut self.partial.place, Place::Nowhere);
+        let (Place::Existing(existing), true) = (place, group_count(size) > 1) else {
+            self.partial.groups.fill(None);
+            return Ok(());
+        };
+        let (folder, path) = (self.intake.folder.clone(), self.intake.path.clone());
+        let (tag, groups) = (self.partial.tag.clone(), self.partial.groups.clone());
+        let work = move || -> io::Result<(Part, Vec<Option<Hash>>)> {
+            let part = Part::create(&folder, &path, &tag)?;
+            let file = folder.open_file(&existing)?;
+            let groups = copy_groups(&file, &part, size, &groups)?;
+            Ok((part, groups))
+        };
+        let copied = tokio::task::spawn_blocking(work).await.map_err(|_| fault())?;
+        let (part, groups) = copied.map_err(write_error)?;
+        self.partial.place = Place::Part(Arc::new(part));
+        self.partial.groups = groups;
+        Ok(())
+    }
+
+    async fn data(&mut self, group: &mut Group, data: Bytes) -> Result<(), FileEnd> {
+        let len = data.len() as u64;
+        self.intake.progress.moved(len);
+        group.hasher.update(&data);
+        match &self.partial.place {
+            Place::Part(part) => {
+                let start = Instant::now();
+                let offset = group_offset(group.number) + group.at;
+                self.disk.write(part, offset, data).await.map_err(write_error)?;
+                self.intake.progress.waited(Limit::Disk, start.elapsed());
+            }
+            Place::Nowhere | Place::Existing(_) => {
+                let whole = self.intake.header.size;
+                if group.at == 0 && len == whole {
+                    self.small = Some(data);
+                } else {
+                    group.small.reserve((whole - group.at) as usize);
+                    group.small.extend_from_slice(&data);
+                }
+            }
+        }
+        group.at += len;
+        Ok(())
+    }
+
+    /// Returns the group's number if it must be sent again.
+    async fn end_group(
+        &mut self,
+        group: Group,
+        hash: Option<Hash>,
+    ) -> Result<Option<u32>, FileEnd> {
+        let size = self.intake.header.size;
+        let computed = group.hasher.finish();
+        if hash.is_some_and(|hash| hash != computed) {
+            self.partial.damaged += 1;
+            self.small = None;
+            tracing::warn!(index = self.intake.index, group = group.number, "a group is damaged");
+            if self.partial.damaged >= DAMAGED_MAX {
+                return Err(FileEnd::Damaged);
+            }
+            return Ok(Some(group.number));
+        }
+        if !group.small.is_empty() {
+            self.small = Some(group.small.freeze());
+        }
+        if let Some(slot) = self.partial.groups.get_mut(group.number as usize) {
+            *slot = Some(computed);
+        }
+        if let Place::Part(part) = &self.partial.place {
+            self.disk.group_written().await.map_err(write_error)?;
+            self.record(part, group.number, computed).map_err(write_error)?;
+            self.disk.checkpoint(part, group_len(size, group.number)).await.map_err(write_error)?;
+        } else if group_count(size) == 1 && group.at == 0 {
+            self.small = Some(Bytes::new());
+        }
+        self.intake.table.lock().add_done(self.intake.index, group_len(size, group.number));
+        Ok(None)
+    }
+
+    fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
+        self.intake.journal.append(&[Record::Groups {
+            path: self.intake.name.clone(),
+            stamp: self.intake.header.stamp,
+            size: self.intake.header.size,
+            part: part.identity()?,
+            tag: self.partial.tag.clone(),
+            first: group,
+            hashes: vec![hash],
+        }]);
+        Ok(())
+    }
+
+    fn end(&mut self, hash: Option<Hash>, mut again: Vec<u32>) -> FileEnd {
+        let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
+        let missing = self.partial.groups.iter().enumerate().filter_map(missing);
+        again.extend(missing.take(MISSING_MAX).map(|number| number as u32));
+        again.sort_unstable();
+        again.dedup();
+        if !again.is_empty() {
+            return FileEnd::Open { again };
+        }
+        let groups: Vec<Hash> = self.partial.groups.iter().flatten().copied().collect();
+        let size = self.intake.header.size;
+        let computed = file_hash(size, &groups);
+        let Some(computed) = computed.filter(|computed| hash.is_none_or(|hash| hash == *computed))
+        else {
+            return self.start_over();
+        };
+        match (&self.partial.place, self.small.take()) {
+            (Place::Existing(_), _) => FileEnd::Identical { hash: computed },
+            (Place::Part(part), _) => match part.set_len(size) {
+                Ok(()) => FileEnd::Whole { small: None, hash: computed },
+                Err(error) => write_error(error),
+            },
+            (Place::Nowhere, Some(small)) => {
+                FileEnd::Whole { small: Some(small), hash: computed }
+            }
+            (Place::Nowhere, None) => self.start_over(),
+        }
+    }
+
+    /// Groups that are right each by itself do not make up the sender's file: one that was kept
+    /// from earlier is from another version. Everything is asked for again.
+    fn start_over(&mut self) -> FileEnd {
+        self.partial.damaged += 1;
+        if self.partial.damaged >= DAMAGED_MAX {
+            return FileEnd::Damaged;
+        }
+        self.partial.groups.fill(None);
+        if let Place::Existing(_) = self.partial.place {
+            self.partial.place = Place::Nowhere;
+        }
+        let count = (self.partial.groups.len()).min(MISSING_MAX) as u32;
+        FileEnd::Open { again: (0..count).collect() }
+    }
+}
+
+/// Groups that are asked for again after one stream; the rest follows after the next one.
+const MISSING_MAX: usize = 1024;
+
+fn wrong_group() -> FileEnd {
+    FileEnd::Lost(LinkError::Offence(Offence::WrongGroup))
+}
+
+fn fault() -> FileEnd {
+    FileEnd::CannotWrite("a fault of this program".into())
+}
+
+fn write_error(error: io::Error) -> FileEnd {
+    if is_no_space(&error) { FileEnd::NoSpace } else { FileEnd::CannotWrite(error.to_string()) }
+}
+
+/// Whether a write failed because the disk, or the person's share of it, is full.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Copies the known groups of a finished file; those that are not what they were are left out.
+fn copy_groups(
+    file: &std::fs::File,
+    part: &Part,
+    size: u64,
+    groups: &[Option<Hash>],
+) -> io::Result<Vec<Option<Hash>>> {
+    let mut buffer = vec![0; GROUP_LEN as usize];
+    let mut copied = Vec::with_capacity(groups.len());
+    for (number, hash) in (0..).zip(groups) {
+        let len = group_len(size, number) as usize;
+        let content = buffer.get_mut(..len).unwrap_or_default();
+        let there = hash.is_some() && read_exact_at(file, content, group_offset(number))?;
+        let same = there && *hash == Some(hash_content(size, number, content));
+        if same {
+            part.write_at(group_offset(number), content)?;
+        }
+        copied.push(hash.filter(|_| same));
+    }
+    Ok(copied)
+}
+
+fn hash_content(size: u64, group: u32, content: &[u8]) -> Hash {
+    crate::protocol::groups::hash_group(size, group, content)
+}
+
+/// `false` if the file ends before the buffer is full.
+pub fn read_exact_at(file: &std::fs::File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt;
+    match file.read_exact_at(buffer, offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes to a part, on this thread while the disk is quick, and brings data to the disk in the
+/// background.
+#[derive(Debug, Default)]
+struct Disk {
+    slow: bool,
+    /// One write in flight, once the disk was slow.
+    write: Option<JoinHandle<io::Result<()>>>,
+    sync: Option<JoinHandle<io::Result<()>>>,
+    since_sync: u64,
+}
+
+impl Disk {
+    async fn write(&mut self, part: &Arc<Part>, offset: u64, data: Bytes) -> io::Result<()> {
+        if self.slow {
+            finish(&mut self.write).await?;
+            let part = part.clone();
+            let work = move || part.write_at(offset, &data);
+            self.write = Some(tokio::task::spawn_blocking(work));
+            return Ok(());
+        }
+        let start = Instant::now();
+        part.write_at(offset, &data)?;
+        self.slow = start.elapsed() > SLOW;
+        Ok(())
+    }
+
+    /// Waits until the group that was given last is in the file.
+    async fn group_written(&mut self) -> io::Result<()> {
+        finish(&mut self.write).await
+    }
+
+    async fn checkpoint(&mut self, part: &Arc<Part>, written: u64) -> io::Result<()> {
+        self.since_sync += written;
+        if self.since_sync >= CHECKPOINT_LEN {
+            // Never more than one: a disk that is slower than the network sets the pace here.
+            finish(&mut self.sync).await?;
+            self.since_sync = 0;
+            let part = part.clone();
+            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
+        }
+        Ok(())
+    }
+
+    /// Waits for everything that is under way.
+    async fn settle(&mut self) -> io::Result<()> {
+        finish(&mut self.write).await?;
+        finish(&mut self.sync).await
+    }
+}
+
+async fn finish(work: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    match work.take() {
+        Some(work) => work.await.map_err(io::Error::other)?,
+        None => Ok(()),
+    }
+}

@@ -1,3 +1,14 @@
 //! Disk: safe names, the download folder, partial files, journals, sources, and the database.
+//!
+//! Everything here blocks; the layers above decide on which thread it runs. What a peer says
+//! reaches the disk only as a [`name::SafePath`] below a [`folder::Folder`].
 
+pub mod folder;
+pub mod journal;
+pub mod name;
+pub mod part;
+mod path_bytes;
+pub mod publish;
+pub mod scan;
+pub mod source;
 pub mod store;

@@ -1,13 +1,310 @@
-//! What survives a restart besides transfers: peers and history, in an embedded database (redb).
+//! What survives a restart besides incoming transfers: peers, the addresses they were typed with,
+//! history, and what is on its way out, in an embedded database (redb).
+//!
+//! Values are a version byte and postcard. One that cannot be read (damaged, or of a version to
+//! come) is left out and logged; an address that cannot be read is an error instead, because
+//! "not pinned" would let another key answer.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::path_bytes;
 use crate::fault::Fault;
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
+
+/// Most finished transfers that are remembered; the oldest go first.
+pub const HISTORY_MAX: u64 = 10_000;
+
+/// Name of the database in its folder.
+pub const FILE_NAME: &str = "peerconnect.redb";
+
+/// First byte of every value that is postcard.
+const VERSION: u8 = 1;
+
+/// Bytes of the database that are kept in memory: all of it, ordinarily.
+const CACHE_LEN: usize = 4 * 1024 * 1024;
+
+const PEERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("peers");
+const PINS: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("pins");
+const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history");
+const OUTGOING: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("outgoing");
+
+/// The open database. One process at a time has it; methods may be called from several threads.
+/// Every change is durable when its method returns.
+#[derive(Debug)]
+pub struct Store(Database);
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open: a person should use that one.
+    #[error("the database is open in another process")]
+    InUse,
+    /// Its file or folder cannot be read or written.
+    #[error("cannot use the database")]
+    Io(#[from] io::Error),
+    /// What is in it makes no sense: it was damaged, or is of another version.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Files that are on their way out, to go on with after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutgoingRecord {
+    /// Which transfer.
+    pub transfer: TransferId,
+    /// To whom; `None` before the first contact with an address.
+    pub peer: Option<PeerId>,
+    /// Name of the peer, for showing.
+    pub peer_name: String,
+    /// To whom, as typed.
+    pub target: String,
+    /// What was chosen, absolute.
+    #[serde(with = "path_bytes::list")]
+    pub paths: Vec<PathBuf>,
+    /// When it was started, in seconds since 1970.
+    pub created: u64,
+    /// Whether the receiver has accepted it.
+    pub accepted: bool,
+}
+
+impl Store {
+    /// Opens the database in `dir`, and makes both if they are missing, for this user only.
+    /// Checks it as a whole: after this, damage by others cannot surprise.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let path = dir.join(FILE_NAME);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
+        drop(file);
+        let database = Database::builder()
+            .set_cache_size(CACHE_LEN)
+            .set_check_integrity_on_open(true)
+            .create(&path)
+            .map_err(|e| match e {
+                DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                    StoreError::InUse
+                }
+                other => damaged(other),
+            })?;
+        // Reading needs the tables to be there.
+        let store = Self(database);
+        store.write(|t| {
+            t.open_table(PEERS).map_err(damaged)?;
+            t.open_table(PINS).map_err(damaged)?;
+            t.open_table(HISTORY).map_err(damaged)?;
+            t.open_table(OUTGOING).map_err(damaged)?;
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    /// Every peer that is remembered, in no particular order.
+    pub fn peers(&self) -> Result<Vec<(PeerId, PeerRecord)>, StoreError> {
+        let table = self.read()?.open_table(PEERS).map_err(damaged)?;
+        let mut peers = Vec::new();
+        for row in table.iter().map_err(damaged)? {
+            let (id, value) = row.map_err(damaged)?;
+            if let Some(record) = decode("peers", value.value()) {
+                peers.push((PeerId::from_bytes(*id.value()), record));
+            }
+        }
+        Ok(peers)
+    }
+
+    /// Remembers a peer, in place of what was remembered about it.
+    pub fn put_peer(&self, id: PeerId, record: &PeerRecord) -> Result<(), StoreError> {
+        let value = encode(record)?;
+        self.write(|t| {
+            let mut table = t.open_table(PEERS).map_err(damaged)?;
+            table
+                .insert(id.as_bytes(), value.as_slice())
+                .map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a peer; its addresses are forgotten with [`Self::unpin_peer`].
+    pub fn remove_peer(&self, id: PeerId) -> Result<(), StoreError> {
+        self.write(|t| {
+            let mut table = t.open_table(PEERS).map_err(damaged)?;
+            table.remove(id.as_bytes()).map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Remembers that `address` (`host:port` as typed, upper or lower case) is this peer.
+    pub fn pin_address(&self, address: &str, id: PeerId) -> Result<(), StoreError> {
+        let address = address_key(address);
+        self.write(|t| {
+            let mut table = t.open_table(PINS).map_err(damaged)?;
+            table
+                .insert(address.as_str(), id.as_bytes())
+                .map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Who answered at `address` before.
+    pub fn pinned(&self, address: &str) -> Result<Option<PeerId>, StoreError> {
+        let table = self.read()?.open_table(PINS).map_err(damaged)?;
+        let id = table
+            .get(address_key(address).as_str())
+            .map_err(damaged)?
+            .map(|id| PeerId::from_bytes(*id.value()));
+        Ok(id)
+    }
+
+    /// Forgets all addresses of a peer.
+    pub fn unpin_peer(&self, id: PeerId) -> Result<(), StoreError> {
+        self.write(|t| {
+            let mut table = t.open_table(PINS).map_err(damaged)?;
+            table
+                .retain(|_, pinned| pinned != id.as_bytes())
+                .map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Adds a finished transfer; beyond [`HISTORY_MAX`] the oldest is forgotten.
+    pub fn push_history(&self, record: &HistoryRecord) -> Result<(), StoreError> {
+        let value = encode(&with_text_folder(record))?;
+        self.write(|t| {
+            let mut table = t.open_table(HISTORY).map_err(damaged)?;
+            let last = table.last().map_err(damaged)?.map(|(key, _)| key.value());
+            let next = last.map_or(0, |last| last.saturating_add(1));
+            table.insert(next, value.as_slice()).map_err(damaged)?;
+            let first_kept = (next + 1).saturating_sub(HISTORY_MAX);
+            table
+                .retain_in(..first_kept, |_, _| false)
+                .map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// The last `count` finished transfers, newest first.
+    pub fn history(&self, count: u32) -> Result<Vec<HistoryRecord>, StoreError> {
+        let table = self.read()?.open_table(HISTORY).map_err(damaged)?;
+        let mut records = Vec::new();
+        for row in table.iter().map_err(damaged)?.rev().take(count as usize) {
+            let (_, value) = row.map_err(damaged)?;
+            records.extend(decode("history", value.value()));
+        }
+        Ok(records)
+    }
+
+    /// Forgets all finished transfers.
+    pub fn clear_history(&self) -> Result<(), StoreError> {
+        self.write(|t| {
+            let mut table = t.open_table(HISTORY).map_err(damaged)?;
+            table.retain(|_, _| false).map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Remembers a transfer of ours, in place of what was remembered about it.
+    pub fn put_outgoing(&self, record: &OutgoingRecord) -> Result<(), StoreError> {
+        let value = encode(record)?;
+        self.write(|t| {
+            let mut table = t.open_table(OUTGOING).map_err(damaged)?;
+            table
+                .insert(&record.transfer.0, value.as_slice())
+                .map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a transfer of ours; fine if it is not there.
+    pub fn remove_outgoing(&self, transfer: TransferId) -> Result<(), StoreError> {
+        self.write(|t| {
+            let mut table = t.open_table(OUTGOING).map_err(damaged)?;
+            table.remove(&transfer.0).map_err(damaged)?;
+            Ok(())
+        })
+    }
+
+    /// Our unfinished transfers, oldest first.
+    pub fn outgoing(&self) -> Result<Vec<OutgoingRecord>, StoreError> {
+        let table = self.read()?.open_table(OUTGOING).map_err(damaged)?;
+        let mut records: Vec<OutgoingRecord> = Vec::new();
+        for row in table.iter().map_err(damaged)? {
+            let (_, value) = row.map_err(damaged)?;
+            records.extend(decode("outgoing", value.value()));
+        }
+        records.sort_by_key(|record| (record.created, record.transfer));
+        Ok(records)
+    }
+
+    fn read(&self) -> Result<redb::ReadTransaction, StoreError> {
+        self.0.begin_read().map_err(damaged)
+    }
+
+    /// Carries out `change` as one transaction: all of it, or nothing on error.
+    fn write(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.0.begin_write().map_err(damaged)?;
+        change(&transaction)?;
+        transaction.commit().map_err(damaged)
+    }
+}
+
+/// An error of the database in our terms.
+fn damaged(error: impl Into<redb::Error>) -> StoreError {
+    match error.into() {
+        redb::Error::Io(e) => StoreError::Io(e),
+        other => StoreError::Damaged(other.to_string()),
+    }
+}
+
+/// Host names are the same in upper and lower case.
+fn address_key(address: &str) -> String {
+    address.trim().to_lowercase()
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(value, vec![VERSION]).map_err(|e| StoreError::Io(io::Error::other(e)))
+}
+
+fn decode<T: DeserializeOwned>(table: &str, bytes: &[u8]) -> Option<T> {
+    let value = match bytes.split_first() {
+        Some((&VERSION, value)) => postcard::take_from_bytes(value).ok(),
+        Some(_) | None => None,
+    };
+    match value {
+        Some((value, [])) => Some(value),
+        Some(_) | None => {
+            tracing::warn!(table, "left out a value that cannot be read");
+            None
+        }
+    }
+}
+
+/// The history is for showing, also as JSON: a folder that is not text becomes text.
+fn with_text_folder(record: &HistoryRecord) -> HistoryRecord {
+    let mut record = record.clone();
+    record.folder = record
+        .folder
+        .map(|folder| PathBuf::from(folder.to_string_lossy().into_owned()));
+    record
+}
 
 /// What is remembered about a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,451 @@
+//! What an incoming transfer has on disk, in one append-only log for each transfer.
+//!
+//! The log starts with [`MAGIC`]; then come records: length (`u32` big-endian), the first eight
+//! bytes of the BLAKE3 hash of the payload, payload (postcard). The first payload is the
+//! [`JournalHead`], the others are [`Record`]s. What follows the first damaged record was never
+//! promised to anybody and is cut off. A record about a part counts only together with that part
+//! (see [`PartIdentity`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::part::PartIdentity;
+use super::path_bytes;
+use crate::config::ConflictPolicy;
+use crate::peer::PeerId;
+use crate::protocol::groups::{Hash, group_count, group_len};
+use crate::protocol::message::{Outcome, Stamp, TransferId};
+
+/// What a journal starts with: our name and the version of the format.
+pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x01";
+
+/// Most bytes of one record.
+pub const RECORD_LEN_MAX: usize = 1024 * 1024;
+
+/// Most bytes of a journal: a million files and tens of TiB of group hashes fit.
+pub const JOURNAL_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Most hashes in one record; longer lists are written as several records.
+const HASHES_MAX: usize = 16 * 1024;
+
+/// Most journals that are looked at on start-up.
+const JOURNALS_MAX: usize = 10_000;
+
+const SUFFIX: &str = "journal";
+const CHECK_LEN: usize = 8;
+const ENVELOPE_LEN: usize = 4 + CHECK_LEN;
+
+/// What must be known about a transfer to go on with it after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalHead {
+    /// Which transfer.
+    pub transfer: TransferId,
+    /// Who sends; nobody else may continue it.
+    pub peer: PeerId,
+    /// Its name then.
+    pub peer_name: String,
+    /// The folder that the files go to.
+    #[serde(with = "path_bytes")]
+    pub folder: PathBuf,
+    /// What happens when a name is taken.
+    pub on_conflict: ConflictPolicy,
+    /// The top-level names that the person accepted, as offered; `None` for all.
+    pub only: Option<Vec<String>>,
+    /// When it started, in seconds since 1970.
+    pub started: u64,
+}
+
+/// Something that is on disk now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// Groups that are verified and durable in a part.
+    Groups {
+        /// The file, as offered.
+        path: String,
+        /// Stamp of the source that the groups came from.
+        stamp: Stamp,
+        /// Size of the source then, in bytes.
+        size: u64,
+        /// The part after its sync.
+        part: PartIdentity,
+        /// Tag of the part.
+        tag: String,
+        /// Number of the first group in `hashes`.
+        first: u32,
+        /// Hashes of consecutive groups.
+        hashes: Vec<Hash>,
+    },
+    /// An entry that is settled.
+    Done {
+        /// The entry, as offered.
+        path: String,
+        /// What became of it.
+        outcome: Outcome,
+        /// Where it was saved, if under another path.
+        saved_as: Option<String>,
+        /// Hash of the content, if it is a file that is here.
+        hash: Option<Hash>,
+    },
+    /// How much the transfer is in all, for showing it before the peer is back.
+    Totals {
+        /// Files.
+        files: u32,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Everything is settled.
+    Complete,
+}
+
+/// What the records of a journal amount to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Files that have a part, by offered path.
+    pub parts: HashMap<String, PartRecord>,
+    /// Entries that are settled, by offered path.
+    pub done: HashMap<String, DoneRecord>,
+    /// Files and bytes of the whole transfer, if they were known.
+    pub totals: Option<(u32, u64)>,
+    /// Whether everything is settled.
+    pub complete: bool,
+}
+
+/// What is known about a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartRecord {
+    /// Last stamp of the source.
+    pub stamp: Stamp,
+    /// Last size of the source, in bytes.
+    pub size: u64,
+    /// The part after its last sync.
+    pub part: PartIdentity,
+    /// Tag of the part.
+    pub tag: String,
+    /// Hashes of the groups that were verified and durable, by group.
+    pub groups: BTreeMap<u32, Hash>,
+}
+
+/// What is known about a settled entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoneRecord {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Where it was saved, if under another path.
+    pub saved_as: Option<String>,
+    /// Hash of the content, if it is a file that is here.
+    pub hash: Option<Hash>,
+}
+
+/// An open journal; the only writer of its file.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    /// Whether the end of the file is unknown after a failed write that could not be undone.
+    broken: bool,
+}
+
+impl Journal {
+    /// Makes a journal, durable at once. One of the same transfer is replaced; a crash leaves
+    /// the old or the new one.
+    pub fn create(dir: &Path, head: &JournalHead) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let mut bytes = MAGIC.to_vec();
+        push_record(&mut bytes, head)?;
+        let path = journal_path(dir, head.transfer);
+        let fresh = path.with_extension("new");
+        match std::fs::remove_file(&fresh) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)?;
+        File::open(dir)?.sync_all()?;
+        Ok(Self {
+            file,
+            path,
+            len: bytes.len() as u64,
+            broken: false,
+        })
+    }
+
+    /// Opens the journal of a transfer and cuts off a damaged end. `None` if there is none, or
+    /// none whose head can be read.
+    pub fn open(
+        dir: &Path,
+        transfer: TransferId,
+    ) -> io::Result<Option<(Self, JournalHead, Replay)>> {
+        let path = journal_path(dir, transfer);
+        let file = match OpenOptions::new().read(true).append(true).open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let Some((head, replay, len)) = read(&file, transfer)? else {
+            return Ok(None);
+        };
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
+            file.sync_all()?;
+        }
+        let journal = Self {
+            file,
+            path,
+            len,
+            broken: false,
+        };
+        Ok(Some((journal, head, replay)))
+    }
+
+    /// Adds records, all or none. They are durable after [`Self::sync`]. What they say about a
+    /// part must be durable before.
+    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("the journal could not be written before"));
+        }
+        let mut bytes = Vec::with_capacity(256);
+        for record in records {
+            push_split(&mut bytes, record)?;
+        }
+        let len = self.len + bytes.len() as u64;
+        if len > JOURNAL_LEN_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if let Err(e) = self.file.write_all(&bytes) {
+            // Later records behind half a one would be lost with it.
+            self.broken = self.file.set_len(self.len).is_err();
+            return Err(e);
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Makes the records durable. After an error the journal takes no more.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data().inspect_err(|_| self.broken = true)
+    }
+
+    /// Removes the journal: the transfer is over.
+    pub fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)?;
+        match self.path.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The unfinished transfers that have a journal in `dir`, oldest first. Journals that cannot be
+/// read are left out; they stay where they are.
+pub fn list(dir: &Path) -> io::Result<Vec<(JournalHead, Replay)>> {
+    let files = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for file in files.take(JOURNALS_MAX) {
+        let path = file?.path();
+        if path.extension().is_none_or(|e| e != SUFFIX) {
+            continue;
+        }
+        let name = path.file_stem().and_then(|stem| stem.to_str());
+        let Some(transfer) = name.and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match File::open(&path).and_then(|file| read(&file, transfer)) {
+            Ok(Some((head, replay, _))) if !replay.complete => found.push((head, replay)),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%transfer, %error, "cannot read a journal"),
+        }
+    }
+    found.sort_by_key(|(head, _)| (head.started, head.transfer));
+    Ok(found)
+}
+
+impl Replay {
+    /// Takes the next record into account.
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Groups {
+                path,
+                stamp,
+                size,
+                part,
+                tag,
+                first,
+                hashes,
+            } => {
+                self.done.remove(&path);
+                let known = self.parts.entry(path).or_insert_with(|| PartRecord {
+                    stamp,
+                    size,
+                    part,
+                    tag: tag.clone(),
+                    groups: BTreeMap::new(),
+                });
+                known.update(stamp, size, part, tag);
+                let numbers = first..group_count(size);
+                known.groups.extend(numbers.zip(hashes));
+            }
+            Record::Done {
+                path,
+                outcome,
+                saved_as,
+                hash,
+            } => {
+                self.parts.remove(&path);
+                let done = DoneRecord {
+                    outcome,
+                    saved_as,
+                    hash,
+                };
+                self.done.insert(path, done);
+            }
+            Record::Totals { files, bytes } => self.totals = Some((files, bytes)),
+            Record::Complete => self.complete = true,
+        }
+    }
+}
+
+impl PartRecord {
+    /// Goes over to a newer state of source and part, and forgets the groups that it ends: all of
+    /// them if the part is another file, otherwise those that have another length now, because
+    /// the last group of a file changes with the file's size. The hash of an only group is of
+    /// another kind than those of several.
+    fn update(&mut self, stamp: Stamp, size: u64, part: PartIdentity, tag: String) {
+        if self.tag != tag || self.part.inode != part.inode {
+            self.groups.clear();
+        } else if self.size != size {
+            let old = self.size;
+            let same_kind = (group_count(old) == 1) == (group_count(size) == 1);
+            self.groups
+                .retain(|&g, _| same_kind && group_len(old, g) == group_len(size, g));
+        }
+        self.stamp = stamp;
+        self.size = size;
+        self.part = part;
+        self.tag = tag;
+    }
+}
+
+fn journal_path(dir: &Path, transfer: TransferId) -> PathBuf {
+    dir.join(format!("{transfer}.{SUFFIX}"))
+}
+
+/// Appends a record, as several ones if it has many hashes.
+fn push_split(bytes: &mut Vec<u8>, record: &Record) -> io::Result<()> {
+    let Record::Groups { first, hashes, .. } = record else {
+        return push_record(bytes, record);
+    };
+    if hashes.len() <= HASHES_MAX {
+        return push_record(bytes, record);
+    }
+    let mut piece = record.clone();
+    for (n, chunk) in hashes.chunks(HASHES_MAX).enumerate() {
+        if let Record::Groups {
+            first: start,
+            hashes,
+            ..
+        } = &mut piece
+        {
+            *start = first.saturating_add((n * HASHES_MAX) as u32);
+            *hashes = chunk.to_vec();
+        }
+        push_record(bytes, &piece)?;
+    }
+    Ok(())
+}
+
+fn push_record<T: Serialize>(bytes: &mut Vec<u8>, record: &T) -> io::Result<()> {
+    let payload = postcard::to_stdvec(record).map_err(io::Error::other)?;
+    if payload.len() > RECORD_LEN_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "journal record too long",
+        ));
+    }
+    bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(&check(&payload));
+    bytes.extend_from_slice(&payload);
+    Ok(())
+}
+
+fn check(payload: &[u8]) -> [u8; CHECK_LEN] {
+    let mut prefix = [0; CHECK_LEN];
+    blake3::Hasher::new()
+        .update(payload)
+        .finalize_xof()
+        .fill(&mut prefix);
+    prefix
+}
+
+/// Head, records, and the length up to the first damaged record. `None` if that is the head or
+/// the head is of another transfer.
+fn read(file: &File, transfer: TransferId) -> io::Result<Option<(JournalHead, Replay, u64)>> {
+    let mut from = BufReader::with_capacity(64 * 1024, file.take(JOURNAL_LEN_MAX));
+    let mut magic = [0; MAGIC.len()];
+    if !fill(&mut from, &mut magic)? || magic != *MAGIC {
+        return Ok(None);
+    }
+    let mut len = MAGIC.len() as u64;
+    let mut payload = Vec::new();
+    let Some((head, used)) = next_record::<JournalHead>(&mut from, &mut payload)? else {
+        return Ok(None);
+    };
+    if head.transfer != transfer {
+        return Ok(None);
+    }
+    len += used;
+    let mut replay = Replay::default();
+    while let Some((record, used)) = next_record(&mut from, &mut payload)? {
+        replay.apply(record);
+        len += used;
+    }
+    Ok(Some((head, replay, len)))
+}
+
+/// The next record and how many bytes it takes; `None` at the end or where it is damaged.
+fn next_record<T: DeserializeOwned>(
+    from: &mut impl Read,
+    payload: &mut Vec<u8>,
+) -> io::Result<Option<(T, u64)>> {
+    let mut length = [0; 4];
+    let mut expected = [0; CHECK_LEN];
+    if !fill(from, &mut length)? || !fill(from, &mut expected)? {
+        return Ok(None);
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > RECORD_LEN_MAX {
+        return Ok(None);
+    }
+    payload.resize(length, 0);
+    if !fill(from, payload)? || check(payload) != expected {
+        return Ok(None);
+    }
+    match postcard::take_from_bytes(payload) {
+        Ok((record, [])) => Ok(Some((record, (ENVELOPE_LEN + length) as u64))),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// `false` if the file ends before `buf` is full.
+fn fill(from: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
+    match from.read_exact(buf) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}

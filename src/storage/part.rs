@@ -1,0 +1,186 @@
+//! Partial data of one file, in a hidden file beside its final place.
+//!
+//! What is in a part is worth something only together with its journal: the journal says which
+//! groups were verified, [`PartIdentity`] whether it still is the file that it spoke of.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, fsync, openat, statat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::folder::{Dir, Folder, create_file, file_type, remove_file, size_of_file};
+use super::name::{PART_SUFFIX, SafePath};
+
+/// Most bytes of a tag.
+pub const TAG_LEN_MAX: usize = 64;
+
+/// Most bytes that file systems allow in a name.
+const NAME_MAX: usize = 255;
+
+/// An open partial file. Dropping it keeps the file; all methods may be called from several
+/// threads at once.
+#[derive(Debug)]
+pub struct Part {
+    file: File,
+    folder: Folder,
+    dir: Dir,
+    name: String,
+    /// Whether the name of the part is durable, not only its content.
+    entered: AtomicBool,
+}
+
+/// What tells whether a part was changed by somebody else since it was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartIdentity {
+    /// Number of the file on its disk.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change of the content, in nanoseconds since 1970.
+    pub modified: i64,
+}
+
+impl Part {
+    /// Makes an empty part for the file `path`, and the folders above it. A left-over with the
+    /// same tag is removed. `tag` must be unique for transfer and file: at most [`TAG_LEN_MAX`]
+    /// ASCII letters, digits, `-` and `_`.
+    pub fn create(folder: &Folder, path: &SafePath, tag: &str) -> io::Result<Self> {
+        let (parent, file_name) = path.split();
+        let name = part_name(file_name, tag)?;
+        let dir = folder.make_dir(parent)?;
+        let file = create_file(&dir, &name, Mode::RUSR | Mode::WUSR)?;
+        Ok(Self::new(folder, dir, name, file))
+    }
+
+    /// Opens the part that an earlier run left. `None` if there is none, or if what is there is
+    /// not plainly ours: a link, a file with several names, a file of another user.
+    pub fn reopen(folder: &Folder, path: &SafePath, tag: &str) -> io::Result<Option<Self>> {
+        let (parent, file_name) = path.split();
+        let name = part_name(file_name, tag)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = folder
+            .dir(parent)
+            .and_then(|dir| openat(&dir, &name, flags, Mode::empty()).map(|file| (dir, file)));
+        let (dir, file) = match opened {
+            Ok(opened) => opened,
+            Err(
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::LOOP
+                | Errno::ISDIR
+                | Errno::NXIO
+                | Errno::ACCESS,
+            ) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let stat = fstat(&file)?;
+        let ours = file_type(&stat) == FileType::RegularFile
+            && stat.st_nlink == 1
+            && stat.st_uid == rustix::process::geteuid().as_raw();
+        Ok(ours.then(|| Self::new(folder, dir, name, file.into())))
+    }
+
+    fn new(folder: &Folder, dir: Dir, name: String, file: File) -> Self {
+        Self {
+            file,
+            folder: folder.clone(),
+            dir,
+            name,
+            entered: AtomicBool::new(false),
+        }
+    }
+
+    /// What the part is now; write it down after [`Self::sync`].
+    pub fn identity(&self) -> io::Result<PartIdentity> {
+        let stat = fstat(&self.file)?;
+        Ok(PartIdentity {
+            inode: stat.st_ino,
+            size: size_of_file(&stat),
+            modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+        })
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Fills `buf` from `offset`; [`io::ErrorKind::UnexpectedEof`] if the part is shorter.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    /// Cuts the part or extends it with zeros.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    /// Makes everything written so far durable, the first time also the part's name.
+    ///
+    /// After an error the content on disk is unknown, and a second call that succeeds proves
+    /// nothing: go back to the last state in the journal.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if !self.entered.load(Ordering::Acquire) {
+            fsync(&self.dir)?;
+            self.folder.sync()?;
+            self.entered.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Removes the part.
+    pub fn discard(self) -> io::Result<()> {
+        self.remove()
+    }
+
+    /// Removes the name of the part; the open file is of no more use.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        remove_file(&self.dir, &self.name)
+    }
+
+    /// Folder and name, after a check that the name still belongs to this file.
+    pub(super) fn place(&self) -> io::Result<(&Dir, &str)> {
+        let ours = fstat(&self.file)?;
+        let named = statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino) {
+            Ok((&self.dir, &self.name))
+        } else {
+            Err(io::Error::other("the partial file was replaced"))
+        }
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// `.NAME.TAG.pcpart`, with as much of the name as fits.
+pub(super) fn part_name(file_name: &str, tag: &str) -> io::Result<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if tag.is_empty() || tag.len() > TAG_LEN_MAX || !tag.bytes().all(plain) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a tag for a partial file",
+        ));
+    }
+    let room = NAME_MAX - PART_SUFFIX.len() - tag.len() - 2;
+    let kept = &file_name[..file_name.floor_char_boundary(room)];
+    let mut name = String::with_capacity(NAME_MAX);
+    for piece in [".", kept, ".", tag, PART_SUFFIX] {
+        name.push_str(piece);
+    }
+    Ok(name)
+}
+
+/// A time of the file system as one number; the ends of the range stand for all beyond them.
+pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
+}

@@ -55,8 +55,8 @@ pub struct JournalHead {
     pub folder: PathBuf,
     /// What happens when a name is taken.
     pub on_conflict: ConflictPolicy,
-    /// The top-level names that the person accepted, as offered; `None` for all.
-    pub only: Option<Vec<String>>,
+    /// The top-level names that the person did not want, as offered.
+    pub excluded: Vec<String>,
     /// When it started, in seconds since 1970.
     pub started: u64,
 }

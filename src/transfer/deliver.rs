@@ -38,21 +38,37 @@ pub enum Delivered {
 
 impl Delivery {
     /// A complete file: in its part, or in memory.
-    pub fn new(intake: &Intake, partial: Partial, small: Option<Bytes>, hash: Hash) -> Option<Self> {
+    pub fn new(
+        intake: &Intake,
+        partial: Partial,
+        small: Option<Bytes>,
+        hash: Hash,
+    ) -> Option<Self> {
         let executable = match intake.table.lock().entry(intake.index)?.kind {
             EntryKind::File { executable, .. } => executable,
             EntryKind::Folder { .. } | EntryKind::Symlink { .. } => return None,
         };
         let content = match (partial.place, small) {
             (Place::Part(part), _) => Content::Part(part),
-            (Place::Nowhere | Place::Existing(_), Some(bytes)) => {
-                Content::Small { bytes, tag: partial.tag }
-            }
+            (Place::Nowhere | Place::Existing(_), Some(bytes)) => Content::Small {
+                bytes,
+                tag: partial.tag,
+            },
             (Place::Nowhere | Place::Existing(_), None) => return None,
         };
         let (path, modified) = (intake.path.clone(), intake.header.modified);
-        let finished = Finished { path, modified, executable, content };
-        Some(Self { index: intake.index, name: intake.name.clone(), hash, finished })
+        let finished = Finished {
+            path,
+            modified,
+            executable,
+            content,
+        };
+        Some(Self {
+            index: intake.index,
+            name: intake.name.clone(),
+            hash,
+            finished,
+        })
     }
 
     /// Bytes that it holds in memory.
@@ -83,10 +99,14 @@ pub fn deliver(
     for ((index, name, hash), result) in labels.into_iter().zip(results) {
         delivered.push(match result {
             Ok(published) => {
-                let saved_as = (published.path.as_str() != name)
-                    .then(|| published.path.as_str().to_owned());
-                let receipt =
-                    Receipt { index, outcome: published.outcome, saved_as, hash: Some(hash) };
+                let saved_as =
+                    (published.path.as_str() != name).then(|| published.path.as_str().to_owned());
+                let receipt = Receipt {
+                    index,
+                    outcome: published.outcome,
+                    saved_as,
+                    hash: Some(hash),
+                };
                 records.push(done(name, &receipt));
                 Delivered::Settled(receipt)
             }

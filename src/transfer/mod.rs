@@ -1,7 +1,17 @@
 //! A transfer from offer to receipt: states, copying, progress, bookkeeping.
 
 pub mod control;
+mod deliver;
+pub mod ended;
 pub mod limiter;
+pub mod pauses;
+mod plan;
+mod receive_file;
+mod receive_run;
+pub mod receiver;
+pub mod send_file;
+pub mod sender;
+pub mod sources;
 pub mod state;
 pub mod status;
 pub mod table;

@@ -30,6 +30,22 @@ pub struct Rules {
     pub replay: Option<Replay>,
 }
 
+impl Rules {
+    /// Removes the partial files that an earlier run left. Blocking.
+    pub fn discard_parts(&self) {
+        for (name, record) in self.replay.iter().flat_map(|replay| &replay.parts) {
+            let Ok(path) = SafePath::parse(name) else {
+                continue;
+            };
+            if let Ok(Some(part)) = Part::reopen(&self.folder, &path, &record.tag)
+                && let Err(error) = part.discard()
+            {
+                tracing::warn!(%error, "a partial file cannot be removed");
+            }
+        }
+    }
+}
+
 /// What to do with one entry.
 #[derive(Debug)]
 pub enum Verdict {
@@ -37,6 +53,8 @@ pub enum Verdict {
     Send,
     /// See first what there is of it.
     Check(Check),
+    /// A part of it is at hand.
+    Begun(FileIndex),
     /// It is settled without its content coming.
     Settle(Receipt),
 }
@@ -59,7 +77,7 @@ impl Verdict {
     pub fn action(&self) -> PlanAction {
         match self {
             Self::Send => PlanAction::Send,
-            Self::Check(_) => PlanAction::Hold,
+            Self::Check(_) | Self::Begun(_) => PlanAction::Hold,
             Self::Settle(_) => PlanAction::Skip,
         }
     }
@@ -68,7 +86,12 @@ impl Verdict {
 /// Decides about one entry; makes folders and links at once.
 pub fn plan_entry(index: FileIndex, entry: &Entry, rules: &Rules) -> Verdict {
     let settle = |outcome, saved_as, hash| {
-        Verdict::Settle(Receipt { index, outcome, saved_as, hash })
+        Verdict::Settle(Receipt {
+            index,
+            outcome,
+            saved_as,
+            hash,
+        })
     };
     let top = entry.path.split('/').next().unwrap_or(&entry.path);
     if rules.excluded.contains(top) {
@@ -82,33 +105,36 @@ pub fn plan_entry(index: FileIndex, entry: &Entry, rules: &Rules) -> Verdict {
     };
     let saved_as = (path.as_str() != entry.path).then(|| path.as_str().to_owned());
     match &entry.kind {
-        EntryKind::Folder { .. } => {
-            settle(made(rules.folder.make_folder(&path)), saved_as, None)
-        }
-        EntryKind::Symlink { target } => {
-            settle(link(&rules.folder, &path, target), saved_as, None)
-        }
+        EntryKind::Folder { .. } => settle(made(rules.folder.make_folder(&path)), saved_as, None),
+        EntryKind::Symlink { target } => settle(link(&rules.folder, &path, target), saved_as, None),
         EntryKind::File { size, .. } => plan_file(index, path, *size, &entry.path, rules),
     }
 }
 
-fn plan_file(
-    index: FileIndex,
-    path: SafePath,
-    size: u64,
-    name: &str,
-    rules: &Rules,
-) -> Verdict {
+fn plan_file(index: FileIndex, path: SafePath, size: u64, name: &str, rules: &Rules) -> Verdict {
     let settle = |outcome| {
-        Verdict::Settle(Receipt { index, outcome, saved_as: None, hash: None })
+        Verdict::Settle(Receipt {
+            index,
+            outcome,
+            saved_as: None,
+            hash: None,
+        })
     };
     if let Some(part) = rules.replay.as_ref().and_then(|r| r.parts.get(name)) {
-        return Verdict::Check(Check { index, path, size, part: Some(part.clone()) });
+        return Verdict::Check(Check {
+            index,
+            path,
+            size,
+            part: Some(part.clone()),
+        });
     }
     match (rules.folder.look(&path), rules.policy) {
-        (Ok(Existing::File { size: there }), _) if there == size => {
-            Verdict::Check(Check { index, path, size, part: None })
-        }
+        (Ok(Existing::File { size: there }), _) if there == size => Verdict::Check(Check {
+            index,
+            path,
+            size,
+            part: None,
+        }),
         (Ok(Existing::File { .. } | Existing::Folder | Existing::Other), policy) => match policy {
             ConflictPolicy::Skip => settle(Outcome::Skipped),
             ConflictPolicy::Fail => settle(Outcome::Failed(SinkFault::Exists)),
@@ -178,7 +204,9 @@ pub fn check(check: &Check, folder: &Folder, tag: String) -> Partial {
 }
 
 fn reopen(check: &Check, record: &PartRecord, folder: &Folder) -> io::Result<Option<Partial>> {
-    let Some(part) = Part::reopen(folder, &check.path, &record.tag)? else { return Ok(None) };
+    let Some(part) = Part::reopen(folder, &check.path, &record.tag)? else {
+        return Ok(None);
+    };
     let mut groups = vec![None; group_count(record.size) as usize];
     for (&number, &hash) in &record.groups {
         if let Some(slot) = groups.get_mut(number as usize) {
@@ -241,12 +269,12 @@ fn hash_existing(check: &Check, folder: &Folder, tag: &str) -> io::Result<Option
 pub fn folder_times(table: &FileTable) -> Vec<(SafePath, Timestamp)> {
     // Children come after their parents: from the end, so that setting a child's time is over
     // before its parent's is set.
-    let entries = (0..table.len()).rev().filter_map(|index| table.entry(index));
+    let entries = (0..table.len())
+        .rev()
+        .filter_map(|index| table.entry(index));
     entries
         .filter_map(|entry| match entry.kind {
-            EntryKind::Folder { modified } => {
-                Some((SafePath::parse(&entry.path).ok()?, modified))
-            }
+            EntryKind::Folder { modified } => Some((SafePath::parse(&entry.path).ok()?, modified)),
             EntryKind::File { .. } | EntryKind::Symlink { .. } => None,
         })
         .collect()

@@ -56,7 +56,10 @@ impl SharedJournal {
     /// Removes the journal from disk once nobody else uses it.
     pub fn remove(self) -> io::Result<()> {
         match Arc::try_unwrap(self.0) {
-            Ok(journal) => journal.into_inner().unwrap_or_else(PoisonError::into_inner).remove(),
+            Ok(journal) => journal
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(),
             Err(_) => Ok(()),
         }
     }
@@ -93,7 +96,14 @@ pub enum Place {
 impl Partial {
     /// Nothing yet.
     pub fn new(tag: String) -> Self {
-        Self { tag, stamp: None, size: 0, groups: Vec::new(), place: Place::Nowhere, damaged: 0 }
+        Self {
+            tag,
+            stamp: None,
+            size: 0,
+            groups: Vec::new(),
+            place: Place::Nowhere,
+            damaged: 0,
+        }
     }
 
     /// Verified bytes.
@@ -104,12 +114,26 @@ impl Partial {
         self.groups.iter().enumerate().map(group).sum()
     }
 
+    /// Removes what there is of it from the disk. Blocking.
+    pub fn discard(self) {
+        if let Place::Part(part) = self.place
+            && let Ok(part) = Arc::try_unwrap(part)
+            && let Err(error) = part.discard()
+        {
+            tracing::warn!(%error, "a partial file cannot be removed");
+        }
+    }
+
     /// Makes the groups fit a file of another size: groups whose length changes are void.
     fn resize(&mut self, size: u64) {
         if size != self.size {
             let kept = self.size.min(size) / GROUP_LEN;
             // The hash of a file's only group is made in another way.
-            let kept = if group_count(size) == 1 || group_count(self.size) == 1 { 0 } else { kept };
+            let kept = if group_count(size) == 1 || group_count(self.size) == 1 {
+                0
+            } else {
+                kept
+            };
             self.groups.truncate(kept as usize);
             self.size = size;
         }
@@ -193,8 +217,12 @@ pub async fn receive_file<R: FileReader>(
     }
     partial.resize(size);
     partial.stamp = Some(intake.header.stamp);
-    let mut stream =
-        Stream { intake: &intake, partial: &mut partial, small: None, disk: Disk::default() };
+    let mut stream = Stream {
+        intake: &intake,
+        partial: &mut partial,
+        small: None,
+        disk: Disk::default(),
+    };
     let end = match stream.read(&mut reader, &mut stop).await {
         Ok(end) => end,
         Err(end) => end,
@@ -284,7 +312,12 @@ impl Stream<'_> {
             self.partial.place = Place::Part(Arc::new(part));
         }
         let hasher = GroupHasher::new(size, number);
-        Ok(Group { number, at: 0, hasher, small: BytesMut::new() })
+        Ok(Group {
+            number,
+            at: 0,
+            hasher,
+            small: BytesMut::new(),
+        })
     }
 
     /// Begins the new file with what it has in common with the one of its name.
@@ -303,7 +336,9 @@ impl Stream<'_> {
             let groups = copy_groups(&file, &part, size, &groups)?;
             Ok((part, groups))
         };
-        let copied = tokio::task::spawn_blocking(work).await.map_err(|_| fault())?;
+        let copied = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| fault())?;
         let (part, groups) = copied.map_err(write_error)?;
         self.partial.place = Place::Part(Arc::new(part));
         self.partial.groups = groups;
@@ -318,7 +353,10 @@ impl Stream<'_> {
             Place::Part(part) => {
                 let start = Instant::now();
                 let offset = group_offset(group.number) + group.at;
-                self.disk.write(part, offset, data).await.map_err(write_error)?;
+                self.disk
+                    .write(part, offset, data)
+                    .await
+                    .map_err(write_error)?;
                 self.intake.progress.waited(Limit::Disk, start.elapsed());
             }
             Place::Nowhere | Place::Existing(_) => {
@@ -346,7 +384,11 @@ impl Stream<'_> {
         if hash.is_some_and(|hash| hash != computed) {
             self.partial.damaged += 1;
             self.small = None;
-            tracing::warn!(index = self.intake.index, group = group.number, "a group is damaged");
+            tracing::warn!(
+                index = self.intake.index,
+                group = group.number,
+                "a group is damaged"
+            );
             if self.partial.damaged >= DAMAGED_MAX {
                 return Err(FileEnd::Damaged);
             }
@@ -360,12 +402,19 @@ impl Stream<'_> {
         }
         if let Place::Part(part) = &self.partial.place {
             self.disk.group_written().await.map_err(write_error)?;
-            self.record(part, group.number, computed).map_err(write_error)?;
-            self.disk.checkpoint(part, group_len(size, group.number)).await.map_err(write_error)?;
+            self.record(part, group.number, computed)
+                .map_err(write_error)?;
+            self.disk
+                .checkpoint(part, group_len(size, group.number))
+                .await
+                .map_err(write_error)?;
         } else if group_count(size) == 1 && group.at == 0 {
             self.small = Some(Bytes::new());
         }
-        self.intake.table.lock().add_done(self.intake.index, group_len(size, group.number));
+        self.intake
+            .table
+            .lock()
+            .add_done(self.intake.index, group_len(size, group.number));
         Ok(None)
     }
 
@@ -401,12 +450,16 @@ impl Stream<'_> {
         match (&self.partial.place, self.small.take()) {
             (Place::Existing(_), _) => FileEnd::Identical { hash: computed },
             (Place::Part(part), _) => match part.set_len(size) {
-                Ok(()) => FileEnd::Whole { small: None, hash: computed },
+                Ok(()) => FileEnd::Whole {
+                    small: None,
+                    hash: computed,
+                },
                 Err(error) => write_error(error),
             },
-            (Place::Nowhere, Some(small)) => {
-                FileEnd::Whole { small: Some(small), hash: computed }
-            }
+            (Place::Nowhere, Some(small)) => FileEnd::Whole {
+                small: Some(small),
+                hash: computed,
+            },
             (Place::Nowhere, None) => self.start_over(),
         }
     }
@@ -423,7 +476,9 @@ impl Stream<'_> {
             self.partial.place = Place::Nowhere;
         }
         let count = (self.partial.groups.len()).min(MISSING_MAX) as u32;
-        FileEnd::Open { again: (0..count).collect() }
+        FileEnd::Open {
+            again: (0..count).collect(),
+        }
     }
 }
 
@@ -439,12 +494,19 @@ fn fault() -> FileEnd {
 }
 
 fn write_error(error: io::Error) -> FileEnd {
-    if is_no_space(&error) { FileEnd::NoSpace } else { FileEnd::CannotWrite(error.to_string()) }
+    if is_no_space(&error) {
+        FileEnd::NoSpace
+    } else {
+        FileEnd::CannotWrite(error.to_string())
+    }
 }
 
 /// Whether a write failed because the disk, or the person's share of it, is full.
 pub fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Copies the known groups of a finished file; those that are not what they were are left out.

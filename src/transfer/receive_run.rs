@@ -12,7 +12,7 @@ use super::control::{News, Order};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
 use super::plan::{Check, Verdict, check, folder_times, part_tag, plan_entry, runs};
-use super::receive_file::{FileEnd, Intake, Partial, Place, receive_file};
+use super::receive_file::{FileEnd, Intake, Partial, receive_file};
 use super::receiver::{Incoming, Taken, is_cancel, send};
 use super::state::TransferEvent;
 use super::status::{FileState, PausedBy};
@@ -20,8 +20,8 @@ use crate::fault::Fault;
 use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, Offence};
 use crate::protocol::groups::group_count;
 use crate::protocol::message::{
-    Code, FileHeader, FileIndex, HAVE_GROUPS_MAX, Outcome, PauseReason, Receipt, ReceiverMessage,
-    Scope, SenderMessage, SinkFault, Steer, SteerAction,
+    Code, Entry, FileHeader, FileIndex, HAVE_GROUPS_MAX, Outcome, PauseReason, Receipt,
+    ReceiverMessage, Scope, SenderMessage, SinkFault, Steer, SteerAction,
 };
 use crate::storage::journal::Record;
 use crate::storage::name::SafePath;
@@ -42,7 +42,6 @@ const STREAMS_WAITING_MAX: usize = 2;
 const ROOM_RESERVE: u64 = 1024 * 1024;
 
 type FileDone = (Intake, Partial, FileEnd);
-type Ready = (FileHeader, FileIndex);
 
 /// State of receiving over one link.
 pub(super) struct Run<'a, L: Inbound> {
@@ -60,7 +59,10 @@ pub(super) struct Run<'a, L: Inbound> {
     ready_bytes: usize,
     delivering: Option<JoinHandle<Vec<Delivered>>>,
     /// What there is of files that were held.
-    checked: (mpsc::Sender<(FileIndex, Partial)>, mpsc::Receiver<(FileIndex, Partial)>),
+    checked: (
+        mpsc::Sender<(FileIndex, Partial)>,
+        mpsc::Receiver<(FileIndex, Partial)>,
+    ),
     checks: JoinSet<()>,
     /// Files that wait for room on the disk.
     starved: HashSet<FileIndex>,
@@ -130,7 +132,10 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     fn taken(&mut self) -> Result<&mut Taken, Ended> {
-        self.incoming.taken.as_mut().ok_or_else(|| Ended::Lost("nothing was accepted".into()))
+        self.incoming
+            .taken
+            .as_mut()
+            .ok_or_else(|| Ended::Lost("nothing was accepted".into()))
     }
 
     /// Ends every stream, keeping what is verified, and finishes what is being delivered.
@@ -143,7 +148,8 @@ impl<'a, L: Inbound> Run<'a, L> {
             if let Ok((intake, partial, end)) = joined {
                 match end {
                     FileEnd::Whole { small, hash } => {
-                        self.ready.extend(Delivery::new(&intake, partial, small, hash));
+                        self.ready
+                            .extend(Delivery::new(&intake, partial, small, hash));
                     }
                     FileEnd::Identical { .. } | FileEnd::Open { .. } | FileEnd::Stopped => {
                         self.keep(intake.index, partial);
@@ -156,7 +162,9 @@ impl<'a, L: Inbound> Run<'a, L> {
         }
         loop {
             self.deliver();
-            let Some(delivered) = wait(&mut self.delivering).await else { break };
+            let Some(delivered) = wait(&mut self.delivering).await else {
+                break;
+            };
             for delivered in delivered {
                 if let Delivered::Settled(receipt) = delivered {
                     self.incoming.table.lock().settle(&receipt);
@@ -177,7 +185,8 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     async fn steer(&mut self, scope: Scope, action: SteerAction) -> Result<(), Ended> {
-        self.send(ReceiverMessage::Steer(Steer { scope, action })).await
+        self.send(ReceiverMessage::Steer(Steer { scope, action }))
+            .await
     }
 
     /// A pause outlives the link that it was made on.
@@ -191,7 +200,8 @@ impl<'a, L: Inbound> Run<'a, L> {
             }
             Some(PausedBy::Us | PausedBy::Peer) => {
                 self.incoming.reporter.event(TransferEvent::Pause).await;
-                self.steer(Scope::Transfer, SteerAction::Pause(PauseReason::Person)).await
+                self.steer(Scope::Transfer, SteerAction::Pause(PauseReason::Person))
+                    .await
             }
         }
     }
@@ -204,15 +214,22 @@ impl<'a, L: Inbound> Run<'a, L> {
             self.send(ReceiverMessage::Plan(actions)).await?;
             let mut receipts = Vec::new();
             let mut checks = Vec::new();
+            let mut begun = Vec::new();
             for verdict in verdicts {
                 match verdict {
                     Verdict::Send => {}
+                    Verdict::Begun(index) => begun.push(index),
                     Verdict::Check(check) => checks.push(check),
                     Verdict::Settle(receipt) => receipts.push(receipt),
                 }
             }
             self.settle(receipts).await?;
-            self.check(checks).await?;
+            self.check(checks)?;
+            for index in begun {
+                if let Some(partial) = self.taken()?.partials.remove(&index) {
+                    self.on_checked(index, partial).await?;
+                }
+            }
         }
         let entries = self.planned;
         self.send(ReceiverMessage::Start { entries }).await
@@ -220,52 +237,57 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     async fn next_verdicts(&mut self) -> Result<Option<Vec<Verdict>>, Ended> {
         let from = self.planned;
-        let (entries, receipts): (Vec<_>, Vec<_>) = {
-            let table = self.incoming.table.lock();
+        let table = self.incoming.table.clone();
+        let taken = self.taken()?;
+        let rules = taken.rules.clone();
+        let entries: Vec<(Entry, Option<Verdict>)> = {
+            let table = table.lock();
             let end = table.len().min(from + PLAN_MAX);
-            (from..end).filter_map(|i| Some((table.entry(i)?, table.receipt(i)))).unzip()
+            let known = |index| match table.receipt(index) {
+                Some(receipt) => Some(Verdict::Settle(receipt)),
+                None => taken
+                    .partials
+                    .contains_key(&index)
+                    .then_some(Verdict::Begun(index)),
+            };
+            (from..end)
+                .filter_map(|i| Some((table.entry(i)?, known(i))))
+                .collect()
         };
         if entries.is_empty() {
             return Ok(None);
         }
-        let rules = self.taken()?.rules.clone();
         let work = move || {
-            let each = (from..).zip(entries.iter().zip(receipts));
-            each.map(|(index, (entry, receipt))| match receipt {
-                Some(receipt) => Verdict::Settle(receipt),
-                None => plan_entry(index, entry, &rules),
-            })
-            .collect()
+            let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
+                known.unwrap_or_else(|| plan_entry(index, &entry, &rules))
+            };
+            (from..).zip(entries).map(plan).collect()
         };
         let verdicts = tokio::task::spawn_blocking(work).await;
         Ok(Some(verdicts.map_err(|e| Ended::Lost(e.to_string()))?))
     }
 
-    /// Finds out in the background what there is of held files; what is in memory is told at once.
-    async fn check(&mut self, checks: Vec<Check>) -> Result<(), Ended> {
-        let mut open = Vec::new();
-        for check in checks {
-            match self.taken()?.partials.remove(&check.index) {
-                Some(partial) => self.on_checked(check.index, partial).await?,
-                None => {
-                    let mut table = self.incoming.table.lock();
-                    table.set_state(check.index, FileState::Checking);
-                    open.push(check);
+    /// Finds out in the background what there is of held files.
+    fn check(&mut self, checks: Vec<Check>) -> Result<(), Ended> {
+        if checks.is_empty() {
+            return Ok(());
+        }
+        for check in &checks {
+            self.incoming
+                .table
+                .lock()
+                .set_state(check.index, FileState::Checking);
+        }
+        let (rules, id) = (self.taken()?.rules.clone(), self.incoming.id);
+        let found = self.checked.0.clone();
+        self.checks.spawn_blocking(move || {
+            for held in checks {
+                let partial = check(&held, &rules.folder, part_tag(id, held.index));
+                if found.blocking_send((held.index, partial)).is_err() {
+                    return;
                 }
             }
-        }
-        if !open.is_empty() {
-            let (rules, id) = (self.taken()?.rules.clone(), self.incoming.id);
-            let found = self.checked.0.clone();
-            self.checks.spawn_blocking(move || {
-                for held in open {
-                    let partial = check(&held, &rules.folder, part_tag(id, held.index));
-                    if found.blocking_send((held.index, partial)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+        });
         Ok(())
     }
 
@@ -276,8 +298,9 @@ impl<'a, L: Inbound> Run<'a, L> {
         {
             let mut table = self.incoming.table.lock();
             table.set_state(index, FileState::Waiting);
-            table.set_done(index, partial.bytes().min(table.file_size(index).unwrap_or(0)));
-            let count = group_count(table.file_size(index).unwrap_or(0));
+            let size = table.file_size(index).unwrap_or(0);
+            table.set_done(index, partial.bytes().min(size));
+            let count = group_count(size);
             for (group, hash) in (0..count).zip(&partial.groups) {
                 let Some(hash) = hash else { continue };
                 match pages.back_mut() {
@@ -293,10 +316,24 @@ impl<'a, L: Inbound> Run<'a, L> {
         self.keep(index, partial);
         let mut last = pages.pop_back().unwrap_or_default();
         for (first, groups) in pages {
-            self.send(ReceiverMessage::Have { index, stamp, first, groups, more: true }).await?;
+            self.send(ReceiverMessage::Have {
+                index,
+                stamp,
+                first,
+                groups,
+                more: true,
+            })
+            .await?;
         }
         let groups = std::mem::take(&mut last.1);
-        self.send(ReceiverMessage::Have { index, stamp, first: last.0, groups, more: false }).await
+        self.send(ReceiverMessage::Have {
+            index,
+            stamp,
+            first: last.0,
+            groups,
+            more: false,
+        })
+        .await
     }
 
     async fn on_event(&mut self, event: InboundEvent<L::Reader>) -> Result<(), Ended> {
@@ -363,7 +400,11 @@ impl<'a, L: Inbound> Run<'a, L> {
                 self.incoming.reporter.tell(News::PausedBy(Some(by))).await;
                 self.incoming.reporter.event(TransferEvent::Pause).await;
             }
-            Scope::File(index) => self.incoming.table.lock().set_state(index, FileState::Paused),
+            Scope::File(index) => self
+                .incoming
+                .table
+                .lock()
+                .set_state(index, FileState::Paused),
         }
     }
 
@@ -373,7 +414,11 @@ impl<'a, L: Inbound> Run<'a, L> {
         match (scope, paused) {
             (Scope::File(index), _) => {
                 let active = self.active.contains_key(&index);
-                let state = if active { FileState::Active } else { FileState::Waiting };
+                let state = if active {
+                    FileState::Active
+                } else {
+                    FileState::Waiting
+                };
                 self.incoming.table.lock().set_state(index, state);
                 Ok(())
             }
@@ -433,8 +478,7 @@ impl<'a, L: Inbound> Run<'a, L> {
                 }
             }
         };
-        let path =
-            SafePath::parse(&name).map_err(|_| Ended::Misbehaved(Offence::NotAskedFor))?;
+        let path = SafePath::parse(&name).map_err(|_| Ended::Misbehaved(Offence::NotAskedFor))?;
         let (table, progress) = (self.incoming.table.clone(), self.incoming.progress.clone());
         let id = self.incoming.id;
         let taken = self.taken()?;
@@ -454,7 +498,8 @@ impl<'a, L: Inbound> Run<'a, L> {
         };
         let (stop, stopped) = oneshot::channel();
         self.active.insert(index, stop);
-        self.tasks.spawn(receive_file(intake, partial, reader, stopped));
+        self.tasks
+            .spawn(receive_file(intake, partial, reader, stopped));
         Ok(())
     }
 
@@ -492,7 +537,13 @@ impl<'a, L: Inbound> Run<'a, L> {
             }
             FileEnd::Identical { hash } => {
                 let (outcome, hash) = (Outcome::Identical, Some(hash));
-                self.settle(vec![Receipt { index, outcome, saved_as: None, hash }]).await
+                self.settle(vec![Receipt {
+                    index,
+                    outcome,
+                    saved_as: None,
+                    hash,
+                }])
+                .await
             }
             FileEnd::Open { again } => {
                 self.keep(index, partial);
@@ -535,7 +586,13 @@ impl<'a, L: Inbound> Run<'a, L> {
             | crate::config::ConflictPolicy::Rename
             | crate::config::ConflictPolicy::Overwrite => Outcome::Failed(SinkFault::Exists),
         };
-        self.settle(vec![Receipt { index, outcome, saved_as: None, hash: None }]).await
+        self.settle(vec![Receipt {
+            index,
+            outcome,
+            saved_as: None,
+            hash: None,
+        }])
+        .await
     }
 
     async fn cannot_write(&mut self, index: FileIndex, why: String) -> Result<(), Ended> {
@@ -569,7 +626,13 @@ impl<'a, L: Inbound> Run<'a, L> {
             let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
         }
         let outcome = Outcome::Failed(fault);
-        self.settle(vec![Receipt { index, outcome, saved_as: None, hash: None }]).await
+        self.settle(vec![Receipt {
+            index,
+            outcome,
+            saved_as: None,
+            hash: None,
+        }])
+        .await
     }
 
     /// Settles entries, here, in the journal and at the sender.
@@ -595,13 +658,18 @@ impl<'a, L: Inbound> Run<'a, L> {
         for receipt in receipts {
             let this = 64 + receipt.saved_as.as_ref().map_or(0, String::len);
             if len + this > RECEIPTS_LEN && !page.is_empty() {
-                self.send(ReceiverMessage::Settled(std::mem::take(&mut page))).await?;
+                self.send(ReceiverMessage::Settled(std::mem::take(&mut page)))
+                    .await?;
                 len = 0;
             }
             len += this;
             page.push(receipt);
         }
-        if page.is_empty() { Ok(()) } else { self.send(ReceiverMessage::Settled(page)).await }
+        if page.is_empty() {
+            Ok(())
+        } else {
+            self.send(ReceiverMessage::Settled(page)).await
+        }
     }
 
     /// Starts the next batch if none is under way: while it runs, the one after it gathers.
@@ -609,7 +677,9 @@ impl<'a, L: Inbound> Run<'a, L> {
         if self.delivering.is_some() || self.ready.is_empty() {
             return;
         }
-        let Some(taken) = &self.incoming.taken else { return };
+        let Some(taken) = &self.incoming.taken else {
+            return;
+        };
         let count = self.ready.len().min(BATCH_MAX);
         let batch: Vec<Delivery> = self.ready.drain(..count).collect();
         self.ready_bytes -= batch.iter().map(Delivery::memory).sum::<usize>();
@@ -618,7 +688,14 @@ impl<'a, L: Inbound> Run<'a, L> {
         self.delivering = Some(tokio::task::spawn_blocking(work));
     }
 
-    async fn on_delivered(&mut self, delivered: Vec<Delivered>) -> Result<(), Ended> {
+    async fn on_delivered(
+        &mut self,
+        delivered: Result<Vec<Delivered>, JoinError>,
+    ) -> Result<(), Ended> {
+        let delivered = delivered.map_err(|error| {
+            tracing::error!(%error, "delivering files panicked");
+            Ended::Lost("a fault of this program".into())
+        })?;
         let mut receipts = Vec::with_capacity(delivered.len());
         for delivered in delivered {
             match delivered {
@@ -638,7 +715,10 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     /// The disk is full: everything waits, both sides know, and it goes on by itself.
     async fn on_full(&mut self, index: FileIndex) -> Result<(), Ended> {
-        self.incoming.table.lock().set_state(index, FileState::Waiting);
+        self.incoming
+            .table
+            .lock()
+            .set_state(index, FileState::Waiting);
         self.starved.insert(index);
         if self.incoming.pauses.all() == Some(PausedBy::DiskFull) {
             return Ok(());
@@ -648,7 +728,11 @@ impl<'a, L: Inbound> Run<'a, L> {
         let free = rules.folder.space().map_or(0, |space| space.free);
         let missing = needed.saturating_sub(free).max(1);
         let folder = rules.folder.path().to_owned();
-        let fault = Fault::DiskFull { folder, needed, free };
+        let fault = Fault::DiskFull {
+            folder,
+            needed,
+            free,
+        };
         self.incoming.reporter.tell(News::Fault(Some(fault))).await;
         self.pause(Scope::Transfer, PausedBy::DiskFull).await;
         let action = SteerAction::Pause(PauseReason::DiskFull { missing });
@@ -659,7 +743,8 @@ impl<'a, L: Inbound> Run<'a, L> {
         match order {
             Order::Pause(scope) => {
                 self.pause(scope, PausedBy::Us).await;
-                self.steer(scope, SteerAction::Pause(PauseReason::Person)).await
+                self.steer(scope, SteerAction::Pause(PauseReason::Person))
+                    .await
             }
             Order::Resume(scope) => {
                 self.steer(scope, SteerAction::Resume).await?;
@@ -697,7 +782,10 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     fn check_stall(&mut self) -> Result<(), Ended> {
         let moved = self.incoming.progress.read().moved;
-        let moving = self.active.keys().any(|&index| !self.incoming.pauses.has(index));
+        let moving = self
+            .active
+            .keys()
+            .any(|&index| !self.incoming.pauses.has(index));
         if moved != self.moved.0 || !moving {
             self.moved = (moved, Instant::now());
         }
@@ -735,17 +823,11 @@ fn set_folder_times(table: &super::table::SharedTable, rules: &Arc<super::plan::
     }
 }
 
-async fn wait(delivering: &mut Option<JoinHandle<Vec<Delivered>>>) -> Option<Vec<Delivered>> {
-    let done = match delivering {
-        Some(handle) => handle.await,
-        None => return None,
-    };
+/// Waits for the batch that is under way, if there is one. Cancel-safe.
+async fn wait(
+    delivering: &mut Option<JoinHandle<Vec<Delivered>>>,
+) -> Option<Result<Vec<Delivered>, JoinError>> {
+    let done = delivering.as_mut()?.await;
     *delivering = None;
-    match done {
-        Ok(delivered) => Some(delivered),
-        Err(error) => {
-            tracing::error!(%error, "delivering files panicked");
-            Some(Vec::new())
-        }
-    }
+    Some(done)
 }

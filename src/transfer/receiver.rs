@@ -102,10 +102,26 @@ impl Incoming {
         progress: Arc<Progress>,
         reporter: Reporter,
     ) -> Self {
-        let Who { id, peer, peer_name, started } = who;
+        let Who {
+            id,
+            peer,
+            peer_name,
+            started,
+        } = who;
         let pauses = Pauses::default();
         let taken = None;
-        Self { id, peer, peer_name, table, progress, reporter, terms, pauses, started, taken }
+        Self {
+            id,
+            peer,
+            peer_name,
+            table,
+            progress,
+            reporter,
+            terms,
+            pauses,
+            started,
+            taken,
+        }
     }
 
     /// Continues what an earlier run of the program accepted: call once, before the first
@@ -162,8 +178,9 @@ impl Incoming {
     pub async fn close(self, discard: bool) {
         let Some(taken) = self.taken else { return };
         let work = move || {
-            for partial in taken.partials.into_values().filter(|_| discard) {
-                partial.discard();
+            if discard {
+                taken.partials.into_values().for_each(Partial::discard);
+                taken.rules.discard_parts();
             }
             if let Err(error) = taken.journal.remove() {
                 tracing::warn!(%error, "the journal of an ended transfer cannot be removed");
@@ -266,7 +283,9 @@ impl Incoming {
     /// goes by names, as after a restart of this program.
     async fn forget_manifest(&mut self) -> Result<(), Ended> {
         *self.table.lock() = FileTable::default();
-        let Some(taken) = self.taken.take() else { return Ok(()) };
+        let Some(taken) = self.taken.take() else {
+            return Ok(());
+        };
         drop(taken);
         let (journals, id) = (self.terms.journals.clone(), self.id);
         let work = move || Journal::open(&journals, id);
@@ -308,7 +327,10 @@ impl Incoming {
                 Decision::Decline => {
                     return self.decline(link, DeclineReason::Person).await;
                 }
-                Decision::Accept { folder: chosen, only } => {
+                Decision::Accept {
+                    folder: chosen,
+                    only,
+                } => {
                     folder = chosen.unwrap_or(folder);
                     let excluded = self.excluded(only.as_deref());
                     let view = self.view(folder.clone()).await;
@@ -392,7 +414,9 @@ impl Incoming {
 
     /// Top-level names that are not among the chosen positions.
     fn excluded(&self, only: Option<&[u32]>) -> HashSet<String> {
-        let Some(only) = only else { return HashSet::new() };
+        let Some(only) = only else {
+            return HashSet::new();
+        };
         let wanted: HashSet<u32> = only.iter().copied().collect();
         let table = self.table.lock();
         let mut positions = TopPositions::default();
@@ -419,8 +443,9 @@ impl Incoming {
         };
         let (journals, path) = (self.terms.journals.clone(), folder.clone());
         let work = move || Ok((Folder::open(&path)?, Journal::create(&journals, &head)?));
-        let made: io::Result<(Folder, Journal)> =
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        let made: io::Result<(Folder, Journal)> = tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|e| Err(io::Error::other(e)));
         let (root, journal) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -433,7 +458,12 @@ impl Incoming {
         self.reporter.tell(News::Answered { folder }).await;
         let policy = self.terms.on_conflict;
         self.taken = Some(Taken {
-            rules: Arc::new(Rules { folder: root, policy, excluded, replay: None }),
+            rules: Arc::new(Rules {
+                folder: root,
+                policy,
+                excluded,
+                replay: None,
+            }),
             journal: SharedJournal::new(journal),
             partials: HashMap::new(),
         });
@@ -450,26 +480,57 @@ impl Incoming {
             folder.check_writable()?;
             folder.space()
         };
-        let space =
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        let space = tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|e| Err(io::Error::other(e)));
         match space {
             Ok(space) if space.free < needed => {
                 let free = space.free;
-                let obstacle = Fault::DiskFull { folder: folder.clone(), needed, free };
+                let obstacle = Fault::DiskFull {
+                    folder: folder.clone(),
+                    needed,
+                    free,
+                };
                 let room = Room::Missing { needed, free };
-                View { folder, free, room, obstacle: Some(obstacle) }
+                View {
+                    folder,
+                    free,
+                    room,
+                    obstacle: Some(obstacle),
+                }
             }
             Ok(space) if space.inodes.is_some_and(|inodes| inodes < files) => {
                 let why = format!("the disk cannot take {files} more files");
-                let obstacle = Fault::CannotWrite { path: folder.clone(), why };
+                let obstacle = Fault::CannotWrite {
+                    path: folder.clone(),
+                    why,
+                };
                 let room = Room::NoInodes;
-                View { folder, free: space.free, room, obstacle: Some(obstacle) }
+                View {
+                    folder,
+                    free: space.free,
+                    room,
+                    obstacle: Some(obstacle),
+                }
             }
-            Ok(space) => View { folder, free: space.free, room: Room::Fits, obstacle: None },
+            Ok(space) => View {
+                folder,
+                free: space.free,
+                room: Room::Fits,
+                obstacle: None,
+            },
             Err(error) => {
                 let why = plain(&error);
-                let obstacle = Fault::CannotWrite { path: folder.clone(), why };
-                View { folder, free: 0, room: Room::NotWritable, obstacle: Some(obstacle) }
+                let obstacle = Fault::CannotWrite {
+                    path: folder.clone(),
+                    why,
+                };
+                View {
+                    folder,
+                    free: 0,
+                    room: Room::NotWritable,
+                    obstacle: Some(obstacle),
+                }
             }
         }
     }
@@ -498,14 +559,22 @@ impl View {
         match self.room {
             Room::Fits => None,
             Room::Missing { needed, free } => Some(DeclineReason::NoRoom { needed, free }),
-            Room::NoInodes => Some(DeclineReason::NoRoom { needed: 0, free: self.free }),
+            Room::NoInodes => Some(DeclineReason::NoRoom {
+                needed: 0,
+                free: self.free,
+            }),
             Room::NotWritable => Some(DeclineReason::NotWritable),
         }
     }
 
     fn asking(&self, timeout: Duration) -> Asking {
         let (folder, free, obstacle) = (self.folder.clone(), self.free, self.obstacle.clone());
-        Asking { folder, free, obstacle, timeout }
+        Asking {
+            folder,
+            free,
+            obstacle,
+            timeout,
+        }
     }
 }
 

@@ -15,9 +15,7 @@ use super::pauses::{Pauses, gate};
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::net::link::{DATA_LEN_MAX, FileOpener, FileWriter, LinkError, Piece};
-use crate::protocol::groups::{
-    GroupHasher, Hash, file_hash, group_count, group_len, group_offset,
-};
+use crate::protocol::groups::{GroupHasher, Hash, file_hash, group_count, group_len, group_offset};
 use crate::protocol::message::{Code, FileHeader, FileIndex, SourceFault, Stamp, TransferId};
 use crate::storage::source::SourceFile;
 
@@ -110,7 +108,11 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
     };
     let trusted = job.held.stamp == Some(source.stamp());
     let file = Sending {
-        reader: Reader { source: Some(source), slow: false, buffers: VecDeque::new() },
+        reader: Reader {
+            source: Some(source),
+            slow: false,
+            buffers: VecDeque::new(),
+        },
         index: job.index,
         priority: job.priority,
         held: job.held,
@@ -216,7 +218,13 @@ impl Sending {
         let (transfer, index) = (self.shared.transfer, self.index);
         let source = self.reader.source_mut()?;
         let (size, modified, stamp) = (source.size(), source.modified(), source.stamp());
-        Ok(FileHeader { transfer, index, size, modified, stamp })
+        Ok(FileHeader {
+            transfer,
+            index,
+            size,
+            modified,
+            stamp,
+        })
     }
 
     /// Sends a group from disk; `None` if the file ends before the group does.
@@ -295,7 +303,10 @@ impl Sending {
     /// Small pieces at low limits, so that the speed is even and no wait is long.
     fn piece_len(&self) -> u64 {
         let max = DATA_LEN_MAX as u64;
-        self.shared.limiter.rate().map_or(max, |rate| (rate / 10).clamp(1024, max))
+        self.shared
+            .limiter
+            .rate()
+            .map_or(max, |rate| (rate / 10).clamp(1024, max))
     }
 
     /// `None` at the end of the file.

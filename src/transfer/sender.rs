@@ -24,8 +24,7 @@ use crate::net::link::{LinkError, Offence, Outbound};
 use crate::protocol::groups::{GROUP_LEN, Hash, group_count};
 use crate::protocol::message::{
     Code, Entry, EntryKind, FileIndex, Outcome, PauseReason, PlanAction, PlanRun, Receipt,
-    ReceiverMessage, Scope, SenderMessage, SinkFault, SourceFault, Stamp, Steer,
-    SteerAction,
+    ReceiverMessage, Scope, SenderMessage, SinkFault, SourceFault, Stamp, Steer, SteerAction,
 };
 
 /// Small files in flight: enough to hide all latency, more costs more than it brings.
@@ -53,7 +52,12 @@ impl Outgoing {
     pub fn new(mut shared: Shared, sources: Sources, reporter: Reporter) -> Self {
         let pauses = watch::Sender::new(Pauses::default());
         shared.pauses = pauses.subscribe();
-        Self { shared, pauses, sources, reporter }
+        Self {
+            shared,
+            pauses,
+            sources,
+            reporter,
+        }
     }
 
     /// Who paused the whole transfer.
@@ -131,7 +135,12 @@ impl Outgoing {
 }
 
 fn failed(index: FileIndex, fault: SinkFault) -> Receipt {
-    Receipt { index, outcome: Outcome::Failed(fault), saved_as: None, hash: None }
+    Receipt {
+        index,
+        outcome: Outcome::Failed(fault),
+        saved_as: None,
+        hash: None,
+    }
 }
 
 struct Active {
@@ -228,7 +237,8 @@ impl<L: Outbound> Run<'_, L> {
             self.told += page.len() as u32;
             self.send(SenderMessage::Entries(page)).await?;
         }
-        self.send(SenderMessage::EntriesEnd { entries: self.told }).await
+        self.send(SenderMessage::EntriesEnd { entries: self.told })
+            .await
     }
 
     fn page(&self) -> Vec<Entry> {
@@ -257,7 +267,13 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::Declined(reason) => Err(Ended::Declined(reason)),
             ReceiverMessage::Plan(runs) => self.on_plan(&runs),
             ReceiverMessage::Start { entries } => self.on_start(entries),
-            ReceiverMessage::Have { index, stamp, first, groups, more } => {
+            ReceiverMessage::Have {
+                index,
+                stamp,
+                first,
+                groups,
+                more,
+            } => {
                 self.on_have(index, stamp, first, &groups)?;
                 if more { Ok(()) } else { self.release(index) }
             }
@@ -279,11 +295,17 @@ impl<L: Outbound> Run<'_, L> {
             // A pause survives the link that it was made on.
             Some(by) => {
                 if by == PausedBy::DiskFull {
-                    self.transfer.pauses.send_modify(|p| p.resume(Scope::Transfer));
+                    self.transfer
+                        .pauses
+                        .send_modify(|p| p.resume(Scope::Transfer));
                     return Ok(());
                 }
                 let action = SteerAction::Pause(PauseReason::Person);
-                self.send(SenderMessage::Steer(Steer { scope: Scope::Transfer, action })).await?;
+                self.send(SenderMessage::Steer(Steer {
+                    scope: Scope::Transfer,
+                    action,
+                }))
+                .await?;
                 self.transfer.reporter.tell(News::PausedBy(Some(by))).await;
                 self.transfer.reporter.event(TransferEvent::Pause).await;
             }
@@ -297,7 +319,10 @@ impl<L: Outbound> Run<'_, L> {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
         for run in runs {
-            let end = self.planned.checked_add(run.count).filter(|&end| end <= self.told);
+            let end = self
+                .planned
+                .checked_add(run.count)
+                .filter(|&end| end <= self.told);
             let Some(end) = end else {
                 return Err(Ended::Misbehaved(Offence::NoSuchEntry));
             };
@@ -378,7 +403,10 @@ impl<L: Outbound> Run<'_, L> {
         if self.transfer.shared.table.lock().file_size(index).is_none() {
             return Err(Ended::Misbehaved(Offence::NoSuchEntry));
         }
-        let held = self.in_doubt.remove(&index).or_else(|| self.held.remove(&index));
+        let held = self
+            .in_doubt
+            .remove(&index)
+            .or_else(|| self.held.remove(&index));
         let mut held = held.unwrap_or_default();
         held.forget(group);
         self.held.insert(index, held);
@@ -434,7 +462,11 @@ impl<L: Outbound> Run<'_, L> {
                 }
             }
             Scope::File(index) => {
-                self.transfer.shared.table.lock().set_state(index, FileState::Paused);
+                self.transfer
+                    .shared
+                    .table
+                    .lock()
+                    .set_state(index, FileState::Paused);
             }
         }
     }
@@ -479,7 +511,8 @@ impl<L: Outbound> Run<'_, L> {
         match order {
             Order::Pause(scope) => {
                 self.pause(scope, PausedBy::Us).await;
-                self.steer(scope, SteerAction::Pause(PauseReason::Person)).await
+                self.steer(scope, SteerAction::Pause(PauseReason::Person))
+                    .await
             }
             Order::Resume(scope) => {
                 self.resume(scope).await;
@@ -506,13 +539,17 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     async fn steer(&mut self, scope: Scope, action: SteerAction) -> Result<(), Ended> {
-        self.send(SenderMessage::Steer(Steer { scope, action })).await
+        self.send(SenderMessage::Steer(Steer { scope, action }))
+            .await
     }
 
     fn attach(&mut self, paths: Vec<PathBuf>) {
-        let (sources, table) =
-            (self.transfer.sources.clone(), self.transfer.shared.table.clone());
-        self.scans.spawn_blocking(move || sources.add(&paths, &table));
+        let (sources, table) = (
+            self.transfer.sources.clone(),
+            self.transfer.shared.table.clone(),
+        );
+        self.scans
+            .spawn_blocking(move || sources.add(&paths, &table));
     }
 
     async fn on_listed(
@@ -523,7 +560,10 @@ impl<L: Outbound> Run<'_, L> {
         if let Ok(listed) = listed
             && let Some((path, reason)) = listed.failed.into_iter().next()
         {
-            self.transfer.reporter.tell(News::Fault(Some(Fault::Source { path, reason }))).await;
+            self.transfer
+                .reporter
+                .tell(News::Fault(Some(Fault::Source { path, reason })))
+                .await;
         }
         self.tell_entries().await?;
         self.transfer.shared.table.lock().end_attach();
@@ -542,9 +582,16 @@ impl<L: Outbound> Run<'_, L> {
                     continue;
                 }
                 table.set_state(index, FileState::Active);
-                (table.path(index).to_owned(), table.file_size(index).unwrap_or(0))
+                (
+                    table.path(index).to_owned(),
+                    table.file_size(index).unwrap_or(0),
+                )
             };
-            let local = self.transfer.sources.local(index, &path).unwrap_or_default();
+            let local = self
+                .transfer
+                .sources
+                .local(index, &path)
+                .unwrap_or_default();
             let job = Job {
                 index,
                 path: local,
@@ -552,9 +599,16 @@ impl<L: Outbound> Run<'_, L> {
                 priority: i32::from(self.first.contains(&index)),
             };
             let (opener, shared) = (self.link.opener(), self.transfer.shared.clone());
-            let abort =
-                self.tasks.spawn(async move { (index, send_file(job, opener, shared).await) });
-            self.active.insert(index, Active { abort, large: size > GROUP_LEN });
+            let abort = self
+                .tasks
+                .spawn(async move { (index, send_file(job, opener, shared).await) });
+            self.active.insert(
+                index,
+                Active {
+                    abort,
+                    large: size > GROUP_LEN,
+                },
+            );
         }
     }
 
@@ -570,7 +624,12 @@ impl<L: Outbound> Run<'_, L> {
         let small = moving.count() - large;
         let front = self.queue.front().copied()?;
         let is_large = |index| {
-            self.transfer.shared.table.lock().file_size(index).is_some_and(|size| size > GROUP_LEN)
+            self.transfer
+                .shared
+                .table
+                .lock()
+                .file_size(index)
+                .is_some_and(|size| size > GROUP_LEN)
         };
         let fits = |index| match is_large(index) {
             true => large < LARGE_ACTIVE_MAX || self.first.contains(&index),
@@ -582,7 +641,9 @@ impl<L: Outbound> Run<'_, L> {
         // A large file at the front does not hold up small ones behind it, and the other way
         // round. Looking only so far keeps this cheap with 100,000 files.
         let looked = self.queue.iter().take(LOOK_AHEAD);
-        let at = looked.clone().position(|&index| fits(index) && !pauses.has(index))?;
+        let at = looked
+            .clone()
+            .position(|&index| fits(index) && !pauses.has(index))?;
         self.queue.remove(at)
     }
 

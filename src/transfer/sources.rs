@@ -48,8 +48,12 @@ impl Sources {
     }
 
     fn has_top(&self, path: &Path) -> bool {
+        // A path that is not there is left to the listing, which reports it.
+        let Ok(path) = path.canonicalize() else {
+            return false;
+        };
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.tops.values().any(|top| top == path)
+        inner.tops.values().any(|top| *top == path)
     }
 
     fn push(
@@ -61,7 +65,9 @@ impl Sources {
         let Scanned { mut entry, local } = scanned;
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.rename_top(&mut entry, &local, names);
-        let Ok(index) = table.lock().push(&entry) else { return false };
+        let Ok(index) = table.lock().push(&entry) else {
+            return false;
+        };
         if inner.local(index, &entry.path).as_deref() != Some(&local) {
             inner.exact.insert(index, local);
         }
@@ -91,12 +97,7 @@ impl Inner {
 
     /// Gives an entry the name that its top level has in this transfer, which differs from the one
     /// on disk if something else of that name was chosen earlier.
-    fn rename_top(
-        &mut self,
-        entry: &mut Entry,
-        local: &Path,
-        names: &mut HashMap<String, String>,
-    ) {
+    fn rename_top(&mut self, entry: &mut Entry, local: &Path, names: &mut HashMap<String, String>) {
         let (top, rest) = match entry.path.split_once('/') {
             Some((top, rest)) => (top.to_owned(), Some(rest.to_owned())),
             None => (entry.path.clone(), None),

@@ -1,5 +1,6 @@
 //! A transfer from offer to receipt: states, copying, progress, bookkeeping.
 
+pub mod bookkeeper;
 pub mod control;
 mod deliver;
 pub mod ended;

@@ -165,7 +165,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             let Some(delivered) = wait(&mut self.delivering).await else {
                 break;
             };
-            for delivered in delivered {
+            for delivered in delivered.unwrap_or_default() {
                 if let Delivered::Settled(receipt) = delivered {
                     self.incoming.table.lock().settle(&receipt);
                 }

@@ -1,0 +1,466 @@
+//! The transfers bookkeeper: one map, one writer. What the original calls current, continued,
+//! completed and scheduled are filters over it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+
+use super::control::{Asking, News, Order, Progress, Reading};
+use super::state::{TransferEvent, TransferState};
+use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnapshot};
+use super::table::SharedTable;
+use crate::fault::Fault;
+use crate::net::link::PathInfo;
+use crate::peer::PeerId;
+use crate::protocol::message::TransferId;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Finished transfers that are kept for watchers; older ones are in the history.
+const FINISHED_MAX: usize = 200;
+/// Time over which the speed is smoothed.
+const SMOOTHING: Duration = Duration::from_secs(3);
+/// Before this nothing is said about the time left.
+const ETA_AFTER: Duration = Duration::from_secs(2);
+
+/// The groups of the original's bookkeeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Under way.
+    Current,
+    /// Broken off, going on by itself or on request.
+    Continued,
+    /// Over, whatever came of it.
+    Completed,
+    /// Not begun yet.
+    Scheduled,
+}
+
+impl Group {
+    /// The group of a state.
+    pub fn of(state: TransferState) -> Self {
+        match state {
+            TransferState::Preparing => Self::Scheduled,
+            TransferState::Connecting
+            | TransferState::AwaitingAnswer
+            | TransferState::Transferring
+            | TransferState::Paused => Self::Current,
+            TransferState::Interrupted => Self::Continued,
+            TransferState::Completed
+            | TransferState::Rejected
+            | TransferState::Cancelled
+            | TransferState::Failed => Self::Completed,
+        }
+    }
+}
+
+/// What the bookkeeper is told when a transfer begins or is found again.
+#[derive(Debug)]
+pub struct NewTransfer {
+    /// Its id.
+    pub id: TransferId,
+    /// Which way the files go.
+    pub direction: Direction,
+    /// The peer, if known.
+    pub peer: Option<PeerId>,
+    /// Its name, or what was dialled.
+    pub peer_name: String,
+    /// Where it begins.
+    pub state: TransferState,
+    /// When it was started, in seconds since 1970.
+    pub started: u64,
+    /// Its files.
+    pub table: SharedTable,
+    /// Its counters.
+    pub progress: Arc<Progress>,
+    /// The folder, if receiving and known.
+    pub folder: Option<PathBuf>,
+}
+
+/// One transfer in the book.
+#[derive(Debug)]
+pub struct Entry {
+    /// Which way the files go.
+    pub direction: Direction,
+    /// The peer, if known.
+    pub peer: Option<PeerId>,
+    /// Its name, or what was dialled.
+    pub peer_name: String,
+    /// Its files.
+    pub table: SharedTable,
+    /// Its counters.
+    pub progress: Arc<Progress>,
+    /// Where its task takes orders; `None` while no task works on it.
+    pub orders: Option<mpsc::Sender<Order>>,
+    /// Whether the receiving person accepted it, now or in an earlier run.
+    pub accepted: bool,
+    /// The folder, if receiving and known.
+    pub folder: Option<PathBuf>,
+    state: TransferState,
+    paused_by: Option<PausedBy>,
+    fault: Option<Fault>,
+    path: Option<PathInfo>,
+    asking: Option<(Asking, Instant)>,
+    top: (u32, Vec<TopName>),
+    started: u64,
+    begun: Instant,
+    ended: Option<Instant>,
+    meter: Meter,
+    number: u64,
+}
+
+/// All transfers of a node.
+#[derive(Debug, Default)]
+pub struct Bookkeeper {
+    entries: HashMap<TransferId, Entry>,
+    next_number: u64,
+}
+
+impl Bookkeeper {
+    /// Enters a transfer; one with the same id is replaced.
+    pub fn insert(&mut self, new: NewTransfer) -> &mut Entry {
+        let number = self.next_number;
+        self.next_number += 1;
+        let now = Instant::now();
+        let top = new.table.lock().top_names();
+        let entry = Entry {
+            direction: new.direction,
+            peer: new.peer,
+            peer_name: new.peer_name,
+            table: new.table,
+            progress: new.progress,
+            orders: None,
+            accepted: false,
+            folder: new.folder,
+            state: new.state,
+            paused_by: None,
+            fault: None,
+            path: None,
+            asking: None,
+            top,
+            started: new.started,
+            begun: now,
+            ended: None,
+            meter: Meter::new(now),
+            number,
+        };
+        self.entries.insert(new.id, entry);
+        self.forget_oldest_finished();
+        #[expect(
+            clippy::expect_used,
+            reason = "inserted two lines above; never the oldest"
+        )]
+        self.entries.get_mut(&new.id).expect("just inserted")
+    }
+
+    fn forget_oldest_finished(&mut self) {
+        let finished = self.entries.iter().filter(|(_, e)| e.state.is_final());
+        let mut finished: Vec<(u64, TransferId)> =
+            finished.map(|(id, e)| (e.number, *id)).collect();
+        if finished.len() > FINISHED_MAX {
+            finished.sort_unstable();
+            if let Some((_, oldest)) = finished.first() {
+                self.entries.remove(oldest);
+            }
+        }
+    }
+
+    /// The transfer with this id.
+    pub fn get(&self, id: TransferId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// The transfer with this id, to change what is not its state.
+    pub fn get_mut(&mut self, id: TransferId) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)
+    }
+
+    /// All transfers, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (TransferId, &Entry)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// The transfers of one of the original's groups.
+    pub fn group(&self, group: Group) -> impl Iterator<Item = (TransferId, &Entry)> {
+        self.iter()
+            .filter(move |(_, entry)| Group::of(entry.state) == group)
+    }
+
+    /// Takes finished transfers out.
+    pub fn clear_finished(&mut self) {
+        self.entries.retain(|_, entry| !entry.state.is_final());
+    }
+
+    /// Takes in news of a transfer's task. Returns the new state if it changed.
+    pub fn apply(&mut self, id: TransferId, news: News) -> Option<TransferState> {
+        let entry = self.entries.get_mut(&id)?;
+        match news {
+            News::Event(event) => return entry.on(event),
+            News::PausedBy(by) => entry.paused_by = by,
+            News::Fault(fault) => entry.fault = fault,
+            News::Path(path) => entry.path = path,
+            News::Manifest => entry.top = entry.table.lock().top_names(),
+            News::Ask(asking) => {
+                entry.folder = Some(asking.folder.clone());
+                entry.asking = Some((asking, Instant::now()));
+            }
+            News::Answered { folder } => {
+                entry.folder = Some(folder);
+                entry.asking = None;
+            }
+        }
+        None
+    }
+
+    /// Measures the speed of all transfers. Call it a few times a second while files move.
+    pub fn measure(&mut self, now: Instant) {
+        for entry in self.entries.values_mut().filter(|e| !e.state.is_final()) {
+            entry.meter.measure(entry.progress.read(), now);
+        }
+    }
+
+    /// Whether files are moving, so that pictures change without any event.
+    pub fn is_moving(&self) -> bool {
+        self.group(Group::Current).next().is_some()
+    }
+
+    /// Pictures of all transfers, oldest first; `person` adds what is known about a peer.
+    pub fn snapshots(&self, person: impl Fn(PeerId) -> Person) -> Vec<TransferSnapshot> {
+        let mut entries: Vec<_> = self.iter().collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.number);
+        entries
+            .into_iter()
+            .map(|(id, entry)| entry.snapshot(id, &person))
+            .collect()
+    }
+}
+
+/// What is known about the person behind a peer.
+#[derive(Debug, Default)]
+pub struct Person {
+    /// Name to show, if one is known.
+    pub name: Option<String>,
+    /// Whether it is trusted.
+    pub trusted: bool,
+    /// The words of the connection.
+    pub words: Option<String>,
+}
+
+impl Entry {
+    /// Where it is.
+    pub fn state(&self) -> TransferState {
+        self.state
+    }
+
+    /// Why it ended, or what holds it up.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// When it started, in seconds since 1970.
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Whether the person is being asked.
+    pub fn is_asking(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// Names at top level, as far as they are kept.
+    pub fn top_names(&self) -> &[TopName] {
+        &self.top.1
+    }
+
+    fn on(&mut self, event: TransferEvent) -> Option<TransferState> {
+        let next = match self.state.on(event) {
+            Ok(next) => next,
+            Err(invalid) => {
+                tracing::debug!(%invalid, "ignored");
+                return None;
+            }
+        };
+        if event != TransferEvent::Offered {
+            self.asking = None;
+        }
+        if event == TransferEvent::Accepted {
+            self.accepted = true;
+            self.fault = None;
+            self.top = self.table.lock().top_names();
+        }
+        if next == TransferState::Interrupted || next.is_final() {
+            self.path = None;
+        }
+        if next.is_final() {
+            self.ended = Some(Instant::now());
+            self.paused_by = None;
+        }
+        let changed = next != self.state;
+        self.state = next;
+        changed.then_some(next)
+    }
+
+    fn snapshot(&self, id: TransferId, person: impl Fn(PeerId) -> Person) -> TransferSnapshot {
+        let person = self.peer.map(person).unwrap_or_default();
+        let (totals, settled, entries) = {
+            let table = self.table.lock();
+            (table.totals(), table.settled(), table.len())
+        };
+        let moving = self.state == TransferState::Transferring;
+        let rate = if moving { self.meter.rate() } else { 0 };
+        let left = totals.bytes.saturating_sub(totals.bytes_done);
+        let eta = (moving && rate > 0 && self.meter.age() > ETA_AFTER).then(|| left.div_ceil(rate));
+        let elapsed = self
+            .ended
+            .unwrap_or_else(Instant::now)
+            .duration_since(self.begun);
+        TransferSnapshot {
+            id,
+            direction: self.direction,
+            peer: self.peer,
+            peer_name: person.name.unwrap_or_else(|| self.peer_name.clone()),
+            trusted: person.trusted,
+            words: person
+                .words
+                .filter(|_| !person.trusted && !self.state.is_final()),
+            state: self.state,
+            paused_by: self.paused_by,
+            fault: self.fault.clone(),
+            top_names: self.top.1.clone(),
+            top_count: self.top.0,
+            files: totals.files,
+            files_done: totals.files_done,
+            files_failed: totals.files_failed,
+            bytes: totals.bytes,
+            bytes_done: totals.bytes_done,
+            bytes_moved: self.progress.read().moved,
+            rate,
+            eta_seconds: eta,
+            limit: if moving {
+                self.meter.limit
+            } else {
+                Limit::Unknown
+            },
+            path: self.path.clone(),
+            folder: self.folder.clone(),
+            question: self.question(),
+            seconds: elapsed.as_secs_f64(),
+            started: self.started,
+            settled,
+            entries,
+        }
+    }
+
+    fn question(&self) -> Option<Question> {
+        let (asking, since) = self.asking.as_ref()?;
+        let left = asking.timeout.saturating_sub(since.elapsed());
+        Some(Question {
+            free: asking.free,
+            obstacle: asking.obstacle.clone(),
+            seconds_left: left.as_secs(),
+        })
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Speed as an exponential mean; over its first seconds the plain mean.
+#[derive(Debug)]
+struct Meter {
+    last: (Reading, Instant),
+    /// When bytes began to move.
+    since: Option<Instant>,
+    rate: f64,
+    limit: Limit,
+}
+
+impl Meter {
+    fn new(now: Instant) -> Self {
+        Self {
+            last: (Reading::default(), now),
+            since: None,
+            rate: 0.0,
+            limit: Limit::Unknown,
+        }
+    }
+
+    fn measure(&mut self, reading: Reading, now: Instant) {
+        let time = now.duration_since(self.last.1).as_secs_f64();
+        if time < 0.05 {
+            return;
+        }
+        let moved = reading.moved.saturating_sub(self.last.0.moved);
+        if self.since.is_none() && moved > 0 {
+            self.since = Some(self.last.1);
+        }
+        if let Some(since) = self.since {
+            let age = now.duration_since(since).as_secs_f64();
+            let window = age.min(SMOOTHING.as_secs_f64()).max(time);
+            let weight = (time / window).min(1.0);
+            self.rate += weight * (moved as f64 / time - self.rate);
+        }
+        self.limit = reading.limit_since(&self.last.0);
+        self.last = (reading, now);
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate as u64
+    }
+
+    fn age(&self) -> Duration {
+        self.since
+            .map_or(Duration::ZERO, |since| self.last.1.duration_since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_in_one_group() {
+        let groups: Vec<Group> = TransferState::ALL.into_iter().map(Group::of).collect();
+        for group in [
+            Group::Current,
+            Group::Continued,
+            Group::Completed,
+            Group::Scheduled,
+        ] {
+            assert!(groups.contains(&group), "{group:?}");
+        }
+    }
+
+    #[test]
+    fn the_speed_follows_within_seconds_and_does_not_jump() {
+        let start = Instant::now();
+        let mut meter = Meter::new(start);
+        let at = |step: u64| start + Duration::from_millis(100 * step);
+        let moved = |bytes| Reading {
+            moved: bytes,
+            ..Reading::default()
+        };
+        for step in 1..=50 {
+            meter.measure(moved(step * 1_000_000), at(step));
+        }
+        assert!(
+            (meter.rate() as f64 / 1e7 - 1.0).abs() < 0.01,
+            "{}",
+            meter.rate()
+        );
+        // It stands still for a moment: the figure falls, but not to nothing.
+        for step in 51..=55 {
+            meter.measure(moved(50_000_000), at(step));
+        }
+        assert!(
+            (7_000_000..9_500_000).contains(&meter.rate()),
+            "{}",
+            meter.rate()
+        );
+    }
+}

@@ -2,12 +2,12 @@
 
 pub mod bookkeeper;
 pub mod control;
-mod deliver;
+pub mod deliver;
 pub mod ended;
 pub mod limiter;
 pub mod pauses;
-mod plan;
-mod receive_file;
+pub mod plan;
+pub mod receive_file;
 mod receive_run;
 pub mod receiver;
 pub mod send_file;

@@ -174,9 +174,19 @@ impl Incoming {
         false
     }
 
+    /// Whether the person has accepted.
+    pub fn was_accepted(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// Who sends.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
     /// Ends the transfer on disk: the journal goes, and with `discard` the partial files too.
-    pub async fn close(self, discard: bool) {
-        let Some(taken) = self.taken else { return };
+    pub async fn close(&mut self, discard: bool) {
+        let Some(taken) = self.taken.take() else { return };
         let work = move || {
             if discard {
                 taken.partials.into_values().for_each(Partial::discard);

@@ -45,6 +45,7 @@ pub struct Outgoing {
     pauses: watch::Sender<Pauses>,
     sources: Sources,
     reporter: Reporter,
+    accepted: bool,
 }
 
 impl Outgoing {
@@ -52,17 +53,17 @@ impl Outgoing {
     pub fn new(mut shared: Shared, sources: Sources, reporter: Reporter) -> Self {
         let pauses = watch::Sender::new(Pauses::default());
         shared.pauses = pauses.subscribe();
-        Self {
-            shared,
-            pauses,
-            sources,
-            reporter,
-        }
+        Self { shared, pauses, sources, reporter, accepted: false }
     }
 
     /// Who paused the whole transfer.
     pub fn paused_by(&self) -> Option<PausedBy> {
         self.pauses.borrow().all()
+    }
+
+    /// Whether the receiver has accepted, over any link so far.
+    pub fn was_accepted(&self) -> bool {
+        self.accepted
     }
 
     /// Carries out an order while there is no link. Returns whether the transfer is given up.
@@ -290,6 +291,7 @@ impl<L: Outbound> Run<'_, L> {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
         self.accepted = true;
+        self.transfer.accepted = true;
         self.transfer.reporter.event(TransferEvent::Accepted).await;
         match self.transfer.paused_by() {
             // A pause survives the link that it was made on.

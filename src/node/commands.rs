@@ -1,0 +1,310 @@
+//! What the node does with each command.
+
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+use super::api::{Command, Reply, Target};
+use super::core::Core;
+use super::dial::{Callee, FIRST_CONTACT};
+use crate::fault::Fault;
+use crate::peer::PeerId;
+use crate::protocol::link_uri::Address;
+use crate::protocol::message::{Scope, TransferId};
+use crate::storage::folder::Folder;
+use crate::storage::store::{Accept, OutgoingRecord};
+use crate::transfer::bookkeeper::unix_now;
+use crate::transfer::control::Order;
+use crate::transfer::state::TransferState;
+use crate::transfer::status::Direction;
+
+type Answer = oneshot::Sender<Result<Reply, Fault>>;
+type Replied = Result<Reply, Fault>;
+
+fn not_found(what: impl Into<String>) -> Fault {
+    Fault::NotFound { what: what.into() }
+}
+
+impl Core {
+    pub(super) async fn on_command(&mut self, command: Command, answer: Answer) {
+        self.touch();
+        let reply = match command {
+            Command::SendFiles { to, paths, separate } => self.send(to, paths, separate).await,
+            Command::Attach { transfer, paths } => self.attach(transfer, paths).await,
+            Command::Answer { transfer, decision } => {
+                self.order(transfer, Order::Answer(decision)).await
+            }
+            Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)).await,
+            Command::Resume { transfer, scope } => self.resume(transfer, scope).await,
+            Command::Cancel { transfer, scope } => self.cancel(transfer, scope).await,
+            Command::First { transfer, index } => self.order(transfer, Order::First(index)).await,
+            Command::Files { transfer, query } => match self.book.get(transfer) {
+                Some(entry) => Ok(Reply::Files(entry.table.lock().query(query))),
+                None => Err(not_found("such transfer")),
+            },
+            Command::ClearFinished => {
+                self.book.clear_finished();
+                Ok(Reply::Done)
+            }
+            Command::AddPeer(target) => return self.add_peer(target, answer).await,
+            Command::Trust { peer, accept } => self.trust(peer, accept).await,
+            Command::Forget(peer) => {
+                let known = self.records.forget(peer).await;
+                if known { Ok(Reply::Done) } else { Err(not_found("such peer")) }
+            }
+            Command::Rename { peer, name } => self.rename(peer, name).await,
+            Command::SetRateLimit(rate) => {
+                self.limiter.set(rate);
+                self.settings.rate_limit = rate;
+                self.save_settings()
+            }
+            Command::SetFolder(folder) => self.set_folder(folder),
+            Command::Expect(rule) => {
+                self.expected = Some(rule);
+                Ok(Reply::Done)
+            }
+            Command::History { count } => return self.history(count, answer).await,
+            Command::ClearHistory => {
+                self.records.write(|store| store.clear_history()).await;
+                Ok(Reply::Done)
+            }
+            Command::Shutdown => {
+                self.stopping = true;
+                Ok(Reply::Done)
+            }
+        };
+        let _ = answer.send(reply);
+    }
+
+    /// Hands an order to a transfer's task.
+    async fn order(&mut self, id: TransferId, order: Order) -> Replied {
+        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        let Some(orders) = &entry.orders else {
+            let why = match entry.state().is_final() {
+                true => "this transfer is over",
+                false => "this transfer is not running; resume it first",
+            };
+            return Err(Fault::Invalid { why: why.into() });
+        };
+        match orders.try_send(order) {
+            Ok(()) => Ok(Reply::Done),
+            Err(_) => Err(Fault::Invalid { why: "the transfer is ending or busy".into() }),
+        }
+    }
+
+    async fn resume(&mut self, id: TransferId, scope: Scope) -> Replied {
+        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        if entry.orders.is_some() || entry.state().is_final() {
+            return self.order(id, Order::Resume(scope)).await;
+        }
+        match entry.direction {
+            Direction::Receiving => self.continue_incoming(id).await,
+            Direction::Sending => match self.outgoing.remove(&id) {
+                Some(record) => self.continue_outgoing(record).await,
+                None => return Err(not_found("such transfer")),
+            },
+        }
+        Ok(Reply::Transfer { id, attached: false })
+    }
+
+    async fn cancel(&mut self, id: TransferId, scope: Scope) -> Replied {
+        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        if entry.orders.is_none() && entry.state() == TransferState::Interrupted {
+            // Left by an earlier run: its task is needed to clean up.
+            self.resume(id, Scope::Transfer).await?;
+        }
+        self.order(id, Order::Cancel(scope)).await
+    }
+
+    async fn send(&mut self, to: Target, paths: Vec<PathBuf>, separate: bool) -> Replied {
+        check_paths(&paths)?;
+        let (callee, typed) = match to {
+            Target::Peer(peer) => (self.callee_of(peer), peer.to_string()),
+            Target::Text(text) => (self.callee(&text).await?, text),
+        };
+        if callee.expect == Some(self.me) {
+            return Err(Fault::Invalid { why: "that is this computer itself".into() });
+        }
+        if let Some(id) = self.unfinished(&callee, &typed, &paths) {
+            let running = self.book.get(id).is_some_and(|entry| entry.orders.is_some());
+            if !running {
+                self.resume(id, Scope::Transfer).await?;
+            }
+            return Ok(Reply::Transfer { id, attached: running });
+        }
+        if !separate
+            && let Some(id) = self.running_to(callee.expect)
+            && self.attach(id, paths.clone()).await.is_ok()
+        {
+            return Ok(Reply::Transfer { id, attached: true });
+        }
+        let record = OutgoingRecord {
+            transfer: random_id()?,
+            peer: callee.expect,
+            peer_name: callee.shown.clone(),
+            target: typed,
+            paths,
+            created: unix_now(),
+            accepted: false,
+        };
+        let id = record.transfer;
+        let kept = record.clone();
+        self.records.write(move |store| store.put_outgoing(&kept)).await;
+        self.start_outgoing(record, callee);
+        Ok(Reply::Transfer { id, attached: false })
+    }
+
+    /// The unfinished transfer of the same paths to the same peer.
+    fn unfinished(&self, callee: &Callee, typed: &str, paths: &[PathBuf]) -> Option<TransferId> {
+        let same = |record: &&OutgoingRecord| {
+            let peer = callee.expect.is_some() && record.peer == callee.expect;
+            (peer || record.target == typed) && record.paths == paths
+        };
+        self.outgoing.values().find(same).map(|record| record.transfer)
+    }
+
+    fn running_to(&self, peer: Option<PeerId>) -> Option<TransferId> {
+        let peer = peer?;
+        let running = self.book.iter().find(|(_, entry)| {
+            entry.direction == Direction::Sending
+                && entry.peer == Some(peer)
+                && entry.orders.is_some()
+                && !entry.state().is_final()
+        });
+        running.map(|(id, _)| id)
+    }
+
+    async fn attach(&mut self, id: TransferId, paths: Vec<PathBuf>) -> Replied {
+        check_paths(&paths)?;
+        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        if entry.direction == Direction::Receiving {
+            return Err(Fault::Invalid { why: "files can only be added when sending".into() });
+        }
+        let table = entry.table.clone();
+        if !table.lock().begin_attach() {
+            return Err(Fault::Invalid { why: "this transfer is over".into() });
+        }
+        let ordered = self.order(id, Order::Attach(paths.clone())).await;
+        match ordered {
+            Ok(_) => {
+                if let Some(record) = self.outgoing.get_mut(&id) {
+                    record.paths.extend(paths);
+                    let record = record.clone();
+                    self.records.write(move |store| store.put_outgoing(&record)).await;
+                }
+                Ok(Reply::Transfer { id, attached: true })
+            }
+            Err(fault) => {
+                table.lock().end_attach();
+                Err(fault)
+            }
+        }
+    }
+
+    /// What a person typed: a link, the name or key of a peer, or an address.
+    pub(super) async fn callee(&self, text: &str) -> Result<Callee, Fault> {
+        let shown = text.trim().to_owned();
+        if let Some(peer) = self.records.find(&shown) {
+            return Ok(self.callee_of(peer));
+        }
+        match shown.parse() {
+            Ok(Address::Link(link)) => {
+                let known = self.callee_of(link.id);
+                let mut addrs = link.addrs;
+                addrs.extend(known.addrs.into_iter().filter(|a| !addrs.contains(a)).collect::<Vec<_>>());
+                Ok(Callee { addrs, ..known })
+            }
+            Ok(Address::HostPort(host, port)) => {
+                let typed = shown.clone();
+                let pinned = self.records.ask(move |store| store.pinned(&typed)).await;
+                let expect = pinned.await.ok().flatten();
+                Ok(Callee { expect, addrs: Vec::new(), host: Some((host, port)), shown })
+            }
+            Err(error) => {
+                let why = format!("\"{shown}\" is no link, peer or address ({error})");
+                Err(Fault::Invalid { why })
+            }
+        }
+    }
+
+    async fn add_peer(&mut self, target: Target, answer: Answer) {
+        let callee = match target {
+            Target::Peer(peer) => Ok(self.callee_of(peer)),
+            Target::Text(text) => self.callee(&text).await,
+        };
+        let connector = self.connector.clone();
+        // Takes seconds: the node goes on meanwhile. The connection itself is news to the node.
+        self.tasks.spawn(async move {
+            let reply = match callee {
+                Ok(callee) => callee.connect(&connector, FIRST_CONTACT).await,
+                Err(fault) => Err(fault),
+            };
+            let _ = answer.send(reply.map(|connection| Reply::Peer(connection.id())));
+        });
+    }
+
+    async fn trust(&mut self, peer: PeerId, accept: Accept) -> Replied {
+        let trusted = accept != Accept::Block;
+        self.records
+            .change(peer, |record| {
+                record.trusted = trusted;
+                record.accept = accept;
+            })
+            .await;
+        self.connector.set_blocked(self.records.blocked().collect());
+        Ok(Reply::Done)
+    }
+
+    async fn rename(&mut self, peer: PeerId, name: String) -> Replied {
+        if self.records.peer(peer).is_none() {
+            return Err(not_found("such peer"));
+        }
+        let name = name.trim().to_owned();
+        let name = (!name.is_empty()).then_some(name);
+        self.records.change(peer, |record| record.own_name = name).await;
+        Ok(Reply::Done)
+    }
+
+    fn set_folder(&mut self, folder: PathBuf) -> Replied {
+        let usable = Folder::open(&folder).and_then(|opened| opened.check_writable());
+        if let Err(error) = usable {
+            return Err(Fault::CannotWrite { path: folder, why: error.to_string() });
+        }
+        self.settings.folder = folder;
+        self.save_settings()
+    }
+
+    fn save_settings(&self) -> Replied {
+        match self.settings.save(&self.paths) {
+            Ok(()) => Ok(Reply::Done),
+            Err(error) => Err(Fault::Internal { what: error.to_string() }),
+        }
+    }
+
+    async fn history(&mut self, count: u32, answer: Answer) {
+        let found = self.records.ask(move |store| store.history(count)).await;
+        self.tasks.spawn(async move {
+            let lost = |_| Fault::Internal { what: "the history cannot be read".into() };
+            let _ = answer.send(found.await.map(Reply::History).map_err(lost));
+        });
+    }
+}
+
+fn check_paths(paths: &[PathBuf]) -> Result<(), Fault> {
+    if paths.is_empty() {
+        return Err(Fault::Invalid { why: "there is nothing to send".into() });
+    }
+    match paths.iter().find(|path| !path.is_absolute()) {
+        Some(path) => {
+            Err(Fault::Invalid { why: format!("\"{}\" is not a full path", path.display()) })
+        }
+        None => Ok(()),
+    }
+}
+
+fn random_id() -> Result<TransferId, Fault> {
+    let mut id = [0; 16];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut id).map_err(|_| Fault::Internal { what: "no random numbers".into() })?;
+    Ok(TransferId(id))
+}

@@ -1,0 +1,636 @@
+//! The node's loop: commands, arrivals and news come in one by one, so that there is one writer
+//! of everything.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::api::{Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
+use super::control;
+use super::dial::Callee;
+use super::incoming::{IncomingTask, LINKS_MAX};
+use super::outgoing::{Contact, OutgoingTask};
+use super::records::Records;
+use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
+use crate::config::{Paths, Settings};
+use crate::fault::Fault;
+use crate::identity::Identity;
+use crate::net::acceptor::{Arrival, BindError, Net, bind};
+use crate::net::connection::PeerConnection;
+use crate::net::connector::Connector;
+use crate::net::endpoint::EndpointOptions;
+use crate::net::link::Inbound;
+use crate::net::transfer_link::QuicInbound;
+use crate::peer::PeerId;
+use crate::protocol::link_uri::Link;
+use crate::protocol::message::{Code, TransferId};
+use crate::storage::journal::{self, Journal};
+use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store};
+use crate::transfer::bookkeeper::{Bookkeeper, NewTransfer, Person, unix_now};
+use crate::transfer::control::{News, ORDERS_MAX, Progress, Reporter};
+use crate::transfer::limiter::Limiter;
+use crate::transfer::receiver::{Incoming, Terms, Who};
+use crate::transfer::send_file::Shared;
+use crate::transfer::sender::Outgoing;
+use crate::transfer::sources::Sources;
+use crate::transfer::state::TransferState;
+use crate::transfer::status::Direction;
+use crate::transfer::table::SharedTable;
+
+/// News that may wait for the loop.
+const NEWS_MAX: usize = 1024;
+/// How often pictures are made while files move.
+const TICK: Duration = Duration::from_millis(100);
+/// How often our own addresses are looked at.
+const ADDRS_EVERY: Duration = Duration::from_secs(5);
+/// Open questions of one peer, and of all: more are told to come back later.
+const QUESTIONS_PER_PEER: usize = 8;
+/// See [`QUESTIONS_PER_PEER`].
+const QUESTIONS_MAX: usize = 64;
+/// How long the tasks may take to end when the node does.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Everything that a node owns.
+pub(super) struct Core {
+    pub(super) paths: Paths,
+    pub(super) settings: Settings,
+    pub(super) rule: Option<ReceiveRule>,
+    /// Taken by the next offer.
+    pub(super) expected: Option<ReceiveRule>,
+    pub(super) me: PeerId,
+    pub(super) connector: Connector,
+    pub(super) book: Bookkeeper,
+    pub(super) records: Records,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) tasks: JoinSet<()>,
+    /// What was being sent and has not ended, by transfer.
+    pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
+    pub(super) stopping: bool,
+    links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
+    net: Net,
+    addrs: Vec<SocketAddr>,
+    arrivals: mpsc::Receiver<Arrival>,
+    requests: mpsc::Receiver<Request>,
+    news: (mpsc::Sender<(TransferId, News)>, mpsc::Receiver<(TransferId, News)>),
+    contacts: (mpsc::Sender<Contact>, mpsc::Receiver<Contact>),
+    connected: watch::Sender<u64>,
+    pictures: watch::Sender<Arc<Overview>>,
+    wake: Option<Wake>,
+    changed: bool,
+}
+
+impl Core {
+    pub(super) async fn start(
+        options: NodeOptions,
+        store: Store,
+        identity: Identity,
+    ) -> Result<(Self, NodeHandle), StartError> {
+        let NodeOptions { paths, settings, bind: ip, port, rule, resume, wake } = options;
+        let endpoint = EndpointOptions {
+            bind: ip,
+            port: port.unwrap_or(settings.port),
+            name: settings.name.clone(),
+        };
+        let (connector, arrivals, net) = bind(&identity, endpoint).await.map_err(|e| match e {
+            BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
+            other => internal(other.to_string()),
+        })?;
+        let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
+        connector.set_blocked(records.blocked().collect());
+        let first = Overview {
+            me: Me {
+                id: identity.id(),
+                name: settings.name.clone(),
+                link: String::new(),
+                addrs: Vec::new(),
+                folder: settings.folder.clone(),
+                rate_limit: settings.rate_limit,
+                pid: std::process::id(),
+            },
+            peers: Arc::new([]),
+            transfers: Arc::new([]),
+            notices: Arc::new([]),
+        };
+        let (handle, requests, pictures) = NodeHandle::new(first);
+        let mut core = Self {
+            limiter: Arc::new(Limiter::new(settings.rate_limit)),
+            paths,
+            settings,
+            rule,
+            expected: None,
+            me: identity.id(),
+            connector,
+            book: Bookkeeper::default(),
+            records,
+            tasks: JoinSet::new(),
+            outgoing: HashMap::new(),
+            stopping: false,
+            links: HashMap::new(),
+            addrs: net.candidate_addrs(),
+            net,
+            arrivals,
+            requests,
+            news: mpsc::channel(NEWS_MAX),
+            contacts: mpsc::channel(16),
+            connected: watch::Sender::new(0),
+            pictures,
+            wake,
+            changed: true,
+        };
+        core.serve_control(&handle);
+        core.find_unfinished(outgoing, resume).await;
+        core.publish();
+        Ok((core, handle))
+    }
+
+    fn serve_control(&mut self, handle: &NodeHandle) {
+        match control::bind(&self.paths) {
+            Ok(listener) => {
+                self.tasks.spawn(control::serve(listener, handle.clone()));
+            }
+            // The node works without; only other processes cannot reach it.
+            Err(error) => tracing::warn!(%error, "no control socket"),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(ADDRS_EVERY);
+        while !self.stopping {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some((command, reply)) => self.on_command(command, reply).await,
+                    None => self.stopping = true,
+                },
+                Some(arrival) = self.arrivals.recv() => self.on_arrival(arrival).await,
+                Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
+                Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
+                Some(_) = self.tasks.join_next() => {}
+                _ = tick.tick(), if self.book.is_moving() => {
+                    self.book.measure(Instant::now());
+                    self.changed = true;
+                }
+                _ = look.tick() => self.look_at_addrs(),
+            }
+            // What has come meanwhile goes into the same picture.
+            while let Ok((id, news)) = self.news.1.try_recv() {
+                self.on_news(id, news).await;
+            }
+            if self.changed {
+                self.publish();
+            }
+        }
+        self.shutdown().await;
+    }
+
+    async fn shutdown(mut self) {
+        // Orders end: each task keeps what it has and returns.
+        let ids: Vec<TransferId> = self.book.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(entry) = self.book.get_mut(id) {
+                entry.orders = None;
+            }
+        }
+        self.links.clear();
+        self.net.shutdown().await;
+        let Self { mut tasks, mut news, pictures, records, .. } = self;
+        news.1.close();
+        drop(pictures);
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SHUTDOWN_DEADLINE, all).await;
+        let _ = tokio::task::spawn_blocking(move || records.finish()).await;
+    }
+
+    fn look_at_addrs(&mut self) {
+        let addrs = self.net.candidate_addrs();
+        if addrs != self.addrs {
+            self.addrs = addrs;
+            self.changed = true;
+        }
+    }
+
+    fn publish(&mut self) {
+        self.changed = false;
+        let link = Link { id: self.me, addrs: self.addrs.clone() };
+        let me = Me {
+            id: self.me,
+            name: self.settings.name.clone(),
+            link: link.to_string(),
+            addrs: self.addrs.iter().map(ToString::to_string).collect(),
+            folder: self.receive_folder(),
+            rate_limit: self.limiter.rate(),
+            pid: std::process::id(),
+        };
+        let peers = self.records.peers().into_iter().map(|(id, record)| {
+            let connection = self.connector.pooled(id);
+            let words = connection.as_ref().map(|c| c.words().to_owned());
+            PeerInfo { id, record, connected: connection.is_some(), words }
+        });
+        let overview = Overview {
+            me,
+            peers: peers.collect(),
+            transfers: self.book.snapshots(|id| self.person(id)).into(),
+            notices: Arc::new([]),
+        };
+        self.pictures.send_replace(Arc::new(overview));
+        if let Some(wake) = &self.wake {
+            wake();
+        }
+    }
+
+    fn receive_folder(&self) -> std::path::PathBuf {
+        match (&self.expected, &self.rule) {
+            (Some(rule), _) | (None, Some(rule)) => rule.folder.clone(),
+            (None, None) => self.settings.folder.clone(),
+        }
+    }
+
+    fn person(&self, id: PeerId) -> Person {
+        let record = self.records.peer(id);
+        Person {
+            name: record.map(|r| r.name().to_owned()).filter(|name| !name.is_empty()),
+            trusted: record.is_some_and(|r| r.trusted),
+            words: self.connector.pooled(id).map(|c| c.words().to_owned()),
+        }
+    }
+
+    /// Something is different now.
+    pub(super) fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    async fn on_news(&mut self, id: TransferId, news: News) {
+        self.changed = true;
+        let Some(state) = self.book.apply(id, news) else { return };
+        match state {
+            TransferState::Transferring => {
+                if let Some(record) = self.outgoing.get_mut(&id)
+                    && !record.accepted
+                {
+                    record.accepted = true;
+                    let record = record.clone();
+                    self.records.write(move |store| store.put_outgoing(&record)).await;
+                }
+            }
+            TransferState::Completed
+            | TransferState::Rejected
+            | TransferState::Cancelled
+            | TransferState::Failed => self.on_final(id).await,
+            TransferState::Preparing
+            | TransferState::Connecting
+            | TransferState::AwaitingAnswer
+            | TransferState::Paused
+            | TransferState::Interrupted => {}
+        }
+    }
+
+    async fn on_final(&mut self, id: TransferId) {
+        self.links.remove(&id);
+        if self.outgoing.remove(&id).is_some() {
+            self.records.write(move |store| store.remove_outgoing(id)).await;
+        }
+        let Some(entry) = self.book.get_mut(id) else { return };
+        entry.orders = None;
+        let totals = entry.table.lock().totals();
+        let record = HistoryRecord {
+            transfer: id,
+            sent: entry.direction == Direction::Sending,
+            peer: entry.peer,
+            peer_name: entry.peer_name.clone(),
+            names: entry.top_names().iter().map(|top| top.name.clone()).collect(),
+            folder: entry.folder.clone(),
+            files: totals.files,
+            bytes: totals.bytes,
+            failed: totals.files_failed,
+            fault: entry.fault().cloned(),
+            started: entry.started(),
+            ended: unix_now(),
+        };
+        self.records.write(move |store| store.push_history(&record)).await;
+    }
+
+    async fn on_contact(&mut self, contact: Contact) {
+        let Contact { transfer, connection, typed } = contact;
+        let id = connection.id();
+        if let Some(entry) = self.book.get_mut(transfer) {
+            entry.peer = Some(id);
+            entry.peer_name = connection.name().to_owned();
+        }
+        self.met(&connection).await;
+        if let Some(typed) = typed {
+            self.records.write(move |store| store.pin_address(&typed, id)).await;
+        }
+        if let Some(record) = self.outgoing.get_mut(&transfer)
+            && record.peer != Some(id)
+        {
+            record.peer = Some(id);
+            record.peer_name = connection.name().to_owned();
+            let record = record.clone();
+            self.records.write(move |store| store.put_outgoing(&record)).await;
+        }
+    }
+
+    pub(super) async fn met(&mut self, connection: &PeerConnection) {
+        self.changed = true;
+        self.records.seen(connection.id(), connection.name(), connection.remote_addr()).await;
+        self.connected.send_modify(|times| *times += 1);
+    }
+
+    async fn on_arrival(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Connected(connection) => self.met(&connection).await,
+            Arrival::Disconnected(_) => self.changed = true,
+            Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
+        }
+    }
+
+    async fn on_offer(&mut self, from: &PeerConnection, link: QuicInbound) {
+        let id = link.head().transfer;
+        let link = match self.links.get(&id) {
+            Some(links) if self.is_from(id, from.id()) => match links.try_send(link) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(link)) => return self.refuse(link, Code::Busy),
+                // Its task has just ended.
+                Err(mpsc::error::TrySendError::Closed(link)) => link,
+            },
+            Some(_) | None => link,
+        };
+        if self.book.get(id).is_some() && !self.is_from(id, from.id()) {
+            return self.refuse(link, Code::UnknownTransfer);
+        }
+        let open = self.book.iter().filter(|(_, entry)| entry.is_asking());
+        let peers = open.clone().filter(|(_, entry)| entry.peer == Some(from.id())).count();
+        if self.book.get(id).is_none()
+            && (peers >= QUESTIONS_PER_PEER || open.count() >= QUESTIONS_MAX)
+        {
+            return self.refuse(link, Code::Busy);
+        }
+        self.receive(from, id).await;
+        if let Some(links) = self.links.get(&id)
+            && let Err(mpsc::error::TrySendError::Full(link)) = links.try_send(link)
+        {
+            self.refuse(link, Code::Busy);
+        }
+    }
+
+    fn is_from(&self, id: TransferId, peer: PeerId) -> bool {
+        let entry = self.book.get(id);
+        entry.is_some_and(|e| e.peer == Some(peer) && e.direction == Direction::Receiving)
+    }
+
+    fn refuse(&mut self, link: QuicInbound, code: Code) {
+        self.tasks.spawn(link.close(code));
+    }
+
+    /// Starts the task of an incoming transfer, new or known.
+    async fn receive(&mut self, from: &PeerConnection, id: TransferId) {
+        let finished_before = self.book.get(id).is_some_and(|e| e.accepted);
+        let terms = self.terms(from.id(), id, finished_before);
+        let callee = Callee {
+            expect: Some(from.id()),
+            addrs: vec![from.remote_addr()],
+            host: None,
+            shown: from.name().to_owned(),
+        };
+        let opened = self.open_journal(id).await;
+        // Only the peer that began a transfer may go on with it.
+        let opened = opened.filter(|(_, head, _)| head.peer == from.id());
+        self.start_incoming(id, from.id(), from.name(), callee, terms, opened);
+    }
+
+    async fn open_journal(
+        &self,
+        id: TransferId,
+    ) -> Option<(Journal, journal::JournalHead, journal::Replay)> {
+        let dir = self.journals();
+        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, id)).await;
+        match opened.map_err(std::io::Error::other).and_then(|opened| opened) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, "a journal cannot be read; the transfer starts over");
+                None
+            }
+        }
+    }
+
+    fn journals(&self) -> std::path::PathBuf {
+        self.paths.state.join("incoming")
+    }
+
+    /// What the next offer of this peer goes by.
+    fn terms(&mut self, peer: PeerId, id: TransferId, accepted_before: bool) -> Terms {
+        let accept = self.records.peer(peer).map_or(Accept::Ask, |record| record.accept);
+        let rule = match self.links.contains_key(&id) {
+            true => None,
+            false => self.expected.take(),
+        };
+        let rule = rule.or_else(|| self.rule.clone());
+        let known_folder = self.book.get(id).and_then(|entry| entry.folder.clone());
+        let own = self.settings.folder.clone();
+        let folder = known_folder.or(rule.as_ref().map(|r| r.folder.clone())).unwrap_or(own);
+        Terms {
+            journals: self.journals(),
+            folder,
+            on_conflict: rule.as_ref().map_or(self.settings.on_conflict, |r| r.on_conflict),
+            accepted: accepted_before
+                || accept == Accept::Always
+                || rule.is_some_and(|r| r.accept_all),
+            blocked: accept == Accept::Block,
+            answer_timeout: self.settings.answer_timeout,
+        }
+    }
+
+    fn start_incoming(
+        &mut self,
+        id: TransferId,
+        peer: PeerId,
+        peer_name: &str,
+        callee: Callee,
+        terms: Terms,
+        opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
+    ) {
+        let (table, progress) = (SharedTable::default(), Progress::shared());
+        let reporter = Reporter::new(id, self.news.0.clone());
+        let known = opened.is_some();
+        let started = opened.as_ref().map_or_else(unix_now, |(_, head, _)| head.started);
+        let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
+        let who = Who { id, peer, peer_name: peer_name.to_owned(), started };
+        let mut incoming =
+            Incoming::new(who, terms, table.clone(), progress.clone(), reporter.clone());
+        if let Some((journal, head, replay)) = opened
+            && let Err(error) = incoming.continue_from(journal, head, replay)
+        {
+            tracing::warn!(%error, "the folder of a transfer cannot be opened");
+        }
+        let accepted = incoming.was_accepted();
+        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let (links, links_in) = mpsc::channel(LINKS_MAX);
+        let entry = self.book.insert(NewTransfer {
+            id,
+            direction: Direction::Receiving,
+            peer: Some(peer),
+            peer_name: peer_name.to_owned(),
+            state: if known { TransferState::Interrupted } else { TransferState::Connecting },
+            started,
+            table: table.clone(),
+            progress,
+            folder,
+        });
+        entry.orders = Some(orders);
+        entry.accepted = accepted;
+        self.links.insert(id, links);
+        let task = IncomingTask {
+            incoming,
+            table,
+            peer_name: peer_name.to_owned(),
+            callee,
+            links: links_in,
+            orders: orders_in,
+            reporter,
+            connector: self.connector.clone(),
+            accepted,
+        };
+        self.tasks.spawn(task.run());
+        self.changed = true;
+    }
+
+    /// Starts the task of an outgoing transfer, new or known.
+    pub(super) fn start_outgoing(&mut self, record: OutgoingRecord, callee: Callee) {
+        let id = record.transfer;
+        let (table, progress) = (SharedTable::default(), Progress::shared());
+        let reporter = Reporter::new(id, self.news.0.clone());
+        let shared = Shared {
+            transfer: id,
+            table: table.clone(),
+            progress: progress.clone(),
+            limiter: self.limiter.clone(),
+            pauses: watch::Sender::new(Default::default()).subscribe(),
+        };
+        let sources = Sources::default();
+        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let entry = self.book.insert(NewTransfer {
+            id,
+            direction: Direction::Sending,
+            peer: record.peer,
+            peer_name: record.peer_name.clone(),
+            state: TransferState::Preparing,
+            started: record.created,
+            table: table.clone(),
+            progress,
+            folder: None,
+        });
+        entry.orders = Some(orders);
+        entry.accepted = record.accepted;
+        let task = OutgoingTask {
+            id,
+            outgoing: Outgoing::new(shared, sources.clone(), reporter.clone()),
+            table,
+            sources,
+            paths: record.paths.clone(),
+            callee,
+            accepted: record.accepted,
+            orders: orders_in,
+            reporter,
+            connector: self.connector.clone(),
+            connected: self.connected.subscribe(),
+            contacts: self.contacts.0.clone(),
+        };
+        self.outgoing.insert(id, record);
+        self.tasks.spawn(task.run());
+        self.changed = true;
+    }
+
+    /// Enters what earlier runs left; what shall go on at once is started.
+    async fn find_unfinished(&mut self, outgoing: Vec<OutgoingRecord>, resume: ResumeAtStart) {
+        let wanted = |id| match resume {
+            ResumeAtStart::All => true,
+            ResumeAtStart::None => false,
+            ResumeAtStart::Only(only) => only == id,
+        };
+        for record in outgoing {
+            if wanted(record.transfer) {
+                self.continue_outgoing(record).await;
+            } else {
+                self.enter_dormant_outgoing(record);
+            }
+        }
+        let dir = self.journals();
+        let found = tokio::task::spawn_blocking(move || journal::list(&dir)).await;
+        let found = found.map_err(std::io::Error::other).and_then(|found| found);
+        for (head, replay) in found.unwrap_or_default() {
+            if wanted(head.transfer) {
+                self.continue_incoming(head.transfer).await;
+            } else {
+                self.enter_dormant_incoming(head, &replay);
+            }
+        }
+    }
+
+    fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
+        self.book.insert(NewTransfer {
+            id: record.transfer,
+            direction: Direction::Sending,
+            peer: record.peer,
+            peer_name: record.peer_name.clone(),
+            state: TransferState::Interrupted,
+            started: record.created,
+            table: SharedTable::default(),
+            progress: Progress::shared(),
+            folder: None,
+        });
+        self.outgoing.insert(record.transfer, record);
+    }
+
+    fn enter_dormant_incoming(&mut self, head: journal::JournalHead, _replay: &journal::Replay) {
+        let entry = self.book.insert(NewTransfer {
+            id: head.transfer,
+            direction: Direction::Receiving,
+            peer: Some(head.peer),
+            peer_name: head.peer_name,
+            state: TransferState::Interrupted,
+            started: head.started,
+            table: SharedTable::default(),
+            progress: Progress::shared(),
+            folder: Some(head.folder),
+        });
+        entry.accepted = true;
+    }
+
+    /// Goes on with what an earlier run was sending.
+    pub(super) async fn continue_outgoing(&mut self, record: OutgoingRecord) {
+        let callee = match self.callee(&record.target).await {
+            Ok(callee) => Callee { expect: record.peer.or(callee.expect), ..callee },
+            Err(_) => match record.peer {
+                Some(peer) => self.callee_of(peer),
+                None => return self.enter_dormant_outgoing(record),
+            },
+        };
+        self.start_outgoing(record, callee);
+    }
+
+    /// Goes on with what an earlier run was receiving.
+    pub(super) async fn continue_incoming(&mut self, id: TransferId) {
+        let Some((journal, head, replay)) = self.open_journal(id).await else { return };
+        let (peer, name) = (head.peer, head.peer_name.clone());
+        let callee = self.callee_of(peer);
+        let terms = self.terms(peer, id, true);
+        self.start_incoming(id, peer, &name, callee, terms, Some((journal, head, replay)));
+    }
+
+    /// How a known peer is called.
+    pub(super) fn callee_of(&self, peer: PeerId) -> Callee {
+        let record = self.records.peer(peer);
+        Callee {
+            expect: Some(peer),
+            addrs: record.map(|r| r.addrs.clone()).unwrap_or_default(),
+            host: None,
+            shown: record.map_or_else(|| peer.short(), |r| r.name().to_owned()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The task of an incoming transfer: receives over the links that the sender makes, and calls the
+//! sender when none comes.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::dial::Callee;
+use crate::fault::Fault;
+use crate::net::connector::Connector;
+use crate::net::transfer_link::QuicInbound;
+use crate::protocol::message::Code;
+use crate::transfer::control::{News, Order, Reporter};
+use crate::transfer::ended::Ended;
+use crate::transfer::receiver::Incoming;
+use crate::transfer::state::TransferEvent;
+use crate::transfer::table::SharedTable;
+
+/// Links that may wait: a sender makes a new one only after it gave up the one before.
+pub const LINKS_MAX: usize = 2;
+/// Waits between attempts to call the sender.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`RETRY_MIN`].
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long one attempt takes at most.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// An offer that was not accepted and whose sender is gone is forgotten after so long.
+const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Everything that the task of an incoming transfer needs.
+pub struct IncomingTask {
+    /// The transfer itself.
+    pub incoming: Incoming,
+    /// Its files.
+    pub table: SharedTable,
+    /// Name of the sender.
+    pub peer_name: String,
+    /// Where the sender may be.
+    pub callee: Callee,
+    /// Links that the sender makes.
+    pub links: mpsc::Receiver<QuicInbound>,
+    /// Orders of people.
+    pub orders: mpsc::Receiver<Order>,
+    /// Where news go.
+    pub reporter: Reporter,
+    /// Who connects.
+    pub connector: Connector,
+    /// Whether it was accepted in an earlier run.
+    pub accepted: bool,
+}
+
+impl IncomingTask {
+    /// Works until the transfer ends or the node does.
+    pub async fn run(mut self) {
+        loop {
+            let Some(link) = self.next_link().await else { return };
+            let ended = self.incoming.run(link, &mut self.orders).await;
+            self.accepted |= self.incoming.was_accepted();
+            let peer = self.peer_name.clone();
+            match ended {
+                Ended::Lost(why) => {
+                    tracing::info!(why, "the link is lost");
+                    let totals = self.table.lock().totals();
+                    let (kept, total) = (totals.bytes_done, totals.bytes);
+                    let fault = Fault::Lost { peer, kept, total };
+                    self.reporter.tell(News::Fault(Some(fault))).await;
+                    self.reporter.event(TransferEvent::LinkLost).await;
+                }
+                Ended::Completed => {
+                    self.incoming.close(false).await;
+                    return self.reporter.event(TransferEvent::Finish).await;
+                }
+                Ended::Declined(reason) => {
+                    self.incoming.close(false).await;
+                    tracing::info!(?reason, "declined");
+                    return self.reporter.event(TransferEvent::Declined).await;
+                }
+                Ended::CancelledHere => return self.cancel(Fault::Cancelled).await,
+                Ended::CancelledThere => return self.cancel(Fault::CancelledByPeer { peer }).await,
+                Ended::Misbehaved(offence) => {
+                    self.connector.disconnect(self.incoming.peer(), Code::Offence);
+                    let offence = offence.to_string();
+                    let fault = Fault::Misbehaved { peer, offence };
+                    self.reporter.tell(News::Fault(Some(fault))).await;
+                    return self.reporter.event(TransferEvent::Fail).await;
+                }
+            }
+        }
+    }
+
+    async fn cancel(mut self, fault: Fault) {
+        self.incoming.close(true).await;
+        self.reporter.tell(News::Fault(Some(fault))).await;
+        self.reporter.event(TransferEvent::Cancel).await;
+    }
+
+    /// The next link. While none comes the sender is called, because it may not find us any more;
+    /// once connected it makes the link. `None` when the transfer or the node ends.
+    async fn next_link(&mut self) -> Option<QuicInbound> {
+        let since = Instant::now();
+        let mut wait = RETRY_MIN;
+        loop {
+            if !self.accepted && since.elapsed() > UNACCEPTED_PATIENCE {
+                self.reporter.event(TransferEvent::Fail).await;
+                return None;
+            }
+            let callee = self.callee.clone();
+            let connector = self.connector.clone();
+            let connected = self.connector.pooled(self.incoming.peer()).is_some();
+            let call = async {
+                tokio::time::sleep(wait).await;
+                if !connected {
+                    let _ = callee.connect(&connector, ATTEMPT).await;
+                }
+            };
+            tokio::select! {
+                link = self.links.recv() => return link,
+                order = self.orders.recv() => match order {
+                    None => return None,
+                    Some(order) => {
+                        if self.incoming.offline_order(order).await {
+                            self.reporter.tell(News::Fault(Some(Fault::Cancelled))).await;
+                            self.reporter.event(TransferEvent::Cancel).await;
+                            self.incoming.close(true).await;
+                            return None;
+                        }
+                    }
+                },
+                () = call => wait = (wait * 2).min(RETRY_MAX),
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The task of an outgoing transfer: lists the files, connects, and goes on over new links until
+//! the transfer ends.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::dial::{Callee, FIRST_CONTACT};
+use crate::fault::Fault;
+use crate::net::connection::PeerConnection;
+use crate::net::connector::Connector;
+use crate::peer::PeerId;
+use crate::protocol::message::{Code, TransferId};
+use crate::transfer::control::{News, Order, Reporter};
+use crate::transfer::ended::Ended;
+use crate::transfer::sender::Outgoing;
+use crate::transfer::sources::{Listed, Sources};
+use crate::transfer::state::TransferEvent;
+use crate::transfer::table::SharedTable;
+
+/// Waits between attempts to reach the peer again.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// See [`RETRY_MIN`].
+const RETRY_MAX: Duration = Duration::from_secs(15);
+/// How long one attempt takes at most.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// A transfer that nobody has accepted yet is given up after so long without a connection.
+const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who a transfer is with now, told to the node: see [`Contact`].
+pub type Contacts = mpsc::Sender<Contact>;
+
+/// A connection that an outgoing transfer has made.
+#[derive(Debug)]
+pub struct Contact {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// The connection.
+    pub connection: PeerConnection,
+    /// Host and port as typed, to be bound to the key.
+    pub typed: Option<String>,
+}
+
+/// Everything that the task of an outgoing transfer needs.
+pub struct OutgoingTask {
+    /// Its id.
+    pub id: TransferId,
+    /// The transfer itself.
+    pub outgoing: Outgoing,
+    /// Its files.
+    pub table: SharedTable,
+    /// Where they lie.
+    pub sources: Sources,
+    /// What the person chose.
+    pub paths: Vec<PathBuf>,
+    /// Whom to send to.
+    pub callee: Callee,
+    /// Whether it was accepted in an earlier run.
+    pub accepted: bool,
+    /// Orders of people.
+    pub orders: mpsc::Receiver<Order>,
+    /// Where news go.
+    pub reporter: Reporter,
+    /// Who connects.
+    pub connector: Connector,
+    /// Changes with each new connection, whoever dialled.
+    pub connected: watch::Receiver<u64>,
+    /// Where new contacts are told.
+    pub contacts: Contacts,
+}
+
+/// The transfer is over, one way or another.
+struct Over;
+
+impl OutgoingTask {
+    /// Works until the transfer ends or the node does.
+    pub async fn run(mut self) {
+        if self.list().await.is_err() {
+            return;
+        }
+        let mut lost_since = Instant::now();
+        let mut wait = RETRY_MIN;
+        let mut first = !self.accepted;
+        loop {
+            match self.connect(first).await {
+                Ok(Some(connection)) => {
+                    first = false;
+                    let moved = self.over_link(connection).await;
+                    match moved {
+                        Err(Over) => return,
+                        Ok(true) => {
+                            (wait, lost_since) = (RETRY_MIN, Instant::now());
+                        }
+                        Ok(false) => {}
+                    }
+                }
+                Ok(None) => {}
+                Err(Over) => return,
+            }
+            if !self.accepted && lost_since.elapsed() > UNACCEPTED_PATIENCE {
+                let peer = self.callee.shown.clone();
+                return self.fail(Fault::PeerOffline { peer }).await;
+            }
+            if self.pause(wait).await.is_err() {
+                return;
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Lists the files. A transfer that nothing can be sent of fails.
+    async fn list(&mut self) -> Result<(), Over> {
+        let (sources, table) = (self.sources.clone(), self.table.clone());
+        let paths = std::mem::take(&mut self.paths);
+        let work = tokio::task::spawn_blocking(move || sources.add(&paths, &table));
+        let listed: Listed = work.await.unwrap_or_default();
+        self.reporter.tell(News::Manifest).await;
+        let empty = self.table.lock().is_empty();
+        let fault = match listed.failed.into_iter().next() {
+            _ if listed.full => Some(Fault::Invalid {
+                why: "these are more files than one transfer can hold; send them in parts".into(),
+            }),
+            Some((path, reason)) => Some(Fault::Source { path, reason }),
+            None if empty => Some(Fault::Invalid { why: "there is nothing to send".into() }),
+            None => None,
+        };
+        match fault {
+            Some(fault) if empty || listed.full => {
+                self.fail(fault).await;
+                Err(Over)
+            }
+            // The others go; why this one does not stays visible.
+            Some(fault) => {
+                self.reporter.event(TransferEvent::Prepared).await;
+                self.reporter.tell(News::Fault(Some(fault))).await;
+                Ok(())
+            }
+            None => {
+                self.reporter.event(TransferEvent::Prepared).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// A connection: the one that is there, one that the peer makes, or one that is dialled.
+    /// `None` if there is none now.
+    async fn connect(&mut self, first: bool) -> Result<Option<PeerConnection>, Over> {
+        let deadline = if first { FIRST_CONTACT } else { ATTEMPT };
+        loop {
+            self.connected.mark_unchanged();
+            if let Some(id) = self.callee.expect
+                && let Some(connection) = self.connector.pooled(id)
+            {
+                return Ok(Some(connection));
+            }
+            let callee = self.callee.clone();
+            tokio::select! {
+                connected = callee.connect(&self.connector, deadline) => match connected {
+                    Ok(connection) => return Ok(Some(connection)),
+                    Err(fault) if first || !may_pass(&fault) => {
+                        self.fail(fault).await;
+                        return Err(Over);
+                    }
+                    Err(_) => return Ok(None),
+                },
+                // The peer was quicker.
+                Ok(()) = self.connected.changed() => {}
+                order = self.orders.recv() => self.offline(order).await?,
+            }
+        }
+    }
+
+    async fn offline(&mut self, order: Option<Order>) -> Result<(), Over> {
+        let Some(order) = order else { return Err(Over) };
+        if self.outgoing.offline_order(order).await {
+            self.reporter.tell(News::Fault(Some(Fault::Cancelled))).await;
+            self.reporter.event(TransferEvent::Cancel).await;
+            return Err(Over);
+        }
+        Ok(())
+    }
+
+    /// Works over one connection. Returns whether files may have moved.
+    async fn over_link(&mut self, connection: PeerConnection) -> Result<bool, Over> {
+        let typed = self.callee.host.as_ref().map(|_| self.callee.shown.clone());
+        let id: PeerId = connection.id();
+        self.callee.expect = Some(id);
+        let contact = Contact { transfer: self.id, connection: connection.clone(), typed };
+        let _ = self.contacts.send(contact).await;
+        let head = self.table.lock().head(self.id);
+        let link = match connection.offer(head).await {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::info!(%error, "the offer could not be made");
+                self.reporter.event(TransferEvent::LinkLost).await;
+                return Ok(false);
+            }
+        };
+        let ended = self.outgoing.run(link, &mut self.orders).await;
+        self.accepted |= self.outgoing.was_accepted();
+        self.on_ended(ended, &connection).await
+    }
+
+    async fn on_ended(&mut self, ended: Ended, connection: &PeerConnection) -> Result<bool, Over> {
+        let peer = connection.name().to_owned();
+        match ended {
+            Ended::Completed => self.reporter.event(TransferEvent::Finish).await,
+            Ended::Declined(reason) => {
+                let fault = Fault::Declined { peer, reason };
+                self.reporter.tell(News::Fault(Some(fault))).await;
+                self.reporter.event(TransferEvent::Declined).await;
+            }
+            Ended::CancelledHere => {
+                self.reporter.tell(News::Fault(Some(Fault::Cancelled))).await;
+                self.reporter.event(TransferEvent::Cancel).await;
+            }
+            Ended::CancelledThere => {
+                let fault = Fault::CancelledByPeer { peer };
+                self.reporter.tell(News::Fault(Some(fault))).await;
+                self.reporter.event(TransferEvent::Cancel).await;
+            }
+            Ended::Lost(why) => {
+                tracing::info!(why, "the link is lost");
+                let totals = self.table.lock().totals();
+                let (kept, total) = (totals.bytes_done, totals.bytes);
+                self.reporter.tell(News::Fault(Some(Fault::Lost { peer, kept, total }))).await;
+                self.reporter.event(TransferEvent::LinkLost).await;
+                return Ok(self.outgoing.was_accepted());
+            }
+            Ended::Misbehaved(offence) => {
+                connection.close(Code::Offence);
+                let offence = offence.to_string();
+                self.fail(Fault::Misbehaved { peer, offence }).await;
+            }
+        }
+        Err(Over)
+    }
+
+    /// Waits before the next attempt; a connection that the peer makes ends the wait.
+    async fn pause(&mut self, wait: Duration) -> Result<(), Over> {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                Ok(()) = self.connected.changed() => {
+                    if self.callee.expect.is_some_and(|id| self.connector.pooled(id).is_some()) {
+                        return Ok(());
+                    }
+                }
+                order = self.orders.recv() => {
+                    let resume = matches!(order, Some(Order::Resume(_)));
+                    self.offline(order).await?;
+                    if resume {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fail(&self, fault: Fault) {
+        self.reporter.tell(News::Fault(Some(fault))).await;
+        self.reporter.event(TransferEvent::Fail).await;
+    }
+}
+
+/// Whether trying again later may help.
+fn may_pass(fault: &Fault) -> bool {
+    !matches!(
+        fault,
+        Fault::IdentityChanged { .. } | Fault::Refused { .. } | Fault::Version { .. }
+    )
+}

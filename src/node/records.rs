@@ -1,0 +1,162 @@
+//! Peers, history and unfinished sending: read from the database at the start, kept in memory,
+//! and written by a thread of its own, so that a slow disk holds nothing up.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::peer::PeerId;
+use crate::storage::store::{Accept, OutgoingRecord, PeerRecord, Store, StoreError};
+use crate::transfer::bookkeeper::unix_now;
+
+/// Database jobs that may wait.
+const JOBS_MAX: usize = 256;
+/// Addresses that are remembered of a peer.
+const ADDRS_MAX: usize = 8;
+
+type Job = Box<dyn FnOnce(&Store) + Send>;
+
+/// What is remembered, and the way to the database.
+#[derive(Debug)]
+pub struct Records {
+    peers: HashMap<PeerId, PeerRecord>,
+    jobs: mpsc::Sender<Job>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Records {
+    /// Reads everything and starts the writing thread. Gives what was being sent, too.
+    pub fn start(store: Store) -> Result<(Self, Vec<OutgoingRecord>), StoreError> {
+        let peers = store.peers()?.into_iter().collect();
+        let outgoing = store.outgoing()?;
+        let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
+        let work = move || {
+            while let Some(job) = waiting.blocking_recv() {
+                job(&store);
+            }
+        };
+        let thread = std::thread::Builder::new().name("records".into()).spawn(work);
+        let thread = thread.map_err(|error| StoreError::Io(error.to_string()))?;
+        Ok((Self { peers, jobs, thread: Some(thread) }, outgoing))
+    }
+
+    /// Has the database do something, after everything asked for before.
+    pub async fn write<E: std::fmt::Display>(
+        &self,
+        job: impl FnOnce(&Store) -> Result<(), E> + Send + 'static,
+    ) {
+        let job = move |store: &Store| {
+            if let Err(error) = job(store) {
+                tracing::error!(%error, "the database cannot be written");
+            }
+        };
+        let _ = self.jobs.send(Box::new(job)).await;
+    }
+
+    /// Asks the database something; `None` if it fails. The answer comes through the channel.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |store: &Store| match question(store) {
+            Ok(found) => {
+                let _ = reply.send(found);
+            }
+            Err(error) => tracing::error!(%error, "the database cannot be read"),
+        };
+        let _ = self.jobs.send(Box::new(job)).await;
+        answer
+    }
+
+    /// Waits until everything is written. Blocking.
+    pub fn finish(self) {
+        let Self { jobs, thread, .. } = self;
+        drop(jobs);
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// What is remembered about a peer.
+    pub fn peer(&self, id: PeerId) -> Option<&PeerRecord> {
+        self.peers.get(&id)
+    }
+
+    /// All peers, most recently seen first.
+    pub fn peers(&self) -> Vec<(PeerId, PeerRecord)> {
+        let mut peers: Vec<_> = self.peers.iter().map(|(id, r)| (*id, r.clone())).collect();
+        peers.sort_by(|a, b| b.1.last_seen.cmp(&a.1.last_seen).then(a.0.cmp(&b.0)));
+        peers
+    }
+
+    /// Peers whose offers are not even shown.
+    pub fn blocked(&self) -> impl Iterator<Item = PeerId> {
+        let blocked = self.peers.iter().filter(|(_, r)| r.accept == Accept::Block);
+        blocked.map(|(id, _)| *id)
+    }
+
+    /// Remembers a contact with a peer.
+    pub async fn seen(&mut self, id: PeerId, name: &str, addr: SocketAddr) {
+        let now = unix_now();
+        let record = self.peers.entry(id).or_insert_with(|| new_peer(name, now));
+        record.claimed_name = name.to_owned();
+        record.last_seen = now;
+        record.addrs.retain(|known| *known != addr);
+        record.addrs.insert(0, addr);
+        record.addrs.truncate(ADDRS_MAX);
+        self.save(id).await;
+    }
+
+    /// Changes what is remembered about a peer that is known or, from now on, is.
+    pub async fn change(&mut self, id: PeerId, change: impl FnOnce(&mut PeerRecord)) {
+        let record = self.peers.entry(id).or_insert_with(|| new_peer("", unix_now()));
+        change(record);
+        self.save(id).await;
+    }
+
+    async fn save(&self, id: PeerId) {
+        if let Some(record) = self.peers.get(&id).cloned() {
+            self.write(move |store| store.put_peer(id, &record)).await;
+        }
+    }
+
+    /// Forgets a peer and every address that was bound to its key.
+    pub async fn forget(&mut self, id: PeerId) -> bool {
+        let known = self.peers.remove(&id).is_some();
+        self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id))).await;
+        known
+    }
+
+    /// The one peer that a person means by its name, its key or the beginning of its key.
+    pub fn find(&self, text: &str) -> Option<PeerId> {
+        if let Ok(id) = text.parse() {
+            return Some(id);
+        }
+        let wanted = text.to_lowercase();
+        let named = |record: &PeerRecord| record.name().to_lowercase() == wanted;
+        let mut by_name = self.peers.iter().filter(|(_, r)| named(r)).map(|(id, _)| *id);
+        match (by_name.next(), by_name.next()) {
+            (Some(id), None) => return Some(id),
+            (Some(_), Some(_)) => return None,
+            (None, _) => {}
+        }
+        let starts = |id: &PeerId| wanted.len() >= 4 && id.to_string().starts_with(&wanted);
+        let mut by_key = self.peers.keys().filter(|id| starts(id)).copied();
+        by_key.next().filter(|_| by_key.next().is_none())
+    }
+}
+
+fn new_peer(name: &str, now: u64) -> PeerRecord {
+    PeerRecord {
+        claimed_name: name.to_owned(),
+        own_name: None,
+        trusted: false,
+        accept: Accept::Ask,
+        addrs: Vec::new(),
+        first_seen: now,
+        last_seen: now,
+    }
+}

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod fault;
+pub mod identity;
 pub mod net;
 pub mod node;
 pub mod peer;

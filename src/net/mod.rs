@@ -1,3 +1,32 @@
 //! Links to peers: QUIC now, the traits that hide it, and who may connect.
+//!
+//! [`endpoint::bind`] gives the three ends of it: a [`connector::Connector`] to reach peers, the
+//! [`acceptor::Arrival`]s, and the [`endpoint::Net`] that owns everything. A transfer on a
+//! [`connection::PeerConnection`] is a [`link::Outbound`] at one side and a [`link::Inbound`] at
+//! the other.
 
+pub mod acceptor;
+pub mod admission;
+pub mod connection;
+pub mod connector;
+pub mod endpoint;
+mod errors;
+pub mod file_stream;
+mod frames;
+pub mod handshake;
+mod interfaces;
 pub mod link;
+pub mod memory;
+mod pieces;
+mod pool;
+mod probe;
+pub mod router;
+pub mod settings;
+mod socket;
+pub mod transfer_link;
+
+pub use acceptor::Arrival;
+pub use connection::PeerConnection;
+pub use connector::{ConnectError, Connector, Dial, resolve};
+pub use endpoint::{BindError, DEFAULT_PORT, EndpointOptions, Net, bind};
+pub use transfer_link::{QuicInbound, QuicOutbound};

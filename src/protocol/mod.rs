@@ -2,4 +2,6 @@
 
 pub mod frame;
 pub mod groups;
+pub mod link_uri;
 pub mod message;
+pub mod words;

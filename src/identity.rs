@@ -1,0 +1,247 @@
+//! Who we are and how a peer proves who it is: the Ed25519 key of this installation, the
+//! self-signed certificate that carries it, and the TLS configurations that pin keys.
+//!
+//! The rules (the trust model is told in `certs/README.md`):
+//! - TLS 1.3 only, certificates both ways, exactly one certificate, Ed25519 only.
+//! - The handshake *signature* is checked before a key counts as proven; names, dates and
+//!   extensions of a certificate say nothing.
+//! - A dial that expects a [`PeerId`] fails closed on any other.
+//! - No tickets, no resumption, no early data: every connection proves its key anew, so a peer
+//!   that was blocked cannot slip in with what it was given before.
+
+mod key_file;
+mod verifier;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::peer::PeerId;
+use crate::protocol::message::ALPN;
+
+pub use verifier::{InvalidCertificate, ProvenPeer, peer_id_of_certificate};
+
+/// Name of the key file in the folder given to [`Identity::load_or_create`].
+pub const KEY_FILE: &str = "identity.key";
+
+/// Why there is no identity. All of it is for the person at this computer.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The key file or its folder cannot be read or written.
+    #[error("cannot use the key file {path}: {error}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Others can read the key: they could be us. Not repaired silently, because it may have been
+    /// copied already.
+    #[error(
+        "the key file {path} can be read by others; run: chmod 600 {path}",
+        path = path.display()
+    )]
+    Exposed {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The file is not an Ed25519 private key in PEM form.
+    #[error("the key file {path} is damaged", path = path.display())]
+    Damaged {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The system has no random numbers, or refuses cryptography.
+    #[error("cannot make a key: {0}")]
+    Crypto(String),
+}
+
+/// The key of this installation, its certificate, and its [`PeerId`]. Cheap to clone.
+/// The key is never shown: not by `Debug`, not in an error, not in a log.
+#[derive(Clone)]
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: PeerId,
+    key: PrivatePkcs8KeyDer<'static>,
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.inner.id).finish()
+    }
+}
+
+impl Identity {
+    /// The identity in `dir`, made at the first start. Blocks on the disk.
+    ///
+    /// The key file is complete or absent at any time, readable by its owner only from its first
+    /// moment on, and never replaced: of two programs starting at once both get the same key.
+    pub fn load_or_create(dir: &Path) -> Result<Self, IdentityError> {
+        let path = dir.join(KEY_FILE);
+        let damaged = || IdentityError::Damaged { path: path.clone() };
+        let pem = match key_file::load(&path)? {
+            Some(pem) => pem,
+            None => key_file::create(dir, &path, &new_key()?.serialize_pem())?,
+        };
+        let key =
+            KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &PKCS_ED25519).map_err(|_| damaged())?;
+        Self::from_key(&key)
+    }
+
+    /// A new identity in memory, gone with the program. For tests.
+    pub fn generate() -> Result<Self, IdentityError> {
+        Self::from_key(&new_key()?)
+    }
+
+    fn from_key(key: &KeyPair) -> Result<Self, IdentityError> {
+        // The certificate is only the envelope of the key, so it says nothing about its owner.
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "PeerConnect");
+        let certificate = params.self_signed(key).map_err(crypto)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id: PeerId::of_public_key(&key.subject_public_key_info()),
+                key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+                certificate: certificate.der().clone(),
+                provider: Arc::new(provider()),
+            }),
+        })
+    }
+
+    /// Who we are.
+    pub fn id(&self) -> PeerId {
+        self.inner.id
+    }
+
+    /// Our certificate, which carries the public key.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.inner.certificate
+    }
+
+    /// TLS for connections that come in. Fails only if the cryptography is not available.
+    pub fn server_config(&self) -> Result<Arc<QuicServerConfig>, IdentityError> {
+        self.server_config_for(&[ALPN])
+    }
+
+    pub(crate) fn server_config_for(
+        &self,
+        alpn: &[&[u8]],
+    ) -> Result<Arc<QuicServerConfig>, IdentityError> {
+        let mut config = rustls::ServerConfig::builder_with_provider(self.inner.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(crypto)?
+            .with_client_cert_verifier(Arc::new(verifier::AnyPeer))
+            .with_single_cert(vec![self.inner.certificate.clone()], self.private_key())
+            .map_err(crypto)?;
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.max_early_data_size = 0;
+        QuicServerConfig::try_from(config)
+            .map(Arc::new)
+            .map_err(crypto)
+    }
+
+    /// TLS for one dial. With `expected`, any other key fails the handshake; `proven` of the
+    /// result tells which key was proven, even then.
+    pub fn client_config(&self, expected: Option<PeerId>) -> Result<ClientTls, IdentityError> {
+        self.client_config_for(expected, &[ALPN])
+    }
+
+    pub(crate) fn client_config_for(
+        &self,
+        expected: Option<PeerId>,
+        alpn: &[&[u8]],
+    ) -> Result<ClientTls, IdentityError> {
+        let proven = ProvenPeer::default();
+        let verifier = verifier::ExpectedPeer::new(expected, proven.clone());
+        let mut config = rustls::ClientConfig::builder_with_provider(self.inner.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(crypto)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(vec![self.inner.certificate.clone()], self.private_key())
+            .map_err(crypto)?;
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.resumption = rustls::client::Resumption::disabled();
+        config.enable_early_data = false;
+        let crypto = QuicClientConfig::try_from(config).map_err(crypto)?;
+        Ok(ClientTls {
+            crypto: Arc::new(crypto),
+            server_name: server_name(expected),
+            proven,
+        })
+    }
+
+    /// Bytes nobody can guess, from the system's source.
+    pub fn random<const N: usize>(&self) -> Result<[u8; N], IdentityError> {
+        let mut bytes = [0; N];
+        match self.inner.provider.secure_random.fill(&mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(_) => Err(IdentityError::Crypto("no random numbers".into())),
+        }
+    }
+
+    fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.inner.key.clone_key())
+    }
+}
+
+/// What a dial needs.
+#[derive(Clone)]
+pub struct ClientTls {
+    /// For `quinn::ClientConfig`.
+    pub crypto: Arc<QuicClientConfig>,
+    /// The server name of the dial. It carries the expected id, so that the id is part of what the
+    /// handshake signs; a name that does not exist on any network.
+    pub server_name: String,
+    /// Who proved a key in this handshake.
+    pub proven: ProvenPeer,
+}
+
+/// The server name with which `expected` is dialled: its text form as a DNS label.
+fn server_name(expected: Option<PeerId>) -> String {
+    match expected {
+        Some(id) => format!("{id}.peerconnect.invalid"),
+        None => "peerconnect.invalid".into(),
+    }
+}
+
+fn new_key() -> Result<KeyPair, IdentityError> {
+    KeyPair::generate_for(&PKCS_ED25519).map_err(crypto)
+}
+
+fn crypto(error: impl std::fmt::Display) -> IdentityError {
+    IdentityError::Crypto(error.to_string())
+}
+
+/// AES-128-GCM first: the fastest where the processor helps, and strong enough.
+fn provider() -> CryptoProvider {
+    use rustls::crypto::ring::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    CryptoProvider {
+        cipher_suites: vec![
+            TLS13_AES_128_GCM_SHA256,
+            TLS13_CHACHA20_POLY1305_SHA256,
+            TLS13_AES_256_GCM_SHA384,
+        ],
+        ..rustls::crypto::ring::default_provider()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

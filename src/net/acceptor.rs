@@ -1,0 +1,120 @@
+//! Takes calls: proves who calls, greets, and reports what arrives.
+
+use std::sync::Arc;
+
+use quinn::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::admission::{Admitted, Verdict};
+use super::connection::PeerConnection;
+use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
+use super::interfaces::way_to;
+use super::link::{LinkError, Offence};
+use super::pool::Shared;
+use super::settings::transport;
+use super::transfer_link::QuicInbound;
+use crate::peer::PeerId;
+use crate::protocol::message::Code;
+
+/// What arrives at a node.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A peer is connected, whoever dialled. Comes again without [`Arrival::Disconnected`] when a
+    /// newer connection to the same peer takes over.
+    Connected(PeerConnection),
+    /// A peer offers a transfer.
+    Transfer {
+        /// The connection it came on.
+        from: PeerConnection,
+        /// Its link; dropping it declines with [`Code::Internal`].
+        link: QuicInbound,
+    },
+    /// A peer is not connected any more.
+    Disconnected(PeerId),
+}
+
+/// Takes calls until the endpoint is closed.
+pub(super) async fn accept(shared: Arc<Shared>) {
+    while let Some(incoming) = shared.endpoint.accept().await {
+        let ip = incoming.remote_address().ip();
+        let validated = incoming.remote_address_validated();
+        match shared.admission.decide(ip, validated) {
+            Verdict::Admit(admitted) => {
+                shared.spawn(answer(shared.clone(), incoming, admitted));
+            }
+            Verdict::Validate => {
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().refuse();
+                }
+            }
+            Verdict::Refuse => incoming.refuse(),
+        }
+    }
+}
+
+/// One call, from the first packet to the pool.
+async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted) {
+    let until = Instant::now() + HANDSHAKE_DEADLINE;
+    let from = incoming.remote_address();
+    let mut config = shared.server.clone();
+    config.transport_config(transport(way_to(from)));
+    let connecting = match incoming.accept_with(Arc::new(config)) {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            tracing::debug!(%from, %error, "call could not be taken");
+            return;
+        }
+    };
+    let quic = match timeout_at(until, connecting).await {
+        Ok(Ok(quic)) => quic,
+        Ok(Err(error)) => {
+            tracing::debug!(%from, %error, "caller did not prove a key");
+            return;
+        }
+        Err(_) => return,
+    };
+    admitted.validated();
+    let connection = PeerConnection::new(quic, false);
+    let greeted = timeout_at(until, greet(&shared, &connection)).await;
+    let result = greeted.unwrap_or(Err(Offence::Silent.into()));
+    match result.map_err(|error| connection.judged(error)) {
+        Ok(()) => {
+            admitted.connected();
+            if let Err(not_adopted) = shared.adopt(&connection, Some(admitted)) {
+                tracing::debug!(%from, ?not_adopted, "caller is not connected");
+            }
+        }
+        Err(error) => tracing::debug!(%from, %error, "caller is not connected"),
+    }
+}
+
+async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<(), LinkError> {
+    let refuse = |code| {
+        connection.close(code);
+        Err(LinkError::Lost(format!("refused here: {code:?}")))
+    };
+    let Some(peer) = handshake::proven_id(connection.quic()) else {
+        return refuse(Code::Refused);
+    };
+    if peer == shared.identity.id() || shared.is_blocked(peer) {
+        return refuse(Code::Refused);
+    }
+    let call = handshake::hear(connection).await?;
+    // Before it is answered: then the caller never counts this connection as one.
+    if shared.stays(peer, false).is_some() {
+        return refuse(Code::Replaced);
+    }
+    let Ok(nonce) = shared.identity.random() else {
+        return refuse(Code::Internal);
+    };
+    let us = Introduction {
+        identity: &shared.identity,
+        name: &shared.name,
+        nonce,
+    };
+    let answering = shared.answering(peer);
+    let greeting = handshake::answer(connection, peer, &us, call).await?;
+    connection.greeted(greeting);
+    drop(answering);
+    Ok(())
+}

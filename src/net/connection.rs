@@ -1,0 +1,315 @@
+//! An authenticated connection to a peer: who it is, how it ended, and the transfers on it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use quinn::{ConnectionError, ReadError, WriteError};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::errors::{connection_error, read_error, wire, write_error};
+use super::file_stream::QuicFileReader;
+use super::frames::{self, FrameReader};
+use super::link::{LinkError, Offence, PathInfo, PathKind};
+use super::settings;
+use super::transfer_link::QuicOutbound;
+use crate::peer::PeerId;
+use crate::protocol::message::{Code, FileHeader, OfferHead, Opening, TransferId};
+
+/// Files that may wait in one transfer for its receiver to look at them; more wait in their
+/// streams, whose number is limited.
+pub(super) const FILES_WAITING_MAX: usize = 16;
+
+/// Control streams are sent before any file, whatever the file's priority.
+pub(super) const CONTROL_PRIORITY: i32 = i32::MAX;
+
+/// A connection to a peer whose key was proven and who greeted us. Shared by all transfers with
+/// that peer in both directions; cheap to clone. Dropping it does not close it.
+#[derive(Debug, Clone)]
+pub struct PeerConnection {
+    inner: Arc<Inner>,
+}
+
+/// What is known about the peer after the greeting.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    pub(super) id: PeerId,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) words: String,
+    pub(super) observed: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    quic: quinn::Connection,
+    dialled: bool,
+    /// When TLS was done; before the greeting.
+    since: Instant,
+    greeting: OnceLock<Greeting>,
+    /// Why this side closed it, for those who find it closed.
+    cause: OnceLock<LinkError>,
+    transfers: Mutex<Transfers>,
+}
+
+pub(super) type FileSender = mpsc::Sender<(FileHeader, QuicFileReader)>;
+
+#[derive(Debug, Default)]
+struct Transfers {
+    incoming: HashMap<TransferId, (u64, FileSender)>,
+    registered: u64,
+    /// How many of them may send files.
+    consented: u32,
+}
+
+impl PeerConnection {
+    pub(super) fn new(quic: quinn::Connection, dialled: bool) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                quic,
+                dialled,
+                since: Instant::now(),
+                greeting: OnceLock::new(),
+                cause: OnceLock::new(),
+                transfers: Mutex::default(),
+            }),
+        }
+    }
+
+    pub(super) fn quic(&self) -> &quinn::Connection {
+        &self.inner.quic
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.inner.since
+    }
+
+    /// Called once, before the connection is handed out.
+    pub(super) fn greeted(&self, greeting: Greeting) {
+        let _ = self.inner.greeting.set(greeting);
+    }
+
+    fn greeting(&self) -> Option<&Greeting> {
+        self.inner.greeting.get()
+    }
+
+    /// Who it is, proven by key.
+    pub fn id(&self) -> PeerId {
+        // Never asked before the greeting: until then the connection is known to nobody.
+        self.greeting()
+            .map_or(PeerId::from_bytes([0; 32]), |greeting| greeting.id)
+    }
+
+    /// What the peer calls itself: a claim. At most
+    /// [`NAME_LEN_MAX`](crate::protocol::message::NAME_LEN_MAX) bytes; show it with
+    /// [`Shown`](crate::text::Shown).
+    pub fn name(&self) -> &str {
+        self.greeting().map_or("", |greeting| &greeting.name)
+    }
+
+    /// Version of the program at the other side: a claim, for messages about versions only.
+    pub fn version(&self) -> &str {
+        self.greeting().map_or("", |greeting| &greeting.version)
+    }
+
+    /// The three words of this connection, the same on both sides unless somebody sits between.
+    pub fn words(&self) -> &str {
+        self.greeting().map_or("", |greeting| &greeting.words)
+    }
+
+    /// Where the peer says that it sees us: a hint about a translated address.
+    pub fn observed(&self) -> Option<SocketAddr> {
+        self.greeting().and_then(|greeting| greeting.observed)
+    }
+
+    /// Address of the peer now; it changes when the peer moves to another network.
+    pub fn remote_addr(&self) -> SocketAddr {
+        canonical(self.inner.quic.remote_address())
+    }
+
+    /// Round-trip time, smoothed.
+    pub fn rtt(&self) -> Duration {
+        self.inner.quic.rtt()
+    }
+
+    /// Whether this side dialled.
+    pub fn dialled(&self) -> bool {
+        self.inner.dialled
+    }
+
+    /// Whether both are the same connection, not just to the same peer.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// How bytes travel now.
+    pub fn path(&self) -> PathInfo {
+        PathInfo {
+            kind: PathKind::Direct,
+            addr: Some(self.remote_addr()),
+            rtt: Some(self.rtt()),
+        }
+    }
+
+    /// Offers a transfer: opens its control stream and sends `head`. Waits while the peer has too
+    /// many open. Cancel-safe: what was begun is given up.
+    pub async fn offer(&self, head: OfferHead) -> Result<QuicOutbound, LinkError> {
+        let (send, recv) = self
+            .inner
+            .quic
+            .open_bi()
+            .await
+            .map_err(|error| self.reason(&error))?;
+        let mut outbound = QuicOutbound::new(self.clone(), send, FrameReader::new(recv));
+        let stream = outbound.stream();
+        let _ = stream.set_priority(CONTROL_PRIORITY);
+        frames::send(stream, &Opening::Transfer(head), self).await?;
+        Ok(outbound)
+    }
+
+    /// Waits until the connection has ended, and says why.
+    pub async fn closed(&self) -> LinkError {
+        let error = self.inner.quic.closed().await;
+        self.reason(&error)
+    }
+
+    /// Whether it has ended. A peer that vanished is noticed after the idle timeout.
+    pub fn is_closed(&self) -> bool {
+        self.inner.quic.close_reason().is_some()
+    }
+
+    /// Ends it at once, with everything on it. The first reason given counts.
+    pub fn close(&self, code: Code) {
+        self.close_because(code, "", || {
+            LinkError::Lost(format!("closed here: {code:?}"))
+        });
+    }
+
+    /// Ends it because of what the peer did; both sides learn what that was.
+    pub fn offend(&self, offence: Offence) -> LinkError {
+        self.close_because(Code::Offence, &offence.to_string(), || offence.into());
+        offence.into()
+    }
+
+    fn close_because(&self, code: Code, text: &str, cause: impl FnOnce() -> LinkError) {
+        if self.is_closed() {
+            return;
+        }
+        self.inner.cause.get_or_init(cause);
+        self.inner.quic.close(wire(code), text.as_bytes());
+    }
+
+    /// The reason behind an error of QUIC: what this side knows better, if it closed it.
+    pub(super) fn reason(&self, error: &ConnectionError) -> LinkError {
+        match (error, self.inner.cause.get()) {
+            (ConnectionError::LocallyClosed, Some(cause)) => cause.clone(),
+            (error, _) => connection_error(error),
+        }
+    }
+
+    pub(super) fn read_error(&self, error: ReadError) -> LinkError {
+        read_error(error, |error| self.reason(error))
+    }
+
+    pub(super) fn write_error(&self, error: WriteError) -> LinkError {
+        write_error(error, |error| self.reason(error))
+    }
+
+    /// Closes the connection if `error` is the peer's offence; gives it back.
+    pub(super) fn judged(&self, error: LinkError) -> LinkError {
+        match error {
+            LinkError::Offence(offence) => self.offend(offence),
+            LinkError::Lost(_) | LinkError::Closed(_) => error,
+        }
+    }
+
+    fn transfers(&self) -> MutexGuard<'_, Transfers> {
+        // Whoever panicked left the map whole: every change is a single call.
+        self.inner
+            .transfers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files of `transfer` go to the returned channel from now on. A peer that offers a transfer
+    /// again on the same connection has given up the former link.
+    pub(super) fn register(
+        &self,
+        transfer: TransferId,
+    ) -> (Registration, mpsc::Receiver<(FileHeader, QuicFileReader)>) {
+        let (sender, receiver) = mpsc::channel(FILES_WAITING_MAX);
+        let mut transfers = self.transfers();
+        transfers.registered += 1;
+        let number = transfers.registered;
+        transfers.incoming.insert(transfer, (number, sender));
+        let registration = Registration {
+            connection: self.clone(),
+            transfer,
+            number,
+            consented: false,
+        };
+        (registration, receiver)
+    }
+
+    pub(super) fn files_of(&self, transfer: TransferId) -> Option<FileSender> {
+        let transfers = self.transfers();
+        transfers
+            .incoming
+            .get(&transfer)
+            .map(|(_, sender)| sender.clone())
+    }
+}
+
+/// That a transfer takes files on a connection; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Registration {
+    connection: PeerConnection,
+    transfer: TransferId,
+    number: u64,
+    consented: bool,
+}
+
+impl Registration {
+    /// Lets the peer send files.
+    pub(super) fn consent(&mut self) {
+        if self.consented {
+            return;
+        }
+        self.consented = true;
+        let mut transfers = self.connection.transfers();
+        transfers.consented += 1;
+        if transfers.consented == 1 {
+            settings::open_up(self.connection.quic());
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut transfers = self.connection.transfers();
+        let ours = transfers
+            .incoming
+            .get(&self.transfer)
+            .is_some_and(|(number, _)| *number == self.number);
+        if ours {
+            transfers.incoming.remove(&self.transfer);
+        }
+        if self.consented {
+            transfers.consented -= 1;
+            if transfers.consented == 0 {
+                settings::close_down(self.connection.quic());
+            }
+        }
+    }
+}
+
+/// The address as people write it: IPv4 addresses arrive mapped on a socket for both families.
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, addr.port()),
+        // As it is, with the interface of a link-local address.
+        _ => addr,
+    }
+}

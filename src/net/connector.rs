@@ -1,0 +1,472 @@
+//! `prepare_connection`: finds a way to a peer and proves that it is the right one.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{ConnectionError, TransportErrorCode};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::connection::PeerConnection;
+use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
+use super::interfaces::way_to;
+use super::link::{LinkError, Offence};
+use super::pool::{NotAdopted, Shared};
+use super::probe;
+use super::settings::transport;
+use crate::identity::{ClientTls, IdentityError};
+use crate::peer::PeerId;
+use crate::protocol::message::Code;
+
+/// Most addresses of one peer that are tried.
+pub const DIAL_ADDRS_MAX: usize = 16;
+
+/// How long one address is tried alone before the next one joins (RFC 8305).
+const NEXT_ADDR_AFTER: Duration = Duration::from_millis(250);
+/// Pauses between rounds over all addresses.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+/// How long the system may take to find the addresses of a name.
+const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// TLS alert `no_application_protocol` (RFC 7301) and `protocol_version` (RFC 8446).
+const ALERT_NO_PROTOCOL: u8 = 120;
+const ALERT_VERSION: u8 = 70;
+
+/// Whom to dial, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dial {
+    /// The only peer that is accepted; `None` for whoever answers.
+    pub expect: Option<PeerId>,
+    /// Addresses, most promising first; at most [`DIAL_ADDRS_MAX`] are used.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No address is known, or the name has none.
+    #[error("no address is known")]
+    NoAddress,
+    /// Nothing answered at all: asleep, elsewhere, or behind a firewall.
+    #[error("nothing answered")]
+    Unreachable,
+    /// The computer answered that nobody listens at that port.
+    #[error("the computer is there, but nobody listens at that port")]
+    NotListening,
+    /// This computer has no way to any of the addresses.
+    #[error("no route to that network")]
+    NoRoute,
+    /// The peer does not want us.
+    #[error("the peer refuses connections from us")]
+    Refused,
+    /// The peer has too many connections; later it may work.
+    #[error("the peer is busy")]
+    Busy,
+    /// Somebody else answered, and proved another key. Nothing was said to it.
+    #[error("another peer answered: {got}")]
+    WrongPeer {
+        /// Who it is.
+        got: PeerId,
+    },
+    /// The other side speaks no version of the protocol that we know.
+    #[error("no common version of the protocol")]
+    Version,
+    /// The other side does not prove a key as a peer must, or is another program.
+    #[error("no handshake: {0}")]
+    Handshake(String),
+    /// The other side broke the protocol while greeting.
+    #[error("peer broke the protocol: {0}")]
+    Misbehaved(Offence),
+    /// The address leads to ourselves, or to a computer with a copy of our key.
+    #[error("that is this computer itself, or one with the same identity")]
+    Ourselves,
+    /// This side has blocked the peer.
+    #[error("the peer is blocked here")]
+    Blocked,
+    /// The connection broke while it was made.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// The node is shutting down, or has no working cryptography.
+    #[error("cannot dial: {0}")]
+    Stopped(String),
+}
+
+impl ConnectError {
+    /// How much it tells about the peer: the error of several addresses is the one that tells the
+    /// most. From [`Self::FINAL`] on, trying again is in vain.
+    fn weight(&self) -> u8 {
+        match self {
+            Self::NoAddress => 0,
+            Self::NoRoute => 1,
+            Self::Unreachable => 2,
+            Self::NotListening => 3,
+            Self::Handshake(_) => 4,
+            Self::Lost(_) => 5,
+            Self::Busy => 6,
+            Self::WrongPeer { .. } => 7,
+            Self::Ourselves => 8,
+            Self::Version => 9,
+            Self::Misbehaved(_) => 10,
+            Self::Refused => 11,
+            Self::Blocked => 12,
+            Self::Stopped(_) => 13,
+        }
+    }
+
+    const FINAL: u8 = 8;
+}
+
+/// What a round over all addresses came to.
+struct Failed {
+    error: ConnectError,
+    is_final: bool,
+}
+
+impl Failed {
+    /// `errors`: one of each address.
+    fn of(errors: Vec<ConnectError>) -> Self {
+        // An address may belong to somebody else by now. Only if all do, that is the answer.
+        let all_wrong = errors
+            .iter()
+            .all(|error| matches!(error, ConnectError::WrongPeer { .. }));
+        let error = errors
+            .into_iter()
+            .max_by_key(ConnectError::weight)
+            .unwrap_or(ConnectError::NoAddress);
+        let is_final = all_wrong || error.weight() >= ConnectError::FINAL;
+        Self { error, is_final }
+    }
+}
+
+/// Makes connections and keeps them: one for each peer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    shared: Arc<Shared>,
+}
+
+impl Connector {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Who we are.
+    pub fn id(&self) -> PeerId {
+        self.shared.identity.id()
+    }
+
+    /// The connection to a peer: the one that is there, one that the peer makes meanwhile, or a
+    /// new one. All addresses are tried, 250 ms apart, and again with growing pauses until
+    /// `deadline`; the first that proves the right key wins. Cancel-safe.
+    pub async fn prepare_connection(
+        &self,
+        to: Dial,
+        deadline: Duration,
+    ) -> Result<PeerConnection, ConnectError> {
+        let until = Instant::now() + deadline;
+        let Some(expect) = to.expect else {
+            return self.dial(&to, until).await;
+        };
+        if self.shared.is_blocked(expect) {
+            return Err(ConnectError::Blocked);
+        }
+        let turn = self.shared.turn(expect);
+        let dial = async {
+            match timeout_at(until, turn.lock()).await {
+                Ok(_turn) => self.dial(&to, until).await,
+                // Somebody else has been dialling it all the time, in vain.
+                Err(_) => Err(ConnectError::Unreachable),
+            }
+        };
+        tokio::select! {
+            biased;
+            connection = self.shared.connected(expect) => Ok(connection),
+            dialled = dial => dialled,
+        }
+    }
+
+    /// Dials until it works, cannot work, or the time is over.
+    async fn dial(&self, to: &Dial, until: Instant) -> Result<PeerConnection, ConnectError> {
+        let mut pause = PAUSE_MIN;
+        let mut last = None;
+        loop {
+            let failed = match timeout_at(until, self.round(to)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(failed)) => failed,
+                Err(_) => return Err(last.unwrap_or(ConnectError::Unreachable)),
+            };
+            if failed.is_final || Instant::now() + pause >= until {
+                return Err(failed.error);
+            }
+            tracing::debug!(error = %failed.error, "dialling again after a pause");
+            last = Some(failed.error);
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Tries all addresses once.
+    async fn round(&self, to: &Dial) -> Result<PeerConnection, Failed> {
+        let (quic, peer) = self.race(to).await?;
+        let one = |error| Failed::of(vec![error]);
+        if to.expect.is_some() {
+            return self.greet(quic, peer).await.map_err(one);
+        }
+        // Only now it is known who it is, and that somebody else may be dialling the same peer.
+        let turn = self.shared.turn(peer);
+        let _turn = turn.lock().await;
+        self.greet(quic, peer).await.map_err(one)
+    }
+
+    /// The first connection on which the right key was proven.
+    async fn race(&self, to: &Dial) -> Result<(quinn::Connection, PeerId), Failed> {
+        let mut addrs: Vec<SocketAddr> = Vec::new();
+        for addr in to.addrs.iter().take(DIAL_ADDRS_MAX) {
+            if !addrs.contains(addr) {
+                addrs.push(*addr);
+            }
+        }
+        let mut addrs = addrs.into_iter();
+        let mut errors = Vec::new();
+        // Dropped with those that lose, which ends them.
+        let mut attempts = JoinSet::new();
+        loop {
+            match addrs.next() {
+                Some(addr) => {
+                    attempts.spawn(attempt(self.shared.clone(), addr, to.expect));
+                }
+                None if attempts.is_empty() => return Err(Failed::of(errors)),
+                None => {}
+            }
+            let wait = async {
+                match addrs.len() {
+                    0 => std::future::pending().await,
+                    _ => sleep(NEXT_ADDR_AFTER).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(result) = attempts.join_next() => match result {
+                    Ok(Ok(won)) => return Ok(won),
+                    Ok(Err(error)) => errors.push(error),
+                    Err(error) => errors.push(ConnectError::Lost(error.to_string())),
+                },
+                () = wait => {}
+            }
+        }
+    }
+
+    /// Greets the peer and puts the connection into the pool.
+    async fn greet(
+        &self,
+        quic: quinn::Connection,
+        peer: PeerId,
+    ) -> Result<PeerConnection, ConnectError> {
+        let connection = PeerConnection::new(quic, true);
+        match timeout(HANDSHAKE_DEADLINE, self.greet_within(&connection, peer)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                // Closed already if there is more to say.
+                connection.close(Code::Done);
+                Err(error)
+            }
+            Err(_) => {
+                connection.offend(Offence::Silent);
+                Err(ConnectError::Misbehaved(Offence::Silent))
+            }
+        }
+    }
+
+    async fn greet_within(
+        &self,
+        connection: &PeerConnection,
+        peer: PeerId,
+    ) -> Result<PeerConnection, ConnectError> {
+        let shared = &self.shared;
+        if peer == shared.identity.id() {
+            return Err(ConnectError::Ourselves);
+        }
+        if shared.is_blocked(peer) {
+            connection.close(Code::Refused);
+            return Err(ConnectError::Blocked);
+        }
+        if let Some(other) = shared.pooled(peer) {
+            connection.close(Code::Replaced);
+            return Ok(other);
+        }
+        let us = Introduction {
+            identity: &shared.identity,
+            name: &shared.name,
+            nonce: shared.identity.random().map_err(stopped)?,
+        };
+        let failed = |error| greeting_failed(connection.judged(error));
+        let answered = handshake::call(connection, peer, &us).await;
+        let answered = answered.map_err(failed)?;
+        if peer < shared.identity.id() {
+            // The peer may be calling us just now. Its call counts, because its id is lower: let
+            // that finish, so that this one is not handed out only to be closed at once.
+            shared.calls_settled(peer).await;
+            if let Some(other) = shared.pooled(peer) {
+                connection.close(Code::Replaced);
+                return Ok(other);
+            }
+        }
+        let greeting = handshake::reveal(connection, &us, answered).await;
+        connection.greeted(greeting.map_err(failed)?);
+        match shared.adopt(connection, None) {
+            Ok(()) => Ok(connection.clone()),
+            Err(NotAdopted::Other(other)) => Ok(other),
+            Err(NotAdopted::Blocked) => Err(ConnectError::Blocked),
+            Err(NotAdopted::Stopped) => Err(ConnectError::Stopped("shutting down".into())),
+        }
+    }
+
+    /// The connection to a peer, if there is one now.
+    pub fn pooled(&self, id: PeerId) -> Option<PeerConnection> {
+        self.shared.pooled(id)
+    }
+
+    /// Closes the connection to a peer, if there is one.
+    pub fn disconnect(&self, id: PeerId, code: Code) {
+        if let Some(connection) = self.shared.pooled(id) {
+            connection.close(code);
+        }
+    }
+
+    /// All connections that are open now.
+    pub fn connections(&self) -> Vec<PeerConnection> {
+        self.shared.connections()
+    }
+
+    /// From now on exactly these peers are blocked: their connections are closed, their calls
+    /// refused, and they are not dialled.
+    pub fn set_blocked(&self, blocked: HashSet<PeerId>) {
+        self.shared.set_blocked(blocked);
+    }
+}
+
+/// The addresses of a host name or IP address, in the order the system prefers.
+pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    match timeout(RESOLVE_DEADLINE, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(found)) => {
+            let addrs: Vec<SocketAddr> = found.take(DIAL_ADDRS_MAX).collect();
+            match addrs.is_empty() {
+                true => Err(ConnectError::NoAddress),
+                false => Ok(addrs),
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(?host, %error, "name not found");
+            Err(ConnectError::NoAddress)
+        }
+        Err(_) => Err(ConnectError::NoAddress),
+    }
+}
+
+/// One address: TLS, and with it who is there.
+async fn attempt(
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+    expect: Option<PeerId>,
+) -> Result<(quinn::Connection, PeerId), ConnectError> {
+    let tls = shared.identity.client_config(expect).map_err(stopped)?;
+    let mut config = quinn::ClientConfig::new(tls.crypto.clone());
+    config.transport_config(transport(way_to(addr)));
+    let connecting = shared
+        .endpoint
+        .connect_with(config, addr, &tls.server_name)
+        .map_err(|error| not_dialled(&error))?;
+    let quic = tokio::select! {
+        result = connecting => result.map_err(|error| not_connected(&error, &tls, expect))?,
+        error = probe::bad_news(addr) => return Err(error),
+    };
+    match handshake::proven_id(&quic) {
+        Some(peer) => Ok((quic, peer)),
+        None => Err(ConnectError::Handshake("no certificate".into())),
+    }
+}
+
+fn stopped(error: IdentityError) -> ConnectError {
+    ConnectError::Stopped(error.to_string())
+}
+
+fn not_dialled(error: &quinn::ConnectError) -> ConnectError {
+    match error {
+        // An IPv6 address, and a socket for IPv4 only; or no port.
+        quinn::ConnectError::InvalidRemoteAddress(_) => ConnectError::NoRoute,
+        quinn::ConnectError::EndpointStopping
+        | quinn::ConnectError::CidsExhausted
+        | quinn::ConnectError::InvalidServerName(_)
+        | quinn::ConnectError::NoDefaultClientConfig
+        | quinn::ConnectError::UnsupportedVersion => ConnectError::Stopped(error.to_string()),
+    }
+}
+
+fn not_connected(error: &ConnectionError, tls: &ClientTls, expect: Option<PeerId>) -> ConnectError {
+    let alert = |code: TransportErrorCode| {
+        if [ALERT_NO_PROTOCOL, ALERT_VERSION]
+            .map(TransportErrorCode::crypto)
+            .contains(&code)
+        {
+            ConnectError::Version
+        } else {
+            ConnectError::Handshake(error.to_string())
+        }
+    };
+    match (error, tls.proven.get()) {
+        (ConnectionError::TransportError(_), Some(got)) if expect.is_some_and(|id| id != got) => {
+            ConnectError::WrongPeer { got }
+        }
+        (ConnectionError::TransportError(error), _) => alert(error.code),
+        (ConnectionError::ConnectionClosed(close), _) => match close.error_code {
+            TransportErrorCode::CONNECTION_REFUSED => ConnectError::Busy,
+            code => alert(code),
+        },
+        (ConnectionError::TimedOut, _) => ConnectError::Unreachable,
+        (ConnectionError::VersionMismatch, _) => ConnectError::Version,
+        (
+            ConnectionError::ApplicationClosed(_)
+            | ConnectionError::Reset
+            | ConnectionError::LocallyClosed
+            | ConnectionError::CidsExhausted,
+            _,
+        ) => greeting_failed(super::errors::connection_error(error)),
+    }
+}
+
+fn greeting_failed(error: LinkError) -> ConnectError {
+    match error {
+        LinkError::Closed(Code::Refused) => ConnectError::Refused,
+        LinkError::Closed(Code::Busy) => ConnectError::Busy,
+        LinkError::Offence(offence) => ConnectError::Misbehaved(offence),
+        LinkError::Closed(_) | LinkError::Lost(_) => ConnectError::Lost(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_several_addresses_is_the_one_that_tells_most() {
+        let wrong = ConnectError::WrongPeer {
+            got: PeerId::from_bytes([1; 32]),
+        };
+        let failed = Failed::of(vec![ConnectError::Unreachable, wrong.clone()]);
+        assert_eq!((failed.error, failed.is_final), (wrong.clone(), false));
+        let failed = Failed::of(vec![wrong.clone(), wrong.clone()]);
+        assert_eq!((failed.error, failed.is_final), (wrong, true));
+        let failed = Failed::of(vec![ConnectError::Refused, ConnectError::Unreachable]);
+        assert_eq!(
+            (failed.error, failed.is_final),
+            (ConnectError::Refused, true)
+        );
+        let failed = Failed::of(vec![ConnectError::NoRoute, ConnectError::NotListening]);
+        assert_eq!(
+            (failed.error, failed.is_final),
+            (ConnectError::NotListening, false)
+        );
+    }
+}

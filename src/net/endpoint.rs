@@ -1,0 +1,175 @@
+//! A node's end of the network: one UDP socket, and everything that runs on it.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{EndpointConfig, TokioRuntime};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::acceptor::{self, Arrival};
+use super::connector::Connector;
+use super::pool::Shared;
+use super::settings::{ETHERNET_PAYLOAD, UDP_PAYLOAD_MAX, Way, transport};
+use super::socket::{self, SplittingSocket};
+use super::{errors, interfaces};
+use crate::identity::{Identity, IdentityError};
+use crate::protocol::message::{Code, NAME_LEN_MAX};
+
+pub use crate::protocol::link_uri::DEFAULT_PORT;
+
+/// Arrivals that may wait for the node; then streams wait, and at last the peers.
+pub const ARRIVALS_MAX: usize = 64;
+
+/// Calls that may wait to be looked at, and what their packets may hold.
+const CALLS_WAITING_MAX: usize = 256;
+const CALL_BUFFER_MAX: u64 = 64 * 1024;
+const CALL_BUFFERS_MAX: u64 = 4 * 1024 * 1024;
+
+/// How long a shutdown waits for the other sides to hear of it.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
+
+/// Where to listen, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointOptions {
+    /// One address of this computer; `None` for all of them.
+    pub bind: Option<IpAddr>,
+    /// UDP port; 0 for any free one.
+    pub port: u16,
+    /// What we call ourselves; cut at [`NAME_LEN_MAX`] bytes.
+    pub name: String,
+}
+
+impl Default for EndpointOptions {
+    /// All addresses, so that any way to this computer works; the port that peers try first; no
+    /// name.
+    fn default() -> Self {
+        Self {
+            bind: None,
+            port: DEFAULT_PORT,
+            name: String::new(),
+        }
+    }
+}
+
+/// Why there is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program, or another instance of this one, listens there.
+    #[error("UDP port {0} is used by another program")]
+    PortInUse(u16),
+    /// The system does not give us a socket there.
+    #[error("cannot open a UDP socket: {0}")]
+    Socket(std::io::Error),
+    /// No working cryptography.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// Opens the socket and takes calls. Whoever gets the arrivals must read them: while nobody does,
+/// peers wait. Dropping the receiver closes every connection that comes.
+///
+/// Fails if the port is taken or there is no socket.
+#[expect(
+    clippy::unused_async,
+    reason = "must run on the runtime that will drive the endpoint"
+)]
+pub async fn bind(
+    identity: &Identity,
+    options: EndpointOptions,
+) -> Result<(Connector, mpsc::Receiver<Arrival>, Net), BindError> {
+    let socket = socket::open(options.bind, options.port).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => BindError::PortInUse(options.port),
+        _ => BindError::Socket(error),
+    })?;
+    let local = socket.local_addr().map_err(BindError::Socket)?;
+    let runtime = Arc::new(TokioRuntime);
+    let inner = quinn::Runtime::wrap_udp_socket(runtime.as_ref(), socket);
+    let socket = Arc::new(SplittingSocket::new(inner.map_err(BindError::Socket)?));
+    let server = server_config(identity)?;
+    let mut config = EndpointConfig::default();
+    // Fails only for sizes below 1,200.
+    let _ = config.max_udp_payload_size(UDP_PAYLOAD_MAX);
+    let endpoint =
+        quinn::Endpoint::new_with_abstract_socket(config, Some(server.clone()), socket, runtime)
+            .map_err(BindError::Socket)?;
+    let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
+    let name = super::handshake::shortened(options.name, NAME_LEN_MAX);
+    let shared = Arc::new(Shared::new(
+        endpoint,
+        server,
+        identity.clone(),
+        name,
+        arrivals,
+    ));
+    shared.spawn(acceptor::accept(shared.clone()));
+    let connector = Connector::new(shared.clone());
+    Ok((connector, arrived, Net { shared, local }))
+}
+
+fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, IdentityError> {
+    let mut config = quinn::ServerConfig::with_crypto(identity.server_config()?);
+    config
+        // Each call gets its own, by where it comes from.
+        .transport_config(transport(Way::Network(ETHERNET_PAYLOAD)))
+        .max_incoming(CALLS_WAITING_MAX)
+        .incoming_buffer_size(CALL_BUFFER_MAX)
+        .incoming_buffer_size_total(CALL_BUFFERS_MAX);
+    Ok(config)
+}
+
+/// The endpoint's owner: when it is dropped, everything on it ends.
+#[derive(Debug)]
+pub struct Net {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+}
+
+impl Net {
+    /// The UDP port that it listens at.
+    pub fn local_port(&self) -> u16 {
+        self.local.port()
+    }
+
+    /// Addresses where others may reach it, most useful first: every interface that is up now
+    /// (private IPv4, other IPv4, IPv6), or the one address it is bound to. Loopback only if there
+    /// is nothing else.
+    pub fn candidate_addrs(&self) -> Vec<SocketAddr> {
+        interfaces::candidates(self.local.ip(), self.local.port())
+    }
+
+    /// Stops taking calls, closes all connections with [`Code::Done`], and waits until the other
+    /// sides have heard of it, 3 s at most.
+    pub async fn shutdown(self) {
+        let tasks = self.close();
+        let ended = async {
+            self.shared.endpoint.wait_idle().await;
+            if let Some(mut tasks) = tasks {
+                while tasks.join_next().await.is_some() {}
+            }
+        };
+        if timeout(SHUTDOWN_WAIT, ended).await.is_err() {
+            tracing::debug!("some peers did not hear of the shutdown in time");
+        }
+    }
+
+    fn close(&self) -> Option<tokio::task::JoinSet<()>> {
+        self.shared.endpoint.set_server_config(None);
+        let tasks = self.shared.stop();
+        for connection in self.shared.connections() {
+            connection.close(Code::Done);
+        }
+        let code = errors::wire(Code::Done);
+        self.shared.endpoint.close(code, b"");
+        tasks
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        // The tasks hold what holds them; taking them out frees both.
+        drop(self.close());
+    }
+}

@@ -1,0 +1,236 @@
+//! One file on its own QUIC stream.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+
+use super::connection::PeerConnection;
+use super::errors::wire;
+use super::frames::fill;
+use super::link::{FileOpener, FileReader, FileWriter, LinkError, Piece};
+use super::pieces::{PieceDecoder, encode_mark};
+use crate::protocol::frame;
+use crate::protocol::groups::GROUP_LEN;
+use crate::protocol::message::{Code, FileHeader};
+
+/// Content up to this size is copied together with what surrounds it, so that a small file is
+/// one write; longer content is passed on without a copy.
+const COPY_MAX: usize = 16 * 1024;
+/// Most bytes that are held back to be sent together.
+const HELD_MAX: usize = 64 * 1024;
+/// Content is given out in pieces of this size at least, because BLAKE3 is ten times slower on
+/// the content of single packets...
+const PIECE_LEN_MIN: usize = 64 * 1024;
+/// ...unless it takes longer than this to come: on a slow path speed of hashing does not matter,
+/// but progress must be seen.
+const PIECE_WAIT: Duration = Duration::from_millis(100);
+
+/// Opens file streams on a connection.
+#[derive(Debug, Clone)]
+pub struct QuicOpener {
+    connection: PeerConnection,
+}
+
+impl QuicOpener {
+    pub(super) fn new(connection: PeerConnection) -> Self {
+        Self { connection }
+    }
+}
+
+impl FileOpener for QuicOpener {
+    type Writer = QuicFileWriter;
+
+    async fn open(&self, header: &FileHeader, priority: i32) -> Result<QuicFileWriter, LinkError> {
+        let encoded = frame::encode(header).map_err(|error| LinkError::Lost(error.to_string()))?;
+        let stream = self.connection.quic().open_uni().await;
+        let stream = stream.map_err(|error| self.connection.reason(&error))?;
+        let _ = stream.set_priority(priority);
+        // A small file fits with header and hashes; a large one needs room for the marks only.
+        let room = header.size.min(COPY_MAX as u64) as usize + 256;
+        let mut held = BytesMut::with_capacity(room);
+        held.put_slice(&encoded);
+        Ok(QuicFileWriter {
+            connection: self.connection.clone(),
+            stream,
+            held,
+            many_groups: header.size > GROUP_LEN,
+            finished: false,
+        })
+    }
+}
+
+/// A file on its way out.
+#[derive(Debug)]
+pub struct QuicFileWriter {
+    connection: PeerConnection,
+    stream: SendStream,
+    /// Not given to QUIC yet.
+    held: BytesMut,
+    many_groups: bool,
+    finished: bool,
+}
+
+impl QuicFileWriter {
+    async fn flush(&mut self) -> Result<(), LinkError> {
+        let held = self.held.split().freeze();
+        self.write_chunks(&mut [held]).await
+    }
+
+    async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
+        let written = self.stream.write_all_chunks(chunks).await;
+        written.map_err(|error| self.connection.write_error(error))
+    }
+}
+
+impl FileWriter for QuicFileWriter {
+    async fn write(&mut self, piece: Piece) -> Result<(), LinkError> {
+        encode_mark(&piece, &mut self.held).map_err(|error| LinkError::Lost(error.to_string()))?;
+        match piece {
+            Piece::Group(_) => Ok(()),
+            Piece::Data(data) if data.len() <= COPY_MAX => {
+                self.held.put_slice(&data);
+                match self.held.len() {
+                    0..HELD_MAX => Ok(()),
+                    _ => self.flush().await,
+                }
+            }
+            Piece::Data(data) => {
+                let held = self.held.split().freeze();
+                self.write_chunks(&mut [held, data]).await
+            }
+            // The receiver can keep a group as soon as it has its hash, so it is not held back
+            // until the next one begins. The only group of a file is followed by the end at once.
+            Piece::GroupEnd(_) if self.many_groups => self.flush().await,
+            Piece::GroupEnd(_) => Ok(()),
+            Piece::End(_) => {
+                self.flush().await?;
+                // Fails only if the peer stopped the stream, and then the flush has said so.
+                let _ = self.stream.finish();
+                self.finished = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn reset(mut self, code: Code) {
+        self.give_up(code);
+    }
+}
+
+impl QuicFileWriter {
+    fn give_up(&mut self, code: Code) {
+        if !self.finished {
+            self.finished = true;
+            // An error means that the stream is over already.
+            let _ = self.stream.reset(wire(code));
+        }
+    }
+}
+
+impl Drop for QuicFileWriter {
+    fn drop(&mut self) {
+        // Without this the stream would end in the middle as if the file were complete.
+        self.give_up(Code::Internal);
+    }
+}
+
+/// A file on its way in.
+#[derive(Debug)]
+pub struct QuicFileReader {
+    connection: PeerConnection,
+    stream: RecvStream,
+    decoder: PieceDecoder,
+    fin: bool,
+    over: bool,
+}
+
+impl QuicFileReader {
+    /// `buf`: what was read of the stream behind the header.
+    pub(super) fn new(
+        connection: PeerConnection,
+        stream: RecvStream,
+        buf: BytesMut,
+        header: &FileHeader,
+    ) -> Self {
+        Self {
+            connection,
+            stream,
+            decoder: PieceDecoder::new(header.size, buf),
+            fin: false,
+            over: false,
+        }
+    }
+
+    /// Waits until content of at least [`PIECE_LEN_MIN`], the rest of the group, or a whole mark
+    /// is in the buffer; for content not much longer than [`PIECE_WAIT`].
+    async fn gather(&mut self) -> Result<(), LinkError> {
+        let wanted = self.decoder.wanted(PIECE_LEN_MIN);
+        while self.decoder.buf.len() < wanted && !self.fin {
+            if self.decoder.buf.is_empty() || !self.decoder.in_content() {
+                self.fill().await?;
+            } else {
+                match tokio::time::timeout(PIECE_WAIT, self.fill_to(wanted)).await {
+                    Ok(result) => result?,
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fill_to(&mut self, len: usize) -> Result<(), LinkError> {
+        while self.decoder.buf.len() < len && !self.fin {
+            self.fill().await?;
+        }
+        Ok(())
+    }
+
+    async fn fill(&mut self) -> Result<(), LinkError> {
+        let target = self.decoder.capacity();
+        let buf = &mut self.decoder.buf;
+        let missing = target.saturating_sub(buf.len()).max(1);
+        if buf.capacity() - buf.len() < missing.min(PIECE_LEN_MIN) {
+            // Always the same capacity: the memory is used again if its pieces are gone by now.
+            buf.reserve(missing);
+        }
+        let more = fill(&mut self.stream, buf, &self.connection).await?;
+        self.fin = !more;
+        Ok(())
+    }
+
+    fn give_up(&mut self, code: Code) {
+        if !self.over {
+            self.over = true;
+            // An error means that the stream is over already.
+            let _ = self.stream.stop(wire(code));
+        }
+    }
+}
+
+impl FileReader for QuicFileReader {
+    async fn read(&mut self) -> Result<Piece, LinkError> {
+        while !self.over {
+            self.gather().await?;
+            match self.decoder.next(self.fin) {
+                Ok(Some(piece)) => {
+                    self.over = self.decoder.is_ended();
+                    return Ok(piece);
+                }
+                Ok(None) => {}
+                Err(offence) => return Err(self.connection.offend(offence)),
+            }
+        }
+        Err(LinkError::Lost("read beyond the end of a file".into()))
+    }
+
+    fn stop(mut self, code: Code) {
+        self.give_up(code);
+    }
+}
+
+impl Drop for QuicFileReader {
+    fn drop(&mut self) {
+        self.give_up(Code::Internal);
+    }
+}

@@ -1,0 +1,199 @@
+//! A transfer's control stream over QUIC, at both ends.
+
+use std::time::Duration;
+
+use quinn::SendStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::connection::{PeerConnection, Registration};
+use super::errors::wire;
+use super::file_stream::{QuicFileReader, QuicOpener};
+use super::frames::{self, FrameReader};
+use super::link::{Inbound, InboundEvent, LinkError, Outbound, PathInfo};
+use crate::protocol::message::{Code, FileHeader, OfferHead, ReceiverMessage, SenderMessage};
+
+/// How long a link that is done waits for its last messages to arrive.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Both halves of a control stream; resets it when dropped before it was closed.
+#[derive(Debug)]
+struct Control {
+    connection: PeerConnection,
+    send: SendStream,
+    recv: FrameReader,
+    closed: bool,
+}
+
+impl Control {
+    async fn send<M: serde::Serialize>(&mut self, message: &M) -> Result<(), LinkError> {
+        let sent = frames::send(&mut self.send, message, &self.connection).await;
+        sent.map_err(|error| self.connection.judged(error))
+    }
+
+    async fn recv<M: serde::de::DeserializeOwned>(&mut self) -> Result<M, LinkError> {
+        match self.recv.next(&self.connection).await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(LinkError::Closed(Code::Done)),
+            Err(error) => Err(self.connection.judged(error)),
+        }
+    }
+
+    async fn close(&mut self, code: Code) {
+        if code == Code::Done {
+            self.closed = true;
+            if self.send.finish().is_ok() {
+                // Arrived, given up by the peer, connection gone: over in any case.
+                let _ = timeout(CLOSE_WAIT, self.send.stopped()).await;
+            }
+            let _ = self.recv.stream().stop(wire(code));
+        } else {
+            self.abort(code);
+        }
+    }
+
+    fn abort(&mut self, code: Code) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        // Errors mean that this half is over already.
+        let _ = self.send.reset(wire(code));
+        let _ = self.recv.stream().stop(wire(code));
+        if code == Code::Offence {
+            self.connection.close(code);
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.abort(Code::Internal);
+    }
+}
+
+/// A transfer to a peer.
+#[derive(Debug)]
+pub struct QuicOutbound {
+    control: Control,
+}
+
+impl QuicOutbound {
+    pub(super) fn new(connection: PeerConnection, send: SendStream, recv: FrameReader) -> Self {
+        Self {
+            control: Control {
+                connection,
+                send,
+                recv,
+                closed: false,
+            },
+        }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut SendStream {
+        &mut self.control.send
+    }
+
+    /// The connection it runs on.
+    pub fn connection(&self) -> &PeerConnection {
+        &self.control.connection
+    }
+}
+
+impl Outbound for QuicOutbound {
+    type Opener = QuicOpener;
+
+    fn opener(&self) -> QuicOpener {
+        QuicOpener::new(self.control.connection.clone())
+    }
+
+    fn path(&self) -> PathInfo {
+        self.control.connection.path()
+    }
+
+    async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {
+        self.control.send(&message).await
+    }
+
+    async fn recv(&mut self) -> Result<ReceiverMessage, LinkError> {
+        self.control.recv().await
+    }
+
+    async fn close(mut self, code: Code) {
+        self.control.close(code).await;
+    }
+}
+
+/// A transfer from a peer.
+#[derive(Debug)]
+pub struct QuicInbound {
+    head: OfferHead,
+    // Dropped first: files that come after the end are stopped as unknown.
+    registration: Registration,
+    files: mpsc::Receiver<(FileHeader, QuicFileReader)>,
+    control: Control,
+}
+
+impl QuicInbound {
+    pub(super) fn new(
+        connection: &PeerConnection,
+        head: OfferHead,
+        send: SendStream,
+        recv: FrameReader,
+    ) -> Self {
+        let (registration, files) = connection.register(head.transfer);
+        Self {
+            head,
+            registration,
+            files,
+            control: Control {
+                connection: connection.clone(),
+                send,
+                recv,
+                closed: false,
+            },
+        }
+    }
+
+    /// The connection it runs on.
+    pub fn connection(&self) -> &PeerConnection {
+        &self.control.connection
+    }
+}
+
+impl Inbound for QuicInbound {
+    type Reader = QuicFileReader;
+
+    fn head(&self) -> &OfferHead {
+        &self.head
+    }
+
+    fn path(&self) -> PathInfo {
+        self.control.connection.path()
+    }
+
+    fn consent(&mut self) {
+        self.registration.consent();
+    }
+
+    async fn send(&mut self, message: ReceiverMessage) -> Result<(), LinkError> {
+        self.control.send(&message).await
+    }
+
+    async fn recv(&mut self) -> Result<InboundEvent<QuicFileReader>, LinkError> {
+        tokio::select! {
+            // Messages first: they are few, and a file may depend on one sent before it.
+            biased;
+            message = self.control.recv() => message.map(InboundEvent::Message),
+            // Not closed while registered, except by a newer link of the same transfer.
+            file = self.files.recv() => match file {
+                Some((header, reader)) => Ok(InboundEvent::File(header, reader)),
+                None => Err(LinkError::Closed(Code::UnknownTransfer)),
+            },
+        }
+    }
+
+    async fn close(mut self, code: Code) {
+        self.control.close(code).await;
+    }
+}

@@ -1,0 +1,363 @@
+//! `peerconnect:` links, and what people type to say where a peer is.
+//!
+//! A link is `peerconnect:` and base32 of: version (1 byte), postcard of the id and addresses,
+//! checksum (4 bytes of BLAKE3 over all before it). It names a key, so whoever gets it over a way
+//! they trust needs no comparison of words.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::peer::{PeerId, base32};
+
+/// UDP port where PeerConnect listens if nothing else is said.
+pub const DEFAULT_PORT: u16 = 3485;
+
+/// Most addresses in a link; more are left out when it is written, and refused when it is read.
+pub const LINK_ADDRS_MAX: usize = 8;
+
+const SCHEME: &str = "peerconnect:";
+const VERSION: u8 = 1;
+const CHECKSUM_LEN: usize = 4;
+/// Longest text that is looked at; the longest link of this version has about 320 characters.
+const TEXT_LEN_MAX: usize = 2048;
+/// Longest host name there is (RFC 1035).
+const HOST_LEN_MAX: usize = 253;
+
+/// A peer's key, and addresses where it may be found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// The key.
+    pub id: PeerId,
+    /// Hints where it is, most useful first.
+    pub addrs: Vec<SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    id: PeerId,
+    addrs: Vec<SocketAddr>,
+}
+
+/// Why a text is no link we can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkUriError {
+    /// It does not begin with `peerconnect:`.
+    #[error("not a peerconnect: link")]
+    NotALink,
+    /// A part is missing or mistyped.
+    #[error("the link is damaged; copy it again as a whole")]
+    Damaged,
+    /// It was made by a newer program.
+    #[error("the link was made by a newer PeerConnect; update this one")]
+    Newer,
+}
+
+impl Link {
+    /// The link in upper case, which makes a smaller QR code. Means the same.
+    pub fn to_upper(&self) -> String {
+        self.to_string().to_ascii_uppercase()
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload = Payload {
+            id: self.id,
+            addrs: self.addrs.iter().take(LINK_ADDRS_MAX).copied().collect(),
+        };
+        let mut bytes = vec![VERSION];
+        bytes.extend(postcard::to_stdvec(&payload).map_err(|_| fmt::Error)?);
+        let checksum = checksum(&bytes);
+        bytes.extend_from_slice(&checksum);
+        write!(f, "{SCHEME}{}", base32().encode(&bytes))
+    }
+}
+
+impl FromStr for Link {
+    type Err = LinkUriError;
+
+    fn from_str(text: &str) -> Result<Self, LinkUriError> {
+        let text = text.trim();
+        let body = strip_scheme(text).ok_or(LinkUriError::NotALink)?;
+        if body.len() > TEXT_LEN_MAX {
+            return Err(LinkUriError::Damaged);
+        }
+        let bytes = base32()
+            .decode(body.as_bytes())
+            .map_err(|_| LinkUriError::Damaged)?;
+        let (signed, sum) = bytes
+            .split_last_chunk::<CHECKSUM_LEN>()
+            .ok_or(LinkUriError::Damaged)?;
+        // First the checksum, in every version: a mistyped version is damage, not news.
+        if *sum != checksum(signed) {
+            return Err(LinkUriError::Damaged);
+        }
+        match signed.split_first() {
+            Some((&VERSION, payload)) => Self::from_payload(payload),
+            Some((&version, _)) if version > VERSION => Err(LinkUriError::Newer),
+            Some(_) | None => Err(LinkUriError::Damaged),
+        }
+    }
+}
+
+impl Link {
+    fn from_payload(payload: &[u8]) -> Result<Self, LinkUriError> {
+        match postcard::take_from_bytes::<Payload>(payload) {
+            Ok((Payload { id, addrs }, [])) if addrs.len() <= LINK_ADDRS_MAX => {
+                Ok(Self { id, addrs })
+            }
+            Ok(_) | Err(_) => Err(LinkUriError::Damaged),
+        }
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
+    let [a, b, c, d, ..] = *blake3::hash(bytes).as_bytes();
+    [a, b, c, d]
+}
+
+fn strip_scheme(text: &str) -> Option<&str> {
+    let (scheme, body) = text.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(body)
+}
+
+/// Where a peer is, as a person types it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A `peerconnect:` link.
+    Link(Link),
+    /// A host name or IP address (without brackets) and a UDP port.
+    HostPort(String, u16),
+}
+
+/// Why a text is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is a link, but not a good one.
+    #[error(transparent)]
+    Link(#[from] LinkUriError),
+    /// Not a name that a computer can have.
+    #[error("not a host name or address")]
+    Host,
+    /// Not a number from 1 to 65535.
+    #[error("the port must be a number from 1 to 65535")]
+    Port,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    /// `peerconnect:…`, `host`, `host:port`, `1.2.3.4:port`, `[v6]`, `[v6]:port`, `v6`; spaces
+    /// around it do not matter. Without a port it is [`DEFAULT_PORT`].
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let text = text.trim();
+        if strip_scheme(text).is_some() {
+            return Ok(Self::Link(text.parse()?));
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let (host, port) = rest.split_once(']').ok_or(AddressError::Host)?;
+            if !is_v6(host) {
+                return Err(AddressError::Host);
+            }
+            let port = match port.strip_prefix(':') {
+                Some(port) => parse_port(port)?,
+                None if port.is_empty() => DEFAULT_PORT,
+                None => return Err(AddressError::Port),
+            };
+            return Ok(Self::HostPort(host.to_owned(), port));
+        }
+        if is_v6(text) {
+            return Ok(Self::HostPort(text.to_owned(), DEFAULT_PORT));
+        }
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, parse_port(port)?),
+            None => (text, DEFAULT_PORT),
+        };
+        if is_host(host) {
+            Ok(Self::HostPort(host.to_owned(), port))
+        } else {
+            Err(AddressError::Host)
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(link) => link.fmt(f),
+            Self::HostPort(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::HostPort(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, AddressError> {
+    match text.parse() {
+        // `+80` is a number for the standard library.
+        Ok(port) if port > 0 && !text.starts_with('+') => Ok(port),
+        Ok(_) | Err(_) => Err(AddressError::Port),
+    }
+}
+
+/// An IPv6 address, with the interface after `%` where one is needed (`fe80::1%eth0`).
+fn is_v6(text: &str) -> bool {
+    let (address, scope) = match text.split_once('%') {
+        Some((address, scope)) => (address, Some(scope)),
+        None => (text, None),
+    };
+    address.parse::<Ipv6Addr>().is_ok()
+        && scope.is_none_or(|scope| {
+            (1..=15).contains(&scope.len()) && scope.bytes().all(|b| b.is_ascii_graphic())
+        })
+}
+
+fn is_host(text: &str) -> bool {
+    if text.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let numeric = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    text.len() <= HOST_LEN_MAX
+        // Letters of other alphabets are left to the resolver.
+        && labels.clone().all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+        })
+        // Neither `1.2.3` nor `1.2.3.400` is meant as a name.
+        && !labels.last().is_none_or(numeric)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn link() -> Link {
+        Link {
+            id: PeerId::of_public_key(b"key"),
+            addrs: vec![
+                "192.168.1.20:3485".parse().unwrap(),
+                "10.0.0.7:3485".parse().unwrap(),
+                "[2001:db8:1:2:3:4:5:6]:3485".parse().unwrap(),
+            ],
+        }
+    }
+
+    #[test]
+    fn links_round_trip_in_both_cases_and_with_spaces_around() {
+        let text = link().to_string();
+        assert!(text.len() <= 200, "{} characters", text.len());
+        for text in [text.clone(), format!(" {text}\n"), link().to_upper()] {
+            assert_eq!(text.parse(), Ok(link()), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_mistyped_character_is_noticed() {
+        let text = link().to_string();
+        for at in SCHEME.len()..text.len() {
+            let mut wrong = text.clone();
+            let other = if &text[at..=at] == "a" { "b" } else { "a" };
+            wrong.replace_range(at..=at, other);
+            assert_eq!(wrong.parse::<Link>(), Err(LinkUriError::Damaged), "{at}");
+        }
+        for len in SCHEME.len()..text.len() {
+            assert_eq!(text[..len].parse::<Link>(), Err(LinkUriError::Damaged));
+        }
+    }
+
+    #[test]
+    fn other_texts_and_newer_links_are_told_apart() {
+        assert_eq!("peer".parse::<Link>(), Err(LinkUriError::NotALink));
+        assert_eq!("é".parse::<Link>(), Err(LinkUriError::NotALink));
+        let mut newer = vec![VERSION + 1, 1, 2, 3];
+        let sum = checksum(&newer);
+        newer.extend(sum);
+        let text = format!("{SCHEME}{}", base32().encode(&newer));
+        assert_eq!(text.parse::<Link>(), Err(LinkUriError::Newer));
+    }
+
+    #[test]
+    fn a_link_takes_no_more_addresses_than_allowed() {
+        let mut many = link();
+        many.addrs = (0..20).map(|i| ([10, 0, 0, i], 3485).into()).collect();
+        let read: Link = many.to_string().parse().unwrap();
+        assert_eq!(read.addrs, many.addrs[..LINK_ADDRS_MAX]);
+
+        let payload = Payload {
+            id: many.id,
+            addrs: many.addrs,
+        };
+        let mut bytes = vec![VERSION];
+        bytes.extend(postcard::to_stdvec(&payload).unwrap());
+        bytes.extend(checksum(&bytes));
+        let text = format!("{SCHEME}{}", base32().encode(&bytes));
+        assert_eq!(text.parse::<Link>(), Err(LinkUriError::Damaged));
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_type_them() {
+        let host = |host: &str, port| Ok(Address::HostPort(host.into(), port));
+        for (text, expected) in [
+            ("laptop", host("laptop", 3485)),
+            (" laptop.local:4000 ", host("laptop.local", 4000)),
+            ("10.0.0.1", host("10.0.0.1", 3485)),
+            ("10.0.0.1:1", host("10.0.0.1", 1)),
+            ("fe80::1%eth0", host("fe80::1%eth0", 3485)),
+            ("[::1]", host("::1", 3485)),
+            ("[::1]:9", host("::1", 9)),
+            ("büro-pc", host("büro-pc", 3485)),
+            ("", Err(AddressError::Host)),
+            ("a b", Err(AddressError::Host)),
+            ("a..b", Err(AddressError::Host)),
+            ("10.0.0.400", Err(AddressError::Host)),
+            ("[laptop]:1", Err(AddressError::Host)),
+            ("[::1", Err(AddressError::Host)),
+            ("laptop:", Err(AddressError::Port)),
+            ("laptop:0", Err(AddressError::Port)),
+            ("laptop:65536", Err(AddressError::Port)),
+            ("laptop:+80", Err(AddressError::Port)),
+            ("[::1]80", Err(AddressError::Port)),
+            (
+                "PeerConnect:x",
+                Err(AddressError::Link(LinkUriError::Damaged)),
+            ),
+        ] {
+            assert_eq!(text.parse::<Address>(), expected, "{text:?}");
+        }
+        let text = link().to_upper();
+        assert_eq!(text.parse(), Ok(Address::Link(link())));
+    }
+
+    proptest! {
+        #[test]
+        fn any_link_round_trips(
+            id: [u8; 32],
+            addrs in prop::collection::vec(any::<(std::net::IpAddr, u16)>(), 0..=LINK_ADDRS_MAX),
+        ) {
+            let link = Link {
+                id: PeerId::from_bytes(id),
+                addrs: addrs.into_iter().map(SocketAddr::from).collect(),
+            };
+            prop_assert_eq!(link.to_string().parse(), Ok(link));
+        }
+
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in "\\PC{0,80}", bytes: Vec<u8>) {
+            let _ = text.parse::<Address>();
+            let _ = format!("peerconnect:{text}").parse::<Link>();
+            let _ = format!("peerconnect:{}", base32().encode(&bytes)).parse::<Link>();
+        }
+
+        #[test]
+        fn what_is_printed_is_read_back(host in "[a-z]{1,12}(\\.[a-z]{1,9})?", port in 1u16..) {
+            let address = Address::HostPort(host, port);
+            prop_assert_eq!(address.to_string().parse(), Ok(address));
+        }
+    }
+}

@@ -1,6 +1,22 @@
-//! Settings: each field's documentation is its meaning, `Default` its value and the reason.
+//! Settings and the folders of the program. Each field's documentation is its meaning, `Default`
+//! its value and the reason.
+//!
+//! The file `config.toml` is written at the first start with every setting in it, commented out;
+//! saving changes single lines and leaves the rest of the file, comments included, as it is.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+mod paths;
+mod units;
+
+pub use paths::{Paths, create_private_dir};
+pub use units::{InvalidUnit, parse_bytes, parse_duration};
 
 /// What happens when a name is taken by different content. Equal content is never a conflict.
 #[derive(
@@ -17,4 +33,423 @@ pub enum ConflictPolicy {
     Overwrite,
     /// Fail this file.
     Fail,
+}
+
+impl fmt::Display for ConflictPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rename => "rename",
+            Self::Skip => "skip",
+            Self::Overwrite => "overwrite",
+            Self::Fail => "fail",
+        })
+    }
+}
+
+/// The UDP port that a node listens at unless told otherwise: that of the original program.
+pub const DEFAULT_PORT: u16 = 3485;
+
+/// What a person can set. Precedence: flag, environment, `config.toml`, default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// What others see this computer as.
+    pub name: String,
+    /// Where received files go.
+    pub folder: PathBuf,
+    /// UDP port to listen at; 0 for any free one.
+    pub port: u16,
+    /// What happens when a name is taken by different content.
+    pub on_conflict: ConflictPolicy,
+    /// Most bytes per second that all sending together may take.
+    #[serde(deserialize_with = "units::rate")]
+    pub rate_limit: Option<u64>,
+    /// How long an offer waits for an answer before it counts as not answered.
+    #[serde(deserialize_with = "units::duration")]
+    pub answer_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            // The name that people know their computer by.
+            name: paths::host_name(),
+            // Apart from other downloads, so that it is clear what came from people.
+            folder: paths::download_folder(),
+            // One port to open in a firewall, the same on all computers.
+            port: DEFAULT_PORT,
+            // Never loses anything of either side.
+            on_conflict: ConflictPolicy::Rename,
+            // Full speed; who shares a line sets it.
+            rate_limit: None,
+            // Long enough to come from the next room, short enough not to wait in vain.
+            answer_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is there but cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file, or a variable of the environment, does not make sense.
+    #[error("{place}: {why}")]
+    Invalid {
+        /// File and line, or name of the variable.
+        place: String,
+        /// What is wrong, and the nearest thing that would be right.
+        why: String,
+    },
+}
+
+impl Settings {
+    /// Reads the settings: `config.toml`, then `PEERCONNECT_NAME`, `PEERCONNECT_DOWNLOADS` and
+    /// `PEERCONNECT_PORT`. Writes a commented file if there is none; a folder that cannot be
+    /// written is no error here.
+    pub fn load(paths: &Paths) -> Result<Self, SettingsError> {
+        let mut settings = Self::from_file(&paths.settings_file())?;
+        settings.apply_env(|name| std::env::var_os(name).filter(|v| !v.is_empty()))?;
+        Ok(settings)
+    }
+
+    fn from_file(path: &Path) -> Result<Self, SettingsError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let settings = Self::default();
+                if let Err(error) = settings.save_to(path) {
+                    tracing::debug!(%error, "no settings file could be written");
+                }
+                Ok(settings)
+            }
+            Err(source) => Err(SettingsError::File {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// The settings in the text of a `config.toml`; `path` is for the error only.
+    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
+            let mut why = error.message().to_owned();
+            let word = text.get(at..).unwrap_or_default();
+            if why.starts_with("unknown field")
+                && let Some(key) = nearest_key(word)
+            {
+                why = format!("{why}; did you mean `{key}`?");
+            }
+            SettingsError::Invalid {
+                place: format!("{} line {line}", path.display()),
+                why,
+            }
+        })
+    }
+
+    fn apply_env(&mut self, get: impl Fn(&str) -> Option<OsString>) -> Result<(), SettingsError> {
+        let invalid = |place: &str, why: &str| SettingsError::Invalid {
+            place: place.into(),
+            why: why.into(),
+        };
+        if let Some(name) = get("PEERCONNECT_NAME") {
+            self.name = name
+                .into_string()
+                .map_err(|_| invalid("PEERCONNECT_NAME", "not UTF-8"))?;
+        }
+        if let Some(folder) = get("PEERCONNECT_DOWNLOADS") {
+            self.folder = folder.into();
+        }
+        if let Some(port) = get("PEERCONNECT_PORT") {
+            self.port = port
+                .to_str()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(|| invalid("PEERCONNECT_PORT", "not a port number"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the settings to `config.toml`: lines of changed settings only, all other lines stay.
+    pub fn save(&self, paths: &Paths) -> Result<(), SettingsError> {
+        let path = paths.settings_file();
+        self.save_to(&path)
+            .map_err(|source| SettingsError::File { path, source })
+    }
+
+    fn save_to(&self, path: &Path) -> io::Result<()> {
+        let old = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::commented(),
+            Err(error) => return Err(error),
+        };
+        let mut new = self.written_into(&old);
+        if Self::parse(&new, path).ok().as_ref() != Some(self) {
+            // Somebody's file that lines cannot be changed in (a value over several lines).
+            new = self.written_into(&Self::commented());
+        }
+        if let Some(folder) = path.parent() {
+            create_private_dir(folder)?;
+        }
+        // A crash leaves the old file or the new one, never half of one.
+        let aside = path.with_extension("toml.new");
+        std::fs::write(&aside, new)?;
+        std::fs::rename(&aside, path)
+    }
+
+    /// Keys, meanings and values as they are written.
+    fn fields(&self) -> [(&'static str, &'static str, String); 6] {
+        let text = |text: &str| toml::Value::from(text).to_string();
+        [
+            (
+                "name",
+                "What others see this computer as. Default: its host name.",
+                text(&self.name),
+            ),
+            (
+                "folder",
+                "Where received files go. Default: PeerConnect in your download folder.\n\
+                 # (`peerconnect receive` puts files into the current folder.)",
+                text(&self.folder.to_string_lossy()),
+            ),
+            (
+                "port",
+                "UDP port to listen at; 0 for any free one. This is what a firewall must let in.",
+                self.port.to_string(),
+            ),
+            (
+                "on_conflict",
+                "When a name is taken by different content: \"rename\" (keep both), \"skip\",\n\
+                 # \"overwrite\" or \"fail\". Equal content is never taken twice.",
+                text(&self.on_conflict.to_string()),
+            ),
+            (
+                "rate_limit",
+                "Most bytes per second for all sending together, as in \"20M\"; \"none\" for no \
+                 limit.",
+                match self.rate_limit {
+                    Some(rate) => rate.to_string(),
+                    None => text("none"),
+                },
+            ),
+            (
+                "answer_timeout",
+                "How long an offer waits for your answer, as in \"90s\", \"5min\", \"2h\".",
+                text(&format!("{}s", self.answer_timeout.as_secs())),
+            ),
+        ]
+    }
+
+    /// A settings file that sets nothing and explains everything.
+    fn commented() -> String {
+        let mut text = String::from(
+            "# Settings of PeerConnect. A line that starts with # is a comment: remove the # to \
+             set a value.\n",
+        );
+        for (key, meaning, value) in Self::default().fields() {
+            text.push_str(&format!("\n# {meaning}\n# {key} = {value}\n"));
+        }
+        text
+    }
+
+    /// `old` with the lines of those settings changed that have other values there.
+    fn written_into(&self, old: &str) -> String {
+        let before = Self::parse(old, Path::new("")).unwrap_or_default();
+        let mut lines: Vec<String> = old.lines().map(str::to_owned).collect();
+        for ((key, _, value), (_, _, was)) in self.fields().into_iter().zip(before.fields()) {
+            if value == was {
+                continue;
+            }
+            let line = format!("{key} = {value}");
+            let place = lines.iter_mut().rfind(|l| key_of_line(l) == Some(key));
+            match place {
+                Some(place) => *place = line,
+                None => lines.push(line),
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// The key that a line sets, or would set without its `#`.
+fn key_of_line(line: &str) -> Option<&str> {
+    let line = line.trim_start_matches(['#', ' ', '\t']);
+    let (key, _) = line.split_once('=')?;
+    Some(key.trim_end())
+}
+
+/// Most wrong letters in a word for which another one is suggested.
+const TYPOS_MAX: usize = 2;
+
+/// The setting whose name is nearest to the first word of `text`, if any is near.
+fn nearest_key(text: &str) -> Option<&'static str> {
+    let word: String = text
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        .take(32)
+        .collect();
+    Settings::default()
+        .fields()
+        .into_iter()
+        .map(|(key, ..)| (distance(key, &word), key))
+        .filter(|(distance, _)| *distance <= TYPOS_MAX)
+        .min()
+        .map(|(_, key)| key)
+}
+
+/// How many letters must be put in, taken out or changed to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((y, above), diagonal) in b.iter().zip(row.iter().skip(1)).zip(&row) {
+            let left = next.last().copied().unwrap_or(0);
+            let changed = diagonal + usize::from(x != *y);
+            next.push(changed.min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(text, Path::new("config.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_start_writes_a_file_that_sets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::below(&folder.path().join("new"));
+        let first = Settings::from_file(&paths.settings_file()).unwrap();
+        let text = std::fs::read_to_string(paths.settings_file()).unwrap();
+        for (key, ..) in first.fields() {
+            assert!(text.contains(&format!("\n# {key} = ")), "{key} in {text}");
+        }
+        assert_eq!(Settings::from_file(&paths.settings_file()).unwrap(), first);
+        assert_eq!(first, Settings::default());
+    }
+
+    #[test]
+    fn every_commented_line_is_valid_without_its_mark() {
+        let text: String = Settings::commented()
+            .lines()
+            .filter(|line| line.contains(" = "))
+            .map(|line| line.trim_start_matches("# ").to_owned() + "\n")
+            .collect();
+        assert_eq!(parse(&text).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn saving_changes_only_the_lines_that_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::below(folder.path());
+        std::fs::write(
+            paths.settings_file(),
+            "# mine\nname = \"a\"  # home\nport=1\n",
+        )
+        .unwrap();
+        let mut settings = Settings::from_file(&paths.settings_file()).unwrap();
+        settings.port = 0;
+        settings.rate_limit = Some(20_000_000);
+        settings.save(&paths).unwrap();
+        let text = std::fs::read_to_string(paths.settings_file()).unwrap();
+        assert_eq!(
+            text,
+            "# mine\nname = \"a\"  # home\nport = 0\nrate_limit = 20000000\n"
+        );
+        assert_eq!(
+            Settings::from_file(&paths.settings_file()).unwrap(),
+            settings
+        );
+    }
+
+    #[test]
+    fn values_that_need_quoting_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::below(folder.path());
+        let settings = Settings {
+            name: "a \"b\" \\ # é\n'".into(),
+            folder: "/tmp/x = y".into(),
+            on_conflict: ConflictPolicy::Overwrite,
+            rate_limit: Some(1),
+            answer_timeout: Duration::from_secs(7),
+            ..Settings::default()
+        };
+        settings.save(&paths).unwrap();
+        assert_eq!(
+            Settings::from_file(&paths.settings_file()).unwrap(),
+            settings
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
+        let error = parse("name = \"x\"\n\nprot = 1\n").unwrap_err();
+        assert!(error.contains("config.toml line 3"), "{error}");
+        assert!(error.contains("did you mean `port`?"), "{error}");
+        let error = parse("colour = 1\n").unwrap_err();
+        assert!(!error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
+        for text in [
+            "port = 70000",
+            "port = \"x\"",
+            "rate_limit = \"fast\"",
+            "answer_timeout = \"soon\"",
+            "on_conflict = \"ask\"",
+        ] {
+            let error = parse(&format!("\n{text}\n")).unwrap_err();
+            assert!(error.contains("line 2"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let mut settings = parse("name = \"file\"\nport = 1\n").unwrap();
+        let get = |key: &str| match key {
+            "PEERCONNECT_NAME" => Some(OsString::from("env")),
+            "PEERCONNECT_DOWNLOADS" => Some(OsString::from("/srv/in")),
+            "PEERCONNECT_PORT" => Some(OsString::from("2")),
+            _ => None,
+        };
+        settings.apply_env(get).unwrap();
+        assert_eq!(settings.name, "env");
+        assert_eq!(settings.folder, Path::new("/srv/in"));
+        assert_eq!(settings.port, 2);
+        let error = settings.apply_env(|_| Some("x".into())).unwrap_err();
+        assert!(error.to_string().starts_with("PEERCONNECT_PORT"));
+    }
+
+    #[test]
+    fn a_value_over_several_lines_is_replaced_with_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::below(folder.path());
+        std::fs::write(
+            paths.settings_file(),
+            "name = \"\"\"\nport = 5\n\"\"\"\nport = 1\n",
+        )
+        .unwrap();
+        let mut settings = Settings::from_file(&paths.settings_file()).unwrap();
+        settings.name = "short".into();
+        settings.save(&paths).unwrap();
+        assert_eq!(
+            Settings::from_file(&paths.settings_file()).unwrap(),
+            settings
+        );
+    }
 }

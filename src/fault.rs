@@ -76,6 +76,7 @@ pub enum Fault {
     /// The disk has not enough room.
     DiskFull {
         /// The folder that the files should go to.
+        #[serde(with = "crate::text::path")]
         folder: PathBuf,
         /// Bytes needed.
         needed: u64,
@@ -85,6 +86,7 @@ pub enum Fault {
     /// A folder or file cannot be written.
     CannotWrite {
         /// Which.
+        #[serde(with = "crate::text::path")]
         path: PathBuf,
         /// What the system said, in plain words.
         why: String,

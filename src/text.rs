@@ -84,9 +84,109 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// Paths as text in messages between our own processes: what is UTF-8 stays as it is; other
+/// names, which Unix allows, are written as NUL and hexadecimal digits (no path contains NUL).
+/// For `#[serde(with = "crate::text::path")]`.
+pub mod path {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn to_text(path: &Path) -> String {
+        match path.to_str() {
+            Some(text) => text.to_owned(),
+            None => {
+                let bytes = path.as_os_str().as_encoded_bytes();
+                format!("\0{}", data_encoding::HEXLOWER.encode(bytes))
+            }
+        }
+    }
+
+    pub(super) fn from_text(text: String) -> Result<PathBuf, &'static str> {
+        let Some(digits) = text.strip_prefix('\0') else {
+            return Ok(text.into());
+        };
+        let bytes = data_encoding::HEXLOWER
+            .decode(digits.as_bytes())
+            .map_err(|_| "not a path")?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStringExt;
+            Ok(std::ffi::OsString::from_vec(bytes).into())
+        }
+        #[cfg(not(unix))]
+        String::from_utf8(bytes)
+            .map(PathBuf::from)
+            .map_err(|_| "not a path")
+    }
+
+    /// Writes a path.
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&to_text(path))
+    }
+
+    /// Reads a path.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        from_text(String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// As [`path`], for `Option<PathBuf>`.
+pub mod path_option {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes a path or none.
+    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().map(super::path::to_text).serialize(to)
+    }
+
+    /// Reads a path or none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        Option::<String>::deserialize(from)?
+            .map(super::path::from_text)
+            .transpose()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// As [`path`], for lists of paths.
+pub mod paths {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes paths.
+    pub fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(paths.iter().map(|path| super::path::to_text(path)))
+    }
+
+    /// Reads paths.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+        Vec::<String>::deserialize(from)?
+            .into_iter()
+            .map(super::path::from_text)
+            .collect::<Result<_, _>>()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_that_are_not_utf8_survive_as_text() {
+        use std::os::unix::ffi::OsStringExt;
+        for bytes in [&b"/a/\xff\xfe.txt"[..], b"/a/\xc3\xa9", b"", b"\\0x"] {
+            let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
+            assert_eq!(path::from_text(path::to_text(&path)), Ok(path));
+        }
+        assert_eq!(path::to_text("/a/b".as_ref()), "/a/b");
+        assert!(path::from_text("\0xyz".into()).is_err());
+    }
 
     #[test]
     fn sizes_are_decimal_and_short() {

@@ -33,6 +33,7 @@ pub enum Command {
         /// To whom.
         to: Target,
         /// Absolute paths.
+        #[serde(with = "crate::text::paths")]
         paths: Vec<PathBuf>,
         /// Open a transfer of its own even if one is running.
         separate: bool,
@@ -42,6 +43,7 @@ pub enum Command {
         /// Which.
         transfer: TransferId,
         /// Absolute paths.
+        #[serde(with = "crate::text::paths")]
         paths: Vec<PathBuf>,
     },
     /// Answers the question of an incoming transfer.
@@ -110,7 +112,7 @@ pub enum Command {
     /// Sets the most bytes per second that all sending together may take; `None` for no limit.
     SetRateLimit(Option<u64>),
     /// Changes where received files go. Replies an error if that folder cannot be used.
-    SetFolder(PathBuf),
+    SetFolder(#[serde(with = "crate::text::path")] PathBuf),
     /// Takes the next offer by this rule instead of the settings, once. Used by `receive` when
     /// another instance is running.
     Expect(ReceiveRule),
@@ -131,6 +133,7 @@ pub struct ReceiveRule {
     /// Take offers of anybody without a question.
     pub accept_all: bool,
     /// Where the files go.
+    #[serde(with = "crate::text::path")]
     pub folder: PathBuf,
     /// What happens when a name is taken by different content.
     pub on_conflict: ConflictPolicy,
@@ -182,6 +185,7 @@ pub struct Me {
     /// `IP:PORT` that we listen at, most useful first.
     pub addrs: Vec<String>,
     /// Where received files go.
+    #[serde(with = "crate::text::path")]
     pub folder: PathBuf,
     /// Bytes per second for all sending together.
     pub rate_limit: Option<u64>,

@@ -359,6 +359,7 @@ pub struct HistoryRecord {
     /// Names at top level, the first 20.
     pub names: Vec<String>,
     /// Where the files went; received ones only.
+    #[serde(with = "crate::text::path_option")]
     pub folder: Option<PathBuf>,
     /// Files.
     pub files: u32,

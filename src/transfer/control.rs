@@ -21,6 +21,7 @@ pub enum Decision {
     /// Take the files.
     Accept {
         /// Into this folder; `None` for the one in the question.
+        #[serde(with = "crate::text::path_option")]
         folder: Option<PathBuf>,
         /// Only entries whose top-level position is in this list; `None` for all.
         only: Option<Vec<u32>>,

@@ -71,6 +71,7 @@ pub struct TransferSnapshot {
     /// How the bytes travel, while connected.
     pub path: Option<PathInfo>,
     /// The folder that the files go to; receiving only.
+    #[serde(with = "crate::text::path_option")]
     pub folder: Option<PathBuf>,
     /// What the person is asked; receiving and [`TransferState::AwaitingAnswer`] only.
     pub question: Option<Question>,

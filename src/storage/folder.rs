@@ -54,6 +54,8 @@ struct Inner {
     beneath: bool,
     /// Paths of folders (the root is empty) with new entries that are not durable yet.
     unsynced: Mutex<BTreeSet<String>>,
+    /// Held while folders are made durable: who finds nothing to do must wait for who does it.
+    syncing: Mutex<()>,
     /// Permissions that new executable files get here, see [`Folder::new_file_mode`].
     new_mode: OnceLock<u32>,
 }
@@ -97,6 +99,7 @@ impl Folder {
             beneath: has_openat2(&root),
             root: Arc::new(root),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             new_mode: OnceLock::new(),
         })))
     }
@@ -139,13 +142,11 @@ impl Folder {
             .dir(parent)
             .and_then(|dir| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW));
         match found {
-            Ok(stat) => Ok(match file_type(&stat) {
-                FileType::RegularFile => Existing::File {
-                    size: size_of_file(&stat),
-                },
-                FileType::Directory => Existing::Folder,
-                _ => Existing::Other,
+            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
+                size: size_of_file(&stat),
             }),
+            Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
+            Ok(_) => Ok(Existing::Other),
             Err(Errno::NOENT) => Ok(Existing::Nothing),
             Err(Errno::NOTDIR | Errno::LOOP) => Ok(Existing::Other),
             Err(e) => Err(e.into()),
@@ -178,7 +179,10 @@ impl Folder {
         let (parent, name) = path.split();
         let dir = self.make_dir(parent)?;
         match symlinkat(target, &dir, name) {
-            Ok(()) => self.note_unsynced(parent),
+            Ok(()) => {
+                self.unsynced().insert(parent.to_owned());
+                self.bound_unsynced()
+            }
             Err(Errno::EXIST) => match readlinkat(&dir, name, Vec::new()) {
                 Ok(existing) if existing.as_bytes() == target.as_bytes() => Ok(()),
                 Ok(_) | Err(_) => Err(Errno::EXIST.into()),
@@ -196,6 +200,11 @@ impl Folder {
     /// Makes folders and links durable that were made so far. [`super::publish::publish`] does
     /// this too; call it before a receipt for a folder or link goes out.
     pub fn sync(&self) -> io::Result<()> {
+        let _turn = self
+            .0
+            .syncing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let waiting = std::mem::take(&mut *self.unsynced());
         let mut outcome = Ok(());
         for path in waiting {
@@ -242,11 +251,8 @@ impl Folder {
         for component in path.split('/') {
             let next = match open(&dir, component) {
                 Err(Errno::NOENT) => {
-                    match mkdirat(&dir, component, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
-                        Ok(()) => self.note_unsynced(&above)?,
-                        Err(Errno::EXIST) => {}
-                        Err(e) => return Err(e.into()),
-                    }
+                    self.make_one(&dir, &above, component)?;
+                    self.bound_unsynced()?;
                     open(&dir, component)?
                 }
                 other => other?,
@@ -285,16 +291,27 @@ impl Folder {
             root: self.0.root.clone(),
             beneath: false,
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             new_mode: OnceLock::new(),
         }))
     }
 
-    fn note_unsynced(&self, parent: &str) -> io::Result<()> {
-        let full = {
-            let mut unsynced = self.unsynced();
-            unsynced.insert(parent.to_owned());
-            unsynced.len() >= UNSYNCED_MAX
-        };
+    /// Makes the folder `name` in `dir`, which is at `above`; fine if it is there already.
+    fn make_one(&self, dir: &Dir, above: &str, name: &str) -> io::Result<()> {
+        // The lock makes others who see the new folder see also that it is not durable.
+        let mut unsynced = self.unsynced();
+        match mkdirat(dir, name, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
+            Ok(()) => {
+                unsynced.insert(above.to_owned());
+                Ok(())
+            }
+            Err(Errno::EXIST) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn bound_unsynced(&self) -> io::Result<()> {
+        let full = self.unsynced().len() >= UNSYNCED_MAX;
         if full { self.sync() } else { Ok(()) }
     }
 

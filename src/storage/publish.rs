@@ -247,14 +247,17 @@ impl Batch<'_> {
         for number in 1..=NUMBER_MAX {
             match rename_new(from_dir, from, &dir, path.file_name()) {
                 Ok(()) => {
-                    let new = number == 1;
+                    let new = path == job.path;
                     let outcome = if new { Outcome::New } else { Outcome::Renamed };
                     return Ok(self.named(job, path, outcome));
                 }
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(e.into()),
             }
-            if job.staged.is_content_of(&dir, path.file_name())? {
+            if job
+                .staged
+                .is_content_of(&dir, path.file_name(), self.singly)?
+            {
                 job.staged.remove(&dir)?;
                 return Ok(self.named(job, path, Outcome::Identical));
             }
@@ -267,7 +270,11 @@ impl Batch<'_> {
                     });
                 }
                 ConflictPolicy::Overwrite if !self.saved.contains(&path) => {
-                    let old = statat(&dir, path.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+                    let old = match statat(&dir, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                        // It went away just now: the name is free.
+                        Err(Errno::NOENT) => continue,
+                        other => other?,
+                    };
                     if file_type(&old) == FileType::RegularFile {
                         renameat(from_dir, from, &dir, path.file_name())?;
                         return Ok(self.named(job, path, Outcome::Overwritten));
@@ -333,16 +340,21 @@ impl Staged {
     }
 
     /// Whether the regular file `name` in `dir` holds the same bytes. One that may not be read
-    /// is different.
-    fn is_content_of(&self, dir: &Dir, name: &str) -> io::Result<bool> {
+    /// is different. With `sync`, equal bytes are durable too, whoever wrote them: what is told
+    /// to be there already must be there after a power cut.
+    fn is_content_of(&self, dir: &Dir, name: &str, sync: bool) -> io::Result<bool> {
         let Ok((existing, stat)) = open_regular(dir, name) else {
             return Ok(false);
         };
         let size = size_of_file(&stat);
-        match self {
+        let same = match self {
             Self::Small { bytes, .. } => same_bytes(&existing, size, bytes),
             Self::Part(part) => same_content(&existing, size, part.file()),
+        }?;
+        if same && sync {
+            existing.sync_data()?;
         }
+        Ok(same)
     }
 }
 
@@ -555,7 +567,7 @@ mod tests {
         .enumerate()
         {
             let n = n as u32;
-            let told = if n % 2 == 0 {
+            let told = if n.is_multiple_of(2) {
                 one(&folder, small("a.txt", n, content), ConflictPolicy::Rename)
             } else {
                 let file = part(&folder, "a.txt", n, content);
@@ -673,7 +685,7 @@ mod tests {
                     ],
                     ["a", "a (1)", "b (1)", "b (2)", "a (2)", "c"],
                 ),
-                _ => (
+                ConflictPolicy::Overwrite | ConflictPolicy::Skip | ConflictPolicy::Fail => (
                     &[
                         ("a", b"0"),
                         ("a (1)", b"1"),

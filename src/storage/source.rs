@@ -155,10 +155,13 @@ pub(super) fn modified(metadata: &Metadata) -> Timestamp {
 
 /// The sender's words for an error of its disk.
 pub(super) fn fault(error: &io::Error) -> SourceFault {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceFault::Missing,
-        io::ErrorKind::PermissionDenied => SourceFault::Unreadable,
-        _ => SourceFault::Io,
+    use io::ErrorKind as Kind;
+    if matches!(error.kind(), Kind::NotFound | Kind::NotADirectory) {
+        SourceFault::Missing
+    } else if error.kind() == Kind::PermissionDenied {
+        SourceFault::Unreadable
+    } else {
+        SourceFault::Io
     }
 }
 

@@ -98,12 +98,7 @@ impl Store {
             .set_cache_size(CACHE_LEN)
             .set_check_integrity_on_open(true)
             .create(&path)
-            .map_err(|e| match e {
-                DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                    StoreError::InUse
-                }
-                other => damaged(other),
-            })?;
+            .map_err(opening)?;
         // Reading needs the tables to be there.
         let store = Self(database);
         store.write(|t| {
@@ -269,11 +264,22 @@ impl Store {
     }
 }
 
+fn opening(error: DatabaseError) -> StoreError {
+    use DatabaseError::{DatabaseAlreadyOpen, LockProtocolMismatch};
+    if matches!(error, DatabaseAlreadyOpen | LockProtocolMismatch) {
+        StoreError::InUse
+    } else {
+        damaged(error)
+    }
+}
+
 /// An error of the database in our terms.
 fn damaged(error: impl Into<redb::Error>) -> StoreError {
-    match error.into() {
-        redb::Error::Io(e) => StoreError::Io(e),
-        other => StoreError::Damaged(other.to_string()),
+    let error = error.into();
+    if let redb::Error::Io(e) = error {
+        StoreError::Io(e)
+    } else {
+        StoreError::Damaged(error.to_string())
     }
 }
 

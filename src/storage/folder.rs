@@ -54,6 +54,8 @@ struct Inner {
     beneath: bool,
     /// Paths of folders (the root is empty) with new entries that are not durable yet.
     unsynced: Mutex<BTreeSet<String>>,
+    /// Held while folders are made durable: who finds nothing to do must wait for who does it.
+    syncing: Mutex<()>,
     /// Permissions that new executable files get here, see [`Folder::new_file_mode`].
     new_mode: OnceLock<u32>,
 }
@@ -97,6 +99,7 @@ impl Folder {
             beneath: has_openat2(&root),
             root: Arc::new(root),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             new_mode: OnceLock::new(),
         })))
     }
@@ -139,13 +142,11 @@ impl Folder {
             .dir(parent)
             .and_then(|dir| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW));
         match found {
-            Ok(stat) => Ok(match file_type(&stat) {
-                FileType::RegularFile => Existing::File {
-                    size: size_of_file(&stat),
-                },
-                FileType::Directory => Existing::Folder,
-                _ => Existing::Other,
+            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
+                size: size_of_file(&stat),
             }),
+            Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
+            Ok(_) => Ok(Existing::Other),
             Err(Errno::NOENT) => Ok(Existing::Nothing),
             Err(Errno::NOTDIR | Errno::LOOP) => Ok(Existing::Other),
             Err(e) => Err(e.into()),
@@ -178,7 +179,10 @@ impl Folder {
         let (parent, name) = path.split();
         let dir = self.make_dir(parent)?;
         match symlinkat(target, &dir, name) {
-            Ok(()) => self.note_unsynced(parent),
+            Ok(()) => {
+                self.unsynced().insert(parent.to_owned());
+                self.bound_unsynced()
+            }
             Err(Errno::EXIST) => match readlinkat(&dir, name, Vec::new()) {
                 Ok(existing) if existing.as_bytes() == target.as_bytes() => Ok(()),
                 Ok(_) | Err(_) => Err(Errno::EXIST.into()),
@@ -196,6 +200,11 @@ impl Folder {
     /// Makes folders and links durable that were made so far. [`super::publish::publish`] does
     /// this too; call it before a receipt for a folder or link goes out.
     pub fn sync(&self) -> io::Result<()> {
+        let _turn = self
+            .0
+            .syncing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let waiting = std::mem::take(&mut *self.unsynced());
         let mut outcome = Ok(());
         for path in waiting {
@@ -242,11 +251,8 @@ impl Folder {
         for component in path.split('/') {
             let next = match open(&dir, component) {
                 Err(Errno::NOENT) => {
-                    match mkdirat(&dir, component, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
-                        Ok(()) => self.note_unsynced(&above)?,
-                        Err(Errno::EXIST) => {}
-                        Err(e) => return Err(e.into()),
-                    }
+                    self.make_one(&dir, &above, component)?;
+                    self.bound_unsynced()?;
                     open(&dir, component)?
                 }
                 other => other?,
@@ -277,12 +283,35 @@ impl Folder {
         Ok(stat?)
     }
 
-    fn note_unsynced(&self, parent: &str) -> io::Result<()> {
-        let full = {
-            let mut unsynced = self.unsynced();
-            unsynced.insert(parent.to_owned());
-            unsynced.len() >= UNSYNCED_MAX
-        };
+    /// The same folder on a system that has no `openat2`.
+    #[cfg(test)]
+    pub(super) fn without_openat2(&self) -> Self {
+        Self(Arc::new(Inner {
+            path: self.0.path.clone(),
+            root: self.0.root.clone(),
+            beneath: false,
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            new_mode: OnceLock::new(),
+        }))
+    }
+
+    /// Makes the folder `name` in `dir`, which is at `above`; fine if it is there already.
+    fn make_one(&self, dir: &Dir, above: &str, name: &str) -> io::Result<()> {
+        // The lock makes others who see the new folder see also that it is not durable.
+        let mut unsynced = self.unsynced();
+        match mkdirat(dir, name, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
+            Ok(()) => {
+                unsynced.insert(above.to_owned());
+                Ok(())
+            }
+            Err(Errno::EXIST) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn bound_unsynced(&self) -> io::Result<()> {
+        let full = self.unsynced().len() >= UNSYNCED_MAX;
         if full { self.sync() } else { Ok(()) }
     }
 
@@ -380,4 +409,139 @@ fn has_openat2(root: &OwnedFd) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn has_openat2(_: &OwnedFd) -> bool {
     false
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn path(text: &str) -> SafePath {
+        SafePath::parse(text).unwrap()
+    }
+
+    /// The folder with and without `openat2`.
+    fn both(dir: &Path) -> [Folder; 2] {
+        let with = Folder::open(dir).unwrap();
+        let without = with.without_openat2();
+        [with, without]
+    }
+
+    #[test]
+    fn the_folder_is_made_with_its_parents_and_left_empty_by_checks() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&dir.path().join("a/b")).unwrap();
+        folder.check_writable().unwrap();
+        folder.new_file_mode(false);
+        assert!(folder.space().unwrap().free > 0);
+        assert_eq!(folder.path(), dir.path().join("a/b"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_place_that_is_no_folder_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        assert!(Folder::open(&dir.path().join("file")).is_err());
+        assert!(Folder::open(&dir.path().join("file/below")).is_err());
+    }
+
+    #[test]
+    fn looking_tells_what_is_there_without_following_links() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+        std::fs::write(dir.path().join("sub/file"), "12345").unwrap();
+        symlink("sub/file", dir.path().join("link")).unwrap();
+        symlink("sub", dir.path().join("dirlink")).unwrap();
+        for folder in both(dir.path()) {
+            let look = |text: &str| folder.look(&path(text)).unwrap();
+            assert_eq!(look("nothing"), Existing::Nothing);
+            assert_eq!(look("no/such/parent"), Existing::Nothing);
+            assert_eq!(look("sub/file"), Existing::File { size: 5 });
+            assert_eq!(look("sub/deep"), Existing::Folder);
+            assert_eq!(look("link"), Existing::Other);
+            assert_eq!(look("sub/file/below"), Existing::Other);
+            assert_eq!(look("dirlink/file"), Existing::Other);
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        std::fs::write(dir.path().join("sub/file"), "text").unwrap();
+        symlink("file", dir.path().join("sub/link")).unwrap();
+        symlink("sub", dir.path().join("dirlink")).unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for folder in both(dir.path()) {
+            let mut text = String::new();
+            let mut file = folder.open_file(&path("sub/file")).unwrap();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "text");
+            for other in ["sub", "sub/link", "dirlink/file", "fifo", "nothing"] {
+                assert!(folder.open_file(&path(other)).is_err(), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn folders_are_made_with_parents_and_never_through_a_link() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("link")).unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        for (n, folder) in both(dir.path()).iter().enumerate() {
+            let made = path(&format!("a{n}/b/c"));
+            folder.make_folder(&made).unwrap();
+            folder.make_folder(&made).unwrap();
+            folder
+                .set_folder_time(&made, Timestamp(-1_500_000_000))
+                .unwrap();
+            let metadata = dir.path().join(made.as_str()).metadata().unwrap();
+            assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
+            assert!(folder.make_folder(&path("link/x")).is_err());
+            assert!(folder.make_folder(&path("link")).is_err());
+            assert!(folder.make_folder(&path("file/x")).is_err());
+            assert!(folder.set_folder_time(&path("link"), Timestamp(0)).is_err());
+            folder.sync().unwrap();
+            assert!(folder.unsynced().is_empty());
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_was_moved_away_does_not_stop_the_sync_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        folder.make_folder(&path("a/b")).unwrap();
+        std::fs::rename(dir.path().join("a"), dir.path().join("c")).unwrap();
+        folder.sync().unwrap();
+    }
+
+    #[test]
+    fn links_are_made_only_if_they_stay_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        for (n, folder) in both(dir.path()).iter().enumerate() {
+            let link = path(&format!("top{n}/sub/link"));
+            folder.make_symlink(&link, "../other").unwrap();
+            folder.make_symlink(&link, "../other").unwrap();
+            let taken = folder.make_symlink(&link, "else").unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+            let leaving = folder.make_symlink(&path("top/x"), "../y").unwrap_err();
+            assert_eq!(leaving.kind(), io::ErrorKind::InvalidInput);
+            let target = std::fs::read_link(dir.path().join(link.as_str())).unwrap();
+            assert_eq!(target, Path::new("../other"));
+        }
+        assert!(!dir.path().join("top").exists());
+    }
 }

@@ -299,3 +299,257 @@ fn split_extension(name: &str) -> (&str, &str) {
         None => (name, ""),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn safe(path: &str) -> String {
+        SafePath::parse(path).unwrap().as_str().to_owned()
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_refused() {
+        use NameOffence as N;
+        for (path, offence) in [
+            ("", N::Empty),
+            ("a//b", N::Empty),
+            ("a/", N::Empty),
+            ("/etc/passwd", N::Absolute),
+            ("//server/share", N::Absolute),
+            ("..", N::Traversal),
+            (".", N::Traversal),
+            ("a/../b", N::Traversal),
+            ("a/./b", N::Traversal),
+            ("a/..", N::Traversal),
+            ("..\\x", N::Backslash),
+            ("\\\\server\\share", N::Backslash),
+            ("C:", N::Drive),
+            ("c:/x", N::Drive),
+            ("C:x", N::Drive),
+            ("a\0b", N::Nul),
+        ] {
+            assert_eq!(SafePath::parse(path), Err(offence), "{path:?}");
+        }
+        let long = "a/".repeat(PATH_LEN_MAX / 2);
+        assert_eq!(SafePath::parse(&format!("{long}b")), Err(N::TooLong));
+        let deep = vec!["a"; COMPONENTS_MAX + 1].join("/");
+        assert_eq!(SafePath::parse(&deep), Err(N::TooDeep));
+        assert!(SafePath::parse(&deep[2..]).is_ok());
+        // Fits as it is sent, but not as it would be stored.
+        let fill = format!(
+            "{}/{}",
+            vec!["y".repeat(200); 19].join("/"),
+            "z".repeat(197)
+        );
+        let grows = format!("{}{fill}", "NUL/".repeat(20));
+        assert_eq!(grows.len(), PATH_LEN_MAX);
+        assert_eq!(SafePath::parse(&grows), Err(N::TooLong));
+        assert!(SafePath::parse(&grows.replace("NUL", "nul_")[20..]).is_ok());
+    }
+
+    #[test]
+    fn odd_names_become_plain_ones() {
+        let long = "x".repeat(300);
+        for (path, stored) in [
+            ("a\u{1b}[2Jb", "a_[2Jb"),
+            ("photo\u{202e}gpj.exe", "photo_gpj.exe"),
+            ("a\u{2028}b\u{7f}c\u{200b}d", "a_b_c_d"),
+            ("what? \"<a>:b|*\"", "what_ __a__b___"),
+            ("name.", "name_"),
+            ("name. .", "name. _"),
+            ("dir /x", "dir_/x"),
+            ("CON", "_CON"),
+            ("nul.txt", "_nul.txt"),
+            ("a/Com1.tar.gz", "a/_Com1.tar.gz"),
+            ("COM¹", "_COM¹"),
+            ("lpt0 .x", "_lpt0 .x"),
+            (".ssh/id", "_.ssh/id"),
+            ("Desktop.ini", "_Desktop.ini"),
+            (".x.t.pcpart", "_.x.t.pcpart_"),
+            ("a/x.PCPART", "a/x.PCPART_"),
+            ("...", "_.._"),
+        ] {
+            assert_eq!(safe(path), stored);
+        }
+        let short = safe(&format!("{long}.jpeg"));
+        assert_eq!(short.len(), COMPONENT_LEN_MAX);
+        assert!(short.starts_with("xxx") && short.ends_with(".jpeg"));
+        assert_ne!(short, safe(&format!("{long}x.jpeg")), "still two names");
+        assert!(safe(&"照".repeat(100)).len() <= COMPONENT_LEN_MAX);
+    }
+
+    #[test]
+    fn ordinary_names_stay_as_they_are() {
+        for path in [
+            "Report (final) [2].pdf",
+            "a/.git/config",
+            "照片/é ü.jpg",
+            "🎉 party_-",
+            "a.b.c.tar.gz",
+            "console.log",
+            "COM10",
+            "common/null/auxiliary",
+            " leading blank",
+            "-rf",
+            "~",
+            "$HOME `x`; rm 'y' & #%{}",
+        ] {
+            assert_eq!(safe(path), path);
+        }
+    }
+
+    #[test]
+    fn parts_of_a_path() {
+        let path = SafePath::parse("a/b/c.txt").unwrap();
+        assert_eq!(path.top(), "a");
+        assert_eq!(path.file_name(), "c.txt");
+        assert_eq!(path.parent().unwrap().as_str(), "a/b");
+        assert_eq!(path.components().collect::<Vec<_>>(), ["a", "b", "c.txt"]);
+        let top = SafePath::parse("c").unwrap();
+        assert_eq!((top.top(), top.file_name(), top.parent()), ("c", "c", None));
+    }
+
+    #[test]
+    fn numbers_come_before_the_last_suffix() {
+        for (path, numbered) in [
+            ("name.ext", "name (1).ext"),
+            ("a/.hidden", "a/.hidden (1)"),
+            ("a.tar.gz", "a.tar (1).gz"),
+            ("d.d/plain", "d.d/plain (1)"),
+            ("Mr. Smith goes", "Mr. Smith goes (1)"),
+            ("a/..x", "a/..x (1)"),
+        ] {
+            assert_eq!(
+                SafePath::parse(path).unwrap().numbered(1).as_str(),
+                numbered
+            );
+        }
+        let long = SafePath::parse(&format!("a/{}.txt", "照".repeat(64))).unwrap();
+        let numbered = long.numbered(u32::MAX);
+        assert!(numbered.file_name().len() <= COMPONENT_LEN_MAX);
+        assert!(numbered.file_name().ends_with(" (4294967295).txt"));
+    }
+
+    #[test]
+    fn links_may_point_only_into_what_they_came_with() {
+        let ok =
+            |link: &str, target: &str| is_safe_link_target(&SafePath::parse(link).unwrap(), target);
+        assert!(ok("top/a/link", "b"));
+        assert!(ok("top/a/link", "../c/d"));
+        assert!(ok("top/link", "./a/b/"));
+        assert!(!ok("top/a/link", "../../c"), "beside the top-level item");
+        assert!(!ok("top/link", ".."));
+        assert!(!ok("top/link", "../top/x"), "out and in again");
+        assert!(!ok("link", "x"), "a link at top level came with nothing");
+        assert!(!ok("top/link", ""));
+        assert!(!ok("top/link", "/etc/passwd"));
+        assert!(!ok("top/link", "C:x"));
+        assert!(!ok("top/link", "..\\..\\x"));
+        assert!(!ok("top/link", "a\0b"));
+        // With top/a/b -> ../.. (= top/..) this would be two levels up.
+        assert!(!ok("top/x/y", "a/b/../.."), "up from where a link may lead");
+    }
+
+    /// Pieces that matter to some rule, to be put together at random.
+    const PIECES: &[&str] = &[
+        "..",
+        ".",
+        "/",
+        "\\",
+        "C:",
+        ":",
+        "\0",
+        "\n",
+        "\u{1b}[31m",
+        "\u{7f}",
+        "\u{85}",
+        "\u{202e}",
+        "\u{200b}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{fe0f}",
+        "CON",
+        "nul",
+        "COM1",
+        "LPT¹",
+        "aux.",
+        ".txt",
+        ".pcpart",
+        ".ssh",
+        "desktop.ini",
+        " ",
+        "*",
+        "?",
+        "<",
+        ">",
+        "|",
+        "\"",
+        "a",
+        "é",
+        "照",
+        "🎉",
+        "e\u{301}",
+        "~",
+        "-",
+        "_",
+        "$x",
+        "etc/passwd",
+        "%2e%2e",
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    ];
+
+    fn assert_harmless(path: &SafePath) {
+        let text = path.as_str();
+        assert_eq!(
+            SafePath::parse(text).as_ref(),
+            Ok(path),
+            "{text:?} changes again"
+        );
+        assert!(text.len() <= PATH_LEN_MAX);
+        assert!(!text.contains(['\0', '\\', ':']) && !text.chars().any(is_deceptive));
+        assert!(!path.top().starts_with('.'));
+        for component in path.components() {
+            assert!(!matches!(component, "" | "." | ".."), "{text:?}");
+            assert!(component.len() <= COMPONENT_LEN_MAX);
+            assert!(!component.ends_with(['.', ' ']));
+            assert!(!component.to_ascii_lowercase().ends_with(PART_SUFFIX));
+            let base = component
+                .split('.')
+                .next()
+                .unwrap()
+                .trim_end()
+                .to_uppercase();
+            assert!(!["CON", "NUL", "AUX", "PRN", "COM1", "LPT¹"].contains(&base.as_str()));
+        }
+        // What std makes of it stays below as well.
+        let joined = std::path::Path::new("/base").join(text);
+        assert!(joined.starts_with("/base"));
+        let normal = |c| matches!(c, std::path::Component::Normal(_));
+        assert!(std::path::Path::new(text).components().all(normal));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn whatever_is_accepted_is_harmless(
+            pieces in proptest::collection::vec(proptest::sample::select(PIECES), 1..12),
+            n in 1u32..2000,
+        ) {
+            if let Ok(path) = SafePath::parse(&pieces.concat()) {
+                assert_harmless(&path);
+                assert_harmless(&path.numbered(n));
+            }
+        }
+
+        #[test]
+        fn any_text_is_refused_or_made_harmless(text in any::<String>()) {
+            if let Ok(path) = SafePath::parse(&text) {
+                assert_harmless(&path);
+            }
+        }
+    }
+}

@@ -184,3 +184,124 @@ pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
         .saturating_mul(1_000_000_000)
         .saturating_add(nanoseconds)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn path(text: &str) -> SafePath {
+        SafePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_part_is_private_hidden_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let file = path("a/name.txt");
+        let part = Part::create(&folder, &file, "tag-1").unwrap();
+        part.set_len(10).unwrap();
+        part.write_at(4, b"text").unwrap();
+        part.sync().unwrap();
+        let identity = part.identity().unwrap();
+        assert_eq!(identity.size, 10);
+        drop(part);
+        let local = dir.path().join("a/.name.txt.tag-1.pcpart");
+        assert_eq!(local.metadata().unwrap().mode() & 0o777, 0o600);
+        let part = Part::reopen(&folder, &file, "tag-1").unwrap().unwrap();
+        assert_eq!(part.identity().unwrap(), identity);
+        let mut bytes = [0; 6];
+        part.read_at(4, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"text\0\0");
+        let behind = part.read_at(5, &mut bytes).unwrap_err();
+        assert_eq!(behind.kind(), io::ErrorKind::UnexpectedEof);
+        part.discard().unwrap();
+        assert!(!local.exists());
+        assert!(Part::reopen(&folder, &file, "tag-1").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_change_by_somebody_else_changes_the_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let part = Part::create(&folder, &path("x"), "t").unwrap();
+        part.write_at(0, b"abc").unwrap();
+        let before = part.identity().unwrap();
+        let local = dir.path().join(".x.t.pcpart");
+        let file = File::options().write(true).open(&local).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_ne!(part.identity().unwrap(), before);
+        assert_eq!(part.identity().unwrap().modified, 0);
+        // Same name, size and time, but another file.
+        let copy = dir.path().join("copy");
+        std::fs::copy(&local, &copy).unwrap();
+        std::fs::rename(&copy, &local).unwrap();
+        let other = Part::reopen(&folder, &path("x"), "t").unwrap().unwrap();
+        assert_ne!(other.identity().unwrap().inode, before.inode);
+        assert!(part.place().is_err(), "the name belongs to another file");
+        assert!(other.place().is_ok());
+    }
+
+    #[test]
+    fn a_left_over_with_the_same_tag_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let old = Part::create(&folder, &path("x"), "t").unwrap();
+        old.write_at(0, b"old").unwrap();
+        let new = Part::create(&folder, &path("x"), "t").unwrap();
+        assert_eq!(new.identity().unwrap().size, 0);
+        let outside = dir.path().join("precious");
+        std::fs::write(&outside, "precious").unwrap();
+        std::fs::remove_file(dir.path().join(".x.t.pcpart")).unwrap();
+        symlink(&outside, dir.path().join(".x.t.pcpart")).unwrap();
+        let part = Part::create(&folder, &path("x"), "t").unwrap();
+        part.write_at(0, b"new").unwrap();
+        assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_not_plainly_ours_is_not_reopened() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let local = dir.path().join(".x.t.pcpart");
+        let reopened = || Part::reopen(&folder, &path("x"), "t").unwrap();
+        let target = dir.path().join("target");
+        std::fs::write(&target, "x").unwrap();
+        symlink(&target, &local).unwrap();
+        assert!(reopened().is_none(), "a link");
+        std::fs::remove_file(&local).unwrap();
+        std::fs::hard_link(&target, &local).unwrap();
+        assert!(reopened().is_none(), "a file with two names");
+        std::fs::remove_file(&local).unwrap();
+        std::fs::create_dir(&local).unwrap();
+        assert!(reopened().is_none(), "a folder");
+        std::fs::remove_dir(&local).unwrap();
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &local, FileType::Fifo, mode, 0).unwrap();
+        assert!(reopened().is_none(), "a FIFO");
+        assert!(
+            Part::reopen(&folder, &path("no/parent"), "t")
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            Part::reopen(&folder, &path("target/x"), "t")
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn names_of_parts_fit_and_tags_are_plain() {
+        let tag = "t".repeat(TAG_LEN_MAX);
+        for name in ["x".repeat(200), "照".repeat(66)] {
+            let part = part_name(&name, &tag).unwrap();
+            assert!(part.len() <= NAME_MAX && part.starts_with('.'));
+            assert!(part.ends_with(&format!(".{tag}.pcpart")));
+        }
+        for tag in ["", "a/b", "..", "a b", "\n", &"t".repeat(TAG_LEN_MAX + 1)] {
+            assert!(part_name("x", tag).is_err(), "{tag:?}");
+        }
+    }
+}

@@ -2,12 +2,12 @@
 //! form for `PathBuf` insists on.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One path; for `#[serde(with = "path_bytes")]`.
-pub(super) fn serialize<S: Serializer>(path: &PathBuf, s: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
     to_bytes(path).serialize(s)
 }
 
@@ -25,7 +25,7 @@ pub(super) mod list {
         paths: &[PathBuf],
         s: S,
     ) -> Result<S::Ok, S::Error> {
-        s.collect_seq(paths.iter().map(to_bytes))
+        s.collect_seq(paths.iter().map(|path| to_bytes(path)))
     }
 
     /// See [`super::serialize`].
@@ -38,7 +38,7 @@ pub(super) mod list {
 }
 
 #[cfg(unix)]
-fn to_bytes(path: &PathBuf) -> &[u8] {
+fn to_bytes(path: &Path) -> &[u8] {
     use std::os::unix::ffi::OsStrExt;
     path.as_os_str().as_bytes()
 }

@@ -221,3 +221,248 @@ fn link_target(link: &SafePath, local: &Path) -> io::Result<Option<String>> {
     let target = target.to_str().filter(|t| is_safe_link_target(link, t));
     Ok(target.map(str::to_owned))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::storage::source;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    type Failed = Vec<(String, SourceFault)>;
+
+    fn scanned(paths: &[PathBuf]) -> (Vec<Scanned>, Failed) {
+        let mut all = Vec::new();
+        let failed = scan(paths, &mut |one| {
+            all.push(one);
+            ControlFlow::Continue(())
+        });
+        for one in &all {
+            assert!(SafePath::parse(&one.entry.path).is_ok(), "{one:?}");
+        }
+        (all, failed)
+    }
+
+    fn names(paths: &[PathBuf]) -> Vec<String> {
+        scanned(paths)
+            .0
+            .into_iter()
+            .map(|one| one.entry.path)
+            .collect()
+    }
+
+    fn write(path: PathBuf, content: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    #[test]
+    fn a_tree_is_listed_in_order_with_folders_before_what_is_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        write(top.join("b/2"), "22");
+        write(top.join("b/1"), "1");
+        write(top.join("a.txt"), "");
+        write(top.join("b.txt"), "");
+        write(top.join(".hidden"), "");
+        std::fs::create_dir(top.join("empty")).unwrap();
+        let run = top.join("run");
+        write(run.clone(), "#!");
+        std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (all, failed) = scanned(std::slice::from_ref(&top));
+        assert_eq!(failed, []);
+        let paths: Vec<&str> = all.iter().map(|one| one.entry.path.as_str()).collect();
+        let expected = [
+            "top",
+            "top/.hidden",
+            "top/a.txt",
+            "top/b",
+            "top/b/1",
+            "top/b/2",
+            "top/b.txt",
+            "top/empty",
+            "top/run",
+        ];
+        assert_eq!(paths, expected);
+        for one in &all {
+            let below = one
+                .entry
+                .path
+                .strip_prefix("top")
+                .unwrap()
+                .trim_start_matches('/');
+            assert_eq!(
+                one.local,
+                if below.is_empty() {
+                    top.clone()
+                } else {
+                    top.join(below)
+                }
+            );
+            match one.entry.kind {
+                EntryKind::File {
+                    size,
+                    modified,
+                    executable,
+                } => {
+                    let file = source::open(&one.local).unwrap();
+                    assert_eq!((size, modified), (file.size(), file.modified()));
+                    assert_eq!(executable, one.entry.path == "top/run");
+                }
+                EntryKind::Folder { .. } => assert!(one.local.is_dir()),
+                EntryKind::Symlink { .. } => panic!("there is no link"),
+            }
+        }
+    }
+
+    #[test]
+    fn links_inside_are_links_those_that_leave_are_not_sent_and_chosen_ones_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        write(top.join("sub/file"), "x");
+        write(dir.path().join("secret"), "s");
+        symlink("sub/file", top.join("inside")).unwrap();
+        symlink("..", top.join("sub/loop")).unwrap();
+        symlink("../secret", top.join("leaving")).unwrap();
+        symlink("/etc/passwd", top.join("absolute")).unwrap();
+        symlink("gone", top.join("dangling")).unwrap();
+        let chosen = dir.path().join("chosen");
+        symlink(top.join("sub"), &chosen).unwrap();
+        let broken = dir.path().join("broken");
+        symlink("nowhere", &broken).unwrap();
+        let (all, failed) = scanned(&[top, chosen, broken.clone()]);
+        let links: Vec<_> = all
+            .iter()
+            .filter_map(|one| match &one.entry.kind {
+                EntryKind::Symlink { target } => Some((one.entry.path.as_str(), target.as_str())),
+                EntryKind::File { .. } | EntryKind::Folder { .. } => None,
+            })
+            .collect();
+        // In `chosen`, `loop` would lead out of what was chosen.
+        let expected = [
+            ("top/dangling", "gone"),
+            ("top/inside", "sub/file"),
+            ("top/sub/loop", ".."),
+        ];
+        assert_eq!(links, expected);
+        let file = all
+            .iter()
+            .find(|one| one.entry.path == "chosen/file")
+            .unwrap();
+        assert!(source::open(&file.local).is_ok());
+        assert_eq!(
+            failed,
+            [(broken.to_str().unwrap().to_owned(), SourceFault::Missing)]
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_reported_and_the_rest_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        write(top.join("z"), "x");
+        let fifo = top.join("fifo");
+        let mode = rustix::fs::Mode::RUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+        let socket = top.join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let missing = dir.path().join("missing");
+        let (all, failed) = scanned(&[missing.clone(), top]);
+        assert_eq!(all.len(), 2);
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let expected = [
+            (text(&missing), SourceFault::Missing),
+            (text(&fifo), SourceFault::Unreadable),
+            (text(&socket), SourceFault::Unreadable),
+        ];
+        assert_eq!(failed, expected);
+    }
+
+    #[test]
+    fn equal_names_at_top_level_are_numbered_and_a_path_given_twice_is_sent_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |text: &str| dir.path().join(text);
+        for file in ["a/x.txt", "b/x.txt", "c/x.txt", "x (1).txt"] {
+            write(path(file), "");
+        }
+        let chosen = [
+            path("a/x.txt"),
+            path("b/x.txt"),
+            path("x (1).txt"),
+            path("c/x.txt"),
+        ];
+        assert_eq!(
+            names(&chosen),
+            ["x.txt", "x (1).txt", "x (1) (1).txt", "x (2).txt"]
+        );
+        assert_eq!(names(&[path("a/x.txt"), path("a/x.txt")]), ["x.txt"]);
+    }
+
+    #[test]
+    fn names_that_receivers_refuse_are_offered_as_others_and_stay_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        for name in [&b"a\xff"[..], b"a\xfe", b"b\\c", b"b_c", b"\\.."] {
+            write(top.join(OsStr::from_bytes(name)), "");
+        }
+        let drive = dir.path().join("C:x");
+        write(drive.clone(), "");
+        let (all, failed) = scanned(&[top, drive]);
+        assert_eq!(failed, []);
+        let paths: HashSet<&str> = all.iter().map(|one| one.entry.path.as_str()).collect();
+        let expected = [
+            "top",
+            "top/_..",
+            "top/a\u{fffd}",
+            "top/a\u{fffd} (1)",
+            "top/b_c",
+            "top/b_c (1)",
+            "C_x",
+        ];
+        assert_eq!(paths, HashSet::from(expected));
+        assert!(all.iter().all(|one| one.local.exists()));
+        let plain = all.iter().find(|one| one.entry.path == "top/b_c").unwrap();
+        assert!(
+            plain.local.ends_with("b_c"),
+            "the name that was there keeps it"
+        );
+    }
+
+    #[test]
+    fn a_visitor_that_has_enough_ends_the_scan() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..10 {
+            write(dir.path().join(format!("top/{n}")), "");
+        }
+        let mut seen = 0;
+        scan(&[dir.path().join("top")], &mut |_| {
+            seen += 1;
+            if seen == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert_eq!(seen, 3);
+    }
+
+    #[test]
+    fn a_tree_that_is_too_deep_is_reported_and_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("top").join(vec!["d"; 150].join("/"));
+        std::fs::create_dir_all(deep).unwrap();
+        let (all, failed) = scanned(&[dir.path().join("top")]);
+        assert_eq!(all.len(), crate::storage::name::COMPONENTS_MAX);
+        assert_eq!(failed.len(), 1);
+    }
+
+    #[test]
+    fn a_path_that_ends_in_dots_has_the_name_of_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("top/sub")).unwrap();
+        assert_eq!(names(&[dir.path().join("top/sub/..")]), ["top", "top/sub"]);
+        assert_eq!(names(&[dir.path().join("top/.")]), ["top", "top/sub"]);
+    }
+}

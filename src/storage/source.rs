@@ -155,10 +155,13 @@ pub(super) fn modified(metadata: &Metadata) -> Timestamp {
 
 /// The sender's words for an error of its disk.
 pub(super) fn fault(error: &io::Error) -> SourceFault {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceFault::Missing,
-        io::ErrorKind::PermissionDenied => SourceFault::Unreadable,
-        _ => SourceFault::Io,
+    use io::ErrorKind as Kind;
+    if matches!(error.kind(), Kind::NotFound | Kind::NotADirectory) {
+        SourceFault::Missing
+    } else if error.kind() == Kind::PermissionDenied {
+        SourceFault::Unreadable
+    } else {
+        SourceFault::Io
     }
 }
 
@@ -186,4 +189,158 @@ fn is_link_or_socket(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error();
     code == Some(Errno::LOOP.raw_os_error()) || code == Some(Errno::NXIO.raw_os_error())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::groups::{GROUP_LEN, file_hash};
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn file(dir: &Path, content: &[u8]) -> PathBuf {
+        let path = dir.join("file");
+        std::fs::write(&path, content).unwrap();
+        let time = UNIX_EPOCH + Duration::from_secs(1000);
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        path
+    }
+
+    #[test]
+    fn reading_ends_where_the_file_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = open(&file(dir.path(), b"0123456789")).unwrap();
+        assert_eq!(
+            (source.size(), source.modified().0),
+            (10, 1_000_000_000_000)
+        );
+        let mut buf = [0; 4];
+        assert_eq!(source.read_at(8, &mut buf), Ok(2));
+        assert_eq!(&buf[..2], b"89");
+        assert_eq!(source.read_at(10, &mut buf), Ok(0));
+        assert_eq!(source.read_at(1 << 40, &mut buf), Ok(0));
+    }
+
+    #[test]
+    fn only_regular_files_are_sources_and_nothing_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), b"x");
+        let fault = |path: &Path| open(path).err();
+        assert_eq!(
+            fault(&dir.path().join("nothing")),
+            Some(SourceFault::Missing)
+        );
+        assert_eq!(fault(&path.join("below")), Some(SourceFault::Missing));
+        assert_eq!(fault(dir.path()), Some(SourceFault::Missing));
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(fault(&link), Some(SourceFault::Missing));
+        let fifo = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+        assert_eq!(fault(&fifo), Some(SourceFault::Missing));
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(fault(&socket), Some(SourceFault::Missing));
+    }
+
+    #[test]
+    fn growing_shrinking_and_replacing_change_the_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), b"0123456789");
+        let mut source = open(&path).unwrap();
+        let first = source.stamp();
+        assert_eq!(source.refresh(), Ok(false));
+        let writer = File::options().append(true).open(&path).unwrap();
+        (&writer).write_all(b"ab").unwrap();
+        assert_eq!(source.refresh(), Ok(true));
+        assert_eq!(source.size(), 12);
+        let grown = source.stamp();
+        writer.set_len(5).unwrap();
+        assert_eq!(source.refresh(), Ok(true));
+        assert_eq!(source.size(), 5);
+        assert_ne!(source.stamp(), grown);
+        // Another file of the first one's size and time.
+        let other = dir.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::rename(file(&other, b"abcdefghij"), &path).unwrap();
+        assert_eq!(source.refresh(), Ok(true));
+        assert_ne!(source.stamp(), first);
+        let mut buf = [0; 3];
+        assert_eq!(source.read_at(0, &mut buf), Ok(3));
+        assert_eq!(&buf, b"abc", "the new file is open");
+        assert_eq!(source.refresh(), Ok(false));
+    }
+
+    #[test]
+    fn a_write_of_the_same_length_changes_the_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), b"0123456789");
+        let mut source = open(&path).unwrap();
+        std::fs::write(&path, b"9876543210").unwrap();
+        assert_eq!(source.refresh(), Ok(true));
+    }
+
+    #[test]
+    fn a_deleted_file_can_be_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), b"text");
+        let mut source = open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(source.refresh(), Ok(false));
+        let mut buf = [0; 4];
+        assert_eq!(source.read_at(0, &mut buf), Ok(4));
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(source.refresh(), Err(SourceFault::Missing));
+    }
+
+    #[test]
+    fn group_hashes_make_the_hash_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        for size in [0, 1, GROUP_LEN, 2 * GROUP_LEN + 77] {
+            let content: Vec<u8> = (0..size).map(|i| (i / 253 + i) as u8).collect();
+            let source = open(&file(dir.path(), &content)).unwrap();
+            let mut hashes = Vec::new();
+            let each = &mut |group, hash| {
+                assert_eq!(group as usize, hashes.len());
+                hashes.push(hash);
+                ControlFlow::Continue(())
+            };
+            source.hash_groups(each).unwrap();
+            assert_eq!(
+                file_hash(size, &hashes),
+                Some(*blake3::hash(&content).as_bytes())
+            );
+        }
+    }
+
+    #[test]
+    fn hashing_stops_when_told_and_notices_a_shorter_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), &vec![1; 3 * GROUP_LEN as usize]);
+        let source = open(&path).unwrap();
+        let mut seen = 0;
+        let stop = &mut |_, _| {
+            seen += 1;
+            ControlFlow::Break(())
+        };
+        assert_eq!(source.hash_groups(stop), Ok(()));
+        assert_eq!(seen, 1);
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(GROUP_LEN + 1)
+            .unwrap();
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        assert_eq!(source.hash_groups(go_on), Err(SourceFault::Changing));
+    }
 }

@@ -1,9 +1,10 @@
 //! What survives a restart besides incoming transfers: peers, the addresses they were typed with,
 //! history, and what is on its way out, in an embedded database (redb).
 //!
-//! Values are a version byte and postcard. One that cannot be read (damaged, or of a version to
-//! come) is left out and logged; an address that cannot be read is an error instead, because
-//! "not pinned" would let another key answer.
+//! Values are a version byte and postcard; in the history JSON, because [`Fault`] names its kinds
+//! in the data, which postcard cannot read back. A value that cannot be read (damaged, or of a
+//! version to come) is left out and logged; an address that cannot be read is an error instead,
+//! because "not pinned" would let another key answer.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -26,7 +27,7 @@ pub const HISTORY_MAX: u64 = 10_000;
 /// Name of the database in its folder.
 pub const FILE_NAME: &str = "peerconnect.redb";
 
-/// First byte of every value that is postcard.
+/// First byte of every value.
 const VERSION: u8 = 1;
 
 /// Bytes of the database that are kept in memory: all of it, ordinarily.
@@ -97,12 +98,7 @@ impl Store {
             .set_cache_size(CACHE_LEN)
             .set_check_integrity_on_open(true)
             .create(&path)
-            .map_err(|e| match e {
-                DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                    StoreError::InUse
-                }
-                other => damaged(other),
-            })?;
+            .map_err(opening)?;
         // Reading needs the tables to be there.
         let store = Self(database);
         store.write(|t| {
@@ -184,7 +180,8 @@ impl Store {
 
     /// Adds a finished transfer; beyond [`HISTORY_MAX`] the oldest is forgotten.
     pub fn push_history(&self, record: &HistoryRecord) -> Result<(), StoreError> {
-        let value = encode(&with_text_folder(record))?;
+        let mut value = vec![VERSION];
+        serde_json::to_writer(&mut value, &with_text_folder(record)).map_err(io::Error::from)?;
         self.write(|t| {
             let mut table = t.open_table(HISTORY).map_err(damaged)?;
             let last = table.last().map_err(damaged)?.map(|(key, _)| key.value());
@@ -204,7 +201,8 @@ impl Store {
         let mut records = Vec::new();
         for row in table.iter().map_err(damaged)?.rev().take(count as usize) {
             let (_, value) = row.map_err(damaged)?;
-            records.extend(decode("history", value.value()));
+            let record = body(value.value()).and_then(|v| serde_json::from_slice(v).ok());
+            records.extend(or_warn("history", record));
         }
         Ok(records)
     }
@@ -266,11 +264,22 @@ impl Store {
     }
 }
 
+fn opening(error: DatabaseError) -> StoreError {
+    use DatabaseError::{DatabaseAlreadyOpen, LockProtocolMismatch};
+    if matches!(error, DatabaseAlreadyOpen | LockProtocolMismatch) {
+        StoreError::InUse
+    } else {
+        damaged(error)
+    }
+}
+
 /// An error of the database in our terms.
 fn damaged(error: impl Into<redb::Error>) -> StoreError {
-    match error.into() {
-        redb::Error::Io(e) => StoreError::Io(e),
-        other => StoreError::Damaged(other.to_string()),
+    let error = error.into();
+    if let redb::Error::Io(e) = error {
+        StoreError::Io(e)
+    } else {
+        StoreError::Damaged(error.to_string())
     }
 }
 
@@ -284,17 +293,26 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
 }
 
 fn decode<T: DeserializeOwned>(table: &str, bytes: &[u8]) -> Option<T> {
-    let value = match bytes.split_first() {
-        Some((&VERSION, value)) => postcard::take_from_bytes(value).ok(),
+    let value = match body(bytes).map(postcard::take_from_bytes) {
+        Some(Ok((value, []))) => Some(value),
         Some(_) | None => None,
     };
-    match value {
-        Some((value, [])) => Some(value),
-        Some(_) | None => {
-            tracing::warn!(table, "left out a value that cannot be read");
-            None
-        }
+    or_warn(table, value)
+}
+
+/// What follows the version byte, if it is ours.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => Some(body),
+        Some(_) | None => None,
     }
+}
+
+fn or_warn<T>(table: &str, value: Option<T>) -> Option<T> {
+    if value.is_none() {
+        tracing::warn!(table, "left out a value that cannot be read");
+    }
+    value
 }
 
 /// The history is for showing, also as JSON: a folder that is not text becomes text.
@@ -373,4 +391,183 @@ pub struct HistoryRecord {
     pub started: u64,
     /// See `started`.
     pub ended: u64,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::SourceFault;
+
+    fn peer(name: &str) -> PeerRecord {
+        PeerRecord {
+            claimed_name: name.into(),
+            own_name: Some("mine".into()),
+            trusted: true,
+            accept: Accept::Always,
+            addrs: vec!["192.0.2.1:3487".parse().unwrap()],
+            first_seen: 1,
+            last_seen: 2,
+        }
+    }
+
+    fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
+        HistoryRecord {
+            transfer: TransferId([n as u8; 16]),
+            sent: false,
+            peer: Some(PeerId::of_public_key(b"a")),
+            peer_name: "Anna".into(),
+            names: vec!["photos".into()],
+            folder: Some(PathBuf::from("/home/b/Downloads")),
+            files: 3,
+            bytes: n,
+            failed: 0,
+            fault,
+            started: n,
+            ended: n + 1,
+        }
+    }
+
+    fn outgoing(n: u8) -> OutgoingRecord {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        OutgoingRecord {
+            transfer: TransferId([n; 16]),
+            peer: None,
+            peer_name: "host".into(),
+            target: "host:3487".into(),
+            paths: vec![PathBuf::from(OsStr::from_bytes(b"/not/text\xff"))],
+            created: 100 - u64::from(n),
+            accepted: true,
+        }
+    }
+
+    #[test]
+    fn everything_is_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+        let fault = Fault::Source {
+            path: "x".into(),
+            reason: SourceFault::Changing,
+        };
+        {
+            let store = Store::open(dir.path()).unwrap();
+            store.put_peer(a, &peer("A")).unwrap();
+            store.put_peer(b, &peer("B")).unwrap();
+            store.remove_peer(b).unwrap();
+            store.pin_address("Example.org:3487", a).unwrap();
+            store.push_history(&finished(1, None)).unwrap();
+            store
+                .push_history(&finished(2, Some(fault.clone())))
+                .unwrap();
+            store.put_outgoing(&outgoing(1)).unwrap();
+            store.put_outgoing(&outgoing(2)).unwrap();
+            store.put_outgoing(&outgoing(3)).unwrap();
+            store.remove_outgoing(TransferId([3; 16])).unwrap();
+        }
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.peers().unwrap(), [(a, peer("A"))]);
+        assert_eq!(store.pinned(" example.ORG:3487").unwrap(), Some(a));
+        assert_eq!(store.pinned("example.org:1").unwrap(), None);
+        assert_eq!(
+            store.history(10).unwrap(),
+            [finished(2, Some(fault.clone())), finished(1, None)]
+        );
+        assert_eq!(store.history(1).unwrap(), [finished(2, Some(fault))]);
+        assert_eq!(store.outgoing().unwrap(), [outgoing(2), outgoing(1)]);
+        store.clear_history().unwrap();
+        assert_eq!(store.history(10).unwrap(), []);
+    }
+
+    #[test]
+    fn forgetting_a_peer_forgets_its_addresses_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+        for (address, id) in [("one:1", a), ("two:1", b), ("three:1", a)] {
+            store.pin_address(address, id).unwrap();
+        }
+        store.unpin_peer(a).unwrap();
+        assert_eq!(store.pinned("one:1").unwrap(), None);
+        assert_eq!(store.pinned("three:1").unwrap(), None);
+        assert_eq!(store.pinned("two:1").unwrap(), Some(b));
+    }
+
+    #[test]
+    fn a_second_user_of_the_database_is_told_that_it_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse)));
+        drop(store);
+        assert!(Store::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn only_this_user_can_read_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("state");
+        drop(Store::open(&inner).unwrap());
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&inner), 0o700);
+        assert_eq!(mode(&inner.join(FILE_NAME)), 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_an_error_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        std::fs::write(&path, [7; 8192]).unwrap();
+        assert!(matches!(
+            Store::open(dir.path()),
+            Err(StoreError::Damaged(_) | StoreError::Io(_))
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 8192]);
+    }
+
+    #[test]
+    fn a_value_of_another_version_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+        store.put_peer(a, &peer("A")).unwrap();
+        store
+            .write(|t| {
+                let mut table = t.open_table(PEERS).map_err(damaged)?;
+                let later = [VERSION + 1, 0].as_slice();
+                table.insert(b.as_bytes(), later).map_err(damaged)?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(store.peers().unwrap(), [(a, peer("A"))]);
+    }
+
+    #[test]
+    fn the_history_keeps_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        // As if most of it had been pushed before.
+        store
+            .write(|t| {
+                let mut table = t.open_table(HISTORY).map_err(damaged)?;
+                for key in 0..HISTORY_MAX {
+                    table.insert(key, [VERSION].as_slice()).map_err(damaged)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        store.push_history(&finished(1, None)).unwrap();
+        store.push_history(&finished(2, None)).unwrap();
+        let table = store.read().unwrap().open_table(HISTORY).unwrap();
+        let keys: Vec<u64> = table
+            .iter()
+            .unwrap()
+            .map(|r| r.unwrap().0.value())
+            .collect();
+        assert_eq!(keys.len() as u64, HISTORY_MAX);
+        assert_eq!(keys.first(), Some(&2));
+        assert_eq!(
+            store.history(2).unwrap(),
+            [finished(2, None), finished(1, None)]
+        );
+    }
 }

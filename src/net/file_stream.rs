@@ -103,7 +103,7 @@ impl FileWriter for QuicFileWriter {
             // until the next one begins. The only group of a file is followed by the end at once.
             Piece::GroupEnd(_) if self.many_groups => self.flush().await,
             Piece::GroupEnd(_) => Ok(()),
-            Piece::End(_) => {
+            Piece::End(_) | Piece::Break => {
                 self.flush().await?;
                 // Fails only if the peer stopped the stream, and then the flush has said so.
                 let _ = self.stream.finish();

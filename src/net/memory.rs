@@ -390,7 +390,7 @@ impl FileWriter for MemoryWriter {
     async fn write(&mut self, piece: Piece) -> Result<(), LinkError> {
         let mut mark = BytesMut::new();
         encode_mark(&piece, &mut mark).map_err(|error| LinkError::Lost(error.to_string()))?;
-        let end = matches!(piece, Piece::End(_));
+        let end = matches!(piece, Piece::End(_) | Piece::Break);
         match piece {
             Piece::Data(data) => {
                 let (data, cut) = self.wire.carry(data);
@@ -401,6 +401,7 @@ impl FileWriter for MemoryWriter {
                     return Err(self.wire.cut());
                 }
             }
+            Piece::Break => {}
             Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => {
                 self.push(Chunk::Bytes(mark.freeze())).await?;
             }

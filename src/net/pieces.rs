@@ -1,7 +1,8 @@
 //! A file's stream as bytes: what stands for each [`Piece`], without a socket.
 //!
 //! After the header frame: for each group its number (`u32` big-endian), its content, its hash;
-//! at the end [`END_OF_FILE`] and the hash of the file. Nothing may follow.
+//! at the end [`END_OF_FILE`] and the hash of the file. Nothing may follow. A stream that ends
+//! between two groups without that mark is a [`Piece::Break`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -22,7 +23,8 @@ pub(super) struct NoHash;
 pub(super) fn encode_mark(piece: &Piece, out: &mut BytesMut) -> Result<(), NoHash> {
     match piece {
         Piece::Group(group) => out.put_u32(*group),
-        Piece::Data(_) => {}
+        // The end of the stream says it.
+        Piece::Data(_) | Piece::Break => {}
         Piece::GroupEnd(hash) => out.put_slice(&hash.ok_or(NoHash)?),
         Piece::End(hash) => {
             out.put_u32(END_OF_FILE);
@@ -64,7 +66,7 @@ impl PieceDecoder {
         }
     }
 
-    /// Whether [`Piece::End`] was given out.
+    /// Whether [`Piece::End`] or [`Piece::Break`] was given out.
     pub(super) fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
@@ -94,6 +96,10 @@ impl PieceDecoder {
     /// The next piece in the buffer, `None` if more bytes are needed. `fin`: none will come.
     pub(super) fn next(&mut self, fin: bool) -> Result<Option<Piece>, Offence> {
         let piece = match self.state {
+            State::Number if fin && self.buf.is_empty() => {
+                self.state = State::Ended;
+                return Ok(Some(Piece::Break));
+            }
             State::Number => match take::<NUMBER_LEN>(&mut self.buf).map(u32::from_be_bytes) {
                 Some(END_OF_FILE) => {
                     self.state = State::FileHash;

@@ -29,7 +29,11 @@ impl Core {
     pub(super) async fn on_command(&mut self, command: Command, answer: Answer) {
         self.touch();
         let reply = match command {
-            Command::SendFiles { to, paths, separate } => self.send(to, paths, separate).await,
+            Command::SendFiles {
+                to,
+                paths,
+                separate,
+            } => self.send(to, paths, separate).await,
             Command::Attach { transfer, paths } => self.attach(transfer, paths).await,
             Command::Answer { transfer, decision } => {
                 self.order(transfer, Order::Answer(decision)).await
@@ -50,7 +54,11 @@ impl Core {
             Command::Trust { peer, accept } => self.trust(peer, accept).await,
             Command::Forget(peer) => {
                 let known = self.records.forget(peer).await;
-                if known { Ok(Reply::Done) } else { Err(not_found("such peer")) }
+                if known {
+                    Ok(Reply::Done)
+                } else {
+                    Err(not_found("such peer"))
+                }
             }
             Command::Rename { peer, name } => self.rename(peer, name).await,
             Command::SetRateLimit(rate) => {
@@ -78,7 +86,10 @@ impl Core {
 
     /// Hands an order to a transfer's task.
     async fn order(&mut self, id: TransferId, order: Order) -> Replied {
-        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        let entry = self
+            .book
+            .get(id)
+            .ok_or_else(|| not_found("such transfer"))?;
         let Some(orders) = &entry.orders else {
             let why = match entry.state().is_final() {
                 true => "this transfer is over",
@@ -88,12 +99,17 @@ impl Core {
         };
         match orders.try_send(order) {
             Ok(()) => Ok(Reply::Done),
-            Err(_) => Err(Fault::Invalid { why: "the transfer is ending or busy".into() }),
+            Err(_) => Err(Fault::Invalid {
+                why: "the transfer is ending or busy".into(),
+            }),
         }
     }
 
     async fn resume(&mut self, id: TransferId, scope: Scope) -> Replied {
-        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        let entry = self
+            .book
+            .get(id)
+            .ok_or_else(|| not_found("such transfer"))?;
         if entry.orders.is_some() || entry.state().is_final() {
             return self.order(id, Order::Resume(scope)).await;
         }
@@ -104,11 +120,17 @@ impl Core {
                 None => return Err(not_found("such transfer")),
             },
         }
-        Ok(Reply::Transfer { id, attached: false })
+        Ok(Reply::Transfer {
+            id,
+            attached: false,
+        })
     }
 
     async fn cancel(&mut self, id: TransferId, scope: Scope) -> Replied {
-        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        let entry = self
+            .book
+            .get(id)
+            .ok_or_else(|| not_found("such transfer"))?;
         if entry.orders.is_none() && entry.state() == TransferState::Interrupted {
             // Left by an earlier run: its task is needed to clean up.
             self.resume(id, Scope::Transfer).await?;
@@ -123,14 +145,22 @@ impl Core {
             Target::Text(text) => (self.callee(&text).await?, text),
         };
         if callee.expect == Some(self.me) {
-            return Err(Fault::Invalid { why: "that is this computer itself".into() });
+            return Err(Fault::Invalid {
+                why: "that is this computer itself".into(),
+            });
         }
         if let Some(id) = self.unfinished(&callee, &typed, &paths) {
-            let running = self.book.get(id).is_some_and(|entry| entry.orders.is_some());
+            let running = self
+                .book
+                .get(id)
+                .is_some_and(|entry| entry.orders.is_some());
             if !running {
                 self.resume(id, Scope::Transfer).await?;
             }
-            return Ok(Reply::Transfer { id, attached: running });
+            return Ok(Reply::Transfer {
+                id,
+                attached: running,
+            });
         }
         if !separate
             && let Some(id) = self.running_to(callee.expect)
@@ -149,9 +179,14 @@ impl Core {
         };
         let id = record.transfer;
         let kept = record.clone();
-        self.records.write(move |store| store.put_outgoing(&kept)).await;
+        self.records
+            .write(move |store| store.put_outgoing(&kept))
+            .await;
         self.start_outgoing(record, callee);
-        Ok(Reply::Transfer { id, attached: false })
+        Ok(Reply::Transfer {
+            id,
+            attached: false,
+        })
     }
 
     /// The unfinished transfer of the same paths to the same peer.
@@ -160,7 +195,10 @@ impl Core {
             let peer = callee.expect.is_some() && record.peer == callee.expect;
             (peer || record.target == typed) && record.paths == paths
         };
-        self.outgoing.values().find(same).map(|record| record.transfer)
+        self.outgoing
+            .values()
+            .find(same)
+            .map(|record| record.transfer)
     }
 
     fn running_to(&self, peer: Option<PeerId>) -> Option<TransferId> {
@@ -176,13 +214,20 @@ impl Core {
 
     async fn attach(&mut self, id: TransferId, paths: Vec<PathBuf>) -> Replied {
         check_paths(&paths)?;
-        let entry = self.book.get(id).ok_or_else(|| not_found("such transfer"))?;
+        let entry = self
+            .book
+            .get(id)
+            .ok_or_else(|| not_found("such transfer"))?;
         if entry.direction == Direction::Receiving {
-            return Err(Fault::Invalid { why: "files can only be added when sending".into() });
+            return Err(Fault::Invalid {
+                why: "files can only be added when sending".into(),
+            });
         }
         let table = entry.table.clone();
         if !table.lock().begin_attach() {
-            return Err(Fault::Invalid { why: "this transfer is over".into() });
+            return Err(Fault::Invalid {
+                why: "this transfer is over".into(),
+            });
         }
         let ordered = self.order(id, Order::Attach(paths.clone())).await;
         match ordered {
@@ -190,7 +235,9 @@ impl Core {
                 if let Some(record) = self.outgoing.get_mut(&id) {
                     record.paths.extend(paths);
                     let record = record.clone();
-                    self.records.write(move |store| store.put_outgoing(&record)).await;
+                    self.records
+                        .write(move |store| store.put_outgoing(&record))
+                        .await;
                 }
                 Ok(Reply::Transfer { id, attached: true })
             }
@@ -211,14 +258,25 @@ impl Core {
             Ok(Address::Link(link)) => {
                 let known = self.callee_of(link.id);
                 let mut addrs = link.addrs;
-                addrs.extend(known.addrs.into_iter().filter(|a| !addrs.contains(a)).collect::<Vec<_>>());
+                addrs.extend(
+                    known
+                        .addrs
+                        .into_iter()
+                        .filter(|a| !addrs.contains(a))
+                        .collect::<Vec<_>>(),
+                );
                 Ok(Callee { addrs, ..known })
             }
             Ok(Address::HostPort(host, port)) => {
                 let typed = shown.clone();
                 let pinned = self.records.ask(move |store| store.pinned(&typed)).await;
                 let expect = pinned.await.ok().flatten();
-                Ok(Callee { expect, addrs: Vec::new(), host: Some((host, port)), shown })
+                Ok(Callee {
+                    expect,
+                    addrs: Vec::new(),
+                    host: Some((host, port)),
+                    shown,
+                })
             }
             Err(error) => {
                 let why = format!("\"{shown}\" is no link, peer or address ({error})");
@@ -251,7 +309,6 @@ impl Core {
                 record.accept = accept;
             })
             .await;
-        self.connector.set_blocked(self.records.blocked().collect());
         Ok(Reply::Done)
     }
 
@@ -261,14 +318,19 @@ impl Core {
         }
         let name = name.trim().to_owned();
         let name = (!name.is_empty()).then_some(name);
-        self.records.change(peer, |record| record.own_name = name).await;
+        self.records
+            .change(peer, |record| record.own_name = name)
+            .await;
         Ok(Reply::Done)
     }
 
     fn set_folder(&mut self, folder: PathBuf) -> Replied {
         let usable = Folder::open(&folder).and_then(|opened| opened.check_writable());
         if let Err(error) = usable {
-            return Err(Fault::CannotWrite { path: folder, why: error.to_string() });
+            return Err(Fault::CannotWrite {
+                path: folder,
+                why: error.to_string(),
+            });
         }
         self.settings.folder = folder;
         self.save_settings()
@@ -277,14 +339,18 @@ impl Core {
     fn save_settings(&self) -> Replied {
         match self.settings.save(&self.paths) {
             Ok(()) => Ok(Reply::Done),
-            Err(error) => Err(Fault::Internal { what: error.to_string() }),
+            Err(error) => Err(Fault::Internal {
+                what: error.to_string(),
+            }),
         }
     }
 
     async fn history(&mut self, count: u32, answer: Answer) {
         let found = self.records.ask(move |store| store.history(count)).await;
         self.tasks.spawn(async move {
-            let lost = |_| Fault::Internal { what: "the history cannot be read".into() };
+            let lost = |_| Fault::Internal {
+                what: "the history cannot be read".into(),
+            };
             let _ = answer.send(found.await.map(Reply::History).map_err(lost));
         });
     }
@@ -292,12 +358,14 @@ impl Core {
 
 fn check_paths(paths: &[PathBuf]) -> Result<(), Fault> {
     if paths.is_empty() {
-        return Err(Fault::Invalid { why: "there is nothing to send".into() });
+        return Err(Fault::Invalid {
+            why: "there is nothing to send".into(),
+        });
     }
     match paths.iter().find(|path| !path.is_absolute()) {
-        Some(path) => {
-            Err(Fault::Invalid { why: format!("\"{}\" is not a full path", path.display()) })
-        }
+        Some(path) => Err(Fault::Invalid {
+            why: format!("\"{}\" is not a full path", path.display()),
+        }),
         None => Ok(()),
     }
 }
@@ -305,6 +373,8 @@ fn check_paths(paths: &[PathBuf]) -> Result<(), Fault> {
 fn random_id() -> Result<TransferId, Fault> {
     let mut id = [0; 16];
     let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut id).map_err(|_| Fault::Internal { what: "no random numbers".into() })?;
+    random.fill(&mut id).map_err(|_| Fault::Internal {
+        what: "no random numbers".into(),
+    })?;
     Ok(TransferId(id))
 }

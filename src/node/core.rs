@@ -20,10 +20,10 @@ use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
-use crate::net::acceptor::{Arrival, BindError, Net, bind};
+use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
-use crate::net::endpoint::EndpointOptions;
+use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::transfer_link::QuicInbound;
 use crate::peer::PeerId;
@@ -76,7 +76,10 @@ pub(super) struct Core {
     addrs: Vec<SocketAddr>,
     arrivals: mpsc::Receiver<Arrival>,
     requests: mpsc::Receiver<Request>,
-    news: (mpsc::Sender<(TransferId, News)>, mpsc::Receiver<(TransferId, News)>),
+    news: (
+        mpsc::Sender<(TransferId, News)>,
+        mpsc::Receiver<(TransferId, News)>,
+    ),
     contacts: (mpsc::Sender<Contact>, mpsc::Receiver<Contact>),
     connected: watch::Sender<u64>,
     pictures: watch::Sender<Arc<Overview>>,
@@ -90,7 +93,15 @@ impl Core {
         store: Store,
         identity: Identity,
     ) -> Result<(Self, NodeHandle), StartError> {
-        let NodeOptions { paths, settings, bind: ip, port, rule, resume, wake } = options;
+        let NodeOptions {
+            paths,
+            settings,
+            bind: ip,
+            port,
+            rule,
+            resume,
+            wake,
+        } = options;
         let endpoint = EndpointOptions {
             bind: ip,
             port: port.unwrap_or(settings.port),
@@ -101,7 +112,6 @@ impl Core {
             other => internal(other.to_string()),
         })?;
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
-        connector.set_blocked(records.blocked().collect());
         let first = Overview {
             me: Me {
                 id: identity.id(),
@@ -199,7 +209,13 @@ impl Core {
         }
         self.links.clear();
         self.net.shutdown().await;
-        let Self { mut tasks, mut news, pictures, records, .. } = self;
+        let Self {
+            mut tasks,
+            mut news,
+            pictures,
+            records,
+            ..
+        } = self;
         news.1.close();
         drop(pictures);
         let all = async { while tasks.join_next().await.is_some() {} };
@@ -217,7 +233,10 @@ impl Core {
 
     fn publish(&mut self) {
         self.changed = false;
-        let link = Link { id: self.me, addrs: self.addrs.clone() };
+        let link = Link {
+            id: self.me,
+            addrs: self.addrs.clone(),
+        };
         let me = Me {
             id: self.me,
             name: self.settings.name.clone(),
@@ -230,7 +249,12 @@ impl Core {
         let peers = self.records.peers().into_iter().map(|(id, record)| {
             let connection = self.connector.pooled(id);
             let words = connection.as_ref().map(|c| c.words().to_owned());
-            PeerInfo { id, record, connected: connection.is_some(), words }
+            PeerInfo {
+                id,
+                record,
+                connected: connection.is_some(),
+                words,
+            }
         });
         let overview = Overview {
             me,
@@ -254,7 +278,9 @@ impl Core {
     fn person(&self, id: PeerId) -> Person {
         let record = self.records.peer(id);
         Person {
-            name: record.map(|r| r.name().to_owned()).filter(|name| !name.is_empty()),
+            name: record
+                .map(|r| r.name().to_owned())
+                .filter(|name| !name.is_empty()),
             trusted: record.is_some_and(|r| r.trusted),
             words: self.connector.pooled(id).map(|c| c.words().to_owned()),
         }
@@ -267,7 +293,9 @@ impl Core {
 
     async fn on_news(&mut self, id: TransferId, news: News) {
         self.changed = true;
-        let Some(state) = self.book.apply(id, news) else { return };
+        let Some(state) = self.book.apply(id, news) else {
+            return;
+        };
         match state {
             TransferState::Transferring => {
                 if let Some(record) = self.outgoing.get_mut(&id)
@@ -275,7 +303,9 @@ impl Core {
                 {
                     record.accepted = true;
                     let record = record.clone();
-                    self.records.write(move |store| store.put_outgoing(&record)).await;
+                    self.records
+                        .write(move |store| store.put_outgoing(&record))
+                        .await;
                 }
             }
             TransferState::Completed
@@ -293,9 +323,13 @@ impl Core {
     async fn on_final(&mut self, id: TransferId) {
         self.links.remove(&id);
         if self.outgoing.remove(&id).is_some() {
-            self.records.write(move |store| store.remove_outgoing(id)).await;
+            self.records
+                .write(move |store| store.remove_outgoing(id))
+                .await;
         }
-        let Some(entry) = self.book.get_mut(id) else { return };
+        let Some(entry) = self.book.get_mut(id) else {
+            return;
+        };
         entry.orders = None;
         let totals = entry.table.lock().totals();
         let record = HistoryRecord {
@@ -303,7 +337,11 @@ impl Core {
             sent: entry.direction == Direction::Sending,
             peer: entry.peer,
             peer_name: entry.peer_name.clone(),
-            names: entry.top_names().iter().map(|top| top.name.clone()).collect(),
+            names: entry
+                .top_names()
+                .iter()
+                .map(|top| top.name.clone())
+                .collect(),
             folder: entry.folder.clone(),
             files: totals.files,
             bytes: totals.bytes,
@@ -312,11 +350,17 @@ impl Core {
             started: entry.started(),
             ended: unix_now(),
         };
-        self.records.write(move |store| store.push_history(&record)).await;
+        self.records
+            .write(move |store| store.push_history(&record))
+            .await;
     }
 
     async fn on_contact(&mut self, contact: Contact) {
-        let Contact { transfer, connection, typed } = contact;
+        let Contact {
+            transfer,
+            connection,
+            typed,
+        } = contact;
         let id = connection.id();
         if let Some(entry) = self.book.get_mut(transfer) {
             entry.peer = Some(id);
@@ -324,7 +368,9 @@ impl Core {
         }
         self.met(&connection).await;
         if let Some(typed) = typed {
-            self.records.write(move |store| store.pin_address(&typed, id)).await;
+            self.records
+                .write(move |store| store.pin_address(&typed, id))
+                .await;
         }
         if let Some(record) = self.outgoing.get_mut(&transfer)
             && record.peer != Some(id)
@@ -332,13 +378,17 @@ impl Core {
             record.peer = Some(id);
             record.peer_name = connection.name().to_owned();
             let record = record.clone();
-            self.records.write(move |store| store.put_outgoing(&record)).await;
+            self.records
+                .write(move |store| store.put_outgoing(&record))
+                .await;
         }
     }
 
     pub(super) async fn met(&mut self, connection: &PeerConnection) {
         self.changed = true;
-        self.records.seen(connection.id(), connection.name(), connection.remote_addr()).await;
+        self.records
+            .seen(connection.id(), connection.name(), connection.remote_addr())
+            .await;
         self.connected.send_modify(|times| *times += 1);
     }
 
@@ -364,11 +414,7 @@ impl Core {
         if self.book.get(id).is_some() && !self.is_from(id, from.id()) {
             return self.refuse(link, Code::UnknownTransfer);
         }
-        let open = self.book.iter().filter(|(_, entry)| entry.is_asking());
-        let peers = open.clone().filter(|(_, entry)| entry.peer == Some(from.id())).count();
-        if self.book.get(id).is_none()
-            && (peers >= QUESTIONS_PER_PEER || open.count() >= QUESTIONS_MAX)
-        {
+        if self.book.get(id).is_none() && self.has_too_many_questions(from.id()) {
             return self.refuse(link, Code::Busy);
         }
         self.receive(from, id).await;
@@ -377,6 +423,14 @@ impl Core {
         {
             self.refuse(link, Code::Busy);
         }
+    }
+
+    fn has_too_many_questions(&self, peer: PeerId) -> bool {
+        let asking = || self.book.iter().filter(|(_, entry)| entry.is_asking());
+        let of_peer = asking()
+            .filter(|(_, entry)| entry.peer == Some(peer))
+            .count();
+        of_peer >= QUESTIONS_PER_PEER || asking().count() >= QUESTIONS_MAX
     }
 
     fn is_from(&self, id: TransferId, peer: PeerId) -> bool {
@@ -410,7 +464,10 @@ impl Core {
     ) -> Option<(Journal, journal::JournalHead, journal::Replay)> {
         let dir = self.journals();
         let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, id)).await;
-        match opened.map_err(std::io::Error::other).and_then(|opened| opened) {
+        match opened
+            .map_err(std::io::Error::other)
+            .and_then(|opened| opened)
+        {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, "a journal cannot be read; the transfer starts over");
@@ -425,7 +482,10 @@ impl Core {
 
     /// What the next offer of this peer goes by.
     fn terms(&mut self, peer: PeerId, id: TransferId, accepted_before: bool) -> Terms {
-        let accept = self.records.peer(peer).map_or(Accept::Ask, |record| record.accept);
+        let accept = self
+            .records
+            .peer(peer)
+            .map_or(Accept::Ask, |record| record.accept);
         let rule = match self.links.contains_key(&id) {
             true => None,
             false => self.expected.take(),
@@ -433,11 +493,15 @@ impl Core {
         let rule = rule.or_else(|| self.rule.clone());
         let known_folder = self.book.get(id).and_then(|entry| entry.folder.clone());
         let own = self.settings.folder.clone();
-        let folder = known_folder.or(rule.as_ref().map(|r| r.folder.clone())).unwrap_or(own);
+        let folder = known_folder
+            .or(rule.as_ref().map(|r| r.folder.clone()))
+            .unwrap_or(own);
         Terms {
             journals: self.journals(),
             folder,
-            on_conflict: rule.as_ref().map_or(self.settings.on_conflict, |r| r.on_conflict),
+            on_conflict: rule
+                .as_ref()
+                .map_or(self.settings.on_conflict, |r| r.on_conflict),
             accepted: accepted_before
                 || accept == Accept::Always
                 || rule.is_some_and(|r| r.accept_all),
@@ -458,11 +522,23 @@ impl Core {
         let (table, progress) = (SharedTable::default(), Progress::shared());
         let reporter = Reporter::new(id, self.news.0.clone());
         let known = opened.is_some();
-        let started = opened.as_ref().map_or_else(unix_now, |(_, head, _)| head.started);
+        let started = opened
+            .as_ref()
+            .map_or_else(unix_now, |(_, head, _)| head.started);
         let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
-        let who = Who { id, peer, peer_name: peer_name.to_owned(), started };
-        let mut incoming =
-            Incoming::new(who, terms, table.clone(), progress.clone(), reporter.clone());
+        let who = Who {
+            id,
+            peer,
+            peer_name: peer_name.to_owned(),
+            started,
+        };
+        let mut incoming = Incoming::new(
+            who,
+            terms,
+            table.clone(),
+            progress.clone(),
+            reporter.clone(),
+        );
         if let Some((journal, head, replay)) = opened
             && let Err(error) = incoming.continue_from(journal, head, replay)
         {
@@ -476,7 +552,11 @@ impl Core {
             direction: Direction::Receiving,
             peer: Some(peer),
             peer_name: peer_name.to_owned(),
-            state: if known { TransferState::Interrupted } else { TransferState::Connecting },
+            state: if known {
+                TransferState::Interrupted
+            } else {
+                TransferState::Connecting
+            },
             started,
             table: table.clone(),
             progress,
@@ -605,7 +685,10 @@ impl Core {
     /// Goes on with what an earlier run was sending.
     pub(super) async fn continue_outgoing(&mut self, record: OutgoingRecord) {
         let callee = match self.callee(&record.target).await {
-            Ok(callee) => Callee { expect: record.peer.or(callee.expect), ..callee },
+            Ok(callee) => Callee {
+                expect: record.peer.or(callee.expect),
+                ..callee
+            },
             Err(_) => match record.peer {
                 Some(peer) => self.callee_of(peer),
                 None => return self.enter_dormant_outgoing(record),
@@ -616,11 +699,20 @@ impl Core {
 
     /// Goes on with what an earlier run was receiving.
     pub(super) async fn continue_incoming(&mut self, id: TransferId) {
-        let Some((journal, head, replay)) = self.open_journal(id).await else { return };
+        let Some((journal, head, replay)) = self.open_journal(id).await else {
+            return;
+        };
         let (peer, name) = (head.peer, head.peer_name.clone());
         let callee = self.callee_of(peer);
         let terms = self.terms(peer, id, true);
-        self.start_incoming(id, peer, &name, callee, terms, Some((journal, head, replay)));
+        self.start_incoming(
+            id,
+            peer,
+            &name,
+            callee,
+            terms,
+            Some((journal, head, replay)),
+        );
     }
 
     /// How a known peer is called.

@@ -9,24 +9,24 @@ use crate::net::connector::{ConnectError, Connector, Dial, resolve};
 use crate::peer::PeerId;
 
 /// How long the first contact may take before the peer counts as not there.
-pub const FIRST_CONTACT: Duration = Duration::from_secs(5);
+pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
 
 /// Whom to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Callee {
+pub(super) struct Callee {
     /// The key it must have, if one is known.
-    pub expect: Option<PeerId>,
+    pub(super) expect: Option<PeerId>,
     /// Addresses to try.
-    pub addrs: Vec<SocketAddr>,
+    pub(super) addrs: Vec<SocketAddr>,
     /// Host and port to look up, if a person typed such.
-    pub host: Option<(String, u16)>,
+    pub(super) host: Option<(String, u16)>,
     /// What a person typed, for messages.
-    pub shown: String,
+    pub(super) shown: String,
 }
 
 impl Callee {
     /// Connects, or says in words why not. Cancel-safe.
-    pub async fn connect(
+    pub(super) async fn connect(
         &self,
         connector: &Connector,
         deadline: Duration,
@@ -37,12 +37,17 @@ impl Callee {
             match found {
                 Ok(Ok(found)) => addrs.extend(found),
                 Ok(Err(_)) | Err(_) if addrs.is_empty() => {
-                    return Err(Fault::PeerOffline { peer: self.shown.clone() });
+                    return Err(Fault::PeerOffline {
+                        peer: self.shown.clone(),
+                    });
                 }
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        let dial = Dial { expect: self.expect, addrs };
+        let dial = Dial {
+            expect: self.expect,
+            addrs,
+        };
         let connected = connector.prepare_connection(dial, deadline).await;
         connected.map_err(|error| self.fault(error))
     }
@@ -50,21 +55,28 @@ impl Callee {
     fn fault(&self, error: ConnectError) -> Fault {
         tracing::info!(%error, "no connection");
         let peer = self.shown.clone();
-        let port = self.addrs.first().map_or(0, SocketAddr::port);
-        let port = self.host.as_ref().map_or(port, |(_, port)| *port);
         match error {
-            ConnectError::Unreachable => Fault::PeerOffline { peer },
-            ConnectError::NotListening => Fault::PeerOffline { peer },
-            ConnectError::Blocked => Fault::PeerFirewall { peer, port },
+            ConnectError::Unreachable | ConnectError::NotListening => Fault::PeerOffline { peer },
+            ConnectError::Busy | ConnectError::Lost(_) => Fault::PeerOffline { peer },
             ConnectError::NoRoute | ConnectError::NoAddress => Fault::NoRoute { peer },
             ConnectError::WrongPeer { .. } => Fault::IdentityChanged { peer, words: None },
             ConnectError::Refused => Fault::Refused { peer },
-            ConnectError::Version => Fault::Version { peer, peer_is_newer: None },
-            ConnectError::Busy => Fault::PeerOffline { peer },
-            ConnectError::Offence(offence) => {
-                Fault::Misbehaved { peer, offence: offence.to_string() }
-            }
-            ConnectError::Ended => Fault::Internal { what: "the network part has ended".into() },
+            ConnectError::Version => Fault::Version {
+                peer,
+                peer_is_newer: None,
+            },
+            ConnectError::Misbehaved(offence) => Fault::Misbehaved {
+                peer,
+                offence: offence.to_string(),
+            },
+            ConnectError::Handshake(offence) => Fault::Misbehaved { peer, offence },
+            ConnectError::Ourselves => Fault::Invalid {
+                why: "that is this computer, or one with a copy of its key".into(),
+            },
+            ConnectError::Blocked => Fault::Invalid {
+                why: format!("{peer} is blocked here"),
+            },
+            ConnectError::Stopped(what) => Fault::Internal { what },
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::transfer::state::TransferEvent;
 use crate::transfer::table::SharedTable;
 
 /// Links that may wait: a sender makes a new one only after it gave up the one before.
-pub const LINKS_MAX: usize = 2;
+pub(super) const LINKS_MAX: usize = 2;
 /// Waits between attempts to call the sender.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// See [`RETRY_MIN`].
@@ -29,32 +29,34 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that the task of an incoming transfer needs.
-pub struct IncomingTask {
+pub(super) struct IncomingTask {
     /// The transfer itself.
-    pub incoming: Incoming,
+    pub(super) incoming: Incoming,
     /// Its files.
-    pub table: SharedTable,
+    pub(super) table: SharedTable,
     /// Name of the sender.
-    pub peer_name: String,
+    pub(super) peer_name: String,
     /// Where the sender may be.
-    pub callee: Callee,
+    pub(super) callee: Callee,
     /// Links that the sender makes.
-    pub links: mpsc::Receiver<QuicInbound>,
+    pub(super) links: mpsc::Receiver<QuicInbound>,
     /// Orders of people.
-    pub orders: mpsc::Receiver<Order>,
+    pub(super) orders: mpsc::Receiver<Order>,
     /// Where news go.
-    pub reporter: Reporter,
+    pub(super) reporter: Reporter,
     /// Who connects.
-    pub connector: Connector,
+    pub(super) connector: Connector,
     /// Whether it was accepted in an earlier run.
-    pub accepted: bool,
+    pub(super) accepted: bool,
 }
 
 impl IncomingTask {
     /// Works until the transfer ends or the node does.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
-            let Some(link) = self.next_link().await else { return };
+            let Some(link) = self.next_link().await else {
+                return;
+            };
             let ended = self.incoming.run(link, &mut self.orders).await;
             self.accepted |= self.incoming.was_accepted();
             let peer = self.peer_name.clone();
@@ -79,7 +81,8 @@ impl IncomingTask {
                 Ended::CancelledHere => return self.cancel(Fault::Cancelled).await,
                 Ended::CancelledThere => return self.cancel(Fault::CancelledByPeer { peer }).await,
                 Ended::Misbehaved(offence) => {
-                    self.connector.disconnect(self.incoming.peer(), Code::Offence);
+                    self.connector
+                        .disconnect(self.incoming.peer(), Code::Offence);
                     let offence = offence.to_string();
                     let fault = Fault::Misbehaved { peer, offence };
                     self.reporter.tell(News::Fault(Some(fault))).await;

@@ -145,7 +145,10 @@ async fn start(options: NodeOptions) -> Result<(Core, NodeHandle), StartError> {
     let paths = &options.paths;
     let create = |error: std::io::Error| {
         let why = error.to_string();
-        Fault::CannotWrite { path: paths.state.clone(), why }
+        Fault::CannotWrite {
+            path: paths.state.clone(),
+            why,
+        }
     };
     paths.create().map_err(create)?;
     // The lock on the database is what makes this the one instance.

@@ -30,45 +30,45 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who a transfer is with now, told to the node: see [`Contact`].
-pub type Contacts = mpsc::Sender<Contact>;
+pub(super) type Contacts = mpsc::Sender<Contact>;
 
 /// A connection that an outgoing transfer has made.
 #[derive(Debug)]
-pub struct Contact {
+pub(super) struct Contact {
     /// The transfer.
-    pub transfer: TransferId,
+    pub(super) transfer: TransferId,
     /// The connection.
-    pub connection: PeerConnection,
+    pub(super) connection: PeerConnection,
     /// Host and port as typed, to be bound to the key.
-    pub typed: Option<String>,
+    pub(super) typed: Option<String>,
 }
 
 /// Everything that the task of an outgoing transfer needs.
-pub struct OutgoingTask {
+pub(super) struct OutgoingTask {
     /// Its id.
-    pub id: TransferId,
+    pub(super) id: TransferId,
     /// The transfer itself.
-    pub outgoing: Outgoing,
+    pub(super) outgoing: Outgoing,
     /// Its files.
-    pub table: SharedTable,
+    pub(super) table: SharedTable,
     /// Where they lie.
-    pub sources: Sources,
+    pub(super) sources: Sources,
     /// What the person chose.
-    pub paths: Vec<PathBuf>,
+    pub(super) paths: Vec<PathBuf>,
     /// Whom to send to.
-    pub callee: Callee,
+    pub(super) callee: Callee,
     /// Whether it was accepted in an earlier run.
-    pub accepted: bool,
+    pub(super) accepted: bool,
     /// Orders of people.
-    pub orders: mpsc::Receiver<Order>,
+    pub(super) orders: mpsc::Receiver<Order>,
     /// Where news go.
-    pub reporter: Reporter,
+    pub(super) reporter: Reporter,
     /// Who connects.
-    pub connector: Connector,
+    pub(super) connector: Connector,
     /// Changes with each new connection, whoever dialled.
-    pub connected: watch::Receiver<u64>,
+    pub(super) connected: watch::Receiver<u64>,
     /// Where new contacts are told.
-    pub contacts: Contacts,
+    pub(super) contacts: Contacts,
 }
 
 /// The transfer is over, one way or another.
@@ -76,7 +76,7 @@ struct Over;
 
 impl OutgoingTask {
     /// Works until the transfer ends or the node does.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         if self.list().await.is_err() {
             return;
         }
@@ -123,7 +123,9 @@ impl OutgoingTask {
                 why: "these are more files than one transfer can hold; send them in parts".into(),
             }),
             Some((path, reason)) => Some(Fault::Source { path, reason }),
-            None if empty => Some(Fault::Invalid { why: "there is nothing to send".into() }),
+            None if empty => Some(Fault::Invalid {
+                why: "there is nothing to send".into(),
+            }),
             None => None,
         };
         match fault {
@@ -175,7 +177,9 @@ impl OutgoingTask {
     async fn offline(&mut self, order: Option<Order>) -> Result<(), Over> {
         let Some(order) = order else { return Err(Over) };
         if self.outgoing.offline_order(order).await {
-            self.reporter.tell(News::Fault(Some(Fault::Cancelled))).await;
+            self.reporter
+                .tell(News::Fault(Some(Fault::Cancelled)))
+                .await;
             self.reporter.event(TransferEvent::Cancel).await;
             return Err(Over);
         }
@@ -187,7 +191,11 @@ impl OutgoingTask {
         let typed = self.callee.host.as_ref().map(|_| self.callee.shown.clone());
         let id: PeerId = connection.id();
         self.callee.expect = Some(id);
-        let contact = Contact { transfer: self.id, connection: connection.clone(), typed };
+        let contact = Contact {
+            transfer: self.id,
+            connection: connection.clone(),
+            typed,
+        };
         let _ = self.contacts.send(contact).await;
         let head = self.table.lock().head(self.id);
         let link = match connection.offer(head).await {
@@ -213,7 +221,9 @@ impl OutgoingTask {
                 self.reporter.event(TransferEvent::Declined).await;
             }
             Ended::CancelledHere => {
-                self.reporter.tell(News::Fault(Some(Fault::Cancelled))).await;
+                self.reporter
+                    .tell(News::Fault(Some(Fault::Cancelled)))
+                    .await;
                 self.reporter.event(TransferEvent::Cancel).await;
             }
             Ended::CancelledThere => {
@@ -225,7 +235,9 @@ impl OutgoingTask {
                 tracing::info!(why, "the link is lost");
                 let totals = self.table.lock().totals();
                 let (kept, total) = (totals.bytes_done, totals.bytes);
-                self.reporter.tell(News::Fault(Some(Fault::Lost { peer, kept, total }))).await;
+                self.reporter
+                    .tell(News::Fault(Some(Fault::Lost { peer, kept, total })))
+                    .await;
                 self.reporter.event(TransferEvent::LinkLost).await;
                 return Ok(self.outgoing.was_accepted());
             }

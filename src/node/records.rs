@@ -20,7 +20,7 @@ type Job = Box<dyn FnOnce(&Store) + Send>;
 
 /// What is remembered, and the way to the database.
 #[derive(Debug)]
-pub struct Records {
+pub(super) struct Records {
     peers: HashMap<PeerId, PeerRecord>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
@@ -28,7 +28,7 @@ pub struct Records {
 
 impl Records {
     /// Reads everything and starts the writing thread. Gives what was being sent, too.
-    pub fn start(store: Store) -> Result<(Self, Vec<OutgoingRecord>), StoreError> {
+    pub(super) fn start(store: Store) -> Result<(Self, Vec<OutgoingRecord>), StoreError> {
         let peers = store.peers()?.into_iter().collect();
         let outgoing = store.outgoing()?;
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
@@ -37,13 +37,22 @@ impl Records {
                 job(&store);
             }
         };
-        let thread = std::thread::Builder::new().name("records".into()).spawn(work);
-        let thread = thread.map_err(|error| StoreError::Io(error.to_string()))?;
-        Ok((Self { peers, jobs, thread: Some(thread) }, outgoing))
+        let thread = std::thread::Builder::new()
+            .name("records".into())
+            .spawn(work);
+        let thread = thread.map_err(StoreError::Io)?;
+        Ok((
+            Self {
+                peers,
+                jobs,
+                thread: Some(thread),
+            },
+            outgoing,
+        ))
     }
 
     /// Has the database do something, after everything asked for before.
-    pub async fn write<E: std::fmt::Display>(
+    pub(super) async fn write<E: std::fmt::Display>(
         &self,
         job: impl FnOnce(&Store) -> Result<(), E> + Send + 'static,
     ) {
@@ -56,7 +65,7 @@ impl Records {
     }
 
     /// Asks the database something; `None` if it fails. The answer comes through the channel.
-    pub async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> oneshot::Receiver<T> {
@@ -72,7 +81,7 @@ impl Records {
     }
 
     /// Waits until everything is written. Blocking.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         let Self { jobs, thread, .. } = self;
         drop(jobs);
         if let Some(thread) = thread {
@@ -81,25 +90,19 @@ impl Records {
     }
 
     /// What is remembered about a peer.
-    pub fn peer(&self, id: PeerId) -> Option<&PeerRecord> {
+    pub(super) fn peer(&self, id: PeerId) -> Option<&PeerRecord> {
         self.peers.get(&id)
     }
 
     /// All peers, most recently seen first.
-    pub fn peers(&self) -> Vec<(PeerId, PeerRecord)> {
+    pub(super) fn peers(&self) -> Vec<(PeerId, PeerRecord)> {
         let mut peers: Vec<_> = self.peers.iter().map(|(id, r)| (*id, r.clone())).collect();
         peers.sort_by(|a, b| b.1.last_seen.cmp(&a.1.last_seen).then(a.0.cmp(&b.0)));
         peers
     }
 
-    /// Peers whose offers are not even shown.
-    pub fn blocked(&self) -> impl Iterator<Item = PeerId> {
-        let blocked = self.peers.iter().filter(|(_, r)| r.accept == Accept::Block);
-        blocked.map(|(id, _)| *id)
-    }
-
     /// Remembers a contact with a peer.
-    pub async fn seen(&mut self, id: PeerId, name: &str, addr: SocketAddr) {
+    pub(super) async fn seen(&mut self, id: PeerId, name: &str, addr: SocketAddr) {
         let now = unix_now();
         let record = self.peers.entry(id).or_insert_with(|| new_peer(name, now));
         record.claimed_name = name.to_owned();
@@ -111,8 +114,11 @@ impl Records {
     }
 
     /// Changes what is remembered about a peer that is known or, from now on, is.
-    pub async fn change(&mut self, id: PeerId, change: impl FnOnce(&mut PeerRecord)) {
-        let record = self.peers.entry(id).or_insert_with(|| new_peer("", unix_now()));
+    pub(super) async fn change(&mut self, id: PeerId, change: impl FnOnce(&mut PeerRecord)) {
+        let record = self
+            .peers
+            .entry(id)
+            .or_insert_with(|| new_peer("", unix_now()));
         change(record);
         self.save(id).await;
     }
@@ -124,20 +130,25 @@ impl Records {
     }
 
     /// Forgets a peer and every address that was bound to its key.
-    pub async fn forget(&mut self, id: PeerId) -> bool {
+    pub(super) async fn forget(&mut self, id: PeerId) -> bool {
         let known = self.peers.remove(&id).is_some();
-        self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id))).await;
+        self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id)))
+            .await;
         known
     }
 
     /// The one peer that a person means by its name, its key or the beginning of its key.
-    pub fn find(&self, text: &str) -> Option<PeerId> {
+    pub(super) fn find(&self, text: &str) -> Option<PeerId> {
         if let Ok(id) = text.parse() {
             return Some(id);
         }
         let wanted = text.to_lowercase();
         let named = |record: &PeerRecord| record.name().to_lowercase() == wanted;
-        let mut by_name = self.peers.iter().filter(|(_, r)| named(r)).map(|(id, _)| *id);
+        let mut by_name = self
+            .peers
+            .iter()
+            .filter(|(_, r)| named(r))
+            .map(|(id, _)| *id);
         match (by_name.next(), by_name.next()) {
             (Some(id), None) => return Some(id),
             (Some(_), Some(_)) => return None,

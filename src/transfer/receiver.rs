@@ -186,7 +186,9 @@ impl Incoming {
 
     /// Ends the transfer on disk: the journal goes, and with `discard` the partial files too.
     pub async fn close(&mut self, discard: bool) {
-        let Some(taken) = self.taken.take() else { return };
+        let Some(taken) = self.taken.take() else {
+            return;
+        };
         let work = move || {
             if discard {
                 taken.partials.into_values().for_each(Partial::discard);

@@ -53,7 +53,13 @@ impl Outgoing {
     pub fn new(mut shared: Shared, sources: Sources, reporter: Reporter) -> Self {
         let pauses = watch::Sender::new(Pauses::default());
         shared.pauses = pauses.subscribe();
-        Self { shared, pauses, sources, reporter, accepted: false }
+        Self {
+            shared,
+            pauses,
+            sources,
+            reporter,
+            accepted: false,
+        }
     }
 
     /// Who paused the whole transfer.

@@ -83,6 +83,7 @@ fn no_name_gets_outside_or_changes_what_is_there() {
     let outside = base.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("secret"), "secret").unwrap();
+    std::fs::create_dir(outside.join("dir")).unwrap();
     let inside = base.path().join("downloads");
     let folder = Folder::open(&inside).unwrap();
     std::fs::create_dir(inside.join("dir")).unwrap();
@@ -119,7 +120,10 @@ fn no_name_gets_outside_or_changes_what_is_there() {
     println!("{} saved, {failed} failed of {}", saved.len(), corpus.len());
     assert!(saved.len() > 2000);
 
-    assert_eq!(below(&outside), [outside.join("secret")]);
+    assert_eq!(
+        below(&outside),
+        [outside.join("dir"), outside.join("secret")]
+    );
     assert_eq!(std::fs::read(outside.join("secret")).unwrap(), b"secret");
     assert_eq!(std::fs::read(inside.join("kept.txt")).unwrap(), b"kept");
     assert_eq!(

@@ -499,6 +499,7 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         let dir = tempfile::tempdir().unwrap();
         symlink(outside.path(), dir.path().join("link")).unwrap();
+        std::fs::create_dir(outside.path().join("sub")).unwrap();
         std::fs::write(dir.path().join("file"), "x").unwrap();
         for (n, folder) in both(dir.path()).iter().enumerate() {
             let made = path(&format!("a{n}/b/c"));
@@ -511,12 +512,22 @@ mod tests {
             assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
             assert!(folder.make_folder(&path("link/x")).is_err());
             assert!(folder.make_folder(&path("link")).is_err());
+            assert!(folder.make_folder(&path("link/sub")).is_err());
+            assert!(folder.make_folder(&path("link/sub/x/y")).is_err());
+            assert!(folder.make_symlink(&path("link/sub/x"), "y").is_err());
+            assert_eq!(folder.look(&path("link/sub/x")).unwrap(), Existing::Other);
             assert!(folder.make_folder(&path("file/x")).is_err());
             assert!(folder.set_folder_time(&path("link"), Timestamp(0)).is_err());
             folder.sync().unwrap();
             assert!(folder.unsynced().is_empty());
         }
-        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+        assert_eq!(
+            std::fs::read_dir(outside.path().join("sub"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]

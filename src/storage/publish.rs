@@ -774,6 +774,8 @@ mod tests {
         const ROUNDS: u32 = 1500;
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("precious"), "precious").unwrap();
+        // A path through the link leads somewhere.
+        std::fs::create_dir(outside.path().join("x")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (sub, link) = (dir.path().join("sub"), dir.path().join("link"));
         std::fs::create_dir(&sub).unwrap();

@@ -375,7 +375,7 @@ impl<L: Outbound> Run<'_, L> {
 
     /// A file that was held, stopped or lost may be sent (again).
     fn release(&mut self, index: FileIndex) -> Result<(), Ended> {
-        if index >= self.startable {
+        if index >= self.planned {
             return Err(Ended::Misbehaved(Offence::NoSuchEntry));
         }
         self.in_doubt.remove(&index);

@@ -127,10 +127,9 @@ async fn a_transfer_goes_on_after_either_side_was_stopped() {
         .await;
     from.completed(id).await;
     let end = to.completed(id).await;
-    assert!(
-        end.bytes_moved < 24_000_000 - before.bytes_done,
-        "verified bytes came twice"
-    );
+    // The group that was on its way at each of the two stops comes again, nothing else.
+    let most = 24_000_000 - before.bytes_done + 2 * 1024 * 1024;
+    assert!(end.bytes_moved <= most, "{} > {most}", end.bytes_moved);
     assert_eq!(std::fs::read(to.inbox().join("film.mkv")).unwrap(), bytes);
     assert_eq!(tree(&to.inbox()).len(), 1);
 }

@@ -48,7 +48,7 @@ pub(super) fn create(dir: &Path, path: &Path, pem: &str) -> Result<String, Ident
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     };
-    match written.and_then(|()| removed) {
+    match written.and(removed) {
         Ok(()) => {
             sync_dir(dir).map_err(|error| io_error(dir, error))?;
             Ok(pem.to_owned())

@@ -72,10 +72,6 @@ pub enum BindError {
 /// peers wait. Dropping the receiver closes every connection that comes.
 ///
 /// Fails if the port is taken or there is no socket.
-#[expect(
-    clippy::unused_async,
-    reason = "must run on the runtime that will drive the endpoint"
-)]
 pub async fn bind(
     identity: &Identity,
     options: EndpointOptions,

@@ -36,19 +36,16 @@ pub(super) fn load(path: &Path) -> Result<Option<String>, IdentityError> {
 /// Writes the key file unless there is one by now; returns the text that is in it.
 pub(super) fn create(dir: &Path, path: &Path, pem: &str) -> Result<String, IdentityError> {
     create_dir(dir).map_err(|error| io_error(dir, error))?;
-    let temporary = dir.join(format!(".{}.{}.new", super::KEY_FILE, std::process::id()));
-    // Left over by an earlier process with our number that was killed while it wrote.
-    match fs::remove_file(&temporary) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error(&temporary, error)),
-    }
+    // A name of its own for each key, so that programs which start at once do not meet in it.
+    let mark = blake3::derive_key("peerconnect/1 name of a temporary key file", pem.as_bytes());
+    let mark = data_encoding::HEXLOWER.encode(mark.first_chunk::<8>().unwrap_or(&[0; 8]));
+    let temporary = dir.join(format!(".{}.{mark}.new", super::KEY_FILE));
     let written = write_new(&temporary, pem.as_bytes()).and_then(|()| publish(&temporary, path));
     let removed = match fs::remove_file(&temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     };
-    match written.and_then(|()| removed) {
+    match written.and(removed) {
         Ok(()) => {
             sync_dir(dir).map_err(|error| io_error(dir, error))?;
             Ok(pem.to_owned())

@@ -72,17 +72,16 @@ pub enum BindError {
 /// peers wait. Dropping the receiver closes every connection that comes.
 ///
 /// Fails if the port is taken or there is no socket.
-#[expect(
-    clippy::unused_async,
-    reason = "must run on the runtime that will drive the endpoint"
-)]
 pub async fn bind(
     identity: &Identity,
     options: EndpointOptions,
 ) -> Result<(Connector, mpsc::Receiver<Arrival>, Net), BindError> {
-    let socket = socket::open(options.bind, options.port).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => BindError::PortInUse(options.port),
-        _ => BindError::Socket(error),
+    let socket = socket::open(options.bind, options.port).map_err(|error| {
+        if error.kind() == ErrorKind::AddrInUse {
+            BindError::PortInUse(options.port)
+        } else {
+            BindError::Socket(error)
+        }
     })?;
     let local = socket.local_addr().map_err(BindError::Socket)?;
     let runtime = Arc::new(TokioRuntime);

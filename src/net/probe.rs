@@ -11,6 +11,10 @@ use super::connector::ConnectError;
 /// Waits for bad news about `addr`, for ever if there are none. Sends one byte there, which no
 /// QUIC endpoint answers.
 pub(super) async fn bad_news(addr: SocketAddr) -> ConnectError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "an enum of the standard library"
+    )]
     match ask(addr).await.kind() {
         ErrorKind::ConnectionRefused => ConnectError::NotListening,
         ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable | ErrorKind::Unsupported => {

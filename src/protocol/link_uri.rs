@@ -219,7 +219,7 @@ fn is_host(text: &str) -> bool {
         return true;
     }
     let numeric = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
-    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    let mut labels = text.strip_suffix('.').unwrap_or(text).split('.');
     text.len() <= HOST_LEN_MAX
         // Letters of other alphabets are left to the resolver.
         && labels.clone().all(|label| {
@@ -228,7 +228,7 @@ fn is_host(text: &str) -> bool {
                 && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
         })
         // Neither `1.2.3` nor `1.2.3.400` is meant as a name.
-        && !labels.last().is_none_or(numeric)
+        && !labels.next_back().is_none_or(numeric)
 }
 
 #[cfg(test)]

@@ -2,3 +2,7 @@
 
 pub mod api;
 pub mod control;
+
+mod stand_in;
+
+pub use stand_in::{Node, NodeOptions, ResumeAtStart, StartError};

@@ -76,7 +76,7 @@ impl Node {
             notices: Arc::new([]),
         });
         let served = handle.clone();
-        let (ready, started) = mpsc::channel();
+        let (ready, started) = mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
             let _lock = lock;
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread()

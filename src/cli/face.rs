@@ -51,7 +51,7 @@ pub(crate) enum Answers {
     /// It takes those of this peer.
     Peer(PeerId),
     /// A person at the terminal.
-    Person(Questions),
+    Person(Box<Questions>),
 }
 
 /// A face and what it knows.

@@ -305,7 +305,7 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
     let mark = match (exit == Exit::OK, colour) {
         (true, true) => format!("\u{1b}[32m{}\u{1b}[0m", symbols.ok),
         (true, false) => symbols.ok.to_owned(),
-        (false, true) => format!("\u{1b}[33m!\u{1b}[0m"),
+        (false, true) => "\u{1b}[33m!\u{1b}[0m".into(),
         (false, false) => "!".into(),
     };
     Some(format!(

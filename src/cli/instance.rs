@@ -33,16 +33,16 @@ pub(crate) enum Purpose {
 
 /// The instance that runs, if one does.
 pub(crate) async fn running(paths: &Paths) -> Result<Option<NodeHandle>, Fault> {
-    control::connect(paths)
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Fault::Invalid {
+    control::connect(paths).await.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::InvalidData {
+            return Fault::Invalid {
                 why: error.to_string(),
-            },
-            _ => Fault::Internal {
-                what: format!("the control socket: {error}"),
-            },
-        })
+            };
+        }
+        Fault::Internal {
+            what: format!("the control socket: {error}"),
+        }
+    })
 }
 
 /// The instance that runs, or one of our own.

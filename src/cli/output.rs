@@ -67,7 +67,9 @@ impl Output {
                 _ if global.quiet => ProgressStyle::None,
                 ProgressStyle::Auto if std::io::stderr().is_terminal() => ProgressStyle::Bar,
                 ProgressStyle::Auto => ProgressStyle::Plain,
-                set => set,
+                ProgressStyle::Bar => ProgressStyle::Bar,
+                ProgressStyle::Plain => ProgressStyle::Plain,
+                ProgressStyle::None => ProgressStyle::None,
             };
             Style::Human(Human::new(global.quiet, progress))
         };

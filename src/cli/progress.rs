@@ -158,13 +158,13 @@ fn total_line(
 ) -> String {
     let percent = percent(t);
     let running = t.state == TransferState::Transferring;
-    let speed = match t.state {
-        TransferState::Transferring if without_a_byte >= STALLED => {
-            let seconds = duration(without_a_byte.as_secs());
-            format!("stalled {seconds}{}", limit_word(t.limit))
-        }
-        TransferState::Transferring => format!("{}/s", bytes(t.rate)),
-        other => phase_word(other).to_owned(),
+    let speed = if !running {
+        phase_word(t.state).to_owned()
+    } else if without_a_byte >= STALLED {
+        let seconds = duration(without_a_byte.as_secs());
+        format!("stalled {seconds}{}", limit_word(t.limit))
+    } else {
+        format!("{}/s", bytes(t.rate))
     };
     if width < NARROW {
         return fit(format!("{percent:3}% {speed}"), width);

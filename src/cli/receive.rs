@@ -118,7 +118,7 @@ fn answers(args: &TakeArgs, picture: &Overview, context: &Context) -> Result<Ans
         return Ok(Answers::Nobody);
     }
     if !context.out.is_json() && std::io::stdin().is_terminal() {
-        return Ok(Answers::Person(Questions::from_stdin()));
+        return Ok(Answers::Person(Box::new(Questions::from_stdin())));
     }
     let always = |accept| accept == Accept::Always;
     if picture.peers.iter().any(|p| always(p.record.accept)) {

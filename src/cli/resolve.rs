@@ -81,10 +81,13 @@ pub(crate) async fn files(
             from,
             count: ROWS_MAX,
         };
-        let rows = match node.call(Command::Files { transfer, query }).await? {
-            Reply::Files(rows) if !rows.is_empty() => rows,
-            _ => break,
+        let reply = node.call(Command::Files { transfer, query }).await?;
+        let Reply::Files(rows) = reply else {
+            return Err(super::send::unexpected(&reply));
         };
+        if rows.is_empty() {
+            break;
+        }
         from += rows.len() as u32;
         let fits = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);

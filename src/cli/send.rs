@@ -62,15 +62,13 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
             paths,
             separate: args.separate,
         };
-        let id = match instance.node.call(command).await? {
-            Reply::Transfer { id, attached } => {
-                if attached {
-                    out.say("Added to the transfer that is running.");
-                }
-                id
-            }
-            other => return Err(unexpected(&other)),
+        let reply = instance.node.call(command).await?;
+        let Reply::Transfer { id, attached } = reply else {
+            return Err(unexpected(&reply));
         };
+        if attached {
+            out.say("Added to the transfer that is running.");
+        }
         let goal = Goal::These(vec![id]);
         let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
         face.retry = Some(args.retry);
@@ -93,13 +91,7 @@ pub(crate) fn source(path: &Path) -> Result<PathBuf, Fault> {
     let shown = || path.to_string_lossy().into_owned();
     let fault = |error: &std::io::Error| Fault::Source {
         path: shown(),
-        reason: match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-                SourceFault::Missing
-            }
-            std::io::ErrorKind::PermissionDenied => SourceFault::Unreadable,
-            _ => SourceFault::Io,
-        },
+        reason: reason(error),
     };
     path.symlink_metadata().map_err(|error| fault(&error))?;
     let absolute = std::path::absolute(path).map_err(|error| fault(&error))?;
@@ -112,6 +104,18 @@ pub(crate) fn source(path: &Path) -> Result<PathBuf, Fault> {
     }
 }
 
+fn reason(error: &std::io::Error) -> SourceFault {
+    use std::io::ErrorKind;
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory) {
+        SourceFault::Missing
+    } else if kind == ErrorKind::PermissionDenied {
+        SourceFault::Unreadable
+    } else {
+        SourceFault::Io
+    }
+}
+
 /// Prints size and name of everything that would be sent.
 async fn dry_run(paths: &[PathBuf], context: &mut Context) -> Result<Exit, Fault> {
     for path in paths {
@@ -121,10 +125,7 @@ async fn dry_run(paths: &[PathBuf], context: &mut Context) -> Result<Exit, Fault
             let shown = name.to_string_lossy().into_owned();
             let fault = |error: std::io::Error| Fault::Source {
                 path: shown.clone(),
-                reason: match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => SourceFault::Unreadable,
-                    _ => SourceFault::Io,
-                },
+                reason: reason(&error),
             };
             let metadata = path.symlink_metadata().map_err(fault)?;
             let size = if metadata.is_file() {

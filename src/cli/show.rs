@@ -107,7 +107,9 @@ pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> R
     match reply? {
         Reply::Done => out.say("The history is empty now."),
         Reply::History(records) => show_history(&records, out).await,
-        other => return Err(unexpected(&other)),
+        other @ (Reply::Transfer { .. } | Reply::Files(_) | Reply::Peer(_)) => {
+            return Err(unexpected(&other));
+        }
     }
     Ok(Exit::OK)
 }

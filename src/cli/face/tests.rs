@@ -1,3 +1,5 @@
+#![allow(clippy::wildcard_enum_match_arm)]
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Mutex;

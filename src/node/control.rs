@@ -247,13 +247,9 @@ async fn send_frames<W: AsyncWrite + Unpin>(
 pub async fn connect(paths: &Paths) -> io::Result<Option<NodeHandle>> {
     let stream = match UnixStream::connect(paths.control_socket()).await {
         Ok(stream) => stream,
-        Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                // Our own user made the folder, or it is not ours.
-                _ => Err(error),
-            };
-        }
+        Err(error) if is_nobody(error.kind()) => return Ok(None),
+        // Our own user made the folder, or it is not ours.
+        Err(error) => return Err(error),
     };
     let (from, to) = stream.into_split();
     let (mut from, mut to) = (FrameReader::new(from), FrameWriter(to));
@@ -263,6 +259,14 @@ pub async fn connect(paths: &Paths) -> io::Result<Option<NodeHandle>> {
     let (handle, requests, pictures) = NodeHandle::new(Arc::unwrap_or_clone(first));
     tokio::spawn(proxy(from, to, requests, pictures));
     Ok(Some(handle))
+}
+
+/// Whether a connection failed because no process is there.
+fn is_nobody(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
 }
 
 async fn greet<R, W>(

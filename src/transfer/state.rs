@@ -81,26 +81,29 @@ impl TransferState {
     /// The state after `event`.
     pub fn on(self, event: TransferEvent) -> Result<Self, InvalidTransition> {
         use TransferEvent as E;
-        use TransferState as S;
         let invalid = Err(InvalidTransition { state: self, event });
         match (self, event) {
-            (S::Completed | S::Rejected | S::Cancelled | S::Failed, _) => invalid,
-            (_, E::Cancel) => Ok(S::Cancelled),
-            (_, E::Fail) => Ok(S::Failed),
-            (S::Preparing, E::Prepared) => Ok(S::Connecting),
-            (S::Connecting | S::Interrupted | S::Paused, E::Offered) => Ok(S::AwaitingAnswer),
-            (S::AwaitingAnswer | S::Interrupted, E::Accepted) => Ok(S::Transferring),
-            (S::AwaitingAnswer | S::Interrupted, E::Declined) => Ok(S::Rejected),
-            (S::AwaitingAnswer | S::Transferring | S::Interrupted | S::Connecting, E::Pause) => {
-                Ok(S::Paused)
+            (Self::Completed | Self::Rejected | Self::Cancelled | Self::Failed, _) => invalid,
+            (_, E::Cancel) => Ok(Self::Cancelled),
+            (_, E::Fail) => Ok(Self::Failed),
+            (Self::Preparing, E::Prepared) => Ok(Self::Connecting),
+            (Self::Connecting | Self::Interrupted | Self::Paused, E::Offered) => {
+                Ok(Self::AwaitingAnswer)
             }
-            (S::Paused, E::Pause) => Ok(S::Paused),
-            (S::Paused, E::Resume) => Ok(S::Transferring),
-            (S::AwaitingAnswer | S::Transferring | S::Paused | S::Connecting, E::LinkLost) => {
-                Ok(S::Interrupted)
-            }
-            (S::Interrupted, E::LinkLost) => Ok(S::Interrupted),
-            (S::Transferring | S::Paused, E::Finish) => Ok(S::Completed),
+            (Self::AwaitingAnswer | Self::Interrupted, E::Accepted) => Ok(Self::Transferring),
+            (Self::AwaitingAnswer | Self::Interrupted, E::Declined) => Ok(Self::Rejected),
+            (
+                Self::AwaitingAnswer | Self::Transferring | Self::Interrupted | Self::Connecting,
+                E::Pause,
+            ) => Ok(Self::Paused),
+            (Self::Paused, E::Pause) => Ok(Self::Paused),
+            (Self::Paused, E::Resume) => Ok(Self::Transferring),
+            (
+                Self::AwaitingAnswer | Self::Transferring | Self::Paused | Self::Connecting,
+                E::LinkLost,
+            ) => Ok(Self::Interrupted),
+            (Self::Interrupted, E::LinkLost) => Ok(Self::Interrupted),
+            (Self::Transferring | Self::Paused, E::Finish) => Ok(Self::Completed),
             (_, E::Prepared | E::Offered | E::Accepted | E::Declined | E::Pause) => invalid,
             (_, E::Resume | E::LinkLost | E::Finish) => invalid,
         }

@@ -1,3 +1,5 @@
+#![allow(clippy::wildcard_enum_match_arm)]
+
 use super::*;
 use crate::config::Paths;
 use crate::node::api::Me;

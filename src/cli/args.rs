@@ -1,0 +1,295 @@
+//! What can be typed. The documentation of each argument is its help text.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use peerconnect::config::{self, ConflictPolicy};
+use peerconnect::storage::store::Accept;
+
+const EVERYWHERE: &str = "Everywhere";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  all arrived and was verified, or was there already
+    1  something unexpected (a fault of the program)
+    2  the command makes no sense
+    3  the peer is not reachable
+    4  no way to the peer, a firewall, or a port that is taken
+    5  another identity than the one known, or not let in
+    6  declined or cancelled by the peer
+    7  no answer in time
+    8  connection lost; can be resumed
+    9  disk full
+   10  cannot write there
+   11  a file to send is missing, unreadable or changing
+   12  a file did not arrive intact
+   13  a name is taken (--on-conflict fail)
+   14  some files failed
+   15  the two programs are too different
+  130  ended by Ctrl-C (143 by SIGTERM); what has arrived is kept";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Sends files between people's computers: directly, encrypted, verified.
+#[derive(Debug, Parser)]
+#[command(
+    name = "peerconnect",
+    version,
+    styles = STYLES,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    after_help = EXIT_CODES
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Verb,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Write one JSON object per line to stdout, and nothing else
+    #[arg(long, global = true, help_heading = EVERYWHERE, display_order = 900)]
+    pub(crate) json: bool,
+    /// Only results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose",
+          help_heading = EVERYWHERE, display_order = 901)]
+    pub(crate) quiet: bool,
+    /// Say more; twice: still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count,
+          help_heading = EVERYWHERE, display_order = 902)]
+    pub(crate) verbose: u8,
+    /// How progress is shown
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto",
+          help_heading = EVERYWHERE, display_order = 903, hide_possible_values = false)]
+    pub(crate) progress: ProgressStyle,
+    /// What others see this computer as [env: PEERCONNECT_NAME]
+    #[arg(long, global = true, value_name = "NAME",
+          help_heading = EVERYWHERE, display_order = 904)]
+    pub(crate) name: Option<String>,
+    /// UDP port to listen at; 0 for any free one [env: PEERCONNECT_PORT]
+    #[arg(long, global = true, value_name = "PORT",
+          help_heading = EVERYWHERE, display_order = 905)]
+    pub(crate) port: Option<u16>,
+    /// Listen at this address only
+    #[arg(long, global = true, value_name = "IP",
+          help_heading = EVERYWHERE, display_order = 906)]
+    pub(crate) bind: Option<IpAddr>,
+    /// Keep everything in this folder: settings, identity, history [env: PEERCONNECT_CONFIG_DIR]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath,
+          help_heading = EVERYWHERE, display_order = 907)]
+    pub(crate) config_dir: Option<PathBuf>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Bars, where there is a terminal
+    Bar,
+    /// A line every ten seconds or ten percent
+    Plain,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Send files and folders
+    #[command(visible_alias = "tx")]
+    Send(SendArgs),
+    /// Wait for one transfer, take it, and end
+    #[command(visible_aliases = ["recv", "rx"])]
+    Receive(ReceiveArgs),
+    /// Stay and take transfers by the settings, without a terminal
+    Daemon(TakeArgs),
+    /// Show transfers: running ones and those that can be resumed
+    #[command(visible_alias = "ls")]
+    List {
+        /// Stay and show changes
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Add files to a running transfer
+    Attach {
+        /// The transfer: the first digits of its id, as `list` shows it
+        id: String,
+        /// What to add
+        #[arg(required = true, value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+    },
+    /// Pause a transfer or some of its files
+    Pause(Steered),
+    /// Continue a transfer, or some of its files; without an id all that can go on
+    Resume {
+        /// The transfer: the first digits of its id, as `list` shows it
+        id: Option<String>,
+        /// Only files whose name or path fits, such as '*.mp4'
+        #[arg(long, value_name = "GLOB", requires = "id")]
+        file: Option<String>,
+        /// How long a lost connection is waited for
+        #[arg(long, value_name = "TIME", default_value = "2min",
+              value_parser = config::parse_duration)]
+        retry: Duration,
+    },
+    /// Give up a transfer or some of its files; complete files stay
+    Cancel(Steered),
+    /// Send these files before the others
+    First {
+        /// The transfer: the first digits of its id, as `list` shows it
+        id: String,
+        /// Name or path of the file; may be a pattern such as '*.pdf'
+        file: String,
+    },
+    /// Show finished transfers, newest first
+    History {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        count: u32,
+        /// Empty the history
+        #[arg(long, conflicts_with = "count")]
+        clear: bool,
+    },
+    /// Show who you are: name, id, addresses, and the link that others can send to
+    Id {
+        /// Show the link as a QR code too
+        #[arg(long)]
+        qr: bool,
+    },
+    /// Show peers, and say who is trusted
+    Peers {
+        #[command(subcommand)]
+        action: Option<PeersVerb>,
+    },
+    /// Show the settings
+    Config {
+        /// Show where everything is kept
+        #[arg(long)]
+        paths: bool,
+    },
+    /// Print a script that completes commands in your shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// To whom: the name of a known peer, a peerconnect: link, or an address
+    #[arg(long, value_name = "PEER")]
+    pub(crate) to: Option<String>,
+    /// Most bytes per second for all sending together, such as 20M
+    #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
+    pub(crate) limit: Option<u64>,
+    /// Do not add the files to a transfer that is running already
+    #[arg(long)]
+    pub(crate) separate: bool,
+    /// Only print sizes and names of what would be sent
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long a lost connection is waited for before this ends with code 8
+    #[arg(long, value_name = "TIME", default_value = "2min",
+          value_parser = config::parse_duration)]
+    pub(crate) retry: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReceiveArgs {
+    #[command(flatten)]
+    pub(crate) take: TakeArgs,
+    /// How long to wait for an offer; then this ends with code 7 [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = config::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long a lost connection is waited for before this ends with code 8
+    #[arg(long, value_name = "TIME", default_value = "2min",
+          value_parser = config::parse_duration)]
+    pub(crate) retry: Duration,
+}
+
+/// How offers are taken.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TakeArgs {
+    /// Where files go [default: receive: the current folder; daemon: as the settings say]
+    #[arg(short, long, value_name = "DIR", env = "PEERCONNECT_DOWNLOADS", hide_env_values = true,
+          value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Take everything from everybody without a question
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Take offers of this peer only, and those without a question
+    #[arg(long, value_name = "PEER", conflicts_with = "yes")]
+    pub(crate) from: Option<String>,
+    /// When a name is taken by different content [default: rename]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) on_conflict: Option<ConflictPolicy>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Steered {
+    /// The transfer: the first digits of its id, as `list` shows it
+    pub(crate) id: String,
+    /// Only files whose name or path fits, such as '*.mp4'
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) file: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersVerb {
+    /// Show known peers (default)
+    List,
+    /// Trust a peer; its files are taken without a question
+    Trust {
+        /// Its name, or the first characters of its id
+        peer: String,
+        /// What happens to its offers
+        #[arg(long, value_name = "HOW", default_value = "always")]
+        accept: AcceptArg,
+    },
+    /// Forget a peer: its key, name, addresses and trust
+    Forget {
+        /// Its name, or the first characters of its id
+        peer: String,
+    },
+    /// Give a peer a name of your own
+    Rename {
+        /// Its name, or the first characters of its id
+        peer: String,
+        /// The new name
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AcceptArg {
+    /// Ask each time
+    Ask,
+    /// Take them without a question
+    Always,
+    /// Do not even show them
+    Block,
+}
+
+impl From<AcceptArg> for Accept {
+    fn from(arg: AcceptArg) -> Self {
+        match arg {
+            AcceptArg::Ask => Self::Ask,
+            AcceptArg::Always => Self::Always,
+            AcceptArg::Block => Self::Block,
+        }
+    }
+}

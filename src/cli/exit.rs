@@ -1,0 +1,70 @@
+//! Exit codes: the one place that makes them. Those of faults are in [`Fault::exit_code`].
+
+use std::collections::BTreeSet;
+
+use peerconnect::fault::Fault;
+use peerconnect::protocol::message::SinkFault;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::TransferSnapshot;
+
+/// What the process ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl Exit {
+    pub(crate) const OK: Self = Self(0);
+    pub(crate) const USAGE: Self = Self(2);
+    pub(crate) const NO_ANSWER: Self = Self(7);
+    pub(crate) const SOME_FAILED: Self = Self(14);
+    pub(crate) const INTERRUPTED: Self = Self(130);
+    /// As the shell reports a program that the closed pipe ended.
+    pub(crate) const PIPE_CLOSED: Self = Self(141);
+    pub(crate) const TERMINATED: Self = Self(143);
+
+    pub(crate) fn of(fault: &Fault) -> Self {
+        Self(fault.exit_code())
+    }
+
+    /// The code for a transfer that has ended. `kinds` are the codes of its failed files, as far
+    /// as they are known.
+    pub(crate) fn of_transfer(transfer: &TransferSnapshot, kinds: &BTreeSet<u8>) -> Self {
+        if transfer.state != TransferState::Completed {
+            return match &transfer.fault {
+                Some(fault) => Self::of(fault),
+                None => Self::of(&Fault::Internal {
+                    what: String::new(),
+                }),
+            };
+        }
+        if transfer.files_failed == 0 && kinds.is_empty() {
+            return Self::OK;
+        }
+        // One reason for everything is worth saying; otherwise some is all that can be said.
+        match (kinds.first(), kinds.len(), transfer.files_done) {
+            (Some(code), 1, 0) => Self(*code),
+            _ => Self::SOME_FAILED,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+/// Why a file was not saved, as a fault with words and a code.
+pub(crate) fn fault_of_file(path: &str, why: SinkFault) -> Fault {
+    let path = path.to_owned();
+    match why {
+        SinkFault::Name => Fault::BadName { name: path },
+        SinkFault::Exists => Fault::NameExists { path },
+        SinkFault::CannotWrite => Fault::CannotWrite {
+            path: path.into(),
+            why: "the disk or its permissions do not allow it".into(),
+        },
+        SinkFault::Damaged => Fault::VerifyFailed { path },
+        SinkFault::Source(reason) => Fault::Source { path, reason },
+        SinkFault::Cancelled => Fault::Cancelled,
+    }
+}

@@ -1,0 +1,403 @@
+//! The face: one loop over pictures, signals, answers and ticks, for every command that stays.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, NodeHandle, Overview};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::{Scope, TransferId};
+use peerconnect::text::{Shown, bytes};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{Direction, TransferSnapshot};
+use tokio::time::Instant;
+
+use super::exit::Exit;
+use super::output::{Event, Output};
+use super::question::Questions;
+use super::signals::{Signal, Signals};
+use super::tracker::Tracker;
+
+/// How often the clock is looked at: for deadlines, and for a line that says "stalled".
+const TICK: Duration = Duration::from_millis(500);
+
+/// What a face waits for.
+#[derive(Debug)]
+pub(crate) enum Goal {
+    /// The end of these transfers.
+    These(Vec<TransferId>),
+    /// The end of the next transfer to us.
+    Next {
+        /// Transfers that are not meant.
+        not: HashSet<TransferId>,
+        /// When no offer at all has come until then, it is over.
+        until: Option<Instant>,
+        /// Whether a person here may decline, and goes on waiting then.
+        declinable: bool,
+    },
+    /// Nothing: it stays.
+    Stay {
+        /// Transfers that are not worth a word.
+        not: HashSet<TransferId>,
+    },
+}
+
+/// Who answers offers here.
+#[derive(Debug)]
+pub(crate) enum Answers {
+    /// Not this face.
+    Nobody,
+    /// It takes those of this peer.
+    Peer(PeerId),
+    /// A person at the terminal.
+    Person(Box<Questions>),
+}
+
+/// A face and what it knows.
+pub(crate) struct Face<'a> {
+    pub(crate) node: &'a NodeHandle,
+    /// The node belongs to another process and goes on without us.
+    pub(crate) shared: bool,
+    pub(crate) out: &'a mut Output,
+    pub(crate) signals: &'a mut Signals,
+    pub(crate) goal: Goal,
+    pub(crate) answers: Answers,
+    /// How long a lost connection is waited for; `None` for ever.
+    pub(crate) retry: Option<Duration>,
+    trackers: BTreeMap<TransferId, Tracker>,
+    notices: Arc<[String]>,
+    active_at: Option<Instant>,
+}
+
+impl<'a> Face<'a> {
+    pub(crate) fn new(
+        node: &'a NodeHandle,
+        shared: bool,
+        out: &'a mut Output,
+        signals: &'a mut Signals,
+        goal: Goal,
+    ) -> Self {
+        Self {
+            node,
+            shared,
+            out,
+            signals,
+            goal,
+            answers: Answers::Nobody,
+            retry: None,
+            trackers: BTreeMap::new(),
+            notices: Arc::new([]),
+            active_at: None,
+        }
+    }
+
+    /// Shows what happens until the goal is reached, a signal comes, or nobody reads any more.
+    pub(crate) async fn run(mut self) -> Exit {
+        let mut overview = self.node.overview();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ended = false;
+        loop {
+            let picture = Arc::clone(&overview.borrow_and_update());
+            let more = self.take_picture(&picture).await;
+            self.out.flush().await;
+            if self.out.is_closed() {
+                self.pause_all().await;
+                return Exit::PIPE_CLOSED;
+            }
+            if let Some(exit) = self.reached(&picture).await {
+                return exit;
+            }
+            if ended {
+                return self.node_ended().await;
+            }
+            if more {
+                // Still listens for signals between two pages.
+                tokio::select! {
+                    biased;
+                    signal = self.signals.next() => return self.interrupted(signal).await,
+                    () = tokio::task::yield_now() => continue,
+                }
+            }
+            tokio::select! {
+                changed = overview.changed() => ended = changed.is_err(),
+                signal = self.signals.next() => return self.interrupted(signal).await,
+                line = self.answers.line() => self.answered(line).await,
+                _ = tick.tick() => {}
+            }
+        }
+    }
+
+    async fn take_picture(&mut self, picture: &Overview) -> bool {
+        for notice in picture.notices.iter() {
+            if !self.notices.contains(notice) {
+                self.out.say(&Shown(notice).to_string());
+            }
+        }
+        self.notices = Arc::clone(&picture.notices);
+        let mut more = false;
+        for snapshot in picture.transfers.iter() {
+            if !self.is_wanted(snapshot) {
+                continue;
+            }
+            let tracker = self
+                .trackers
+                .entry(snapshot.id)
+                .or_insert_with(|| Tracker::new(snapshot.clone()));
+            tracker.last = snapshot.clone();
+            more |= tracker.tell(self.node, self.out).await;
+        }
+        self.ask(picture).await;
+        self.show_active().await;
+        more
+    }
+
+    fn is_wanted(&self, t: &TransferSnapshot) -> bool {
+        match &self.goal {
+            Goal::These(ids) => ids.contains(&t.id),
+            Goal::Stay { not } => !not.contains(&t.id),
+            Goal::Next { not, .. } => {
+                let alive = match t.state {
+                    // Those of earlier runs wait like this until their peer comes back.
+                    TransferState::Preparing
+                    | TransferState::Connecting
+                    | TransferState::Paused
+                    | TransferState::Interrupted => self.trackers.contains_key(&t.id),
+                    TransferState::AwaitingAnswer
+                    | TransferState::Transferring
+                    | TransferState::Completed
+                    | TransferState::Rejected
+                    | TransferState::Cancelled
+                    | TransferState::Failed => true,
+                };
+                t.direction == Direction::Receiving && !not.contains(&t.id) && alive
+            }
+        }
+    }
+
+    /// Answers offers, or has them answered, each once.
+    async fn ask(&mut self, picture: &Overview) {
+        for tracker in self.trackers.values_mut() {
+            let t = &tracker.last;
+            let open = t.direction == Direction::Receiving
+                && t.state == TransferState::AwaitingAnswer
+                && t.question.is_some();
+            if !open {
+                if let Answers::Person(questions) = &mut self.answers {
+                    questions.withdraw(t, self.out);
+                }
+                continue;
+            }
+            if tracker.asked {
+                continue;
+            }
+            match &mut self.answers {
+                Answers::Person(questions) => {
+                    // One question at a time; the others wait for their turn.
+                    tracker.asked = questions.ask(picture, t, self.out);
+                }
+                Answers::Peer(peer) if t.peer == Some(*peer) => {
+                    tracker.asked = true;
+                    let accept = Command::Answer {
+                        transfer: t.id,
+                        decision: peerconnect::node::api::Decision::Accept {
+                            folder: None,
+                            only: None,
+                        },
+                    };
+                    if let Err(fault) = self.node.call(accept).await {
+                        self.out.emit(Event::Error(Some(t), None, &fault)).await;
+                    }
+                }
+                Answers::Peer(_) | Answers::Nobody => {
+                    tracker.asked = true;
+                    let who = Shown(&t.peer_name);
+                    self.out.say(&format!(
+                        "{who} wants to send files. Not taken without a question: trust {who} \
+                         with `peerconnect peers trust`, or use --yes."
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn answered(&mut self, line: Option<String>) {
+        let Answers::Person(questions) = &mut self.answers else {
+            return;
+        };
+        questions.answer(line, self.node, self.out).await;
+    }
+
+    async fn show_active(&mut self) {
+        let now = Instant::now();
+        if !self.out.shows_active_files() || self.active_at.is_some_and(|at| now - at < TICK) {
+            return;
+        }
+        self.active_at = Some(now);
+        let running = self
+            .trackers
+            .values_mut()
+            .find(|tracker| tracker.last.state == TransferState::Transferring);
+        let rows = match running {
+            Some(tracker) => tracker.active(self.node).await,
+            None => Vec::new(),
+        };
+        self.out.active_files(&rows);
+    }
+
+    /// The end, if the goal is reached or cannot be.
+    async fn reached(&mut self, picture: &Overview) -> Option<Exit> {
+        self.give_up_lost().await;
+        match &self.goal {
+            Goal::Stay { .. } => {
+                self.trackers.retain(|_, tracker| {
+                    tracker.exit.is_none() || picture.transfer(tracker.id).is_some()
+                });
+                None
+            }
+            Goal::These(ids) => {
+                let exits: Option<Vec<Exit>> = ids
+                    .iter()
+                    .map(|id| {
+                        let tracker = self.trackers.get(id)?;
+                        // Another face may have cleared it away the moment it ended.
+                        let gone = || picture.transfer(*id).is_none().then_some(Exit::OK);
+                        tracker.exit.or_else(gone)
+                    })
+                    .collect();
+                exits.map(|exits| combined(&exits))
+            }
+            Goal::Next {
+                until, declinable, ..
+            } => {
+                let counts = |tracker: &&Tracker| {
+                    tracker.exit.is_some()
+                        && !(*declinable && tracker.last.state == TransferState::Rejected)
+                };
+                let running = |tracker: &Tracker| {
+                    tracker.exit.is_none() && tracker.last.state == TransferState::Transferring
+                };
+                let exits: Vec<Exit> = self
+                    .trackers
+                    .values()
+                    .filter(counts)
+                    .filter_map(|tracker| tracker.exit)
+                    .collect();
+                if !exits.is_empty() && !self.trackers.values().any(running) {
+                    return Some(combined(&exits));
+                }
+                let idle = self.trackers.values().all(|tracker| tracker.exit.is_some());
+                if idle && until.is_some_and(|until| Instant::now() >= until) {
+                    self.out.say("No offer came in time.");
+                    return Some(Exit::NO_ANSWER);
+                }
+                None
+            }
+        }
+    }
+
+    async fn give_up_lost(&mut self) {
+        let Some(retry) = self.retry else {
+            return;
+        };
+        for tracker in self.trackers.values_mut() {
+            if tracker.exit.is_none() && tracker.is_given_up(retry) {
+                let fault = tracker.lost();
+                self.out
+                    .emit(Event::Error(Some(&tracker.last), None, &fault))
+                    .await;
+                self.out.say(&go_on_hint(&tracker.last, self.shared));
+                tracker.end(Exit::of(&fault), self.out).await;
+            }
+        }
+    }
+
+    async fn interrupted(mut self, signal: Signal) -> Exit {
+        let exit = signal.exit();
+        self.pause_all().await;
+        for tracker in self.trackers.values_mut() {
+            if tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer {
+                let kept = bytes(tracker.last.bytes_done);
+                let hint = format!("peerconnect resume {}", tracker.id.short());
+                self.out
+                    .say(&format!("Paused. {kept} kept. Go on with: {hint}"));
+            }
+            tracker.end(exit, self.out).await;
+        }
+        exit
+    }
+
+    /// Stops what this face started where the node goes on without us. A node of our own keeps
+    /// everything when it is shut down.
+    async fn pause_all(&mut self) {
+        if !self.shared || matches!(self.goal, Goal::Stay { .. }) {
+            return;
+        }
+        for tracker in self.trackers.values() {
+            if tracker.exit.is_none() {
+                let pause = Command::Pause {
+                    transfer: tracker.id,
+                    scope: Scope::Transfer,
+                };
+                if let Err(fault) = self.node.call(pause).await {
+                    tracing::debug!(%fault, "could not be paused");
+                }
+            }
+        }
+    }
+
+    async fn node_ended(&mut self) -> Exit {
+        let mut exit = match self.goal {
+            Goal::Stay { .. } => Exit::OK,
+            Goal::These(_) | Goal::Next { .. } => {
+                self.out.say("PeerConnect was ended.");
+                Exit::of(&Fault::Internal {
+                    what: String::new(),
+                })
+            }
+        };
+        for tracker in self.trackers.values_mut() {
+            if tracker.exit.is_none() {
+                let fault = tracker.lost();
+                exit = Exit::of(&fault);
+                self.out
+                    .emit(Event::Error(Some(&tracker.last), None, &fault))
+                    .await;
+                tracker.end(exit, self.out).await;
+            }
+        }
+        self.out.flush().await;
+        exit
+    }
+}
+
+impl Answers {
+    /// The next line of the person; waits for ever where there is none. Cancel-safe.
+    async fn line(&mut self) -> Option<String> {
+        match self {
+            Self::Person(questions) => questions.line().await,
+            Self::Nobody | Self::Peer(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// One code for several transfers.
+fn combined(exits: &[Exit]) -> Exit {
+    match exits.iter().find(|exit| **exit != Exit::OK) {
+        None => Exit::OK,
+        Some(_) if exits.contains(&Exit::OK) => Exit::SOME_FAILED,
+        Some(first) => *first,
+    }
+}
+
+fn go_on_hint(t: &TransferSnapshot, shared: bool) -> String {
+    match shared {
+        true => "It goes on by itself as soon as both are online.".into(),
+        false => format!("Go on with: peerconnect resume {}", t.id.short()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

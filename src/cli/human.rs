@@ -1,0 +1,410 @@
+//! What people read. Names that come from elsewhere are always shown through [`Shown`].
+
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use peerconnect::fault::Fault;
+use peerconnect::node::api::Me;
+use peerconnect::protocol::message::Outcome;
+use peerconnect::text::{Shown, bytes, count, duration};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{
+    Direction, FileRow, FileState, PausedBy, TopName, TransferSnapshot,
+};
+
+use super::args::ProgressStyle;
+use super::exit::Exit;
+use super::json::path_word;
+use super::output::Event;
+use super::progress::{Bars, Plain, Symbols, percent};
+
+/// Up to so many files, each gets a line when it is done.
+const FILE_LINES_MAX: u32 = 20;
+
+/// Writes to stderr; gives results back, which belong to stdout.
+#[derive(Debug)]
+pub(crate) struct Human {
+    quiet: bool,
+    symbols: Symbols,
+    colour: bool,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    None,
+    Plain(Plain),
+    Bars(Box<Bars>),
+}
+
+impl Human {
+    pub(crate) fn new(quiet: bool, progress: ProgressStyle) -> Self {
+        let get = |key: &str| std::env::var(key).ok();
+        Self {
+            quiet,
+            symbols: Symbols::of_locale(get),
+            colour: colour(get, std::io::stdout().is_terminal()),
+            progress: match progress {
+                ProgressStyle::Bar => Progress::Bars(Box::new(Bars::new())),
+                ProgressStyle::Plain => Progress::Plain(Plain::default()),
+                ProgressStyle::Auto | ProgressStyle::None => Progress::None,
+            },
+        }
+    }
+
+    /// Shows an event. What comes back is a result for stdout.
+    pub(crate) fn show(&mut self, event: &Event<'_>) -> Option<String> {
+        match event {
+            Event::Hello(me) => self.say(&waiting(me)),
+            Event::Offer(t) => match t.direction {
+                Direction::Sending => self.say(&sending(t, self.symbols)),
+                // The question shows it, or the state if nobody is asked.
+                Direction::Receiving => {}
+            },
+            Event::State(t) => {
+                if let Some(text) = state(t) {
+                    self.say(&text);
+                }
+            }
+            Event::Path(_) | Event::File(..) => {}
+            Event::Progress(t) => self.progress(t),
+            Event::FileDone(t, row) => {
+                if t.files <= FILE_LINES_MAX
+                    && let Some(text) = file_done(row, self.symbols)
+                {
+                    self.say(&text);
+                }
+            }
+            Event::Error(_, _, fault) => self.error(fault),
+            Event::Summary(t, exit) => {
+                self.clear();
+                return summary(t, *exit, self.symbols, self.colour);
+            }
+        }
+        None
+    }
+
+    fn progress(&mut self, t: &TransferSnapshot) {
+        let mut line = None;
+        match &mut self.progress {
+            Progress::None => {}
+            Progress::Plain(plain) => line = plain.due(t, Instant::now()),
+            Progress::Bars(bars) => match t.state {
+                TransferState::Transferring
+                | TransferState::Paused
+                | TransferState::Interrupted
+                | TransferState::Connecting
+                | TransferState::Preparing => bars.show(t, self.symbols),
+                TransferState::AwaitingAnswer
+                | TransferState::Completed
+                | TransferState::Rejected
+                | TransferState::Cancelled
+                | TransferState::Failed => {}
+            },
+        }
+        if let Some(line) = line {
+            self.say(&line);
+        }
+    }
+
+    pub(crate) fn has_bars(&self) -> bool {
+        matches!(self.progress, Progress::Bars(_))
+    }
+
+    pub(crate) fn active_files(&mut self, rows: &[FileRow]) {
+        if let Progress::Bars(bars) = &mut self.progress {
+            bars.active(rows);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        if let Progress::Bars(bars) = &mut self.progress {
+            bars.clear();
+        }
+    }
+
+    /// Talk: a line to stderr unless `-q`.
+    pub(crate) fn say(&mut self, text: &str) {
+        if !self.quiet {
+            self.write(&format!("{text}\n"));
+        }
+    }
+
+    pub(crate) fn prompt(&mut self, text: &str) {
+        self.clear();
+        self.write(text);
+    }
+
+    fn error(&mut self, fault: &Fault) {
+        let text = error_text(fault, self.symbols);
+        self.write(&text);
+    }
+
+    fn write(&mut self, text: &str) {
+        let write = || {
+            // Without a stderr there is nobody to tell.
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        };
+        match &self.progress {
+            Progress::Bars(bars) => bars.above(write),
+            Progress::None | Progress::Plain(_) => write(),
+        }
+    }
+}
+
+fn colour(get: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
+    let set = |key| get(key).is_some_and(|value| !value.is_empty());
+    if set("NO_COLOR") {
+        return false;
+    }
+    if get("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return true;
+    }
+    terminal && get("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// A fault as lines: what happened, what is known, what to do.
+pub(crate) fn error_text(fault: &Fault, symbols: Symbols) -> String {
+    let words = fault.words();
+    let mut text = format!("{} {}\n", symbols.error, words.title);
+    for part in [words.detail, words.hint] {
+        if !part.is_empty() {
+            text.push_str(&format!("  {part}\n"));
+        }
+    }
+    text
+}
+
+fn waiting(me: &Me) -> String {
+    let mut text = format!("Waiting. You are \"{}\".\n", Shown(&me.name));
+    text.push_str(&format!("  Send to: {}\n", me.link));
+    let addrs = me.addrs.join("  ");
+    text.push_str(&format!("  Or, in the same network: {addrs}"));
+    text
+}
+
+fn sending(t: &TransferSnapshot, symbols: Symbols) -> String {
+    format!(
+        "Sending {} {dot} {} {dot} {}",
+        top_names(t, 3),
+        count(t.files.into(), "file", "files"),
+        bytes(t.bytes),
+        dot = symbols.dot
+    )
+}
+
+/// `holiday/ (40 files), a.pdf and 3 more`: at most `most` names.
+pub(crate) fn top_names(t: &TransferSnapshot, most: usize) -> String {
+    let mut text = String::new();
+    for top in t.top_names.iter().take(most) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&top_name(top));
+    }
+    let shown = t.top_names.len().min(most);
+    let more = (t.top_count as usize).saturating_sub(shown);
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+fn top_name(top: &TopName) -> String {
+    let name = Shown(&top.name);
+    match top.files {
+        Some(files) => format!("{name}/ ({})", count(files.into(), "file", "files")),
+        None => name.to_string(),
+    }
+}
+
+/// What is new, where that is worth a line.
+fn state(t: &TransferSnapshot) -> Option<String> {
+    let peer = Shown(&t.peer_name);
+    let text = match (t.state, t.direction) {
+        (TransferState::AwaitingAnswer, Direction::Sending) => {
+            let mut text = format!("Waiting for {peer} to accept.");
+            if let Some(words) = &t.words {
+                text.push_str(&format!(" New device: both screens show {}.", Shown(words)));
+            }
+            text
+        }
+        (TransferState::Transferring, Direction::Receiving) => format!(
+            "Receiving {} from {peer}, {}",
+            count(t.files.into(), "file", "files"),
+            bytes(t.bytes)
+        ),
+        (TransferState::Paused, _) => match t.paused_by {
+            Some(PausedBy::Us) => "Paused.".into(),
+            Some(PausedBy::Peer) => format!("Paused by {peer}."),
+            Some(PausedBy::DiskFull) => match &t.fault {
+                Some(fault) => format!("Paused: {fault}"),
+                None => format!("Paused: no room left at {peer}. It goes on by itself."),
+            },
+            None => "Paused.".into(),
+        },
+        (TransferState::Interrupted, _) => format!(
+            "Connection lost at {}%. {} are safe. Trying again.",
+            percent(t),
+            bytes(t.bytes_done)
+        ),
+        (TransferState::Preparing | TransferState::Connecting, _)
+        | (TransferState::AwaitingAnswer, Direction::Receiving)
+        | (TransferState::Transferring, Direction::Sending)
+        | (TransferState::Completed | TransferState::Rejected, _)
+        | (TransferState::Cancelled | TransferState::Failed, _) => return None,
+    };
+    Some(text)
+}
+
+fn file_done(row: &FileRow, symbols: Symbols) -> Option<String> {
+    let FileState::Settled(outcome) = row.state else {
+        return None;
+    };
+    let name = Shown(&row.path);
+    let saved = Shown(row.saved_as.as_deref().unwrap_or(&row.path));
+    let ok = symbols.ok;
+    Some(match outcome {
+        Outcome::New => format!("{ok} {name}"),
+        Outcome::Identical => format!("{ok} {name} (already there)"),
+        Outcome::Renamed => format!("{ok} {name} (saved as {saved})"),
+        Outcome::Overwritten => format!("{ok} {name} (replaced the old one)"),
+        Outcome::Skipped => format!("{} {name} (skipped)", symbols.dot),
+        // An error of its own says more.
+        Outcome::Failed(_) => return None,
+    })
+}
+
+fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> Option<String> {
+    if t.state != TransferState::Completed {
+        return None;
+    }
+    let files = count(t.files_done.into(), "file", "files");
+    let path = match &t.path {
+        Some(path) => format!(" ({})", path_word(path.kind)),
+        None => String::new(),
+    };
+    let seconds = if t.seconds < 100.0 {
+        format!("{:.1} s", t.seconds)
+    } else {
+        duration(t.seconds as u64)
+    };
+    let what = match (t.direction, &t.folder) {
+        (Direction::Sending, _) => {
+            format!("{files} delivered to {}, verified", Shown(&t.peer_name))
+        }
+        (Direction::Receiving, Some(folder)) => {
+            format!("{files} in {}, verified", Shown(&folder.to_string_lossy()))
+        }
+        (Direction::Receiving, None) => format!("{files}, verified"),
+    };
+    let failed = match t.files_failed {
+        0 => String::new(),
+        n => format!(", {n} failed"),
+    };
+    let mark = match (exit == Exit::OK, colour) {
+        (true, true) => format!("\u{1b}[32m{}\u{1b}[0m", symbols.ok),
+        (true, false) => symbols.ok.to_owned(),
+        (false, true) => "\u{1b}[33m!\u{1b}[0m".into(),
+        (false, false) => "!".into(),
+    };
+    Some(format!(
+        "{mark} {what}{failed}, {}, {seconds}{path}",
+        bytes(t.bytes)
+    ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::{row, snapshot};
+
+    #[test]
+    fn colour_follows_the_wishes_of_the_environment() {
+        let env = |pairs: &'static [(&str, &str)]| {
+            move |key: &str| {
+                pairs
+                    .iter()
+                    .find(|(k, _)| *k == key)
+                    .map(|(_, v)| (*v).to_owned())
+            }
+        };
+        assert!(colour(env(&[]), true));
+        assert!(!colour(env(&[]), false));
+        assert!(!colour(env(&[("NO_COLOR", "1")]), true));
+        assert!(!colour(env(&[("TERM", "dumb")]), true));
+        assert!(colour(env(&[("CLICOLOR_FORCE", "1")]), false));
+        assert!(!colour(
+            env(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]),
+            false
+        ));
+    }
+
+    #[test]
+    fn nothing_a_peer_says_reaches_the_terminal_raw() {
+        let evil = "\u{1b}[31mred\n\u{202e}";
+        let mut t = snapshot(TransferState::Completed);
+        t.peer_name = evil.into();
+        t.words = Some(evil.into());
+        t.folder = Some(evil.into());
+        t.top_names = vec![TopName {
+            name: evil.into(),
+            files: Some(1),
+            bytes: 1,
+        }];
+        let mut texts = vec![sending(&t, Symbols::ASCII)];
+        for direction in [Direction::Sending, Direction::Receiving] {
+            t.direction = direction;
+            texts.extend(summary(&t, Exit::OK, Symbols::ASCII, false));
+            for state_now in TransferState::ALL {
+                texts.extend(state(&TransferSnapshot {
+                    state: state_now,
+                    ..t.clone()
+                }));
+            }
+        }
+        let mut file = row(0);
+        file.path = evil.into();
+        file.saved_as = Some(evil.into());
+        for outcome in [Outcome::New, Outcome::Renamed, Outcome::Skipped] {
+            file.state = FileState::Settled(outcome);
+            texts.extend(file_done(&file, Symbols::ASCII));
+        }
+        for text in texts {
+            assert!(!text.contains(['\u{1b}', '\n', '\u{202e}']), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_says_what_arrived_where_and_how() {
+        let mut t = snapshot(TransferState::Completed);
+        (t.files, t.files_done, t.bytes, t.seconds) = (41, 41, 1_200_000_000, 11.42);
+        let text = summary(&t, Exit::OK, Symbols::UNICODE, false).unwrap();
+        assert_eq!(
+            text,
+            "✓ 41 files delivered to kitchen, verified, 1.20 GB, 11.4 s (direct)"
+        );
+        t.files_failed = 2;
+        let text = summary(&t, Exit::SOME_FAILED, Symbols::UNICODE, false).unwrap();
+        assert!(
+            text.starts_with("! 41 files") && text.contains("2 failed"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_at_the_top_are_counted_where_they_are_too_many() {
+        let mut t = snapshot(TransferState::Preparing);
+        let name = |name: &str, files| TopName {
+            name: name.into(),
+            files,
+            bytes: 1,
+        };
+        t.top_names = vec![name("holiday", Some(40)), name("a.pdf", None)];
+        t.top_count = 2;
+        assert_eq!(top_names(&t, 3), "holiday/ (40 files), a.pdf");
+        t.top_count = 30;
+        assert_eq!(top_names(&t, 1), "holiday/ (40 files) and 29 more");
+    }
+}

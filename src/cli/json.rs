@@ -1,0 +1,215 @@
+//! `--json`: one object per line. Fields are only ever added; readers ignore unknown ones.
+
+use peerconnect::fault::Fault;
+use peerconnect::net::link::PathKind;
+use peerconnect::node::api::Me;
+use peerconnect::protocol::message::Outcome;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{Direction, FileRow, FileState, RowKind, TransferSnapshot};
+use serde::Serialize;
+use serde_json::json;
+
+use super::exit::Exit;
+use super::output::Event;
+
+/// Version of the lines: the meaning of a field changes only with it.
+const VERSION: u8 = 1;
+
+#[derive(Serialize)]
+struct Line<'a, B> {
+    v: u8,
+    t: &'a str,
+    #[serde(flatten)]
+    body: B,
+}
+
+/// Appends a line.
+pub(crate) fn write_line(kind: &str, body: impl Serialize, to: &mut Vec<u8>) {
+    let at = to.len();
+    let line = Line {
+        v: VERSION,
+        t: kind,
+        body,
+    };
+    match serde_json::to_writer(&mut *to, &line) {
+        Ok(()) => to.push(b'\n'),
+        Err(error) => {
+            to.truncate(at);
+            tracing::error!(%error, kind, "a line could not be written as JSON");
+        }
+    }
+}
+
+/// Appends the line of an event.
+pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
+    match event {
+        Event::Hello(me) => write_line("hello", hello(me), to),
+        Event::Offer(t) => write_line("offer", offer(t), to),
+        Event::State(t) => {
+            let body = json!({ "transfer": t.id.to_string(), "state": state_word(t.state) });
+            write_line("state", body, to);
+        }
+        Event::Path(t) => {
+            if let Some(path) = &t.path {
+                let body = json!({
+                    "transfer": t.id.to_string(),
+                    "kind": path_word(path.kind),
+                    "addr": path.addr.map(|a| a.to_string()),
+                    "rtt_ms": path.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
+                });
+                write_line("path", body, to);
+            }
+        }
+        Event::File(t, row) => {
+            let body = json!({
+                "transfer": t.id.to_string(), "i": row.index, "name": row.path,
+                "bytes": row.bytes, "kind": kind_word(row.kind),
+            });
+            write_line("file", body, to);
+        }
+        Event::Progress(t) => write_line("progress", progress(t), to),
+        Event::FileDone(t, row) => {
+            if let Some(body) = file_done(t, row) {
+                write_line("file_done", body, to);
+            }
+        }
+        Event::Error(t, index, fault) => write_line("error", error(*t, *index, fault), to),
+        Event::Summary(t, exit) => write_line("summary", summary(t, *exit), to),
+    }
+}
+
+fn hello(me: &Me) -> impl Serialize {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"), "name": me.name, "id": me.id.to_string(),
+        "link": me.link, "addrs": me.addrs,
+    })
+}
+
+fn offer(t: &TransferSnapshot) -> impl Serialize {
+    json!({
+        "transfer": t.id.to_string(),
+        "direction": direction_word(t.direction),
+        "peer": {
+            "name": t.peer_name,
+            "id": t.peer.map(|id| id.to_string()),
+            "trusted": t.trusted,
+            "words": t.words,
+        },
+        "files": t.files,
+        "bytes": t.bytes,
+        "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
+        "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
+    })
+}
+
+fn progress(t: &TransferSnapshot) -> impl Serialize {
+    json!({
+        "transfer": t.id.to_string(), "bytes": t.bytes_done, "total": t.bytes,
+        "files_done": t.files_done, "bps": t.rate, "eta_s": t.eta_seconds, "limit": t.limit,
+    })
+}
+
+fn file_done(t: &TransferSnapshot, row: &FileRow) -> Option<impl Serialize> {
+    let FileState::Settled(outcome) = row.state else {
+        return None;
+    };
+    let arrived = !matches!(outcome, Outcome::Skipped | Outcome::Failed(_));
+    let saved_as = row.saved_as.as_ref().unwrap_or(&row.path);
+    Some(json!({
+        "transfer": t.id.to_string(), "i": row.index, "name": row.path, "bytes": row.bytes,
+        "kind": kind_word(row.kind), "result": outcome_word(outcome),
+        "saved_as": arrived.then_some(saved_as),
+        "blake3": row.hash.map(|hash| data_encoding::HEXLOWER.encode(&hash)),
+    }))
+}
+
+fn error(t: Option<&TransferSnapshot>, index: Option<u32>, fault: &Fault) -> impl Serialize {
+    let words = fault.words();
+    let message = match words.detail.is_empty() {
+        true => words.title,
+        false => format!("{} {}", words.title, words.detail),
+    };
+    json!({
+        "transfer": t.map(|t| t.id.to_string()), "i": index, "code": fault.slug(),
+        "exit": fault.exit_code(), "message": message, "hint": words.hint,
+        "retryable": fault.is_retryable(),
+    })
+}
+
+fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
+    json!({
+        "transfer": t.id.to_string(), "direction": direction_word(t.direction),
+        "state": state_word(t.state), "exit": exit.0,
+        "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,
+        "bytes": t.bytes, "sent_bytes": t.bytes_moved,
+        "seconds": (t.seconds * 1000.0).round() / 1000.0,
+        "verified": t.state == TransferState::Completed && t.files_failed == 0,
+        "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
+    })
+}
+
+/// A transfer as a whole, for `list`.
+pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
+    json!({
+        "transfer": t.id.to_string(), "direction": direction_word(t.direction),
+        "peer": { "name": t.peer_name, "id": t.peer.map(|id| id.to_string()),
+                  "trusted": t.trusted },
+        "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
+        "paused_by": t.paused_by,
+        "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
+        "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,
+        "bytes": t.bytes, "bytes_done": t.bytes_done, "sent_bytes": t.bytes_moved,
+        "bps": t.rate, "eta_s": t.eta_seconds, "limit": t.limit,
+        "path": t.path.as_ref().map(|path| path_word(path.kind)),
+        "folder": t.folder.as_deref().map(|f| f.to_string_lossy()), "started": t.started,
+    })
+}
+
+/// The state of a transfer as scripts know it.
+pub(crate) fn state_word(state: TransferState) -> &'static str {
+    match state {
+        TransferState::Preparing | TransferState::AwaitingAnswer => "waiting",
+        TransferState::Connecting => "connecting",
+        TransferState::Transferring => "running",
+        TransferState::Paused => "paused",
+        TransferState::Interrupted => "lost",
+        TransferState::Completed => "done",
+        TransferState::Rejected | TransferState::Failed => "failed",
+        TransferState::Cancelled => "cancelled",
+    }
+}
+
+/// The way of a transfer, in a word.
+pub(crate) fn path_word(kind: PathKind) -> &'static str {
+    match kind {
+        PathKind::Direct => "direct",
+        PathKind::Memory => "memory",
+    }
+}
+
+/// Which way files go, in a word.
+pub(crate) fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Sending => "send",
+        Direction::Receiving => "receive",
+    }
+}
+
+fn kind_word(kind: RowKind) -> &'static str {
+    match kind {
+        RowKind::File => "file",
+        RowKind::Folder => "folder",
+        RowKind::Symlink => "symlink",
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::New => "new",
+        Outcome::Identical => "identical",
+        Outcome::Renamed => "renamed",
+        Outcome::Overwritten => "overwritten",
+        Outcome::Skipped => "skipped",
+        Outcome::Failed(_) => "failed",
+    }
+}

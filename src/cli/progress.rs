@@ -1,0 +1,394 @@
+//! Progress for people: one line for the whole and at most five for files on their way, or plain
+//! lines where there is no terminal. The lines are pure functions; indicatif draws them.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use peerconnect::text::{Shown, bytes, duration};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{FileRow, Limit, TransferSnapshot};
+
+use super::json::path_word;
+
+/// Most lines for single files.
+pub(crate) const ACTIVE_MAX: usize = 5;
+
+/// Below this width a line has only what matters most.
+const NARROW: usize = 60;
+
+/// Without a byte for so long it is said, instead of a speed of 0.
+const STALLED: Duration = Duration::from_secs(3);
+
+/// Redraws per second.
+const REDRAWS: u8 = 10;
+
+/// Characters that a terminal can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Symbols {
+    pub(crate) ok: &'static str,
+    pub(crate) error: &'static str,
+    pub(crate) dot: &'static str,
+    full: char,
+    head: char,
+    empty: char,
+}
+
+impl Symbols {
+    pub(crate) const UNICODE: Self = Self {
+        ok: "✓",
+        error: "✗",
+        dot: "·",
+        full: '━',
+        head: '╸',
+        empty: ' ',
+    };
+    pub(crate) const ASCII: Self = Self {
+        ok: "OK",
+        error: "ERR",
+        dot: "-",
+        full: '=',
+        head: '>',
+        empty: ' ',
+    };
+
+    /// Those of the locale, as `get` reads the environment.
+    pub(crate) fn of_locale(get: impl Fn(&str) -> Option<String>) -> Self {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(|key| get(key).filter(|value| !value.is_empty()))
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        if locale.contains("utf-8") || locale.contains("utf8") {
+            Self::UNICODE
+        } else {
+            Self::ASCII
+        }
+    }
+}
+
+/// Lines on a terminal that are drawn over.
+#[derive(Debug)]
+pub(crate) struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    files: Vec<ProgressBar>,
+    moved: Option<(u64, Instant)>,
+}
+
+impl Bars {
+    pub(crate) fn new() -> Self {
+        let target = ProgressDrawTarget::stderr_with_hz(REDRAWS);
+        let all = MultiProgress::with_draw_target(target);
+        let total = all.add(line_bar());
+        Self {
+            all,
+            total,
+            files: Vec::new(),
+            moved: None,
+        }
+    }
+
+    pub(crate) fn show(&mut self, transfer: &TransferSnapshot, symbols: Symbols) {
+        let now = Instant::now();
+        let since = match self.moved {
+            Some((done, since)) if done == transfer.bytes_done => since,
+            Some(_) | None => now,
+        };
+        self.moved = Some((transfer.bytes_done, since));
+        let line = total_line(transfer, width(), now - since, symbols);
+        self.total.set_message(line);
+    }
+
+    pub(crate) fn active(&mut self, rows: &[FileRow]) {
+        let rows = rows.get(..ACTIVE_MAX.min(rows.len())).unwrap_or_default();
+        while self.files.len() > rows.len() {
+            if let Some(bar) = self.files.pop() {
+                bar.finish_and_clear();
+                self.all.remove(&bar);
+            }
+        }
+        while self.files.len() < rows.len() {
+            self.files.push(self.all.add(line_bar()));
+        }
+        for (bar, row) in self.files.iter().zip(rows) {
+            bar.set_message(file_line(row, width()));
+        }
+    }
+
+    /// Writes something else above the lines.
+    pub(crate) fn above(&self, write: impl FnOnce()) {
+        self.all.suspend(write);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.active(&[]);
+        self.total.finish_and_clear();
+        // Drawing errors mean that there is no terminal any more.
+        let _ = self.all.clear();
+        *self = Self::new();
+    }
+}
+
+fn line_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg}");
+    let bar = ProgressBar::no_length();
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn width() -> usize {
+    #[cfg(unix)]
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_col);
+    #[cfg(not(unix))]
+    let size: Result<u16, ()> = Err(());
+    match size {
+        Ok(columns) if columns > 0 => usize::from(columns) - 1,
+        Ok(_) | Err(_) => 79,
+    }
+}
+
+/// `63% ━━━━━╸   756 MB/1.20 GB  108 MB/s  4 s  direct`, at most `width` characters.
+fn total_line(
+    t: &TransferSnapshot,
+    width: usize,
+    without_a_byte: Duration,
+    symbols: Symbols,
+) -> String {
+    let percent = percent(t);
+    let running = t.state == TransferState::Transferring;
+    let speed = if !running {
+        phase_word(t.state).to_owned()
+    } else if without_a_byte >= STALLED {
+        let seconds = duration(without_a_byte.as_secs());
+        format!("stalled {seconds}{}", limit_word(t.limit))
+    } else {
+        format!("{}/s", bytes(t.rate))
+    };
+    if width < NARROW {
+        return fit(format!("{percent:3}% {speed}"), width);
+    }
+    let left = match t.eta_seconds {
+        _ if !running => String::new(),
+        Some(seconds) => format!("  {}", duration(seconds)),
+        None => "  --:--".into(),
+    };
+    let path = match &t.path {
+        Some(path) => format!("  {}", path_word(path.kind)),
+        None => String::new(),
+    };
+    let amount = format!("{}/{}", bytes(t.bytes_done), bytes(t.bytes));
+    let text = format!("{amount}  {speed}{left}{path}");
+    let room = width.saturating_sub(text.chars().count() + 8).min(40);
+    fit(
+        format!("{percent:3}% {}  {text}", bar(percent, room, symbols)),
+        width,
+    )
+}
+
+fn bar(percent: u64, width: usize, symbols: Symbols) -> String {
+    let full = width * percent as usize / 100;
+    let mut text: String = std::iter::repeat_n(symbols.full, full).collect();
+    if full < width {
+        text.push(symbols.head);
+        text.extend(std::iter::repeat_n(symbols.empty, width - full - 1));
+    }
+    text
+}
+
+/// `     holiday/a.mp4  45% of 734 MB`, at most `width` characters.
+fn file_line(row: &FileRow, width: usize) -> String {
+    let percent = row.bytes_done.min(row.bytes) * 100 / row.bytes.max(1);
+    let end = format!("  {percent}% of {}", bytes(row.bytes));
+    let room = width.saturating_sub(end.len() + 5);
+    let name = Shown(&row.path).to_string();
+    let name = match name.chars().count() {
+        len if len > room => {
+            let tail: String = name.chars().skip(len - room.saturating_sub(1)).collect();
+            format!("…{tail}")
+        }
+        _ => name,
+    };
+    fit(format!("     {name}{end}"), width)
+}
+
+fn fit(text: String, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        Some((at, _)) => text.get(..at).unwrap_or_default().to_owned(),
+        None => text,
+    }
+}
+
+/// Whole percent; 100 only when everything is there.
+pub(crate) fn percent(t: &TransferSnapshot) -> u64 {
+    match t.bytes {
+        0 => u64::from(t.state == TransferState::Completed) * 100,
+        total => (u128::from(t.bytes_done.min(total)) * 100 / u128::from(total)) as u64,
+    }
+}
+
+/// What a transfer does while no bytes move.
+pub(crate) fn phase_word(state: TransferState) -> &'static str {
+    match state {
+        TransferState::Preparing => "looking through the files",
+        TransferState::Connecting => "connecting",
+        TransferState::AwaitingAnswer => "waiting for an answer",
+        TransferState::Transferring => "running",
+        TransferState::Paused => "paused",
+        TransferState::Interrupted => "connection lost, trying again",
+        TransferState::Completed => "done",
+        TransferState::Rejected => "declined",
+        TransferState::Cancelled => "cancelled",
+        TransferState::Failed => "failed",
+    }
+}
+
+fn limit_word(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Unknown => "",
+        Limit::Network => " (network)",
+        Limit::Disk => " (disk)",
+        Limit::Setting => " (speed limit)",
+    }
+}
+
+/// Plain lines: when to write one, and which.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    last: Option<(Instant, u64)>,
+}
+
+impl Plain {
+    /// At least so often, while it runs.
+    const PAUSE: Duration = Duration::from_secs(10);
+    /// And at each step of so many percent, but not several a second.
+    const STEP: u64 = 10;
+    const LEAST: Duration = Duration::from_secs(1);
+
+    /// The line that is due now, if any.
+    pub(crate) fn due(&mut self, t: &TransferSnapshot, now: Instant) -> Option<String> {
+        if t.state != TransferState::Transferring {
+            return None;
+        }
+        let percent = percent(t);
+        if let Some((then, before)) = self.last {
+            let waited = now.saturating_duration_since(then);
+            let step = percent / Self::STEP > before / Self::STEP;
+            if waited < Self::LEAST || (waited < Self::PAUSE && !step) {
+                return None;
+            }
+        }
+        self.last = Some((now, percent));
+        Some(plain_line(t))
+    }
+}
+
+fn plain_line(t: &TransferSnapshot) -> String {
+    let mut line = format!(
+        "{}% {} of {}, {} of {} files, {}/s",
+        percent(t),
+        bytes(t.bytes_done),
+        bytes(t.bytes),
+        t.files_done,
+        t.files,
+        bytes(t.rate)
+    );
+    if let Some(left) = t.eta_seconds {
+        line.push_str(&format!(", {} left", duration(left)));
+    }
+    if let Some(path) = &t.path {
+        line.push_str(&format!(", {}", path_word(path.kind)));
+    }
+    line
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::snapshot;
+
+    #[test]
+    fn the_total_line_has_everything_and_fits_the_width() {
+        let mut t = snapshot(TransferState::Transferring);
+        (t.bytes, t.bytes_done, t.rate) = (1_200_000_000, 756_000_000, 108_000_000);
+        t.eta_seconds = Some(4);
+        let line = total_line(&t, 79, Duration::ZERO, Symbols::UNICODE);
+        assert!(line.starts_with(" 63% ━━━"), "{line}");
+        assert!(
+            line.ends_with("756 MB/1.20 GB  108 MB/s  4 s  direct"),
+            "{line}"
+        );
+        for width in 1..200 {
+            for without in [Duration::ZERO, Duration::from_secs(12)] {
+                let line = total_line(&t, width, without, Symbols::ASCII);
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+        }
+        let line = total_line(&t, 40, Duration::ZERO, Symbols::UNICODE);
+        assert_eq!(line, " 63% 108 MB/s");
+    }
+
+    #[test]
+    fn standing_still_is_said_with_its_reason() {
+        let mut t = snapshot(TransferState::Transferring);
+        t.limit = Limit::Network;
+        let line = total_line(&t, 79, Duration::from_secs(12), Symbols::UNICODE);
+        assert!(line.contains("stalled 12 s (network)"), "{line}");
+    }
+
+    #[test]
+    fn a_hundred_percent_means_all() {
+        let mut t = snapshot(TransferState::Transferring);
+        (t.bytes, t.bytes_done) = (1_000_000, 999_999);
+        assert_eq!(percent(&t), 99);
+        t.bytes_done = t.bytes;
+        assert_eq!(percent(&t), 100);
+        t.bytes = 0;
+        assert_eq!(percent(&t), 0);
+    }
+
+    #[test]
+    fn plain_lines_come_at_the_start_each_ten_percent_and_each_ten_seconds() {
+        let mut plain = Plain::default();
+        let mut t = snapshot(TransferState::Transferring);
+        t.bytes = 100;
+        let start = Instant::now();
+        let mut lines = 0;
+        for second in 0..=60u64 {
+            t.bytes_done = (second / 10) * 5;
+            let now = start + Duration::from_secs(second);
+            lines += u32::from(plain.due(&t, now).is_some());
+        }
+        assert_eq!(lines, 7, "one at the start and one each ten seconds");
+        t.bytes_done = 80;
+        let soon = start + Duration::from_secs(62);
+        assert!(plain.due(&t, soon).is_some(), "a step of ten percent");
+        assert!(plain.due(&t, soon).is_none());
+        assert!(!plain_line(&t).contains('\r'));
+    }
+
+    #[test]
+    fn symbols_follow_the_locale() {
+        let with = |key: &'static str, value: &'static str| {
+            Symbols::of_locale(move |k| (k == key).then(|| value.to_owned()))
+        };
+        assert_eq!(with("LANG", "de_DE.UTF-8"), Symbols::UNICODE);
+        assert_eq!(with("LC_ALL", "C.utf8"), Symbols::UNICODE);
+        assert_eq!(with("LANG", "C"), Symbols::ASCII);
+        assert_eq!(Symbols::of_locale(|_| None), Symbols::ASCII);
+        let both = |key: &str| match key {
+            "LC_ALL" => Some("C".into()),
+            _ => Some("en_GB.UTF-8".into()),
+        };
+        assert_eq!(Symbols::of_locale(both), Symbols::ASCII, "LC_ALL wins");
+    }
+
+    #[test]
+    fn a_hostile_name_cannot_reach_the_terminal() {
+        let mut row = crate::cli::testing::row(0);
+        row.path = "a\u{1b}[2Jb\n".into();
+        assert!(!file_line(&row, 79).contains(['\u{1b}', '\n']));
+    }
+}

@@ -1,0 +1,143 @@
+//! `receive` and `daemon`.
+
+use std::collections::HashSet;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, Overview, ReceiveRule};
+use peerconnect::protocol::message::TransferId;
+use peerconnect::storage::store::Accept;
+use tokio::time::Instant;
+
+use super::Context;
+use super::args::{ReceiveArgs, TakeArgs};
+use super::exit::Exit;
+use super::face::{Answers, Face, Goal};
+use super::instance::{Instance, Purpose, reach};
+use super::output::Event;
+use super::question::Questions;
+use super::resolve;
+
+pub(crate) async fn receive(args: ReceiveArgs, context: &mut Context) -> Result<Exit, Fault> {
+    // What a person at a prompt expects of a command: files come to where they are.
+    let rule = rule(&args.take, Path::new("."), context)?;
+    let purpose = Purpose::Transfer(Some(rule.clone()));
+    let instance = reach(&context.global, &context.paths, &context.settings, purpose).await?;
+    let result = wait_for_one(&args, rule, &instance, context).await;
+    instance.close().await;
+    result
+}
+
+async fn wait_for_one(
+    args: &ReceiveArgs,
+    rule: ReceiveRule,
+    instance: &Instance,
+    context: &mut Context,
+) -> Result<Exit, Fault> {
+    let picture = instance.node.overview().borrow().clone();
+    let answers = answers(&args.take, &picture, context)?;
+    if instance.is_shared() {
+        instance.node.call(Command::Expect(rule)).await?;
+    }
+    context.out.emit(Event::Hello(&picture.me)).await;
+    let goal = Goal::Next {
+        not: seen(&picture, instance.is_shared()),
+        until: args.timeout.map(|timeout| Instant::now() + timeout),
+        declinable: matches!(answers, Answers::Person(_) | Answers::Peer(_)),
+    };
+    let Context { out, signals, .. } = context;
+    let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
+    face.answers = answers;
+    face.retry = Some(args.retry);
+    Ok(face.run().await)
+}
+
+pub(crate) async fn daemon(args: TakeArgs, context: &mut Context) -> Result<Exit, Fault> {
+    let folder = context.settings.folder.clone();
+    let rule = rule(&args, &folder, context)?;
+    let purpose = Purpose::Stay(rule);
+    let instance = reach(&context.global, &context.paths, &context.settings, purpose).await?;
+    let picture = instance.node.overview().borrow().clone();
+    if instance.is_shared() {
+        return Err(Fault::Invalid {
+            why: format!(
+                "PeerConnect is running already (process {}). It takes files as its settings say",
+                picture.me.pid
+            ),
+        });
+    }
+    let answers = match answers(&args, &picture, context) {
+        Ok(answers) => answers,
+        // Peers can be trusted, and questions answered elsewhere, while it runs.
+        Err(Fault::Invalid { .. }) => Answers::Nobody,
+        Err(fault) => {
+            instance.close().await;
+            return Err(fault);
+        }
+    };
+    context.out.emit(Event::Hello(&picture.me)).await;
+    let goal = Goal::Stay {
+        not: seen(&picture, false),
+    };
+    let Context { out, signals, .. } = context;
+    let mut face = Face::new(&instance.node, false, out, signals, goal);
+    face.answers = answers;
+    let exit = face.run().await;
+    instance.close().await;
+    Ok(exit)
+}
+
+fn rule(args: &TakeArgs, default: &Path, context: &Context) -> Result<ReceiveRule, Fault> {
+    let folder = args.out.as_deref().unwrap_or(default);
+    let folder = absolute(folder).map_err(|error| Fault::CannotWrite {
+        path: folder.to_owned(),
+        why: error.to_string(),
+    })?;
+    Ok(ReceiveRule {
+        accept_all: args.yes,
+        folder,
+        on_conflict: args.on_conflict.unwrap_or(context.settings.on_conflict),
+    })
+}
+
+/// `std::path::absolute` leaves `..` in place, which nobody wants to read in a question.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(_) => std::path::absolute(path),
+    }
+}
+
+/// Who answers the question of an offer. Refused where nobody could.
+fn answers(args: &TakeArgs, picture: &Overview, context: &Context) -> Result<Answers, Fault> {
+    if let Some(from) = &args.from {
+        return resolve::peer_id(picture, from).map(Answers::Peer);
+    }
+    if args.yes {
+        return Ok(Answers::Nobody);
+    }
+    if !context.out.is_json() && std::io::stdin().is_terminal() {
+        return Ok(Answers::Person(Box::new(Questions::from_stdin())));
+    }
+    let always = |accept| accept == Accept::Always;
+    if picture.peers.iter().any(|p| always(p.record.accept)) {
+        return Ok(Answers::Nobody);
+    }
+    Err(Fault::Invalid {
+        why: "Nobody can be asked here. Add --yes to take everything, or --from PEER, or trust \
+              a peer with `peerconnect peers trust`"
+            .into(),
+    })
+}
+
+/// Transfers that have nothing to do with what is waited for: with a node of our own those that
+/// ended before; with another's, all.
+fn seen(picture: &Overview, shared: bool) -> HashSet<TransferId> {
+    picture
+        .transfers
+        .iter()
+        .filter(|t| shared || t.state.is_final())
+        .map(|t| t.id)
+        .collect()
+}

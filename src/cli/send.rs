@@ -1,0 +1,241 @@
+//! `send`.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Component, Path, PathBuf};
+
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, Overview, Reply, Target};
+use peerconnect::protocol::message::SourceFault;
+use peerconnect::text::Shown;
+
+use super::Context;
+use super::args::SendArgs;
+use super::exit::Exit;
+use super::face::{Face, Goal};
+use super::instance::{Purpose, reach};
+use super::output::Event;
+
+/// Most peers that are offered as a choice.
+const CHOICES_MAX: usize = 20;
+
+pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
+    let paths = args
+        .paths
+        .iter()
+        .map(|path| source(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    if args.dry_run {
+        return dry_run(&paths, context).await;
+    }
+    let ask = args.to.is_none();
+    if ask && (context.out.is_json() || !std::io::stdin().is_terminal()) {
+        return Err(Fault::Invalid {
+            why: "To whom? Add --to with a name, a peerconnect: link or an address".into(),
+        });
+    }
+    let Context {
+        global,
+        paths: folders,
+        settings,
+        out,
+        signals,
+    } = context;
+    if let Some(limit) = args.limit {
+        settings.rate_limit = Some(limit);
+    }
+    let instance = reach(global, folders, settings, Purpose::Transfer(None)).await?;
+    let sent = async {
+        let picture = instance.node.overview().borrow().clone();
+        out.emit(Event::Hello(&picture.me)).await;
+        if let (true, Some(limit)) = (instance.is_shared(), args.limit) {
+            instance
+                .node
+                .call(Command::SetRateLimit(Some(limit)))
+                .await?;
+        }
+        let to = match args.to {
+            Some(text) => Target::Text(text),
+            None => choose(&picture, signals).await?,
+        };
+        let command = Command::SendFiles {
+            to,
+            paths,
+            separate: args.separate,
+        };
+        let reply = instance.node.call(command).await?;
+        let Reply::Transfer { id, attached } = reply else {
+            return Err(unexpected(&reply));
+        };
+        if attached {
+            out.say("Added to the transfer that is running.");
+        }
+        let goal = Goal::These(vec![id]);
+        let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
+        face.retry = Some(args.retry);
+        Ok(face.run().await)
+    };
+    let result = sent.await;
+    instance.close().await;
+    result
+}
+
+/// A reply of the wrong kind: a fault of this program.
+pub(crate) fn unexpected(reply: &Reply) -> Fault {
+    Fault::Internal {
+        what: format!("an unexpected reply: {reply:?}"),
+    }
+}
+
+/// The absolute path of something to send. It must be there; links are not followed.
+pub(crate) fn source(path: &Path) -> Result<PathBuf, Fault> {
+    let shown = || path.to_string_lossy().into_owned();
+    let fault = |error: &std::io::Error| Fault::Source {
+        path: shown(),
+        reason: reason(error),
+    };
+    path.symlink_metadata().map_err(|error| fault(&error))?;
+    let absolute = std::path::absolute(path).map_err(|error| fault(&error))?;
+    // The receiver needs a name: that of the folder which `.` or `..` stands for.
+    let has_name =
+        !absolute.components().any(|c| c == Component::ParentDir) && absolute.file_name().is_some();
+    match has_name {
+        true => Ok(absolute),
+        false => std::fs::canonicalize(path).map_err(|error| fault(&error)),
+    }
+}
+
+fn reason(error: &std::io::Error) -> SourceFault {
+    use std::io::ErrorKind;
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory) {
+        SourceFault::Missing
+    } else if kind == ErrorKind::PermissionDenied {
+        SourceFault::Unreadable
+    } else {
+        SourceFault::Io
+    }
+}
+
+/// Prints size and name of everything that would be sent.
+async fn dry_run(paths: &[PathBuf], context: &mut Context) -> Result<Exit, Fault> {
+    for path in paths {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let mut open = vec![(path.clone(), PathBuf::from(name))];
+        while let Some((path, name)) = open.pop() {
+            let shown = name.to_string_lossy().into_owned();
+            let fault = |error: std::io::Error| Fault::Source {
+                path: shown.clone(),
+                reason: reason(&error),
+            };
+            let metadata = path.symlink_metadata().map_err(fault)?;
+            let size = if metadata.is_file() {
+                metadata.len()
+            } else {
+                0
+            };
+            let mark = if metadata.is_dir() { "/" } else { "" };
+            if context.out.is_json() {
+                let body = serde_json::json!({ "name": shown, "bytes": size });
+                context.out.object("file", body).await;
+            } else {
+                let line = format!("{size} {}{mark}", Shown(&shown));
+                context.out.line(&line).await;
+            }
+            if metadata.is_dir() {
+                let mut inside = Vec::new();
+                for entry in std::fs::read_dir(&path).map_err(fault)? {
+                    let entry = entry.map_err(fault)?;
+                    inside.push((entry.path(), name.join(entry.file_name())));
+                }
+                // The last one comes out first.
+                inside.sort_by(|a, b| b.cmp(a));
+                open.extend(inside);
+            }
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Asks to whom.
+async fn choose(
+    picture: &Overview,
+    signals: &mut super::signals::Signals,
+) -> Result<Target, Fault> {
+    if picture.peers.is_empty() {
+        return Err(Fault::Invalid {
+            why: "No peer is known yet. Add --to with the link or address that the other \
+                  computer shows"
+                .into(),
+        });
+    }
+    let peers = picture.peers.get(..CHOICES_MAX).unwrap_or(&picture.peers);
+    for (n, peer) in peers.iter().enumerate() {
+        let trusted = if peer.record.trusted {
+            " (trusted)"
+        } else {
+            ""
+        };
+        let name = Shown(peer.record.name());
+        super::write_stderr(&format!("  {}  {name}{trusted}\n", n + 1));
+    }
+    loop {
+        super::write_stderr(&format!("To whom? [1-{}] ", peers.len()));
+        let read = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            let read = std::io::stdin().lock().read_line(&mut line);
+            read.ok().filter(|n| *n > 0).map(|_| line)
+        });
+        let line = tokio::select! {
+            line = read => line.ok().flatten(),
+            _ = signals.next() => None,
+        };
+        let Some(line) = line else {
+            return Err(Fault::Cancelled);
+        };
+        let number = line.trim().parse::<usize>().ok();
+        let chosen = number
+            .and_then(|n| n.checked_sub(1))
+            .and_then(|n| peers.get(n));
+        match (chosen, line.trim()) {
+            (Some(peer), _) => return Ok(Target::Peer(peer.id)),
+            (None, "") => {}
+            (None, _) if number.is_some() => {}
+            (None, text) => return Ok(Target::Text(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_always_has_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        let path = source(&inner.join("..")).unwrap();
+        assert_eq!(path.file_name().unwrap(), "a");
+        let path = source(Path::new(".")).unwrap();
+        assert!(path.is_absolute() && path.file_name().is_some());
+        let mut slash = inner.clone().into_os_string();
+        slash.push("/");
+        assert_eq!(source(Path::new(&slash)).unwrap().file_name().unwrap(), "b");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_before_anything_is_connected() {
+        let fault = source(Path::new("/nonexistent/x")).unwrap_err();
+        assert_eq!((fault.slug(), fault.exit_code()), ("source-missing", 11));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_dangling_link_can_be_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert_eq!(source(&link), Ok(link));
+    }
+}

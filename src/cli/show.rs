@@ -1,0 +1,280 @@
+//! `list`, `history`, `id`, `config`: what is only looked at.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, NodeHandle, Overview, Reply};
+use peerconnect::storage::store::HistoryRecord;
+use peerconnect::text::{Shown, bytes, count, duration};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{Direction, TransferSnapshot};
+
+use super::exit::Exit;
+use super::human::top_names;
+use super::instance::{Purpose, reach};
+use super::output::Output;
+use super::progress::{percent, phase_word};
+use super::send::unexpected;
+use super::signals::Signals;
+use super::{Context, json};
+
+/// Least time between two tables of `list --watch`.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+pub(crate) async fn list(watch: bool, context: &mut Context) -> Result<Exit, Fault> {
+    let local = Purpose::Local;
+    let instance = reach(&context.global, &context.paths, &context.settings, local).await?;
+    let Context { out, signals, .. } = context;
+    let exit = if watch {
+        watch_list(&instance.node, out, signals).await
+    } else {
+        show_list(&instance.node.overview().borrow().clone(), out).await;
+        Exit::OK
+    };
+    instance.close().await;
+    Ok(exit)
+}
+
+async fn watch_list(node: &NodeHandle, out: &mut Output, signals: &mut Signals) -> Exit {
+    let mut overview = node.overview();
+    loop {
+        let picture = Arc::clone(&overview.borrow_and_update());
+        show_list(&picture, out).await;
+        out.flush().await;
+        let news = async {
+            tokio::time::sleep(WATCH_PAUSE).await;
+            overview.changed().await
+        };
+        tokio::select! {
+            changed = news => if changed.is_err() { return Exit::OK },
+            signal = signals.next() => return signal.exit(),
+        }
+        if out.is_closed() {
+            return Exit::PIPE_CLOSED;
+        }
+    }
+}
+
+async fn show_list(picture: &Overview, out: &mut Output) {
+    if out.is_json() {
+        for t in picture.transfers.iter() {
+            out.object("transfer", json::transfer(t)).await;
+        }
+        return;
+    }
+    if picture.transfers.is_empty() {
+        out.say("No transfers.");
+        return;
+    }
+    let rows: Vec<[String; 6]> = picture.transfers.iter().map(transfer_row).collect();
+    let head = ["ID", "PEER", "STATE", "DONE", "SIZE", "FILES"];
+    table(&head, &rows, out).await;
+}
+
+fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
+    let peer = match t.direction {
+        Direction::Sending => format!("to {}", Shown(&t.peer_name)),
+        Direction::Receiving => format!("from {}", Shown(&t.peer_name)),
+    };
+    let state = match (t.state, t.eta_seconds) {
+        (TransferState::Transferring, Some(left)) => {
+            format!("{}/s, {} left", bytes(t.rate), duration(left))
+        }
+        (TransferState::Transferring, None) => format!("{}/s", bytes(t.rate)),
+        (state, _) => phase_word(state).to_owned(),
+    };
+    [
+        t.id.short(),
+        peer,
+        state,
+        format!("{}%", percent(t)),
+        bytes(t.bytes),
+        top_names(t, 2),
+    ]
+}
+
+pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> Result<Exit, Fault> {
+    let local = Purpose::Local;
+    let instance = reach(&context.global, &context.paths, &context.settings, local).await?;
+    let command = match clear {
+        true => Command::ClearHistory,
+        false => Command::History { count },
+    };
+    let reply = instance.node.call(command).await;
+    instance.close().await;
+    let out = &mut context.out;
+    match reply? {
+        Reply::Done => out.say("The history is empty now."),
+        Reply::History(records) => show_history(&records, out).await,
+        other @ (Reply::Transfer { .. } | Reply::Files(_) | Reply::Peer(_)) => {
+            return Err(unexpected(&other));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+async fn show_history(records: &[HistoryRecord], out: &mut Output) {
+    if out.is_json() {
+        for record in records {
+            let body = serde_json::json!({
+                "transfer": record.transfer.to_string(),
+                "direction": if record.sent { "send" } else { "receive" },
+                "peer": { "name": record.peer_name, "id": record.peer.map(|id| id.to_string()) },
+                "names": record.names,
+                "folder": record.folder.as_deref().map(|f| f.to_string_lossy()),
+                "files": record.files, "bytes": record.bytes, "files_failed": record.failed,
+                "code": record.fault.as_ref().map(Fault::slug),
+                "started": record.started, "ended": record.ended,
+            });
+            out.object("history", body).await;
+        }
+        return;
+    }
+    if records.is_empty() {
+        out.say("No finished transfers.");
+        return;
+    }
+    let rows: Vec<[String; 5]> = records.iter().map(history_row).collect();
+    table(&["WHEN", "PEER", "RESULT", "SIZE", "FILES"], &rows, out).await;
+}
+
+fn history_row(record: &HistoryRecord) -> [String; 5] {
+    let way = if record.sent { "to" } else { "from" };
+    let result = match (&record.fault, record.failed) {
+        (Some(fault), _) => fault.slug().to_owned(),
+        (None, 0) => "verified".into(),
+        (None, failed) => format!("{failed} failed"),
+    };
+    let names: Vec<String> = record
+        .names
+        .iter()
+        .take(2)
+        .map(|name| Shown(name).to_string())
+        .collect();
+    [
+        format!("{} ago", duration(now().saturating_sub(record.ended))),
+        format!("{way} {}", Shown(&record.peer_name)),
+        result,
+        bytes(record.bytes),
+        format!(
+            "{} ({})",
+            names.join(", "),
+            count(record.files.into(), "file", "files")
+        ),
+    ]
+}
+
+pub(crate) async fn id(qr: bool, context: &mut Context) -> Result<Exit, Fault> {
+    // The addresses and the port are those that others would reach: so not a local node.
+    let purpose = Purpose::Transfer(None);
+    let instance = reach(&context.global, &context.paths, &context.settings, purpose).await?;
+    let me = instance.node.overview().borrow().me.clone();
+    instance.close().await;
+    let out = &mut context.out;
+    if out.is_json() {
+        let body = serde_json::json!({
+            "name": me.name, "id": me.id.to_string(), "link": me.link, "addrs": me.addrs,
+            "folder": me.folder.to_string_lossy(),
+        });
+        out.object("id", body).await;
+        return Ok(Exit::OK);
+    }
+    let addrs = me.addrs.join("  ");
+    out.line(&format!("name   {}", Shown(&me.name))).await;
+    out.line(&format!("id     {}", me.id)).await;
+    out.line(&format!("addrs  {addrs}")).await;
+    out.line(&format!("link   {}", me.link)).await;
+    if qr {
+        let code = qrcode::QrCode::new(me.link.as_bytes()).map_err(|error| Fault::Internal {
+            what: format!("the QR code: {error}"),
+        })?;
+        let image = code
+            .render::<qrcode::render::unicode::Dense1x2>()
+            .dark_color(qrcode::render::unicode::Dense1x2::Light)
+            .light_color(qrcode::render::unicode::Dense1x2::Dark)
+            .build();
+        out.line(&image).await;
+    }
+    Ok(Exit::OK)
+}
+
+pub(crate) async fn config(paths: bool, context: &mut Context) -> Result<Exit, Fault> {
+    let Context {
+        paths: folders,
+        settings,
+        out,
+        ..
+    } = context;
+    let rows: Vec<(&str, String)> = match paths {
+        true => vec![
+            ("settings", folders.settings_file().display().to_string()),
+            ("identity", folders.data.display().to_string()),
+            ("state", folders.state.display().to_string()),
+            ("socket", folders.control_socket().display().to_string()),
+            ("downloads", settings.folder.display().to_string()),
+        ],
+        false => vec![
+            ("name", settings.name.clone()),
+            ("folder", settings.folder.display().to_string()),
+            ("port", settings.port.to_string()),
+            ("on_conflict", settings.on_conflict.to_string()),
+            (
+                "rate_limit",
+                match settings.rate_limit {
+                    Some(rate) => rate.to_string(),
+                    None => "none".into(),
+                },
+            ),
+            (
+                "answer_timeout",
+                format!("{}s", settings.answer_timeout.as_secs()),
+            ),
+        ],
+    };
+    if out.is_json() {
+        let body: serde_json::Map<_, _> = rows
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .collect();
+        out.object("config", body).await;
+        return Ok(Exit::OK);
+    }
+    for (key, value) in rows {
+        out.line(&format!("{key:14} {}", Shown(&value))).await;
+    }
+    if !paths {
+        let file = folders.settings_file();
+        out.say(&format!("Change them in {}", file.display()));
+    }
+    Ok(Exit::OK)
+}
+
+/// Rows under a head, each column as wide as its widest cell.
+pub(crate) async fn table<const N: usize>(
+    head: &[&str; N],
+    rows: &[[String; N]],
+    out: &mut Output,
+) {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let head = head.map(str::to_owned);
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        out.line(line.trim_end()).await;
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,270 @@
+//! What has been said about one transfer so far, and what is to be said next.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, NodeHandle, Reply};
+use peerconnect::protocol::message::{Outcome, TransferId};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{
+    FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
+};
+use tokio::time::Instant;
+
+use super::exit::{Exit, fault_of_file};
+use super::output::{Event, Output};
+use super::progress::ACTIVE_MAX;
+
+/// Pages of rows that are fetched before signals and other transfers get their turn.
+const PAGES_MAX: u32 = 4;
+
+/// Least time between two progress lines in JSON.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
+
+/// How far ahead of the first unfinished file active ones are looked for.
+const ACTIVE_WINDOW: u32 = 256;
+
+/// One transfer, as far as it has been told.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    pub(crate) id: TransferId,
+    /// The last picture.
+    pub(crate) last: TransferSnapshot,
+    /// Whether the person has been asked, or an answer is not ours to give.
+    pub(crate) asked: bool,
+    /// How it ended, once everything about it has been told.
+    pub(crate) exit: Option<Exit>,
+    state: Option<TransferState>,
+    path: Option<(
+        peerconnect::net::link::PathKind,
+        Option<std::net::SocketAddr>,
+    )>,
+    offered: bool,
+    listed: u32,
+    settled: u32,
+    kinds: BTreeSet<u8>,
+    lost_since: Option<Instant>,
+    progress: Option<(Instant, u64, u64)>,
+    unfinished: u32,
+}
+
+impl Tracker {
+    pub(crate) fn new(snapshot: TransferSnapshot) -> Self {
+        Self {
+            id: snapshot.id,
+            last: snapshot,
+            asked: false,
+            exit: None,
+            state: None,
+            path: None,
+            offered: false,
+            listed: 0,
+            settled: 0,
+            kinds: BTreeSet::new(),
+            lost_since: None,
+            progress: None,
+            unfinished: 0,
+        }
+    }
+
+    /// Tells what is new in `last`. Gives back whether there is more to tell at once.
+    pub(crate) async fn tell(&mut self, node: &NodeHandle, out: &mut Output) -> bool {
+        if self.exit.is_some() {
+            return false;
+        }
+        let now = Instant::now();
+        let state = self.last.state;
+        if !self.offered && is_known(state, &self.last) {
+            self.offered = true;
+            out.emit(Event::Offer(&self.last)).await;
+        }
+        if self.state != Some(state) {
+            self.state = Some(state);
+            self.lost_since = (state == TransferState::Interrupted).then_some(now);
+            out.emit(Event::State(&self.last)).await;
+        }
+        let path = self.last.path.as_ref().map(|path| (path.kind, path.addr));
+        if path.is_some() && path != self.path {
+            self.path = path;
+            out.emit(Event::Path(&self.last)).await;
+        }
+        let more = self.tell_files(node, out).await;
+        self.tell_progress(out, now).await;
+        if state.is_final() && !more {
+            self.tell_end(out).await;
+        }
+        more
+    }
+
+    async fn tell_files(&mut self, node: &NodeHandle, out: &mut Output) -> bool {
+        let agreed = match self.last.state {
+            TransferState::Preparing
+            | TransferState::Connecting
+            | TransferState::AwaitingAnswer => self.settled > 0,
+            TransferState::Transferring
+            | TransferState::Paused
+            | TransferState::Interrupted
+            | TransferState::Completed
+            | TransferState::Cancelled
+            | TransferState::Failed => true,
+            TransferState::Rejected => false,
+        };
+        if !agreed {
+            return false;
+        }
+        for _ in 0..PAGES_MAX {
+            if self.settled >= self.last.settled && !self.lists(out) {
+                return false;
+            }
+            if !self.list_page(node, out).await || !self.settled_page(node, out).await {
+                return false;
+            }
+        }
+        self.settled < self.last.settled || self.lists(out)
+    }
+
+    fn lists(&self, out: &Output) -> bool {
+        out.is_json() && self.listed < self.last.entries
+    }
+
+    /// The next page of `file` lines. Gives back whether it makes sense to go on.
+    async fn list_page(&mut self, node: &NodeHandle, out: &mut Output) -> bool {
+        if !self.lists(out) {
+            return true;
+        }
+        let query = FileQuery::Range {
+            from: self.listed,
+            count: ROWS_MAX,
+        };
+        let rows = self.rows(node, query).await;
+        for row in rows.iter().filter(|row| row.kind == RowKind::File) {
+            out.emit(Event::File(&self.last, row)).await;
+        }
+        self.listed += rows.len() as u32;
+        !rows.is_empty()
+    }
+
+    /// The next page of `file_done` lines. They are fetched by position, so that none is missed
+    /// or told twice however late this comes.
+    async fn settled_page(&mut self, node: &NodeHandle, out: &mut Output) -> bool {
+        if self.settled >= self.last.settled {
+            return true;
+        }
+        let query = FileQuery::Settled { from: self.settled };
+        let rows = self.rows(node, query).await;
+        for row in &rows {
+            let FileState::Settled(outcome) = row.state else {
+                continue;
+            };
+            let uneventful = matches!(outcome, Outcome::New | Outcome::Identical);
+            if row.kind == RowKind::File || !uneventful {
+                out.emit(Event::FileDone(&self.last, row)).await;
+            }
+            if let Outcome::Failed(why) = outcome {
+                let fault = fault_of_file(&row.path, why);
+                self.kinds.insert(fault.exit_code());
+                out.emit(Event::Error(Some(&self.last), Some(row.index), &fault))
+                    .await;
+            }
+        }
+        self.settled += rows.len() as u32;
+        !rows.is_empty()
+    }
+
+    async fn rows(&self, node: &NodeHandle, query: FileQuery) -> Vec<FileRow> {
+        let transfer = self.id;
+        match node.call(Command::Files { transfer, query }).await {
+            Ok(Reply::Files(rows)) => rows,
+            Ok(_) => Vec::new(),
+            Err(fault) => {
+                // The end of the node is noticed by its pictures.
+                tracing::debug!(%fault, "no rows");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn tell_progress(&mut self, out: &mut Output, now: Instant) {
+        if self.last.state.is_final() {
+            return;
+        }
+        let figures = (self.last.bytes_done, self.last.rate);
+        let due = match self.progress {
+            Some((then, done, rate)) => {
+                !out.is_json() || (now - then >= PROGRESS_PAUSE && (done, rate) != figures)
+            }
+            None => self.last.state == TransferState::Transferring || !out.is_json(),
+        };
+        if due {
+            self.progress = Some((now, figures.0, figures.1));
+            out.emit(Event::Progress(&self.last)).await;
+        }
+    }
+
+    async fn tell_end(&mut self, out: &mut Output) {
+        if let Some(fault) = &self.last.fault
+            && self.last.state != TransferState::Completed
+        {
+            out.emit(Event::Error(Some(&self.last), None, fault)).await;
+        }
+        let exit = Exit::of_transfer(&self.last, &self.kinds);
+        self.end(exit, out).await;
+    }
+
+    /// Says that this is over, for this face at least.
+    pub(crate) async fn end(&mut self, exit: Exit, out: &mut Output) {
+        if self.exit.is_none() {
+            self.exit = Some(exit);
+            out.emit(Event::Summary(&self.last, exit)).await;
+        }
+    }
+
+    /// Whether the connection has been lost for longer than `retry`.
+    pub(crate) fn is_given_up(&self, retry: Duration) -> bool {
+        self.lost_since
+            .is_some_and(|since| since.elapsed() >= retry)
+    }
+
+    /// The fault of a lost connection, from the last picture.
+    pub(crate) fn lost(&self) -> Fault {
+        Fault::Lost {
+            peer: self.last.peer_name.clone(),
+            kept: self.last.bytes_done,
+            total: self.last.bytes,
+        }
+    }
+
+    /// Files that are on their way now: looked for behind the first unfinished one.
+    pub(crate) async fn active(&mut self, node: &NodeHandle) -> Vec<FileRow> {
+        let query = FileQuery::Range {
+            from: self.unfinished,
+            count: ACTIVE_WINDOW,
+        };
+        let mut rows = self.rows(node, query).await;
+        let settled = rows
+            .iter()
+            .take_while(|row| matches!(row.state, FileState::Settled(_)))
+            .count();
+        self.unfinished += settled as u32;
+        rows.retain(|row| row.state == FileState::Active && row.kind == RowKind::File);
+        rows.truncate(ACTIVE_MAX);
+        rows
+    }
+}
+
+/// Whether the files of a transfer are known: it can be described.
+fn is_known(state: TransferState, snapshot: &TransferSnapshot) -> bool {
+    match state {
+        TransferState::Preparing => false,
+        // Only names and sizes of what cannot be sent are missing then.
+        TransferState::Failed | TransferState::Cancelled => snapshot.entries > 0,
+        TransferState::Connecting
+        | TransferState::AwaitingAnswer
+        | TransferState::Transferring
+        | TransferState::Paused
+        | TransferState::Interrupted
+        | TransferState::Completed
+        | TransferState::Rejected => true,
+    }
+}

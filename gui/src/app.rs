@@ -53,6 +53,7 @@ enum Done {
 
 /// The window of one node.
 pub struct App {
+    ctx: Context,
     bridge: Bridge,
     outside: Outside,
     done: mpsc::Receiver<Done>,
@@ -79,6 +80,7 @@ impl App {
         let (bridge, first) = Bridge::new(node, ctx);
         let (finish, done) = mpsc::channel();
         Self {
+            ctx: ctx.clone(),
             own_node: first.me.pid == std::process::id(),
             bridge,
             outside,
@@ -114,7 +116,7 @@ impl App {
             self.finished(done);
         }
         for action in input::take(ctx, &self.model, &mut self.drafts) {
-            self.act(ctx, action);
+            self.act(action);
         }
         self.leave_politely(ctx);
         self.call_attention(ctx);
@@ -129,9 +131,8 @@ impl App {
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
         input::drop_hint(ui, &self.model, &self.drafts);
-        let ctx = ui.ctx().clone();
         for action in actions {
-            self.act(&ctx, action);
+            self.act(action);
         }
     }
 
@@ -150,12 +151,14 @@ impl App {
             || !model.overview.notices.is_empty()
             || model.questions().next().is_some();
         if news {
-            let height = ui.available_height() * 0.62;
+            let height = ui.available_height() * 0.5;
             Panel::top("news")
                 .frame(frame(p.ground, 18, 10))
                 .show_separator_line(false)
                 .show(ui, |ui| {
-                    ScrollArea::vertical().max_height(height).show(ui, |ui| {
+                    let cards = ScrollArea::vertical().max_height(height);
+                    // As high as the cards are, not as the panel was a frame ago.
+                    cards.min_scrolled_height(height).show(ui, |ui| {
                         actions.extend(offers_ui(ui, model, &mut drafts.offers));
                         actions.extend(notices_ui(ui, model));
                     });
@@ -171,19 +174,22 @@ impl App {
         egui::CentralPanel::default()
             .frame(frame(p.ground, 18, 14))
             .show(ui, |ui| {
-                actions.extend(staged_ui(ui, model, &mut drafts.staged));
-                ui.add_space(10.0);
-                actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
+                let all = ScrollArea::vertical().auto_shrink([false, false]);
+                all.show(ui, |ui| {
+                    actions.extend(staged_ui(ui, model, &mut drafts.staged));
+                    ui.add_space(10.0);
+                    actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
+                });
             });
     }
 
     /// Carries out what a person did.
-    pub(crate) fn act(&mut self, ctx: &Context, action: Action) {
+    pub(crate) fn act(&mut self, action: Action) {
         let model = &mut self.model;
         match action {
             Action::Ask(command, about) => self.ask(command, about),
-            Action::Pick(what, whose) => self.pick(ctx, what, whose),
-            Action::Stage(paths) => self.look(ctx, paths),
+            Action::Pick(what, whose) => self.pick(what, whose),
+            Action::Stage(paths) => self.look(paths),
             Action::Say(tone, text) => model.say(tone, text),
             Action::Unstage(place) => {
                 if place < model.staged.len() {
@@ -210,24 +216,24 @@ impl App {
             Action::Unfold(transfer, false) => {
                 model.unfolded.remove(&transfer);
             }
-            Action::NeedPage(transfer, page) => self.need_page(ctx, transfer, page),
+            Action::NeedPage(transfer, page) => self.need_page(transfer, page),
             Action::DoubtCancel(transfer) => model.doubt = transfer,
             Action::Copy(text) => {
-                ctx.copy_text(text);
+                self.ctx.copy_text(text);
                 model.say(Tone::Ok, "Copied. Send it to the other person.");
             }
             Action::ShowLink(shown) => model.link_shown = shown,
-            Action::ShowFolder(folder) => self.show_folder(ctx, folder),
+            Action::ShowFolder(folder) => self.show_folder(folder),
             Action::Dismiss(number) => model.notices.retain(|n| n.number != number),
             Action::DismissNode(text) => {
                 model.dismissed.insert(text);
             }
-            Action::Leave => ctx.send_viewport_cmd(ViewportCommand::Close),
+            Action::Leave => self.ctx.send_viewport_cmd(ViewportCommand::Close),
             Action::Left(leave) => {
                 model.leaving = false;
                 if leave {
                     self.closing = true;
-                    ctx.send_viewport_cmd(ViewportCommand::Close);
+                    self.ctx.send_viewport_cmd(ViewportCommand::Close);
                 }
             }
         }
@@ -243,26 +249,24 @@ impl App {
     }
 
     fn reply(&mut self, about: About, result: Result<Reply, Fault>) {
-        let model = &mut self.model;
         match (&about, &result) {
             (About::AddPeer, Ok(Reply::Peer(peer))) => {
-                model.chosen.insert(*peer);
+                self.model.chosen.insert(*peer);
                 self.drafts.peers.typed.clear();
             }
             (About::Send(paths), Err(_)) => {
                 let paths = paths.clone();
-                let back = paths.into_iter().map(look_at).filter_map(Result::ok);
-                model.stage(back.collect());
+                self.look(paths);
             }
             (About::Answer(transfer), Err(_)) => {
-                model.answered.remove(transfer);
+                self.model.answered.remove(transfer);
             }
             (About::Page(transfer, page), result) => {
                 let rows = match result {
                     Ok(Reply::Files(rows)) => Some(rows.clone()),
                     Ok(_) | Err(_) => None,
                 };
-                if let Some(pages) = model.unfolded.get_mut(transfer) {
+                if let Some(pages) = self.model.unfolded.get_mut(transfer) {
                     pages.came(*page, rows);
                 }
                 // The transfer may have gone meanwhile: no news.
@@ -271,10 +275,10 @@ impl App {
             (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
         }
         if about == About::AddPeer {
-            model.adding = false;
+            self.model.adding = false;
         }
         if let Err(fault) = result {
-            model.say_fault(&fault);
+            self.model.say_fault(&fault);
         }
     }
 
@@ -316,8 +320,8 @@ impl App {
         }
     }
 
-    fn need_page(&mut self, ctx: &Context, transfer: TransferId, page: u32) {
-        let time = ctx.input(|i| i.time);
+    fn need_page(&mut self, transfer: TransferId, page: u32) {
+        let time = self.ctx.input(|i| i.time);
         let model = &mut self.model;
         if let (Some(t), Some(pages)) = (
             model.overview.transfer(transfer),
@@ -339,8 +343,8 @@ impl App {
 /// Work elsewhere.
 impl App {
     /// Does something that may take long, then wakes the window with what came out.
-    fn elsewhere(&self, ctx: &Context, work: impl FnOnce() -> Option<Done> + Send + 'static) {
-        let (finish, ctx) = (self.finish.clone(), ctx.clone());
+    fn elsewhere(&self, work: impl FnOnce() -> Option<Done> + Send + 'static) {
+        let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
         (self.outside.run)(Box::new(move || {
             // The window may have closed meanwhile: then nobody wants to know.
             if let Some(done) = work()
@@ -351,18 +355,18 @@ impl App {
         }));
     }
 
-    fn pick(&mut self, ctx: &Context, what: Pick, whose: Option<TransferId>) {
+    fn pick(&mut self, what: Pick, whose: Option<TransferId>) {
         if self.model.picking {
             return;
         }
         self.model.picking = true;
         let pick = Arc::clone(&self.outside.pick);
-        self.elsewhere(ctx, move || Some(Done::Picked(what, whose, pick(what))));
+        self.elsewhere(move || Some(Done::Picked(what, whose, pick(what))));
     }
 
     /// Looks at paths that are to be sent: a network drive may take its time.
-    fn look(&self, ctx: &Context, paths: Vec<PathBuf>) {
-        self.elsewhere(ctx, move || {
+    fn look(&self, paths: Vec<PathBuf>) {
+        self.elsewhere(move || {
             let mut found = Vec::new();
             let mut missing = Vec::new();
             for path in paths {
@@ -375,9 +379,9 @@ impl App {
         });
     }
 
-    fn show_folder(&self, ctx: &Context, folder: PathBuf) {
+    fn show_folder(&self, folder: PathBuf) {
         let open = Arc::clone(&self.outside.open);
-        self.elsewhere(ctx, move || open(&folder).err().map(Done::Said));
+        self.elsewhere(move || open(&folder).err().map(Done::Said));
     }
 
     fn finished(&mut self, done: Done) {
@@ -415,10 +419,7 @@ impl App {
                  instead.",
             ),
             Picked::Paths(paths) => match (what, whose) {
-                (Pick::Files | Pick::Folder, _) => {
-                    let found = paths.into_iter().map(look_at).filter_map(Result::ok);
-                    model.stage(found.collect());
-                }
+                (Pick::Files | Pick::Folder, _) => self.look(paths),
                 (Pick::Target, whose) => {
                     let folder = paths.first().map(|p| p.to_string_lossy().into_owned());
                     match whose {

@@ -13,7 +13,9 @@ const TOO_FAST: Duration = Duration::from_millis(150);
 pub(crate) fn pick(what: Pick) -> Picked {
     let begun = Instant::now();
     let chosen = match what {
-        Pick::Files => rfd::FileDialog::new().set_title("Files to send").pick_files(),
+        Pick::Files => rfd::FileDialog::new()
+            .set_title("Files to send")
+            .pick_files(),
         Pick::Folder => folder("Folder to send"),
         Pick::Target => folder("Save the files in"),
     };

@@ -7,9 +7,7 @@ use egui::{Align, Label, Layout, Popup, ScrollArea, Ui};
 use peerconnect::node::api::Command;
 use peerconnect::protocol::message::Scope;
 use peerconnect::text::{Shown, bytes};
-use peerconnect::transfer::status::{
-    Direction, FileRow, FileState, RowKind, TransferSnapshot,
-};
+use peerconnect::transfer::status::{Direction, FileRow, FileState, RowKind, TransferSnapshot};
 
 use crate::icons::{self, Icon};
 use crate::model::{About, Action};

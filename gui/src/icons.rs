@@ -12,6 +12,7 @@ use crate::theme;
 pub(crate) enum Icon {
     Up,
     Down,
+    Right,
     Pause,
     Play,
     Close,
@@ -42,6 +43,10 @@ pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) 
             line(&[(0.0, -5.5), (0.0, 5.5)]);
             line(&[(-4.5, 1.0), (0.0, 5.5), (4.5, 1.0)]);
         }
+        Icon::Right => {
+            line(&[(-5.5, 0.0), (5.5, 0.0)]);
+            line(&[(1.5, -4.0), (5.5, 0.0), (1.5, 4.0)]);
+        }
         Icon::Pause => {
             for x in [-3.0, 3.0] {
                 let bar = Rect::from_center_size(at(x, 0.0), vec2(3.0, 10.0));
@@ -65,11 +70,24 @@ pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) 
             }
         }
         Icon::File => {
-            line(&[(-4.5, -6.0), (1.0, -6.0), (4.5, -2.5), (4.5, 6.0), (-4.5, 6.0), (-4.5, -6.0)]);
+            line(&[
+                (-4.5, -6.0),
+                (1.0, -6.0),
+                (4.5, -2.5),
+                (4.5, 6.0),
+                (-4.5, 6.0),
+                (-4.5, -6.0),
+            ]);
             line(&[(1.0, -6.0), (1.0, -2.5), (4.5, -2.5)]);
         }
         Icon::Folder => line(&[
-            (-6.0, -4.5), (-1.5, -4.5), (0.5, -2.5), (6.0, -2.5), (6.0, 5.0), (-6.0, 5.0), (-6.0, -4.5),
+            (-6.0, -4.5),
+            (-1.5, -4.5),
+            (0.5, -2.5),
+            (6.0, -2.5),
+            (6.0, 5.0),
+            (-6.0, 5.0),
+            (-6.0, -4.5),
         ]),
         Icon::Link => {
             for (x, y) in [(-3.0, 3.0), (3.0, -3.0)] {
@@ -110,12 +128,22 @@ fn moon(painter: &Painter, centre: Pos2, colour: Color32) {
 /// A square button with a drawing; `name` is its tooltip and what a screen reader says.
 pub(crate) fn button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(28.0), Sense::click());
+    dress(ui, rect, response, icon, name)
+}
+
+/// The same at a place of its own.
+pub(crate) fn button_at(ui: &Ui, rect: Rect, icon: Icon, name: &str) -> Response {
+    let id = ui.unique_id().with(("icon", name));
+    let response = ui.interact(rect, id, Sense::click());
+    dress(ui, rect, response, icon, name)
+}
+
+fn dress(ui: &Ui, rect: Rect, response: Response, icon: Icon, name: &str) -> Response {
     response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), name));
     if ui.is_rect_visible(rect) {
         let p = theme::of(ui);
         if response.hovered() || response.has_focus() {
-            ui.painter()
-                .rect_filled(rect, CornerRadius::same(8), p.hot);
+            ui.painter().rect_filled(rect, CornerRadius::same(8), p.hot);
         }
         if response.has_focus() {
             let stroke = Stroke::new(1.5, p.accent_text);
@@ -133,4 +161,40 @@ pub(crate) fn button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
 pub(crate) fn show(ui: &mut Ui, icon: Icon, colour: Color32) {
     let (rect, _) = ui.allocate_exact_size(vec2(16.0, 18.0), Sense::hover());
     paint(ui.painter(), rect, icon, colour);
+}
+
+/// Side of the program's icon in pixels.
+const ICON: u32 = 64;
+
+/// The program's icon for the task bar: two arrows that pass each other.
+pub fn icon() -> egui::IconData {
+    let rgba = (0..ICON * ICON)
+        .flat_map(|n| {
+            // Positions from -32 to 32, in the middle of each pixel.
+            let x = (n % ICON) as f32 - 31.5;
+            let y = (n / ICON) as f32 - 31.5;
+            // Left half: up; right half: the same turned around.
+            let (along, across) = if x < 0.0 {
+                (y, x + 11.0)
+            } else {
+                (-y, 11.0 - x)
+            };
+            let head = (along + 18.0) - across.abs();
+            let arrow = ((0.0..=7.0).contains(&head) && across.abs() < 10.5)
+                || (across.abs() < 2.8 && (-17.0..18.0).contains(&along));
+            let corner = vec2((x.abs() - 18.0).max(0.0), (y.abs() - 18.0).max(0.0)).length();
+            let inside = (14.0 - corner).clamp(0.0, 1.0);
+            let colour = if arrow {
+                Color32::WHITE
+            } else {
+                theme::LIGHT.accent
+            };
+            [colour.r(), colour.g(), colour.b(), (inside * 255.0) as u8]
+        })
+        .collect();
+    egui::IconData {
+        rgba,
+        width: ICON,
+        height: ICON,
+    }
 }

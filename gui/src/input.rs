@@ -42,7 +42,7 @@ pub(crate) fn take(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Act
 }
 
 fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
-    let mut pressed = |shortcut| ctx.input_mut(|i| i.consume_shortcut(&shortcut));
+    let pressed = |shortcut| ctx.input_mut(|i| i.consume_shortcut(&shortcut));
     let mut actions = Vec::new();
     // Those with Shift first: the others would take them too.
     if pressed(ctrl_shift(Key::O)) {
@@ -78,7 +78,7 @@ fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
     if elsewhere {
         return Vec::new();
     }
-    let mut pressed = |key| ctx.input_mut(|i| i.consume_key(Modifiers::NONE, key));
+    let pressed = |key| ctx.input_mut(|i| i.consume_key(Modifiers::NONE, key));
     if pressed(Key::Space) {
         let command = pause_or_resume(t);
         return command

@@ -18,6 +18,7 @@ mod outside;
 mod pages;
 mod peers_ui;
 mod staged_ui;
+mod start_ui;
 mod theme;
 mod top_ui;
 mod transfers_ui;
@@ -25,7 +26,11 @@ mod words;
 
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod tests;
 
 pub use app::App;
 pub use bridge::wake_function;
+pub use icons::icon;
 pub use outside::{Job, Outside, Pick, Picked};
+pub use start_ui::{Start, Wake, Window};

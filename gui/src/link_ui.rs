@@ -1,6 +1,9 @@
 //! Our link, large: as a QR code for a camera and as text.
 
-use egui::{Color32, ColorImage, Id, Label, Modal, RichText, TextureHandle, TextureOptions, Ui};
+use egui::{
+    Align, Color32, ColorImage, Id, Label, Layout, Modal, RichText, TextureHandle, TextureOptions,
+    Ui,
+};
 use qrcode::{EcLevel, QrCode};
 
 use crate::model::{Action, Model};
@@ -51,12 +54,16 @@ pub(crate) fn link_ui(ui: &Ui, model: &Model, draft: &mut LinkDraft) -> Vec<Acti
             let text = RichText::new(link).monospace().size(12.0);
             ui.add(Label::new(text).wrap().selectable(true));
             ui.add_space(8.0);
-            if theme::primary(ui, true, "Copy link").clicked() {
-                actions.push(Action::Copy(link.clone()));
-            }
-            if theme::plain(ui, "Close").clicked() {
-                actions.push(Action::ShowLink(false));
-            }
+            let buttons = egui::vec2(170.0, 32.0);
+            let layout = Layout::right_to_left(Align::Center);
+            ui.allocate_ui_with_layout(buttons, layout, |ui| {
+                if theme::primary(ui, true, "Copy link").clicked() {
+                    actions.push(Action::Copy(link.clone()));
+                }
+                if theme::plain(ui, "Close").clicked() {
+                    actions.push(Action::ShowLink(false));
+                }
+            });
         });
     });
     if shown.should_close() {

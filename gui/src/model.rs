@@ -174,11 +174,8 @@ impl Model {
             .take_if(|id| overview.transfer(*id).is_none_or(|t| t.state.is_final()));
         self.unfolded.retain(|id, _| !gone(id));
         self.paces.retain(|id, _| !gone(id));
-        self.answered.retain(|id| {
-            overview
-                .transfer(*id)
-                .is_some_and(|t| t.question.is_some())
-        });
+        self.answered
+            .retain(|id| overview.transfer(*id).is_some_and(|t| t.question.is_some()));
         self.chosen
             .retain(|id| overview.peers.iter().any(|p| p.id == *id));
         self.dismissed
@@ -230,7 +227,9 @@ impl Model {
             if self.staged.len() >= STAGED_MAX {
                 self.say(
                     Tone::Warn,
-                    format!("At most {STAGED_MAX} files can be chosen one by one. Choose their folder."),
+                    format!(
+                        "At most {STAGED_MAX} files can be chosen one by one. Choose their folder."
+                    ),
                 );
                 return;
             }
@@ -285,9 +284,7 @@ impl Model {
         };
         let total: u64 = moving().map(|t| t.bytes).fold(0, u64::saturating_add);
         let done: u64 = moving().map(|t| t.bytes_done).fold(0, u64::saturating_add);
-        moving()
-            .next()
-            .map(|_| crate::words::percent(done, total))
+        moving().next().map(|_| crate::words::percent(done, total))
     }
 }
 

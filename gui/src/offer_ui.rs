@@ -12,6 +12,7 @@ use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes};
 use peerconnect::transfer::status::{Question, TransferSnapshot};
 
+use crate::icons::{self, Icon};
 use crate::model::{About, Action, Model};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
@@ -295,9 +296,9 @@ fn ticks(ui: &mut Ui, t: &TransferSnapshot, card: &mut Card) {
                 ui.spacing_mut().item_spacing.x = 14.0;
                 for (top, tick) in t.top_names.iter().zip(&mut card.ticks) {
                     let name = words::name(top);
-                    let inside = top.files.map_or(String::new(), |n| {
-                        format!(" ({})", words::files(n))
-                    });
+                    let inside = top
+                        .files
+                        .map_or(String::new(), |n| format!(" ({})", words::files(n)));
                     let short = crate::staged_ui::shorten(&name, 44);
                     let text = format!("{short}{inside}  {}", bytes(top.bytes));
                     let box_ = ui.add(Checkbox::new(tick, text));
@@ -323,8 +324,9 @@ fn folder(
     let offered = t.folder.clone().unwrap_or_default();
     ui.horizontal(|ui| {
         let Some(text) = &mut card.folder else {
+            icons::show(ui, Icon::Right, theme::of(ui).weak);
             let line = format!(
-                "→ {} · {} free",
+                "{} · {} free",
                 words::folder(&offered),
                 bytes(question.free)
             );

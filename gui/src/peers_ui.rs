@@ -136,7 +136,11 @@ fn row_frame(ui: &Ui, chosen: bool) -> Frame {
         (false, true) => (p.hot, p.line),
         (false, false) => (p.card, p.line),
     };
-    let line = if response.has_focus() { p.accent_text } else { line };
+    let line = if response.has_focus() {
+        p.accent_text
+    } else {
+        line
+    };
     Frame::new()
         .fill(fill)
         .stroke(Stroke::new(1.0, line))
@@ -153,20 +157,20 @@ fn row_inside(
     actions: &mut Vec<Action>,
 ) {
     ui.horizontal(|ui| {
-        theme::avatar(ui, Some(&peer.id), name, 34.0);
+        if model.chosen.contains(&peer.id) {
+            theme::chosen_mark(ui, 34.0);
+        } else {
+            theme::avatar(ui, Some(&peer.id), name, 34.0);
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let more = icons::button(ui, Icon::More, &format!("More about {name}"));
             menu(&more, peer, draft, actions);
-            if model.chosen.contains(&peer.id) {
-                icons::show(ui, Icon::Check, theme::of(ui).accent_text);
-            }
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 1.0;
                 if let Some((id, text)) = &mut draft.renaming
                     && *id == peer.id
                 {
-                    rename_field(ui, text, peer, actions)
-                        .then(|| draft.renaming = None);
+                    rename_field(ui, text, peer, actions).then(|| draft.renaming = None);
                 } else {
                     ui.add(Label::new(name).truncate());
                 }

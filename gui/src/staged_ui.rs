@@ -1,7 +1,8 @@
 //! What will be sent: choosing files, and the button that sends them.
 
 use egui::{
-    Align, CornerRadius, Frame, Label, Layout, Margin, ScrollArea, Stroke, TextEdit, Ui,
+    Align, CornerRadius, FontId, Label, Layout, Margin, Rect, Role, ScrollArea, Sense, Shape,
+    Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, vec2,
 };
 use peerconnect::text::{Shown, bytes, count};
 
@@ -40,17 +41,54 @@ pub(crate) fn staged_ui(ui: &mut Ui, model: &Model, draft: &mut StagedDraft) -> 
     actions
 }
 
+const INVITATION: &str = "Drop files here to send them";
+const PROMISE: &str = "Whole folders too. Nothing leaves before you press Send.";
+
 fn invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+    if model.overview.transfers.is_empty() {
+        large_invitation(ui, model, actions);
+        return;
+    }
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             pick_buttons(ui, model, actions);
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
-                ui.label(theme::title("Drop files here to send them"));
-                let text = "Whole folders too. Nothing leaves before you press Send.";
-                let text = theme::note(ui, Tone::Weak, text);
+                ui.label(theme::title(INVITATION));
+                let text = theme::note(ui, Tone::Weak, PROMISE);
                 ui.add(Label::new(text).truncate());
             });
+        });
+    });
+}
+
+/// While nothing else is there, the place for files is easy to hit.
+fn large_invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+    let p = theme::of(ui);
+    let size = vec2(ui.available_width(), 220.0);
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    let corners = [
+        rect.left_top(),
+        rect.right_top(),
+        rect.right_bottom(),
+        rect.left_bottom(),
+        rect.left_top(),
+    ];
+    let dashes = Shape::dashed_line(&corners, Stroke::new(1.0, p.weak), 5.0, 5.0);
+    ui.painter().extend(dashes);
+    let inside = UiBuilder::new().max_rect(rect.shrink(24.0));
+    ui.new_child(inside).vertical_centered(|ui| {
+        let (circle, _) = ui.allocate_exact_size(vec2(52.0, 52.0), Sense::hover());
+        ui.painter()
+            .circle_filled(circle.center(), 26.0, p.accent_soft);
+        icons::paint(ui.painter(), circle, Icon::Up, p.accent_text);
+        ui.add_space(6.0);
+        ui.label(theme::title(INVITATION));
+        ui.label(theme::note(ui, Tone::Weak, PROMISE));
+        ui.add_space(6.0);
+        let buttons = vec2(154.0, 32.0);
+        ui.allocate_ui_with_layout(buttons, Layout::right_to_left(Align::Center), |ui| {
+            pick_buttons(ui, model, actions);
         });
     });
 }
@@ -118,37 +156,39 @@ fn chips(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         });
 }
 
-/// One staged entry; whether it is to go.
+/// One staged entry; whether it is to go. Painted by hand, because only something of known size
+/// can move to the next line as a whole.
 fn chip(ui: &mut Ui, entry: &Staged) -> bool {
     let p = theme::of(ui);
     let name = Shown(&entry.name()).to_string();
-    Frame::new()
-        .fill(p.button)
-        .stroke(Stroke::new(1.0, p.line))
-        .corner_radius(CornerRadius::same(8))
-        .inner_margin(Margin {
-            left: 8,
-            right: 2,
-            top: 1,
-            bottom: 1,
-        })
-        .show(ui, |ui| {
-            ui.spacing_mut().item_spacing.x = 5.0;
-            let icon = if entry.bytes.is_some() {
-                Icon::File
-            } else {
-                Icon::Folder
-            };
-            icons::show(ui, icon, p.weak);
-            let short = shorten(&name, 36);
-            let label = ui.label(egui::RichText::new(short).size(13.5));
-            label.on_hover_text(Shown(&entry.path.to_string_lossy()).to_string());
-            if let Some(size) = entry.bytes {
-                ui.label(theme::note(ui, Tone::Weak, bytes(size)));
-            }
-            icons::button(ui, Icon::Close, &format!("Do not send {name}")).clicked()
-        })
-        .inner
+    let painter = ui.painter();
+    let lay = |text, size, colour| painter.layout_no_wrap(text, FontId::proportional(size), colour);
+    let text = lay(shorten(&name, 36), 13.5, p.text);
+    let size = lay(entry.bytes.map_or(String::new(), bytes), 13.0, p.weak);
+    let width = 32.0 + text.size().x + 8.0 + size.size().x + 30.0;
+    let (rect, response) = ui.allocate_exact_size(vec2(width, 30.0), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &name));
+    let line = Stroke::new(1.0, p.line);
+    let radius = CornerRadius::same(8);
+    ui.painter()
+        .rect(rect, radius, p.button, line, StrokeKind::Inside);
+    let icon = if entry.bytes.is_some() {
+        Icon::File
+    } else {
+        Icon::Folder
+    };
+    let left = Rect::from_min_size(rect.min, vec2(32.0, 30.0));
+    icons::paint(ui.painter(), left, icon, p.weak);
+    let mut at = rect.left_center() + vec2(30.0, 0.0);
+    for galley in [text, size] {
+        let step = galley.size().x + 8.0;
+        let corner = at - vec2(0.0, galley.size().y / 2.0);
+        ui.painter().galley(corner, galley, p.text);
+        at.x += step;
+    }
+    response.on_hover_text(Shown(&entry.path.to_string_lossy()).to_string());
+    let close = Rect::from_center_size(rect.right_center() - vec2(16.0, 0.0), vec2(26.0, 26.0));
+    icons::button_at(ui, close, Icon::Close, &format!("Do not send {name}")).clicked()
 }
 
 /// A long name with its middle taken out: beginning and extension stay.

@@ -12,6 +12,8 @@ use egui::{
 use peerconnect::peer::PeerId;
 use peerconnect::text::Shown;
 
+use crate::icons::{self, Icon};
+
 /// The colours of one theme. Text colours reach 4.5:1 on every surface (WCAG AA, see the tests).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Palette {
@@ -166,6 +168,7 @@ fn set(style: &mut Style, p: &Palette, theme: Theme) {
     style.spacing.icon_width = 18.0;
     style.spacing.icon_width_inner = 10.0;
     style.spacing.menu_margin = Margin::same(6);
+    style.spacing.window_margin = Margin::same(20);
     style.spacing.scroll.floating = true;
     // Labels inside rows that can be clicked must not take the click.
     style.interaction.selectable_labels = false;
@@ -308,6 +311,15 @@ pub(crate) fn avatar(ui: &mut Ui, id: Option<&PeerId>, name: &str, size: f32) ->
         Color32::WHITE,
     );
     response
+}
+
+/// What stands in place of the avatar of a device that is chosen.
+pub(crate) fn chosen_mark(ui: &mut Ui, size: f32) {
+    let p = of(ui);
+    let (rect, _) = ui.allocate_exact_size(Vec2::splat(size), Sense::hover());
+    ui.painter()
+        .circle_filled(rect.center(), size / 2.0, p.accent);
+    icons::paint(ui.painter(), rect, Icon::Check, p.on_accent);
 }
 
 /// A colour dark enough for white letters, from the first bytes of a key.

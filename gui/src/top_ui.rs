@@ -127,8 +127,7 @@ pub(crate) fn not_a_path() -> Action {
 pub(crate) fn notices_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     let mut actions = Vec::new();
     for text in model.overview.notices.iter() {
-        if !model.dismissed.contains(text)
-            && line(ui, Tone::Warn, &Shown(text).to_string(), "", "")
+        if !model.dismissed.contains(text) && line(ui, Tone::Warn, &Shown(text).to_string(), "", "")
         {
             actions.push(Action::DismissNode(text.clone()));
         }

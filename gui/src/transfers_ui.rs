@@ -2,8 +2,8 @@
 //! of one unfold below it, as many as are on the screen and no more.
 
 use egui::{
-    Align, CornerRadius, Label, Layout, Rect, Response, Role, ScrollArea, Sense, Stroke, Ui,
-    UiBuilder, WidgetInfo,
+    Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
+    WidgetInfo,
 };
 use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{Scope, TransferId};
@@ -26,11 +26,7 @@ pub(crate) struct TransfersDraft {
 }
 
 /// All cards, newest first, below a heading.
-pub(crate) fn transfers_ui(
-    ui: &mut Ui,
-    model: &Model,
-    draft: &mut TransfersDraft,
-) -> Vec<Action> {
+pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraft) -> Vec<Action> {
     let mut actions = Vec::new();
     draft.rows.clear();
     draft.focused = None;
@@ -53,13 +49,9 @@ pub(crate) fn transfers_ui(
         ui.label(theme::note(ui, Tone::Weak, text));
         return actions;
     }
-    ScrollArea::vertical()
-        .auto_shrink([false, false])
-        .show(ui, |ui| {
-            for t in shown() {
-                card(ui, model, t, draft, &mut actions);
-            }
-        });
+    for t in shown() {
+        card(ui, model, t, draft, &mut actions);
+    }
     actions
 }
 
@@ -78,18 +70,20 @@ fn card(
             let p = theme::of(ui);
             let marked = selected || ui.response().has_focus();
             let line = if marked { p.accent_text } else { p.line };
-            theme::card(ui).stroke(Stroke::new(1.0, line)).show(ui, |ui| {
-                ui.set_width(ui.available_width());
-                head(ui, model, t, actions);
-                progress(ui, t, &status);
-                said(ui, t, &status, actions);
-                if model.doubt == Some(t.id) {
-                    doubt(ui, t, actions);
-                }
-                if let Some(pages) = model.unfolded.get(&t.id) {
-                    files_ui(ui, t, pages, actions);
-                }
-            });
+            theme::card(ui)
+                .stroke(Stroke::new(1.0, line))
+                .show(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    head(ui, model, t, actions);
+                    progress(ui, t, &status);
+                    said(ui, t, &status, actions);
+                    if model.doubt == Some(t.id) {
+                        doubt(ui, t, actions);
+                    }
+                    if let Some(pages) = model.unfolded.get(&t.id) {
+                        files_ui(ui, t, pages, actions);
+                    }
+                });
         })
         .response;
     let name = format!("{}: {}", subject(t), status.line);
@@ -259,26 +253,27 @@ fn progress(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status) {
 }
 
 fn said(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status, actions: &mut Vec<Action>) {
-    ui.horizontal(|ui| {
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let arrived =
-                t.direction == Direction::Receiving && t.files_done > 0 && t.state.is_final();
-            if arrived
-                && let Some(folder) = &t.folder
-                && theme::small(ui, "Show in folder").clicked()
-            {
-                actions.push(Action::ShowFolder(folder.clone()));
-            }
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                let tone = match status.tone {
-                    Tone::Plain => Tone::Weak,
-                    Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
-                };
-                let line = theme::note(ui, tone, &status.line);
-                ui.add(Label::new(line).truncate());
+    let tone = match status.tone {
+        Tone::Plain => Tone::Weak,
+        Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
+    };
+    let line = Label::new(theme::note(ui, tone, &status.line)).truncate();
+    let arrived = t.direction == Direction::Receiving && t.files_done > 0 && t.state.is_final();
+    match &t.folder {
+        Some(folder) if arrived => {
+            ui.horizontal(|ui| {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    if theme::small(ui, "Show in folder").clicked() {
+                        actions.push(Action::ShowFolder(folder.clone()));
+                    }
+                    ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(line));
+                });
             });
-        });
-    });
+        }
+        Some(_) | None => {
+            ui.add(line);
+        }
+    }
     if !status.more.is_empty() {
         let more = theme::note(ui, Tone::Weak, &status.more);
         ui.add(Label::new(more).wrap().selectable(true));

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::PeerInfo;
+use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
-use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
 
 use crate::model::Pace;
 use crate::theme::Tone;
@@ -406,7 +406,11 @@ mod tests {
 
     #[test]
     fn three_words_are_joined_by_dots_however_they_come() {
-        for text in ["river copper nine", "river-copper-nine", "river · copper · nine"] {
+        for text in [
+            "river copper nine",
+            "river-copper-nine",
+            "river · copper · nine",
+        ] {
             assert_eq!(three_words(text), "river · copper · nine");
         }
     }

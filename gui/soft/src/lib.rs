@@ -176,11 +176,7 @@ impl Triangle {
         }
         let owns = |a: Pos2, b: Pos2| (a.y == b.y && b.x > a.x) || b.y < a.y;
         Some(Self {
-            owns_side: [
-                owns(at[1], at[2]),
-                owns(at[2], at[0]),
-                owns(at[0], at[1]),
-            ],
+            owns_side: [owns(at[1], at[2]), owns(at[2], at[0]), owns(at[0], at[1])],
             at,
             corners,
             area,

@@ -95,9 +95,12 @@ fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
 /// Pasted paths are staged, a pasted link is connected to.
 fn pasted(ctx: &Context) -> Vec<Action> {
     let text = ctx.input(|i| {
-        i.events.iter().find_map(|event| match event {
-            Event::Paste(text) => Some(text.clone()),
-            _ => None,
+        i.events.iter().find_map(|event| {
+            if let Event::Paste(text) = event {
+                Some(text.clone())
+            } else {
+                None
+            }
         })
     });
     let Some(text) = text else {

@@ -32,5 +32,5 @@ mod tests;
 pub use app::App;
 pub use bridge::wake_function;
 pub use icons::icon;
-pub use outside::{Job, Outside, Pick, Picked};
+pub use outside::{Job, Open, Outside, Pick, Picked};
 pub use start_ui::{Start, Wake, Window};

@@ -104,10 +104,12 @@ impl Card {
         let fault = question.obstacle.as_ref()?;
         // What is wrong with one folder is not wrong with another; the node looks again.
         let elsewhere = other.is_some();
-        let solved = match fault {
-            Fault::DiskFull { free, .. } => elsewhere || self.bytes(t) <= *free,
-            _ => elsewhere,
+        let fits = if let Fault::DiskFull { free, .. } = fault {
+            self.bytes(t) <= *free
+        } else {
+            false
         };
+        let solved = elsewhere || fits;
         (!solved).then(|| fault.to_string())
     }
 }

@@ -11,6 +11,9 @@ use crate::dialogs;
 /// Work that may wait for a person or a disk.
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// Shows a folder; the error is a sentence for people.
+pub type Open = Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
+
 /// What a dialog is to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pick {
@@ -42,8 +45,8 @@ pub struct Outside {
     pub run: Arc<dyn Fn(Job) + Send + Sync>,
     /// Shows a dialog and waits for the person.
     pub pick: Arc<dyn Fn(Pick) -> Picked + Send + Sync>,
-    /// Shows a folder in the system's file manager. The error is a sentence for people.
-    pub open: Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>,
+    /// Shows a folder in the system's file manager.
+    pub open: Open,
     /// Seconds since 1970.
     pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
 }

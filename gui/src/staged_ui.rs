@@ -74,7 +74,12 @@ fn large_invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         rect.left_bottom(),
         rect.left_top(),
     ];
-    let dashes = Shape::dashed_line(&corners, Stroke::new(1.0, p.weak), 5.0, 5.0);
+    let dashes = Shape::dashed_line(
+        &corners,
+        Stroke::new(1.0, p.weak.gamma_multiply(0.6)),
+        5.0,
+        5.0,
+    );
     ui.painter().extend(dashes);
     let inside = UiBuilder::new().max_rect(rect.shrink(24.0));
     ui.new_child(inside).vertical_centered(|ui| {

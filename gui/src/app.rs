@@ -1,0 +1,556 @@
+//! The window itself: `logic` takes in what has happened, `ui` draws it, and what a person did
+//! comes back as [`Action`]s that are carried out here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use egui::{Context, Frame, Margin, Modal, Panel, ScrollArea, Ui, ViewportCommand};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, NodeHandle, Reply, Target};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::TransferId;
+use peerconnect::text::{Shown, count};
+use peerconnect::transfer::status::{Direction, FileQuery};
+
+use crate::bridge::Bridge;
+use crate::input;
+use crate::link_ui::{LinkDraft, link_ui};
+use crate::model::{About, Action, Model, Staged};
+use crate::offer_ui::{OffersDraft, offers_ui};
+use crate::outside::{Outside, Pick, Picked};
+use crate::pages::{PAGE, Pages};
+use crate::peers_ui::{PeersDraft, peers_ui};
+use crate::staged_ui::{StagedDraft, staged_ui};
+use crate::theme::{self, Tone};
+use crate::top_ui::{TopDraft, notices_ui, top_ui};
+use crate::transfers_ui::{TransfersDraft, transfers_ui};
+
+/// How long quitting waits for the node to put its things in order.
+const QUIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the panels keep for themselves between frames.
+#[derive(Default)]
+pub(crate) struct Drafts {
+    pub(crate) top: TopDraft,
+    pub(crate) link: LinkDraft,
+    pub(crate) peers: PeersDraft,
+    pub(crate) staged: StagedDraft,
+    pub(crate) offers: OffersDraft,
+    pub(crate) transfers: TransfersDraft,
+}
+
+/// What comes back from work done elsewhere.
+enum Done {
+    Picked(Pick, Option<TransferId>, Picked),
+    Looked {
+        found: Vec<Staged>,
+        missing: Vec<PathBuf>,
+    },
+    Said(String),
+}
+
+/// The window of one node.
+pub struct App {
+    ctx: Context,
+    bridge: Bridge,
+    outside: Outside,
+    done: mpsc::Receiver<Done>,
+    finish: mpsc::Sender<Done>,
+    pub(crate) model: Model,
+    pub(crate) drafts: Drafts,
+    title: String,
+    /// Questions that the person's attention was called to.
+    called: Vec<TransferId>,
+    /// The node lives in this process and ends with the window.
+    own_node: bool,
+    /// The window may close now.
+    closing: bool,
+    /// That the node has ended was said.
+    over: bool,
+}
+
+impl App {
+    /// A window for this node. Sets the look of `ctx`.
+    pub fn new(ctx: &Context, node: NodeHandle, outside: Outside) -> Self {
+        theme::apply(ctx);
+        // Quitting is ours: it may have to ask first.
+        ctx.options_mut(|o| o.quit_shortcuts.clear());
+        let (bridge, first) = Bridge::new(node, ctx);
+        let (finish, done) = mpsc::channel();
+        Self {
+            ctx: ctx.clone(),
+            own_node: first.me.pid == std::process::id(),
+            bridge,
+            outside,
+            done,
+            finish,
+            model: Model::new(first),
+            drafts: Drafts::default(),
+            title: String::new(),
+            called: Vec::new(),
+            closing: false,
+            over: false,
+        }
+    }
+
+    /// Takes in what has happened since the last frame. Also called while the window is hidden.
+    pub fn logic(&mut self, ctx: &Context) {
+        let time = ctx.input(|i| i.time);
+        self.model.now = (self.outside.now)();
+        if let Some(overview) = self.bridge.news() {
+            self.model.apply(overview, time);
+        }
+        if self.bridge.is_over() && !self.over && !self.closing {
+            self.over = true;
+            self.model.say(
+                Tone::Error,
+                "PeerConnect has stopped. Close this window and open it again.",
+            );
+        }
+        for (about, result) in self.bridge.replies() {
+            self.reply(about, result);
+        }
+        while let Ok(done) = self.done.try_recv() {
+            self.finished(done);
+        }
+        for action in input::take(ctx, &self.model, &mut self.drafts) {
+            self.act(action);
+        }
+        self.leave_politely(ctx);
+        self.call_attention(ctx);
+        self.set_title(ctx);
+    }
+
+    /// Draws the window.
+    pub fn ui(&mut self, ui: &mut Ui) {
+        let mut actions = link_ui(ui, &self.model, &mut self.drafts.link);
+        actions.extend(self.leaving_ui(ui));
+        let blocked = self.model.link_shown || self.model.leaving;
+        // A screen reader can press what lies behind a dialog, so it is switched off.
+        ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
+        input::drop_hint(ui, &self.model, &self.drafts);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn panels(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let p = theme::of(ui);
+        let frame = |fill, x, y| {
+            Frame::new()
+                .fill(fill)
+                .inner_margin(Margin::symmetric(x, y))
+        };
+        let (model, drafts) = (&self.model, &mut self.drafts);
+        Panel::top("head")
+            .frame(frame(p.panel, 18, 12))
+            .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
+        let news = !model.notices.is_empty()
+            || !model.overview.notices.is_empty()
+            || model.questions().next().is_some();
+        if news {
+            let height = ui.available_height() * 0.5;
+            Panel::top("news")
+                .frame(frame(p.ground, 18, 10))
+                .show_separator_line(false)
+                .show(ui, |ui| {
+                    let cards = ScrollArea::vertical().max_height(height);
+                    // As high as the cards are, not as the panel was a frame ago.
+                    cards.min_scrolled_height(height).show(ui, |ui| {
+                        actions.extend(offers_ui(ui, model, &mut drafts.offers));
+                        actions.extend(notices_ui(ui, model));
+                    });
+                });
+        }
+        Panel::left("peers")
+            .frame(frame(p.panel, 14, 12))
+            .default_size(270.0)
+            .size_range(220.0..=380.0)
+            .show(ui, |ui| {
+                actions.extend(peers_ui(ui, model, &mut drafts.peers));
+            });
+        egui::CentralPanel::default()
+            .frame(frame(p.ground, 18, 14))
+            .show(ui, |ui| {
+                let all = ScrollArea::vertical().auto_shrink([false, false]);
+                all.show(ui, |ui| {
+                    actions.extend(staged_ui(ui, model, &mut drafts.staged));
+                    ui.add_space(10.0);
+                    actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
+                });
+            });
+    }
+
+    /// Carries out what a person did.
+    pub(crate) fn act(&mut self, action: Action) {
+        let model = &mut self.model;
+        match action {
+            Action::Ask(command, about) => self.ask(command, about),
+            Action::Pick(what, whose) => self.pick(what, whose),
+            Action::Stage(paths) => self.look(paths),
+            Action::Say(tone, text) => model.say(tone, text),
+            Action::Unstage(place) => {
+                if place < model.staged.len() {
+                    model.staged.remove(place);
+                }
+            }
+            Action::UnstageAll => model.staged.clear(),
+            Action::Choose(peer, true) => {
+                model.chosen.insert(peer);
+            }
+            Action::Choose(peer, false) => {
+                model.chosen.remove(&peer);
+            }
+            Action::Send => self.send(),
+            Action::Attach(transfer) => self.attach(transfer),
+            Action::AddPeer(text) => {
+                model.adding = true;
+                self.ask(Command::AddPeer(Target::Text(text)), About::AddPeer);
+            }
+            Action::Select(transfer) => model.selected = Some(transfer),
+            Action::Unfold(transfer, true) => {
+                model.unfolded.insert(transfer, Pages::default());
+            }
+            Action::Unfold(transfer, false) => {
+                model.unfolded.remove(&transfer);
+            }
+            Action::NeedPage(transfer, page) => self.need_page(transfer, page),
+            Action::DoubtCancel(transfer) => model.doubt = transfer,
+            Action::Copy(text) => {
+                self.ctx.copy_text(text);
+                model.say(Tone::Ok, "Copied. Send it to the other person.");
+            }
+            Action::ShowLink(shown) => model.link_shown = shown,
+            Action::ShowFolder(folder) => self.show_folder(folder),
+            Action::Dismiss(number) => model.notices.retain(|n| n.number != number),
+            Action::DismissNode(text) => {
+                model.dismissed.insert(text);
+            }
+            Action::Leave => self.ctx.send_viewport_cmd(ViewportCommand::Close),
+            Action::Left(leave) => {
+                model.leaving = false;
+                if leave {
+                    self.closing = true;
+                    self.ctx.send_viewport_cmd(ViewportCommand::Close);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, command: Command, about: About) {
+        if let About::Answer(transfer) = about {
+            self.model.answered.insert(transfer);
+        }
+        if let Err(fault) = self.bridge.ask(command, about.clone()) {
+            self.reply(about, Err(fault));
+        }
+    }
+
+    fn reply(&mut self, about: About, result: Result<Reply, Fault>) {
+        match (&about, &result) {
+            (About::AddPeer, Ok(Reply::Peer(peer))) => {
+                self.model.chosen.insert(*peer);
+                self.drafts.peers.typed.clear();
+            }
+            (About::Send(paths), Err(_)) => {
+                let paths = paths.clone();
+                self.look(paths);
+            }
+            (About::Answer(transfer), Err(_)) => {
+                self.model.answered.remove(transfer);
+            }
+            (About::Page(transfer, page), result) => {
+                let rows = match result {
+                    Ok(Reply::Files(rows)) => Some(rows.clone()),
+                    Ok(_) | Err(_) => None,
+                };
+                if let Some(pages) = self.model.unfolded.get_mut(transfer) {
+                    pages.came(*page, rows);
+                }
+                // The transfer may have gone meanwhile: no news.
+                return;
+            }
+            (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
+        }
+        if about == About::AddPeer {
+            self.model.adding = false;
+        }
+        if let Err(fault) = result {
+            self.model.say_fault(&fault);
+        }
+    }
+
+    /// Sends what is staged to each chosen device.
+    fn send(&mut self) {
+        let chosen: Vec<PeerId> = self.model.chosen_peers().map(|p| p.id).collect();
+        if chosen.is_empty() || self.model.staged.is_empty() {
+            return;
+        }
+        let paths = self.take_staged();
+        for peer in chosen {
+            self.send_to(peer, paths.clone());
+        }
+        self.model.chosen.clear();
+    }
+
+    fn send_to(&mut self, peer: PeerId, paths: Vec<PathBuf>) {
+        let command = Command::SendFiles {
+            to: Target::Peer(peer),
+            paths: paths.clone(),
+            separate: false,
+        };
+        self.ask(command, About::Send(paths));
+    }
+
+    fn take_staged(&mut self) -> Vec<PathBuf> {
+        let staged = std::mem::take(&mut self.model.staged);
+        staged.into_iter().map(|s| s.path).collect()
+    }
+
+    fn attach(&mut self, transfer: TransferId) {
+        if !self.model.staged.is_empty() {
+            let paths = self.take_staged();
+            let command = Command::Attach {
+                transfer,
+                paths: paths.clone(),
+            };
+            self.ask(command, About::Send(paths));
+        }
+    }
+
+    fn need_page(&mut self, transfer: TransferId, page: u32) {
+        let time = self.ctx.input(|i| i.time);
+        let model = &mut self.model;
+        if let (Some(t), Some(pages)) = (
+            model.overview.transfer(transfer),
+            model.unfolded.get_mut(&transfer),
+        ) {
+            pages.asked(page, t, time);
+            let query = FileQuery::Range {
+                from: page * PAGE,
+                count: PAGE,
+            };
+            self.ask(
+                Command::Files { transfer, query },
+                About::Page(transfer, page),
+            );
+        }
+    }
+}
+
+/// Work elsewhere.
+impl App {
+    /// Does something that may take long, then wakes the window with what came out.
+    fn elsewhere(&self, work: impl FnOnce() -> Option<Done> + Send + 'static) {
+        let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
+        (self.outside.run)(Box::new(move || {
+            // The window may have closed meanwhile: then nobody wants to know.
+            if let Some(done) = work()
+                && finish.send(done).is_ok()
+            {
+                ctx.request_repaint_after(Duration::from_millis(10));
+            }
+        }));
+    }
+
+    fn pick(&mut self, what: Pick, whose: Option<TransferId>) {
+        if self.model.picking {
+            return;
+        }
+        self.model.picking = true;
+        let pick = Arc::clone(&self.outside.pick);
+        self.elsewhere(move || Some(Done::Picked(what, whose, pick(what))));
+    }
+
+    /// Looks at paths that are to be sent: a network drive may take its time.
+    fn look(&self, paths: Vec<PathBuf>) {
+        self.elsewhere(move || {
+            let mut found = Vec::new();
+            let mut missing = Vec::new();
+            for path in paths {
+                match look_at(path) {
+                    Ok(entry) => found.push(entry),
+                    Err(path) => missing.push(path),
+                }
+            }
+            Some(Done::Looked { found, missing })
+        });
+    }
+
+    fn show_folder(&self, folder: PathBuf) {
+        let open = Arc::clone(&self.outside.open);
+        self.elsewhere(move || open(&folder).err().map(Done::Said));
+    }
+
+    fn finished(&mut self, done: Done) {
+        match done {
+            Done::Picked(what, whose, picked) => {
+                self.model.picking = false;
+                self.picked(what, whose, picked);
+            }
+            Done::Looked { found, missing } => {
+                self.model.stage(found);
+                if let Some(first) = missing.first() {
+                    let first = Shown(&first.to_string_lossy()).to_string();
+                    let text = match missing.len() {
+                        1 => format!("\"{first}\" is not there, or may not be read."),
+                        n => format!("\"{first}\" and {} more are not there.", n - 1),
+                    };
+                    self.model.say(Tone::Error, text);
+                }
+            }
+            Done::Said(text) => self.model.say(Tone::Error, text),
+        }
+    }
+
+    fn picked(&mut self, what: Pick, whose: Option<TransferId>, picked: Picked) {
+        let model = &mut self.model;
+        match picked {
+            Picked::Nothing => {}
+            Picked::NoDialog => model.say(
+                Tone::Warn,
+                "No file dialog on this system. Type a path below, or drop files on the window.",
+            ),
+            Picked::Garbled => model.say(
+                Tone::Error,
+                "The file dialog gave names that do not exist. Drop the files on the window \
+                 instead.",
+            ),
+            Picked::Paths(paths) => match (what, whose) {
+                (Pick::Files | Pick::Folder, _) => self.look(paths),
+                (Pick::Target, whose) => {
+                    let folder = paths.first().map(|p| p.to_string_lossy().into_owned());
+                    match whose {
+                        Some(id) => {
+                            if let Some(folder) = folder {
+                                self.drafts.offers.set_folder(id, folder);
+                            }
+                        }
+                        None => self.drafts.top.folder = folder,
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// What a path is; the path itself if it is not there.
+fn look_at(path: PathBuf) -> Result<Staged, PathBuf> {
+    match std::fs::metadata(&path) {
+        Ok(meta) => Ok(Staged {
+            bytes: meta.is_file().then_some(meta.len()),
+            path,
+        }),
+        Err(_) => Err(path),
+    }
+}
+
+/// Title, attention and leaving.
+impl App {
+    /// What the title of the window says.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn set_title(&mut self, ctx: &Context) {
+        let title = match (self.model.questions().count(), self.model.percent()) {
+            (1.., _) => "PeerConnect: somebody wants to send you files".to_owned(),
+            (0, Some(percent)) => format!("{percent} % · PeerConnect"),
+            (0, None) => "PeerConnect".to_owned(),
+        };
+        // Setting a title paints a frame: only when it is another one.
+        if title != self.title {
+            ctx.send_viewport_cmd(ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
+    }
+
+    /// Asks for attention once for each question, without taking the focus.
+    fn call_attention(&mut self, ctx: &Context) {
+        let open: Vec<TransferId> = self.model.questions().map(|t| t.id).collect();
+        let new = open.iter().any(|id| !self.called.contains(id));
+        if new && !ctx.input(|i| i.viewport().focused.unwrap_or(true)) {
+            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(
+                egui::UserAttentionType::Informational,
+            ));
+        }
+        self.called = open;
+    }
+
+    /// Holds the window open and asks, if closing it would stop a transfer.
+    fn leave_politely(&mut self, ctx: &Context) {
+        let wanted = ctx.input(|i| i.viewport().close_requested());
+        let stops = self.own_node && !self.over && self.model.running().next().is_some();
+        if wanted && stops && !self.closing {
+            ctx.send_viewport_cmd(ViewportCommand::CancelClose);
+            self.model.leaving = true;
+        }
+    }
+
+    fn leaving_ui(&self, ui: &Ui) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if !self.model.leaving {
+            return actions;
+        }
+        let id = egui::Id::unique("leaving");
+        let area = Modal::default_area(id).accessible_name("Leave PeerConnect?");
+        Modal::new(id).area(area).show(ui.ctx(), |ui| {
+            ui.set_width(380.0);
+            ui.label(theme::title(&still(&self.model)));
+            let text = "What has arrived is kept. It goes on where it stopped when you open \
+                        PeerConnect again.";
+            let text = theme::note(ui, Tone::Weak, text);
+            ui.add(egui::Label::new(text).wrap());
+            ui.add_space(12.0);
+            ui.horizontal(|ui| {
+                if theme::primary(ui, true, "Keep running").clicked() {
+                    actions.push(Action::Left(false));
+                }
+                if theme::plain(ui, "Pause and quit").clicked() {
+                    actions.push(Action::Left(true));
+                }
+            });
+        });
+        actions
+    }
+
+    /// Ends the node, if it is ours. Call once, when the window is gone.
+    pub fn shut_down(&mut self) {
+        if self.own_node {
+            self.bridge.shut_down(QUIT_LIMIT);
+        }
+    }
+}
+
+/// "Still sending 2 files."
+fn still(model: &Model) -> String {
+    let left = |direction| {
+        model
+            .running()
+            .filter(|t| t.direction == direction)
+            .map(|t| u64::from(t.files.saturating_sub(t.files_done).max(1)))
+            .sum::<u64>()
+    };
+    let files = |n| count(n, "file", "files");
+    match (left(Direction::Sending), left(Direction::Receiving)) {
+        (n, 0) => format!("Still sending {}.", files(n)),
+        (0, n) => format!("Still receiving {}.", files(n)),
+        (out, back) => format!("Still sending {} and receiving {back}.", files(out)),
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        Self::logic(self, ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        Self::ui(self, ui);
+    }
+
+    fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
+        self.shut_down();
+    }
+}

@@ -1,0 +1,200 @@
+//! Small drawings for buttons, painted as lines: sharp at every scale and in no font.
+
+use egui::{
+    Color32, CornerRadius, Painter, Pos2, Rect, Response, Role, Sense, Shape, Stroke, Ui, Vec2,
+    WidgetInfo, vec2,
+};
+
+use crate::theme;
+
+/// What is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Icon {
+    Up,
+    Down,
+    Right,
+    Pause,
+    Play,
+    Close,
+    Check,
+    Unfolded,
+    Folded,
+    More,
+    File,
+    Folder,
+    Link,
+    Sun,
+    Moon,
+}
+
+/// Draws `icon` into the middle of `rect`, 16 points wide.
+pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) {
+    let at = |x: f32, y: f32| rect.center() + vec2(x, y);
+    let line = |points: &[(f32, f32)]| {
+        let points = points.iter().map(|&(x, y)| at(x, y)).collect();
+        painter.add(Shape::line(points, Stroke::new(1.6, colour)));
+    };
+    match icon {
+        Icon::Up => {
+            line(&[(0.0, 5.5), (0.0, -5.5)]);
+            line(&[(-4.5, -1.0), (0.0, -5.5), (4.5, -1.0)]);
+        }
+        Icon::Down => {
+            line(&[(0.0, -5.5), (0.0, 5.5)]);
+            line(&[(-4.5, 1.0), (0.0, 5.5), (4.5, 1.0)]);
+        }
+        Icon::Right => {
+            line(&[(-5.5, 0.0), (5.5, 0.0)]);
+            line(&[(1.5, -4.0), (5.5, 0.0), (1.5, 4.0)]);
+        }
+        Icon::Pause => {
+            for x in [-3.0, 3.0] {
+                let bar = Rect::from_center_size(at(x, 0.0), vec2(3.0, 10.0));
+                painter.rect_filled(bar, CornerRadius::same(1), colour);
+            }
+        }
+        Icon::Play => {
+            let corners = vec![at(-3.5, -5.5), at(5.5, 0.0), at(-3.5, 5.5)];
+            painter.add(Shape::convex_polygon(corners, colour, Stroke::NONE));
+        }
+        Icon::Close => {
+            line(&[(-4.5, -4.5), (4.5, 4.5)]);
+            line(&[(-4.5, 4.5), (4.5, -4.5)]);
+        }
+        Icon::Check => line(&[(-5.0, 0.5), (-1.5, 4.0), (5.5, -4.0)]),
+        Icon::Unfolded => line(&[(-4.5, -2.0), (0.0, 2.5), (4.5, -2.0)]),
+        Icon::Folded => line(&[(-2.0, -4.5), (2.5, 0.0), (-2.0, 4.5)]),
+        Icon::More => {
+            for x in [-5.0, 0.0, 5.0] {
+                painter.circle_filled(at(x, 0.0), 1.5, colour);
+            }
+        }
+        Icon::File => {
+            line(&[
+                (-4.5, -6.0),
+                (1.0, -6.0),
+                (4.5, -2.5),
+                (4.5, 6.0),
+                (-4.5, 6.0),
+                (-4.5, -6.0),
+            ]);
+            line(&[(1.0, -6.0), (1.0, -2.5), (4.5, -2.5)]);
+        }
+        Icon::Folder => line(&[
+            (-6.0, -4.5),
+            (-1.5, -4.5),
+            (0.5, -2.5),
+            (6.0, -2.5),
+            (6.0, 5.0),
+            (-6.0, 5.0),
+            (-6.0, -4.5),
+        ]),
+        Icon::Link => {
+            for (x, y) in [(-3.0, 3.0), (3.0, -3.0)] {
+                painter.circle_stroke(at(x, y), 3.0, Stroke::new(1.6, colour));
+            }
+            line(&[(-2.0, 2.0), (2.0, -2.0)]);
+        }
+        Icon::Sun => sun(painter, rect.center(), colour),
+        Icon::Moon => moon(painter, rect.center(), colour),
+    }
+}
+
+fn sun(painter: &Painter, centre: Pos2, colour: Color32) {
+    painter.circle_stroke(centre, 3.0, Stroke::new(1.6, colour));
+    for n in 0..8u8 {
+        let direction = Vec2::angled(f32::from(n) * std::f32::consts::FRAC_PI_4);
+        painter.line_segment(
+            [centre + direction * 5.0, centre + direction * 7.0],
+            Stroke::new(1.6, colour),
+        );
+    }
+}
+
+fn moon(painter: &Painter, centre: Pos2, colour: Color32) {
+    let outer = (0..=14u8).map(|n| {
+        let angle = 0.9 + f32::from(n) / 14.0 * 4.5;
+        centre + Vec2::angled(angle - 1.0) * 6.0
+    });
+    let inner = (0..=10u8).rev().map(|n| {
+        let angle = 1.3 + f32::from(n) / 10.0 * 3.7;
+        centre + vec2(2.6, -1.6) + Vec2::angled(angle - 1.0) * 4.6
+    });
+    let mut points: Vec<Pos2> = outer.chain(inner).collect();
+    points.dedup_by(|a, b| a.distance(*b) < 0.1);
+    painter.add(Shape::closed_line(points, Stroke::new(1.4, colour)));
+}
+
+/// A square button with a drawing; `name` is its tooltip and what a screen reader says.
+pub(crate) fn button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(28.0), Sense::click());
+    dress(ui, rect, response, icon, name)
+}
+
+/// The same at a place of its own.
+pub(crate) fn button_at(ui: &Ui, rect: Rect, icon: Icon, name: &str) -> Response {
+    let id = ui.unique_id().with(("icon", name));
+    let response = ui.interact(rect, id, Sense::click());
+    dress(ui, rect, response, icon, name)
+}
+
+fn dress(ui: &Ui, rect: Rect, response: Response, icon: Icon, name: &str) -> Response {
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), name));
+    if ui.is_rect_visible(rect) {
+        let p = theme::of(ui);
+        if response.hovered() || response.has_focus() {
+            ui.painter().rect_filled(rect, CornerRadius::same(8), p.hot);
+        }
+        if response.has_focus() {
+            let stroke = Stroke::new(1.5, p.accent_text);
+            let kind = egui::StrokeKind::Inside;
+            ui.painter()
+                .rect_stroke(rect, CornerRadius::same(8), stroke, kind);
+        }
+        let colour = if response.hovered() { p.text } else { p.weak };
+        paint(ui.painter(), rect, icon, colour);
+    }
+    response.on_hover_text(name)
+}
+
+/// A drawing in a line of text.
+pub(crate) fn show(ui: &mut Ui, icon: Icon, colour: Color32) {
+    let (rect, _) = ui.allocate_exact_size(vec2(16.0, 18.0), Sense::hover());
+    paint(ui.painter(), rect, icon, colour);
+}
+
+/// Side of the program's icon in pixels.
+const ICON: u32 = 64;
+
+/// The program's icon for the task bar: two arrows that pass each other.
+pub fn icon() -> egui::IconData {
+    let rgba = (0..ICON * ICON)
+        .flat_map(|n| {
+            // Positions from -32 to 32, in the middle of each pixel.
+            let x = (n % ICON) as f32 - 31.5;
+            let y = (n / ICON) as f32 - 31.5;
+            // Left half: up; right half: the same turned around.
+            let (along, across) = if x < 0.0 {
+                (y, x + 11.0)
+            } else {
+                (-y, 11.0 - x)
+            };
+            let head = (along + 18.0) - across.abs();
+            let arrow = ((0.0..=7.0).contains(&head) && across.abs() < 10.5)
+                || (across.abs() < 2.8 && (-17.0..18.0).contains(&along));
+            let corner = vec2((x.abs() - 18.0).max(0.0), (y.abs() - 18.0).max(0.0)).length();
+            let inside = (14.0 - corner).clamp(0.0, 1.0);
+            let colour = if arrow {
+                Color32::WHITE
+            } else {
+                theme::LIGHT.accent
+            };
+            [colour.r(), colour.g(), colour.b(), (inside * 255.0) as u8]
+        })
+        .collect();
+    egui::IconData {
+        rgba,
+        width: ICON,
+        height: ICON,
+    }
+}

@@ -1,0 +1,220 @@
+//! What comes to the window as a whole: drops, pasted text, keys.
+
+use std::path::PathBuf;
+
+use egui::{
+    Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
+    Pos2, Stroke, StrokeKind, Ui,
+};
+use peerconnect::node::api::{Command, Target};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::TransferId;
+use peerconnect::text::Shown;
+
+use crate::app::Drafts;
+use crate::model::{About, Action, Model, can_attach};
+use crate::offer_ui::answer_first;
+use crate::outside::Pick;
+use crate::theme::{self, Tone};
+use crate::transfers_ui::{cancel, pause_or_resume};
+use crate::words;
+
+const fn ctrl(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND, key)
+}
+
+const fn ctrl_shift(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key)
+}
+
+/// Everything of this frame, before any widget sees it.
+pub(crate) fn take(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
+    let mut actions = drops(ctx, model, drafts);
+    if model.link_shown || model.leaving {
+        return actions;
+    }
+    actions.extend(shortcuts(ctx, model, drafts));
+    if !ctx.text_edit_focused() {
+        actions.extend(pasted(ctx));
+        actions.extend(row_keys(ctx, model, drafts));
+    }
+    actions
+}
+
+fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
+    let pressed = |shortcut| ctx.input_mut(|i| i.consume_shortcut(&shortcut));
+    let mut actions = Vec::new();
+    // Those with Shift first: the others would take them too.
+    if pressed(ctrl_shift(Key::O)) {
+        actions.push(Action::Pick(Pick::Folder, None));
+    }
+    for (key, accept) in [(Key::A, true), (Key::D, false)] {
+        if pressed(ctrl_shift(key)) {
+            let time = ctx.input(|i| i.time);
+            actions.extend(answer_first(model, &mut drafts.offers, time, accept));
+        }
+    }
+    if pressed(ctrl(Key::O)) {
+        actions.push(Action::Pick(Pick::Files, None));
+    }
+    if pressed(ctrl(Key::Enter)) {
+        actions.push(Action::Send);
+    }
+    if pressed(ctrl(Key::Q)) {
+        actions.push(Action::Leave);
+    }
+    actions
+}
+
+/// Keys for the selected transfer. Space belongs to whatever has the focus, unless that is a
+/// transfer itself.
+fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
+    let focused = drafts.transfers.focused;
+    let elsewhere = focused.is_none() && ctx.memory(|m| m.focused().is_some());
+    let target = focused.or(model.selected);
+    let Some(t) = target.and_then(|id| model.overview.transfer(id)) else {
+        return Vec::new();
+    };
+    if elsewhere {
+        return Vec::new();
+    }
+    let pressed = |key| ctx.input_mut(|i| i.consume_key(Modifiers::NONE, key));
+    if pressed(Key::Space) {
+        let command = pause_or_resume(t);
+        return command
+            .map(|command| Action::Ask(command, About::Nothing))
+            .into_iter()
+            .collect();
+    }
+    if pressed(Key::Delete) {
+        return cancel(t).into_iter().collect();
+    }
+    Vec::new()
+}
+
+/// Pasted paths are staged, a pasted link is connected to.
+fn pasted(ctx: &Context) -> Vec<Action> {
+    let text = ctx.input(|i| {
+        i.events.iter().find_map(|event| {
+            if let Event::Paste(text) = event {
+                Some(text.clone())
+            } else {
+                None
+            }
+        })
+    });
+    let Some(text) = text else {
+        return Vec::new();
+    };
+    let trimmed = text.trim();
+    if is_link(trimmed) {
+        return vec![Action::AddPeer(trimmed.to_owned())];
+    }
+    let lines = || text.lines().filter(|l| !l.trim().is_empty());
+    let paths: Option<Vec<PathBuf>> = lines().map(words::typed_path).collect();
+    match paths {
+        Some(paths) if !paths.is_empty() => vec![Action::Stage(paths)],
+        Some(_) | None => vec![Action::Say(
+            Tone::Warn,
+            "The clipboard holds neither paths nor a link.".into(),
+        )],
+    }
+}
+
+fn is_link(text: &str) -> bool {
+    const SCHEME: &str = "peerconnect:";
+    text.get(..SCHEME.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(SCHEME))
+        && !text.contains(char::is_whitespace)
+}
+
+/// What lies under a drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Window,
+    Peer(PeerId),
+    Transfer(TransferId),
+}
+
+/// What is under the pointer. X11 gives no position during a drag: then it is the window.
+fn under(position: Option<Pos2>, model: &Model, drafts: &Drafts) -> Under {
+    let Some(position) = position else {
+        return Under::Window;
+    };
+    let mut transfers = drafts.transfers.rows.iter();
+    let transfer = transfers.find(|(id, rect)| {
+        rect.contains(position) && model.overview.transfer(*id).is_some_and(can_attach)
+    });
+    if let Some((id, _)) = transfer {
+        return Under::Transfer(*id);
+    }
+    let mut peers = drafts.peers.rows.iter();
+    match peers.find(|(_, rect)| rect.contains(position)) {
+        Some((id, _)) => Under::Peer(*id),
+        None => Under::Window,
+    }
+}
+
+fn drops(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
+    let (paths, position) = ctx.input(|i| {
+        let files = i.raw.dropped_files.iter();
+        let paths: Vec<PathBuf> = files.map(|f| f.path().to_owned()).collect();
+        (paths, i.pointer.latest_pos())
+    });
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    match under(position, model, drafts) {
+        Under::Window => vec![Action::Stage(paths)],
+        Under::Peer(peer) => {
+            let command = Command::SendFiles {
+                to: Target::Peer(peer),
+                paths: paths.clone(),
+                separate: false,
+            };
+            vec![Action::Ask(command, About::Send(paths))]
+        }
+        Under::Transfer(transfer) => {
+            let command = Command::Attach {
+                transfer,
+                paths: paths.clone(),
+            };
+            vec![Action::Ask(command, About::Send(paths))]
+        }
+    }
+}
+
+/// Says, while files hang over the window, what dropping them will do.
+pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &Drafts) {
+    let (hovering, position) =
+        ui.input(|i| (!i.raw.hovered_files.is_empty(), i.pointer.latest_pos()));
+    if !hovering {
+        return;
+    }
+    let text = match under(position, model, drafts) {
+        Under::Window => "Drop to choose these files".to_owned(),
+        Under::Peer(id) => {
+            let peer = model.overview.peers.iter().find(|p| p.id == id);
+            let name = peer.map_or("", |p| p.record.name());
+            format!("Drop to send to {}", Shown(name))
+        }
+        Under::Transfer(id) => {
+            let name = model.overview.transfer(id).map_or("", |t| &t.peer_name);
+            format!("Drop to add to the transfer to {}", Shown(name))
+        }
+    };
+    let p = theme::of(ui);
+    let layer = LayerId::new(Order::Foreground, egui::Id::unique("drop-hint"));
+    let painter = ui.ctx().layer_painter(layer);
+    let rect = ui.content_rect().shrink(10.0);
+    let radius = CornerRadius::same(16);
+    painter.rect_filled(rect, radius, p.accent.gamma_multiply(0.12));
+    let line = Stroke::new(2.5, p.accent_text);
+    painter.rect_stroke(rect, radius, line, StrokeKind::Inside);
+    let font = FontId::proportional(22.0);
+    let galley = painter.layout_no_wrap(text, font, p.on_accent);
+    let label = Align2::CENTER_CENTER.anchor_size(rect.center(), galley.size());
+    let pill = label.expand2(egui::vec2(24.0, 12.0));
+    painter.rect_filled(pill, CornerRadius::same(14), p.accent);
+    painter.galley(label.min, galley, p.on_accent);
+}

@@ -1,0 +1,36 @@
+//! The window of PeerConnect.
+//!
+//! [`App`] is one window of one node. It knows the node only through
+//! [`peerconnect::node::api::NodeHandle`] and the system only through [`Outside`], so that tests
+//! can be both. Its state is plain data (`model`); one file per panel draws it and returns what
+//! the person did; `app` carries that out.
+
+mod app;
+mod bridge;
+mod dialogs;
+mod files_ui;
+mod icons;
+mod input;
+mod link_ui;
+mod model;
+mod offer_ui;
+mod outside;
+mod pages;
+mod peers_ui;
+mod staged_ui;
+mod start_ui;
+mod theme;
+mod top_ui;
+mod transfers_ui;
+mod words;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+pub use app::App;
+pub use bridge::wake_function;
+pub use icons::icon;
+pub use outside::{Job, Open, Outside, Pick, Picked};
+pub use start_ui::{Start, Wake, Window};

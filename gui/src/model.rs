@@ -1,0 +1,370 @@
+//! What the window knows: the node's overview and what a person has begun here. Plain data; the
+//! panels read it and give back [`Action`]s, [`crate::app`] changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use peerconnect::fault::{Fault, Words};
+use peerconnect::node::api::{Command, Overview, PeerInfo};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::TransferId;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{Direction, TransferSnapshot};
+
+use crate::outside::Pick;
+use crate::pages::Pages;
+use crate::theme::Tone;
+
+/// Our own notices that are kept; older ones go.
+const NOTICES_MAX: usize = 5;
+
+/// Files and folders that may be staged by hand; a folder counts as one.
+pub(crate) const STAGED_MAX: usize = 10_000;
+
+/// What a person did in a panel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Ask the node for something.
+    Ask(Command, About),
+    /// Show a dialog; for `Target`, the folder of this incoming transfer or of the settings.
+    Pick(Pick, Option<TransferId>),
+    /// Add these to what will be sent.
+    Stage(Vec<PathBuf>),
+    /// Say this in a notice.
+    Say(Tone, String),
+    /// Take the staged entry at this place out again.
+    Unstage(usize),
+    /// Take all staged entries out.
+    UnstageAll,
+    /// Choose or unchoose a device to send to.
+    Choose(PeerId, bool),
+    /// Send what is staged to the chosen devices.
+    Send,
+    /// Add what is staged to a running transfer.
+    Attach(TransferId),
+    /// Connect to what is typed.
+    AddPeer(String),
+    /// Select a row.
+    Select(TransferId),
+    /// Show or hide the files of a transfer.
+    Unfold(TransferId, bool),
+    /// These rows are on the screen and due to be asked for.
+    NeedPage(TransferId, u32),
+    /// Ask whether this transfer shall really be cancelled, or stop asking.
+    DoubtCancel(Option<TransferId>),
+    /// Put this text on the clipboard.
+    Copy(String),
+    /// Show or hide our link as a QR code.
+    ShowLink(bool),
+    /// Show a folder in the system's file manager.
+    ShowFolder(PathBuf),
+    /// Take a notice of ours away.
+    Dismiss(u64),
+    /// Take a notice of the node away.
+    DismissNode(String),
+    /// The person wants to leave.
+    Leave,
+    /// The person was asked about running transfers: stay, or leave.
+    Left(bool),
+}
+
+/// What a question to the node was for, to know what its reply means.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum About {
+    /// Only a failure is of interest.
+    Nothing,
+    /// Staged files on their way to a device: they come back if that fails.
+    Send(Vec<PathBuf>),
+    /// A device that was typed.
+    AddPeer,
+    /// The answer to a question: it can be answered again if this fails.
+    Answer(TransferId),
+    /// A page of a file table.
+    Page(TransferId, u32),
+}
+
+/// A file or folder that will be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Staged {
+    pub(crate) path: PathBuf,
+    /// Bytes of a file; `None` for a folder, which is counted when it is sent.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Staged {
+    /// What to call it.
+    pub(crate) fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
+        name.to_string_lossy().into_owned()
+    }
+}
+
+/// A line that tells a person something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) number: u64,
+    pub(crate) tone: Tone,
+    pub(crate) words: Words,
+}
+
+/// Speed and time left as they are shown: renewed once a second, so that they can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Pace {
+    pub(crate) rate: u64,
+    pub(crate) eta: Option<u64>,
+    /// When it was renewed, in seconds of the window's clock.
+    pub(crate) at: f64,
+}
+
+/// See the module.
+pub(crate) struct Model {
+    pub(crate) overview: Arc<Overview>,
+    pub(crate) staged: Vec<Staged>,
+    pub(crate) chosen: BTreeSet<PeerId>,
+    pub(crate) selected: Option<TransferId>,
+    /// The transfer that a person wants to cancel and has not confirmed.
+    pub(crate) doubt: Option<TransferId>,
+    pub(crate) unfolded: BTreeMap<TransferId, Pages>,
+    /// Questions that were answered here and are still in the overview.
+    pub(crate) answered: BTreeSet<TransferId>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) dismissed: BTreeSet<String>,
+    pub(crate) link_shown: bool,
+    pub(crate) leaving: bool,
+    /// A device is being looked for.
+    pub(crate) adding: bool,
+    /// A dialog of the system is open.
+    pub(crate) picking: bool,
+    /// Seconds since 1970.
+    pub(crate) now: u64,
+    paces: BTreeMap<TransferId, Pace>,
+    next_notice: u64,
+}
+
+impl Model {
+    pub(crate) fn new(overview: Arc<Overview>) -> Self {
+        let mut model = Self {
+            overview: overview.clone(),
+            staged: Vec::new(),
+            chosen: BTreeSet::new(),
+            selected: None,
+            doubt: None,
+            unfolded: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            notices: Vec::new(),
+            dismissed: BTreeSet::new(),
+            link_shown: false,
+            leaving: false,
+            adding: false,
+            picking: false,
+            now: 0,
+            paces: BTreeMap::new(),
+            next_notice: 0,
+        };
+        model.apply(overview, 0.0);
+        model
+    }
+
+    /// Takes a new picture of the node; `time` is the window's clock in seconds.
+    pub(crate) fn apply(&mut self, overview: Arc<Overview>, time: f64) {
+        let gone = |id: &TransferId| overview.transfer(*id).is_none();
+        self.selected.take_if(|id| gone(id));
+        self.doubt
+            .take_if(|id| overview.transfer(*id).is_none_or(|t| t.state.is_final()));
+        self.unfolded.retain(|id, _| !gone(id));
+        self.paces.retain(|id, _| !gone(id));
+        self.answered
+            .retain(|id| overview.transfer(*id).is_some_and(|t| t.question.is_some()));
+        self.chosen
+            .retain(|id| overview.peers.iter().any(|p| p.id == *id));
+        self.dismissed
+            .retain(|text| overview.notices.contains(text));
+        for t in overview.transfers.iter() {
+            let pace = self.paces.entry(t.id).or_insert(Pace {
+                at: f64::NEG_INFINITY,
+                ..Pace::default()
+            });
+            if time - pace.at >= 1.0 || t.rate == 0 || pace.rate == 0 {
+                *pace = Pace {
+                    rate: t.rate,
+                    eta: t.eta_seconds,
+                    at: time,
+                };
+            }
+        }
+        self.overview = overview;
+    }
+
+    /// Speed and time left to show for a transfer.
+    pub(crate) fn pace(&self, id: TransferId) -> Pace {
+        self.paces.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Questions to the person, oldest first.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &TransferSnapshot> {
+        self.overview.transfers.iter().filter(|t| is_question(t))
+    }
+
+    /// The selected transfer if files can be added to it.
+    pub(crate) fn attach_target(&self) -> Option<&TransferSnapshot> {
+        self.overview
+            .transfer(self.selected?)
+            .filter(|t| can_attach(t))
+    }
+
+    /// Devices that are chosen, in the order of the list.
+    pub(crate) fn chosen_peers(&self) -> impl Iterator<Item = &PeerInfo> {
+        self.overview
+            .peers
+            .iter()
+            .filter(|p| self.chosen.contains(&p.id))
+    }
+
+    /// Adds to what will be sent, each path once.
+    pub(crate) fn stage(&mut self, new: Vec<Staged>) {
+        for entry in new {
+            if self.staged.len() >= STAGED_MAX {
+                self.say(
+                    Tone::Warn,
+                    format!(
+                        "At most {STAGED_MAX} files can be chosen one by one. Choose their folder."
+                    ),
+                );
+                return;
+            }
+            if !self.staged.iter().any(|s| s.path == entry.path) {
+                self.staged.push(entry);
+            }
+        }
+    }
+
+    /// Tells the person something in one line.
+    pub(crate) fn say(&mut self, tone: Tone, title: impl Into<String>) {
+        self.notice(
+            tone,
+            Words {
+                title: title.into(),
+                detail: String::new(),
+                hint: String::new(),
+            },
+        );
+    }
+
+    /// Tells the person what went wrong.
+    pub(crate) fn say_fault(&mut self, fault: &Fault) {
+        self.notice(Tone::Error, fault.words());
+    }
+
+    fn notice(&mut self, tone: Tone, words: Words) {
+        self.notices.retain(|n| n.words != words);
+        if self.notices.len() >= NOTICES_MAX {
+            self.notices.remove(0);
+        }
+        self.notices.push(Notice {
+            number: self.next_notice,
+            tone,
+            words,
+        });
+        self.next_notice += 1;
+    }
+
+    /// Transfers that would stop if the node ended now.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &TransferSnapshot> {
+        self.overview.transfers.iter().filter(|t| is_running(t))
+    }
+
+    /// Percent of all running transfers together, for the title.
+    pub(crate) fn percent(&self) -> Option<u64> {
+        let moving = || {
+            self.overview
+                .transfers
+                .iter()
+                .filter(|t| t.state == TransferState::Transferring)
+        };
+        let total: u64 = moving().map(|t| t.bytes).fold(0, u64::saturating_add);
+        let done: u64 = moving().map(|t| t.bytes_done).fold(0, u64::saturating_add);
+        moving().next().map(|_| crate::words::percent(done, total))
+    }
+}
+
+/// Whether a person is asked about it.
+pub(crate) fn is_question(t: &TransferSnapshot) -> bool {
+    t.state == TransferState::AwaitingAnswer && t.question.is_some()
+}
+
+/// Whether files can be added to it.
+pub(crate) fn can_attach(t: &TransferSnapshot) -> bool {
+    t.direction == Direction::Sending && !t.state.is_final()
+}
+
+fn is_running(t: &TransferSnapshot) -> bool {
+    match t.state {
+        TransferState::Preparing
+        | TransferState::Connecting
+        | TransferState::Transferring
+        | TransferState::Interrupted => true,
+        TransferState::AwaitingAnswer => t.direction == Direction::Sending,
+        TransferState::Paused
+        | TransferState::Completed
+        | TransferState::Rejected
+        | TransferState::Cancelled
+        | TransferState::Failed => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn speed_and_time_left_change_at_most_once_a_second() {
+        let mut t = samples::sending();
+        let mut model = Model::new(samples::overview(vec![], vec![t.clone()]));
+        let mut shown = Vec::new();
+        for (time, rate) in [(0.5, 50), (0.9, 60), (1.1, 70), (1.5, 80)] {
+            t.rate = rate;
+            model.apply(samples::overview(vec![], vec![t.clone()]), time);
+            shown.push(model.pace(t.id).rate);
+        }
+        assert_eq!(shown, [108_000_000, 108_000_000, 70, 70]);
+        t.rate = 0;
+        model.apply(samples::overview(vec![], vec![t.clone()]), 1.6);
+        assert_eq!(model.pace(t.id).rate, 0, "a standstill shows at once");
+    }
+
+    #[test]
+    fn what_belongs_to_a_vanished_transfer_or_device_is_forgotten() {
+        let t = samples::sending();
+        let peer = samples::peer("a");
+        let mut model = Model::new(samples::overview(vec![peer.clone()], vec![t.clone()]));
+        model.selected = Some(t.id);
+        model.unfolded.insert(t.id, Pages::default());
+        model.chosen.insert(peer.id);
+        model.apply(samples::overview(vec![], vec![]), 1.0);
+        assert!(model.selected.is_none() && model.unfolded.is_empty() && model.chosen.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_staged_twice() {
+        let mut model = Model::new(samples::overview(vec![], vec![]));
+        let entry = Staged {
+            path: "/a".into(),
+            bytes: Some(1),
+        };
+        model.stage(vec![entry.clone(), entry.clone()]);
+        model.stage(vec![entry]);
+        assert_eq!(model.staged.len(), 1);
+    }
+
+    #[test]
+    fn notices_are_few_and_none_twice() {
+        let mut model = Model::new(samples::overview(vec![], vec![]));
+        for n in 0..20 {
+            model.say(Tone::Warn, format!("{}", n / 2));
+        }
+        let titles: Vec<_> = model.notices.iter().map(|n| &*n.words.title).collect();
+        assert_eq!(titles, ["5", "6", "7", "8", "9"]);
+    }
+}

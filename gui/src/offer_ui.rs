@@ -1,0 +1,396 @@
+//! Questions of other devices: a card each at the top of the window, in nobody's way. Nothing but
+//! the two buttons (and their keys) answers: not Esc, not closing, not a click meant elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use egui::{Align, Checkbox, Label, Layout, ScrollArea, TextEdit, Ui};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, Decision};
+use peerconnect::protocol::message::TransferId;
+use peerconnect::storage::store::Accept;
+use peerconnect::text::{Shown, bytes};
+use peerconnect::transfer::status::{Question, TransferSnapshot};
+
+use crate::icons::{self, Icon};
+use crate::model::{About, Action, Model};
+use crate::outside::Pick;
+use crate::theme::{self, Tone};
+use crate::words;
+
+/// Seconds after a card has appeared or moved before it can be accepted: a click or key that was
+/// meant for something else comes sooner.
+const GUARD: f64 = 0.4;
+
+/// What is being decided here.
+#[derive(Debug, Default)]
+pub(crate) struct OffersDraft {
+    cards: BTreeMap<TransferId, Card>,
+    /// The cards as they stood last, and since when they stand so.
+    order: Vec<TransferId>,
+    since: f64,
+}
+
+#[derive(Debug)]
+struct Card {
+    /// A folder other than the one in the question, as it is being typed.
+    folder: Option<String>,
+    /// Whether each named entry is wanted.
+    ticks: Vec<bool>,
+    /// Whether the entries without names here are wanted.
+    rest: bool,
+    always: bool,
+}
+
+impl Card {
+    fn new(t: &TransferSnapshot) -> Self {
+        Self {
+            folder: None,
+            ticks: vec![true; t.top_names.len()],
+            rest: true,
+            always: false,
+        }
+    }
+
+    /// How many top-level entries have no name in the snapshot.
+    fn unnamed(t: &TransferSnapshot) -> u32 {
+        t.top_count.saturating_sub(t.top_names.len() as u32)
+    }
+
+    /// Positions that are wanted; `None` for all.
+    fn only(&self, t: &TransferSnapshot) -> Option<Vec<u32>> {
+        let unnamed = Self::unnamed(t) > 0;
+        if self.ticks.iter().all(|t| *t) && (self.rest || !unnamed) {
+            return None;
+        }
+        let named = self.ticks.iter().zip(0u32..).filter(|(tick, _)| **tick);
+        let mut wanted: Vec<u32> = named.map(|(_, position)| position).collect();
+        if self.rest {
+            wanted.extend(t.top_names.len() as u32..t.top_count);
+        }
+        Some(wanted)
+    }
+
+    /// Bytes of what is wanted.
+    fn bytes(&self, t: &TransferSnapshot) -> u64 {
+        let named: u64 = t.top_names.iter().map(|n| n.bytes).sum();
+        let wanted = t.top_names.iter().zip(&self.ticks);
+        let wanted = wanted.filter(|(_, tick)| **tick).map(|(n, _)| n.bytes);
+        let rest = if self.rest {
+            t.bytes.saturating_sub(named)
+        } else {
+            0
+        };
+        wanted.sum::<u64>().saturating_add(rest)
+    }
+
+    /// The folder that was typed instead of the one in the question. An error if it is no path.
+    fn other_folder(&self, t: &TransferSnapshot) -> Result<Option<PathBuf>, ()> {
+        let Some(text) = &self.folder else {
+            return Ok(None);
+        };
+        let path = words::typed_path(text).ok_or(())?;
+        Ok((t.folder.as_ref() != Some(&path)).then_some(path))
+    }
+
+    /// Why this cannot be accepted, as a sentence; `None` if it can.
+    fn obstacle(&self, t: &TransferSnapshot, question: &Question) -> Option<String> {
+        if self.only(t).is_some_and(|only| only.is_empty()) {
+            return Some("Choose at least one of the files.".into());
+        }
+        let Ok(other) = self.other_folder(t) else {
+            return Some("Type the whole path of the folder, beginning with / or ~.".into());
+        };
+        let fault = question.obstacle.as_ref()?;
+        // What is wrong with one folder is not wrong with another; the node looks again.
+        let elsewhere = other.is_some();
+        let fits = if let Fault::DiskFull { free, .. } = fault {
+            self.bytes(t) <= *free
+        } else {
+            false
+        };
+        let solved = elsewhere || fits;
+        (!solved).then(|| fault.to_string())
+    }
+}
+
+impl OffersDraft {
+    /// Puts the folder that was chosen in a dialog into the card.
+    pub(crate) fn set_folder(&mut self, id: TransferId, folder: String) {
+        if let Some(card) = self.cards.get_mut(&id) {
+            card.folder = Some(folder);
+        }
+    }
+
+    /// Brings the cards up to date; true once they have stood still long enough.
+    fn settle(&mut self, model: &Model, time: f64) -> bool {
+        let order: Vec<TransferId> = model.questions().map(|t| t.id).collect();
+        if order != self.order {
+            self.since = time;
+            self.order = order;
+            let order = &self.order;
+            self.cards.retain(|id, _| order.contains(id));
+        }
+        for t in model.questions() {
+            self.cards.entry(t.id).or_insert_with(|| Card::new(t));
+        }
+        time - self.since >= GUARD
+    }
+}
+
+/// Accepts or declines the first question that waits, for the keys. Nothing happens while the
+/// button could not be pressed either.
+pub(crate) fn answer_first(
+    model: &Model,
+    draft: &mut OffersDraft,
+    time: f64,
+    accept: bool,
+) -> Vec<Action> {
+    let still = draft.settle(model, time);
+    let first = model.questions().find(|t| !model.answered.contains(&t.id));
+    let Some((t, question)) = first.and_then(|t| Some((t, t.question.as_ref()?))) else {
+        return Vec::new();
+    };
+    let Some(card) = draft.cards.get(&t.id) else {
+        return Vec::new();
+    };
+    if !accept {
+        return vec![decline(t)];
+    }
+    if !still || card.obstacle(t, question).is_some() {
+        return Vec::new();
+    }
+    accepted(t, card)
+}
+
+fn decline(t: &TransferSnapshot) -> Action {
+    let answer = Command::Answer {
+        transfer: t.id,
+        decision: Decision::Decline,
+    };
+    Action::Ask(answer, About::Answer(t.id))
+}
+
+fn accepted(t: &TransferSnapshot, card: &Card) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if let (true, Some(peer)) = (card.always, t.peer) {
+        let trust = Command::Trust {
+            peer,
+            accept: Accept::Always,
+        };
+        actions.push(Action::Ask(trust, About::Nothing));
+    }
+    let decision = Decision::Accept {
+        folder: card.other_folder(t).unwrap_or_default(),
+        only: card.only(t),
+    };
+    let answer = Command::Answer {
+        transfer: t.id,
+        decision,
+    };
+    actions.push(Action::Ask(answer, About::Answer(t.id)));
+    actions
+}
+
+/// All cards.
+pub(crate) fn offers_ui(ui: &mut Ui, model: &Model, draft: &mut OffersDraft) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let time = ui.input(|i| i.time);
+    let still = draft.settle(model, time);
+    if !still {
+        let left = draft.since + GUARD - time;
+        ui.request_repaint_after(std::time::Duration::from_secs_f64(left.max(0.01)));
+    }
+    for t in model.questions() {
+        if let (Some(question), Some(card)) = (&t.question, draft.cards.get_mut(&t.id)) {
+            theme::loud_card(ui).show(ui, |ui| {
+                ui.set_width(ui.available_width());
+                ui.push_id(t.id.0, |ui| {
+                    let open = !model.answered.contains(&t.id);
+                    ui.add_enabled_ui(open, |ui| {
+                        one(ui, model, t, question, card, still && open, &mut actions);
+                    });
+                });
+            });
+        }
+    }
+    actions
+}
+
+fn one(
+    ui: &mut Ui,
+    model: &Model,
+    t: &TransferSnapshot,
+    question: &Question,
+    card: &mut Card,
+    ready: bool,
+    actions: &mut Vec<Action>,
+) {
+    let name = Shown(&t.peer_name).to_string();
+    ui.horizontal(|ui| {
+        theme::avatar(ui, t.peer.as_ref(), &t.peer_name, 36.0);
+        ui.vertical(|ui| {
+            ui.spacing_mut().item_spacing.y = 2.0;
+            let wants = format!(
+                " wants to send you {} ({})",
+                words::files(t.files),
+                bytes(t.bytes)
+            );
+            let text = theme::runs(ui, 16.0, &[(&name, Tone::Plain), (&wants, Tone::Weak)]);
+            ui.add(Label::new(text).wrap());
+            identity(ui, t);
+        });
+    });
+    ui.add_space(2.0);
+    ticks(ui, t, card);
+    folder(ui, model, t, question, card, actions);
+    let obstacle = card.obstacle(t, question);
+    if let Some(obstacle) = &obstacle {
+        let text = theme::note(ui, Tone::Error, obstacle);
+        ui.add(Label::new(text).wrap());
+    }
+    ui.add_space(2.0);
+    ui.horizontal(|ui| {
+        ui.checkbox(&mut card.always, format!("always accept from {name}"));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let accept = theme::primary(ui, ready && obstacle.is_none(), "Accept")
+                .on_hover_text("Ctrl+Shift+A")
+                .accessible_name(format!("Accept from {name}"));
+            if accept.clicked() {
+                actions.extend(accepted(t, card));
+            }
+            let decline_button = theme::plain(ui, "Decline")
+                .on_hover_text("Ctrl+Shift+D")
+                .accessible_name(format!("Decline from {name}"));
+            if decline_button.clicked() {
+                actions.push(decline(t));
+            }
+        });
+    });
+}
+
+/// Whether we know who asks, and how to find out.
+fn identity(ui: &mut Ui, t: &TransferSnapshot) {
+    if t.trusted {
+        ui.label(theme::note(ui, Tone::Ok, "trusted ✔"));
+    } else if let Some(three) = &t.words {
+        let three = words::three_words(three);
+        let text = theme::runs(
+            ui,
+            13.5,
+            &[
+                ("New device: both screens show ", Tone::Warn),
+                (&three, Tone::Plain),
+            ],
+        );
+        ui.add(Label::new(text).wrap());
+    } else {
+        ui.label(theme::note(ui, Tone::Warn, "New device"));
+    }
+}
+
+fn ticks(ui: &mut Ui, t: &TransferSnapshot, card: &mut Card) {
+    ScrollArea::vertical()
+        .id_salt("names")
+        .max_height(96.0)
+        .show(ui, |ui| {
+            ui.horizontal_wrapped(|ui| {
+                ui.spacing_mut().item_spacing.x = 14.0;
+                for (top, tick) in t.top_names.iter().zip(&mut card.ticks) {
+                    let name = words::name(top);
+                    let inside = top
+                        .files
+                        .map_or(String::new(), |n| format!(" ({})", words::files(n)));
+                    let short = crate::staged_ui::shorten(&name, 44);
+                    let text = format!("{short}{inside}  {}", bytes(top.bytes));
+                    let box_ = ui.add(Checkbox::new(tick, text));
+                    box_.accessible_name(format!("Take {name}"))
+                        .on_hover_text(name);
+                }
+                let rest = Card::unnamed(t);
+                if rest > 0 {
+                    ui.checkbox(&mut card.rest, format!("and {rest} more"));
+                }
+            });
+        });
+}
+
+fn folder(
+    ui: &mut Ui,
+    model: &Model,
+    t: &TransferSnapshot,
+    question: &Question,
+    card: &mut Card,
+    actions: &mut Vec<Action>,
+) {
+    let offered = t.folder.clone().unwrap_or_default();
+    ui.horizontal(|ui| {
+        let Some(text) = &mut card.folder else {
+            icons::show(ui, Icon::Right, theme::of(ui).weak);
+            let line = format!(
+                "{} · {} free",
+                words::folder(&offered),
+                bytes(question.free)
+            );
+            let line = theme::note(ui, Tone::Weak, line);
+            ui.add(Label::new(line).truncate());
+            let change = theme::note(ui, Tone::Accent, "Choose another folder");
+            if ui.link(change).clicked() {
+                card.folder = Some(offered.to_string_lossy().into_owned());
+            }
+            return;
+        };
+        let label = ui.label(theme::note(ui, Tone::Weak, "Save in")).id;
+        ui.add(TextEdit::singleline(text).desired_width(360.0))
+            .labelled_by(label);
+        let choose = ui.add_enabled(!model.picking, egui::Button::new("Choose…"));
+        if choose.clicked() {
+            actions.push(Action::Pick(Pick::Target, Some(t.id)));
+        }
+        if theme::small(ui, "Back").clicked() {
+            card.folder = None;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn choosing_some_files_gives_their_positions_and_all_gives_none() {
+        let mut t = samples::asking(2);
+        let mut card = Card::new(&t);
+        assert_eq!(card.only(&t), None);
+        card.ticks[1] = false;
+        assert_eq!(card.only(&t), Some(vec![0, 2]));
+        t.top_count = 6;
+        assert_eq!(card.only(&t), Some(vec![0, 2, 3, 4, 5]));
+        card.rest = false;
+        assert_eq!(card.only(&t), Some(vec![0, 2]));
+    }
+
+    #[test]
+    fn a_full_disk_is_no_obstacle_for_fewer_files_or_another_folder() {
+        let t = samples::asking(2);
+        let question = Question {
+            free: 100_000_000,
+            obstacle: Some(Fault::DiskFull {
+                folder: "/srv/Downloads/PeerConnect".into(),
+                needed: t.bytes,
+                free: 100_000_000,
+            }),
+            seconds_left: 300,
+        };
+        let mut card = Card::new(&t);
+        assert!(card.obstacle(&t, &question).is_some());
+        card.ticks[0] = false;
+        assert_eq!(card.obstacle(&t, &question), None);
+        card.ticks[0] = true;
+        card.folder = Some("/mnt/large".into());
+        assert_eq!(card.obstacle(&t, &question), None);
+        card.folder = Some("relative".into());
+        assert!(card.obstacle(&t, &question).is_some());
+    }
+}

@@ -1,0 +1,99 @@
+//! What the window asks of the system around it: dialogs, folders to show, the clock. All of it
+//! can be slow or hang, so nothing here is called on the thread that paints; tests put their own
+//! functions in place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::dialogs;
+
+/// Work that may wait for a person or a disk.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Shows a folder; the error is a sentence for people.
+pub type Open = Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
+
+/// What a dialog is to choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pick {
+    /// Any number of files.
+    Files,
+    /// One folder to send.
+    Folder,
+    /// One folder to save files in.
+    Target,
+}
+
+/// What came out of a dialog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Picked {
+    /// These; absolute and there.
+    Paths(Vec<PathBuf>),
+    /// The person closed the dialog.
+    Nothing,
+    /// This system has no dialog to show.
+    NoDialog,
+    /// The dialog gave names that do not exist: some split names at `|`.
+    Garbled,
+}
+
+/// The system around the window. Cheap to clone.
+#[derive(Clone)]
+pub struct Outside {
+    /// Runs work elsewhere.
+    pub run: Arc<dyn Fn(Job) + Send + Sync>,
+    /// Shows a dialog and waits for the person.
+    pub pick: Arc<dyn Fn(Pick) -> Picked + Send + Sync>,
+    /// Shows a folder in the system's file manager.
+    pub open: Open,
+    /// Seconds since 1970.
+    pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Outside {
+    /// The real system.
+    pub fn real() -> Self {
+        Self {
+            // A thread of its own that nobody waits for: a dialog whose helper process dies
+            // never returns, and quitting must not wait for it.
+            run: Arc::new(|job| {
+                let spawned = std::thread::Builder::new()
+                    .name("peerconnect-outside".into())
+                    .spawn(job);
+                if let Err(error) = spawned {
+                    tracing::warn!(%error, "no thread for a dialog");
+                }
+            }),
+            pick: Arc::new(dialogs::pick),
+            open: Arc::new(show_folder),
+            now: Arc::new(|| {
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |d| d.as_secs())
+            }),
+        }
+    }
+}
+
+/// Opens `folder` with the program that the system has for it, and waits until that has begun.
+fn show_folder(folder: &Path) -> Result<(), String> {
+    let program = if cfg!(target_os = "macos") {
+        "open"
+    } else if cfg!(windows) {
+        "explorer"
+    } else {
+        "xdg-open"
+    };
+    let status = std::process::Command::new(program)
+        .arg(folder)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    match status {
+        // explorer ends with 1 even when it has opened the folder.
+        Ok(status) if status.success() || cfg!(windows) => Ok(()),
+        Ok(_) | Err(_) => Err(format!("{} could not be shown here.", folder.display())),
+    }
+}

@@ -1,0 +1,272 @@
+//! The devices at the left: who is there, whom to send to, and how to add one.
+
+use egui::{
+    Align, CornerRadius, Frame, Label, Layout, Margin, Popup, Rect, Response, Role, ScrollArea,
+    Sense, Stroke, TextEdit, Ui, UiBuilder, WidgetInfo,
+};
+use peerconnect::node::api::{Command, PeerInfo};
+use peerconnect::peer::PeerId;
+use peerconnect::storage::store::Accept;
+use peerconnect::text::Shown;
+
+use crate::icons::{self, Icon};
+use crate::model::{About, Action, Model};
+use crate::theme::{self, Tone};
+use crate::words;
+
+/// What is being typed here, and where the rows were painted last.
+#[derive(Debug, Default)]
+pub(crate) struct PeersDraft {
+    /// Link, address or name of a device to add.
+    pub(crate) typed: String,
+    /// New name of a device.
+    renaming: Option<(PeerId, String)>,
+    /// Rows on the screen, for drops.
+    pub(crate) rows: Vec<(PeerId, Rect)>,
+}
+
+/// The whole panel.
+pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Vec<Action> {
+    let mut actions = Vec::new();
+    draft.rows.clear();
+    ui.horizontal(|ui| {
+        ui.label(theme::title("Nearby"));
+        let chosen = model.chosen.len();
+        if chosen > 0 {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.label(theme::note(ui, Tone::Accent, format!("{chosen} chosen")));
+            });
+        }
+    });
+    ui.add_space(4.0);
+    egui::Panel::bottom("add-peer")
+        .show_separator_line(false)
+        .frame(Frame::NONE)
+        .show(ui, |ui| add_form(ui, model, draft, &mut actions));
+    if model.overview.peers.is_empty() {
+        empty(ui, &mut actions);
+    } else {
+        ScrollArea::vertical()
+            .auto_shrink([false, false])
+            .show(ui, |ui| {
+                for peer in model.overview.peers.iter() {
+                    row(ui, model, peer, draft, &mut actions);
+                }
+            });
+    }
+    actions
+}
+
+fn empty(ui: &mut Ui, actions: &mut Vec<Action>) {
+    ui.add_space(8.0);
+    ui.label("Nobody here yet.");
+    let text = "Is PeerConnect open on the other computer? Show it your link, or paste its link \
+                below.";
+    let text = theme::note(ui, Tone::Weak, text);
+    ui.add(Label::new(text).wrap());
+    ui.add_space(4.0);
+    if theme::plain(ui, "Show my link").clicked() {
+        actions.push(Action::ShowLink(true));
+    }
+}
+
+fn add_form(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
+    ui.add_space(8.0);
+    let label = ui.label(theme::note(ui, Tone::Weak, "Add a device")).id;
+    ui.horizontal(|ui| {
+        let mut sent = false;
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let text = if model.adding { "Looking…" } else { "Add" };
+            let ready = !model.adding && !draft.typed.trim().is_empty();
+            sent = ui
+                .add_enabled(ready, egui::Button::new(text).min_size([0.0, 30.0].into()))
+                .on_disabled_hover_text("Paste a link or type an address first")
+                .clicked();
+            let field = TextEdit::singleline(&mut draft.typed)
+                .hint_text(theme::note(ui, Tone::Weak, "Link or address"))
+                .margin(Margin::symmetric(8, 6))
+                .desired_width(f32::INFINITY);
+            let field = ui.add(field).labelled_by(label);
+            let enter = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+            sent |= enter && ready;
+        });
+        if sent {
+            actions.push(Action::AddPeer(draft.typed.trim().to_owned()));
+        }
+    });
+}
+
+fn row(
+    ui: &mut Ui,
+    model: &Model,
+    peer: &PeerInfo,
+    draft: &mut PeersDraft,
+    actions: &mut Vec<Action>,
+) {
+    let chosen = model.chosen.contains(&peer.id);
+    let name = Shown(peer.record.name()).to_string();
+    let builder = UiBuilder::new()
+        .id_salt(peer.id.as_bytes())
+        .sense(Sense::click());
+    let response = ui
+        .scope_builder(builder, |ui| {
+            let frame = row_frame(ui, chosen);
+            frame.show(ui, |ui| row_inside(ui, model, peer, &name, draft, actions));
+        })
+        .response;
+    response.widget_info(|| {
+        WidgetInfo::selected(Role::CheckBox, true, chosen, format!("Send to {name}"))
+    });
+    draft.rows.push((peer.id, response.rect));
+    if response.clicked() {
+        actions.push(Action::Choose(peer.id, !chosen));
+    }
+    if !peer.record.trusted
+        && let Some(three) = &peer.words
+    {
+        compare(ui, peer, &words::three_words(three), &name, actions);
+    }
+}
+
+fn row_frame(ui: &Ui, chosen: bool) -> Frame {
+    let p = theme::of(ui);
+    let response = ui.response();
+    let (fill, line) = match (chosen, response.hovered()) {
+        (true, _) => (p.accent_soft, p.accent_text),
+        (false, true) => (p.hot, p.line),
+        (false, false) => (p.card, p.line),
+    };
+    let line = if response.has_focus() {
+        p.accent_text
+    } else {
+        line
+    };
+    Frame::new()
+        .fill(fill)
+        .stroke(Stroke::new(1.0, line))
+        .corner_radius(CornerRadius::same(10))
+        .inner_margin(Margin::symmetric(10, 8))
+}
+
+fn row_inside(
+    ui: &mut Ui,
+    model: &Model,
+    peer: &PeerInfo,
+    name: &str,
+    draft: &mut PeersDraft,
+    actions: &mut Vec<Action>,
+) {
+    ui.horizontal(|ui| {
+        if model.chosen.contains(&peer.id) {
+            theme::chosen_mark(ui, 34.0);
+        } else {
+            theme::avatar(ui, Some(&peer.id), name, 34.0);
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let more = icons::button(ui, Icon::More, &format!("More about {name}"));
+            menu(&more, peer, draft, actions);
+            ui.with_layout(Layout::top_down(Align::Min), |ui| {
+                ui.spacing_mut().item_spacing.y = 1.0;
+                if let Some((id, text)) = &mut draft.renaming
+                    && *id == peer.id
+                {
+                    rename_field(ui, text, peer, actions).then(|| draft.renaming = None);
+                } else {
+                    ui.add(Label::new(name).truncate());
+                }
+                let line = words::peer_line(peer, model.now);
+                let tone = if peer.connected { Tone::Ok } else { Tone::Weak };
+                let line = theme::note(ui, tone, line);
+                ui.add(Label::new(line.size(12.5)).truncate());
+            });
+        });
+    });
+}
+
+/// The field for a new name; whether it is finished.
+fn rename_field(
+    ui: &mut Ui,
+    text: &mut String,
+    peer: &PeerInfo,
+    actions: &mut Vec<Action>,
+) -> bool {
+    let field = TextEdit::singleline(text).desired_width(f32::INFINITY);
+    let field = ui.add(field).accessible_name("New name");
+    if field.lost_focus() {
+        let name = text.trim().to_owned();
+        let wanted = ui.input(|i| i.key_pressed(egui::Key::Enter)) && !name.is_empty();
+        if wanted {
+            let rename = Command::Rename {
+                peer: peer.id,
+                name,
+            };
+            actions.push(Action::Ask(rename, About::Nothing));
+        }
+        return true;
+    }
+    field.request_focus();
+    false
+}
+
+fn menu(more: &Response, peer: &PeerInfo, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
+    let name = Shown(peer.record.name()).to_string();
+    Popup::menu(more).show(|ui| {
+        let mut ask = |command| actions.push(Action::Ask(command, About::Nothing));
+        let trust = |accept| Command::Trust {
+            peer: peer.id,
+            accept,
+        };
+        if ui.button("Rename").clicked() {
+            draft.renaming = Some((peer.id, peer.record.name().to_owned()));
+        }
+        match peer.record.accept {
+            Accept::Ask | Accept::Block => {
+                if ui.button(format!("Always accept from {name}")).clicked() {
+                    ask(trust(Accept::Always));
+                }
+            }
+            Accept::Always => {
+                if ui.button("Ask each time").clicked() {
+                    ask(trust(Accept::Ask));
+                }
+            }
+        }
+        if peer.record.accept == Accept::Block {
+            if ui.button("Show its questions again").clicked() {
+                ask(trust(Accept::Ask));
+            }
+        } else if ui.button("Never show its questions").clicked() {
+            ask(trust(Accept::Block));
+        }
+        ui.separator();
+        if ui.button(format!("Forget {name}")).clicked() {
+            ask(Command::Forget(peer.id));
+        }
+    });
+}
+
+fn compare(ui: &mut Ui, peer: &PeerInfo, three: &str, name: &str, actions: &mut Vec<Action>) {
+    Frame::new()
+        .inner_margin(Margin::symmetric(10, 2))
+        .show(ui, |ui| {
+            let text = theme::runs(
+                ui,
+                13.0,
+                &[
+                    ("New device: both screens show ", Tone::Weak),
+                    (three, Tone::Plain),
+                ],
+            );
+            ui.add(Label::new(text).wrap());
+            let button = theme::small(ui, "They match")
+                .on_hover_text("Compare them aloud or side by side: then it is that device.");
+            let button = button.accessible_name(format!("They match: trust {name}"));
+            if button.clicked() {
+                let trust = Command::Trust {
+                    peer: peer.id,
+                    accept: peer.record.accept,
+                };
+                actions.push(Action::Ask(trust, About::Nothing));
+            }
+        });
+}

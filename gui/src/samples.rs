@@ -1,0 +1,161 @@
+//! Overviews for tests: a small world with names that the tests can speak about.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerconnect::net::link::{PathInfo, PathKind};
+use peerconnect::node::api::{Me, Overview, PeerInfo};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::TransferId;
+use peerconnect::storage::store::{Accept, PeerRecord};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{
+    Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
+};
+
+/// "Now" in the tests, in seconds since 1970.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+pub(crate) fn me() -> Me {
+    let id = PeerId::of_public_key(b"me");
+    Me {
+        id,
+        name: "Office Laptop".into(),
+        link: format!("peerconnect:{id}?a=192.168.1.7:3485"),
+        addrs: vec!["192.168.1.7:3485".into()],
+        folder: "/srv/Downloads/PeerConnect".into(),
+        rate_limit: None,
+        pid: std::process::id(),
+    }
+}
+
+pub(crate) fn overview(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
+    Arc::new(Overview {
+        me: me(),
+        peers: peers.into(),
+        transfers: transfers.into(),
+        notices: Arc::new([]),
+    })
+}
+
+pub(crate) fn peer(name: &str) -> PeerInfo {
+    PeerInfo {
+        id: PeerId::of_public_key(name.as_bytes()),
+        record: PeerRecord {
+            claimed_name: name.into(),
+            own_name: None,
+            trusted: false,
+            accept: Accept::Ask,
+            addrs: Vec::new(),
+            first_seen: NOW - 86_400,
+            last_seen: NOW - 720,
+        },
+        connected: false,
+        words: None,
+    }
+}
+
+pub(crate) fn trusted(name: &str) -> PeerInfo {
+    let mut peer = peer(name);
+    peer.record.trusted = true;
+    peer.connected = true;
+    peer
+}
+
+/// A transfer of three files to "Living-room PC", a third done.
+pub(crate) fn sending() -> TransferSnapshot {
+    let top = |name: &str, bytes| TopName {
+        name: name.into(),
+        files: None,
+        bytes,
+    };
+    TransferSnapshot {
+        id: TransferId([1; 16]),
+        direction: Direction::Sending,
+        peer: Some(PeerId::of_public_key(b"Living-room PC")),
+        peer_name: "Living-room PC".into(),
+        trusted: true,
+        words: None,
+        state: TransferState::Transferring,
+        paused_by: None,
+        fault: None,
+        top_names: vec![
+            top("holiday.mp4", 1_190_000_000),
+            top("a.pdf", 6_000_000),
+            top("b.pdf", 4_000_000),
+        ],
+        top_count: 3,
+        files: 3,
+        files_done: 0,
+        files_failed: 0,
+        bytes: 1_200_000_000,
+        bytes_done: 412_000_000,
+        bytes_moved: 412_000_000,
+        rate: 108_000_000,
+        eta_seconds: Some(7),
+        limit: Limit::Network,
+        path: Some(PathInfo {
+            kind: PathKind::Direct,
+            addr: None,
+            rtt: Some(Duration::from_millis(1)),
+        }),
+        folder: None,
+        question: None,
+        seconds: 4.0,
+        started: NOW - 4,
+        settled: 0,
+        entries: 3,
+    }
+}
+
+/// The same three files, running to "Living-room PC", with another id.
+pub(crate) fn numbered(n: u8) -> TransferSnapshot {
+    TransferSnapshot {
+        id: TransferId([n; 16]),
+        ..sending()
+    }
+}
+
+/// The same three files from "Kitchen", arriving.
+pub(crate) fn receiving(n: u8) -> TransferSnapshot {
+    TransferSnapshot {
+        direction: Direction::Receiving,
+        peer: Some(PeerId::of_public_key(b"Kitchen")),
+        peer_name: "Kitchen".into(),
+        folder: Some("/srv/Downloads/PeerConnect".into()),
+        ..numbered(n)
+    }
+}
+
+/// "Kitchen", not trusted yet, asks whether we want the three files.
+pub(crate) fn asking(n: u8) -> TransferSnapshot {
+    TransferSnapshot {
+        state: TransferState::AwaitingAnswer,
+        trusted: false,
+        words: Some("river copper nine".into()),
+        bytes_done: 0,
+        bytes_moved: 0,
+        rate: 0,
+        eta_seconds: None,
+        question: Some(Question {
+            free: 212_000_000_000,
+            obstacle: None,
+            seconds_left: 300,
+        }),
+        ..receiving(n)
+    }
+}
+
+pub(crate) fn row(index: u32) -> FileRow {
+    FileRow {
+        index,
+        path: format!("photos/{index:06}.jpg"),
+        kind: RowKind::File,
+        bytes: 3_100_000,
+        bytes_done: 0,
+        state: FileState::Waiting,
+        saved_as: None,
+        hash: None,
+    }
+}

@@ -1,0 +1,213 @@
+//! The window as a person meets it: found by label, clicked, typed into; the tests are the node.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod pictures;
+mod questions;
+mod sending;
+mod steering;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use egui::{Key, Modifiers};
+use egui_kittest::kittest::Queryable;
+use egui_kittest::{Harness, Node};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, Request};
+use peerconnect::transfer::status::TransferSnapshot;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::outside::{Outside, Pick, Picked};
+use crate::{App, samples};
+
+/// A window whose egui context exists only from the first frame on.
+struct Shown {
+    begin: Option<(NodeHandle, Outside)>,
+    app: Option<App>,
+}
+
+impl Shown {
+    fn frame(&mut self, ui: &mut egui::Ui) {
+        if let Some((node, outside)) = self.begin.take() {
+            self.app = Some(App::new(ui.ctx(), node, outside));
+        }
+        let app = self.app.as_mut().unwrap();
+        app.logic(&ui.ctx().clone());
+        // The harness leaves a margin; a real window has none.
+        let whole = egui::UiBuilder::new().max_rect(ui.content_rect());
+        ui.scope_builder(whole, |ui| {
+            ui.set_clip_rect(ui.content_rect());
+            app.ui(ui);
+        });
+    }
+}
+
+/// A window, the node that it talks to, and the system around it.
+struct Stage {
+    window: Harness<'static, Shown>,
+    requests: mpsc::Receiver<Request>,
+    pictures: watch::Sender<Arc<Overview>>,
+    /// Replies that are still owed, in the order of the commands.
+    owed: Vec<oneshot::Sender<Result<Reply, Fault>>>,
+    /// What the dialog gives next.
+    picked: Arc<Mutex<Picked>>,
+    /// Folders that were shown.
+    opened: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|e| e.to_string())
+    }
+}
+
+impl Stage {
+    fn new(overview: Arc<Overview>) -> Self {
+        Self::sized(overview, [900.0, 600.0], egui::Theme::Light)
+    }
+
+    fn with(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>) -> Self {
+        Self::new(samples::overview(peers, transfers))
+    }
+
+    fn sized(overview: Arc<Overview>, size: [f32; 2], theme: egui::Theme) -> Self {
+        let (node, requests, pictures) = NodeHandle::new((*overview).clone());
+        let picked = Arc::new(Mutex::new(Picked::Nothing));
+        let opened = Arc::new(Mutex::new(Vec::new()));
+        let outside = Outside {
+            run: Arc::new(|job| job()),
+            pick: {
+                let picked = picked.clone();
+                Arc::new(move |_: Pick| picked.lock().unwrap().clone())
+            },
+            open: {
+                let opened = opened.clone();
+                Arc::new(move |folder: &Path| {
+                    opened.lock().unwrap().push(folder.to_owned());
+                    Ok(())
+                })
+            },
+            now: Arc::new(|| samples::NOW),
+        };
+        let shown = Shown {
+            begin: Some((node, outside)),
+            app: None,
+        };
+        let window = Harness::builder()
+            .with_size(size)
+            .with_theme(theme)
+            .with_step_dt(0.1)
+            .renderer(soft::Soft::default())
+            .build_ui_state(|ui, shown: &mut Shown| shown.frame(ui), shown);
+        let mut stage = Self {
+            window,
+            requests,
+            pictures,
+            owed: Vec::new(),
+            picked,
+            opened,
+        };
+        stage.run();
+        stage
+    }
+
+    /// Lets a second pass: longer than anything in the window waits.
+    fn run(&mut self) {
+        self.window.run_steps(10);
+    }
+
+    /// Publishes a new picture of the node.
+    fn publish(&mut self, overview: Arc<Overview>) {
+        self.pictures.send_replace(overview);
+        self.run();
+    }
+
+    /// Commands that have come since the last call; their replies are owed from now on.
+    fn commands(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        while let Ok((command, reply)) = self.requests.try_recv() {
+            commands.push(command);
+            self.owed.push(reply);
+        }
+        commands
+    }
+
+    /// The one command that has come.
+    fn command(&mut self) -> Command {
+        let mut commands = self.commands();
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands.remove(0)
+    }
+
+    /// Replies to the oldest command.
+    fn reply(&mut self, reply: Result<Reply, Fault>) {
+        let owed = self.owed.remove(0);
+        owed.send(reply).unwrap();
+        self.run();
+    }
+
+    fn click(&mut self, label: &str) {
+        self.window.get_by_label(label).click();
+        self.run();
+    }
+
+    fn type_into(&mut self, label: &str, text: &str) {
+        let role = egui::accesskit::Role::TextInput;
+        let field = self.window.get_by_role_and_label(role, label);
+        field.focus();
+        self.run();
+        let field = self.window.get_by_role_and_label(role, label);
+        field.type_text(text);
+        self.run();
+    }
+
+    fn press(&mut self, modifiers: Modifiers, key: Key) {
+        self.window.key_press_modifiers(modifiers, key);
+        self.run();
+    }
+
+    fn drop_files(&mut self, paths: &[&Path]) {
+        self.window.input_mut().dropped_files = paths
+            .iter()
+            .map(|p| Arc::new(Dropped(p.to_path_buf())) as egui::DroppedFileHandle)
+            .collect();
+        self.run();
+    }
+
+    /// Whether some text on the screen contains this.
+    fn says(&self, text: &str) -> bool {
+        self.window
+            .query_all_by_label_contains(text)
+            .next()
+            .is_some()
+    }
+
+    fn find<'a>(&'a self, label: &'a str) -> Option<Node<'a>> {
+        self.window.query_by_label(label)
+    }
+
+    fn dialog_gives(&self, picked: Picked) {
+        *self.picked.lock().unwrap() = picked;
+    }
+}
+
+/// A folder with files of these names and sizes.
+fn files(names: &[(&str, usize)]) -> (tempfile::TempDir, Vec<PathBuf>) {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = names
+        .iter()
+        .map(|(name, size)| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, vec![7; *size]).unwrap();
+            path
+        })
+        .collect();
+    (dir, paths)
+}

@@ -1,0 +1,190 @@
+//! Pictures of the window, compared pixel by pixel. `UPDATE_SNAPSHOTS=true` draws them anew.
+
+use egui::Theme;
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{PeerInfo, Reply};
+use peerconnect::protocol::message::Outcome;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{
+    FileRow, FileState, PausedBy, RowKind, TopName, TransferSnapshot,
+};
+
+use super::{Stage, files};
+use crate::samples;
+
+const SIZE: [f32; 2] = [900.0, 580.0];
+
+fn stage(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>, theme: Theme) -> Stage {
+    Stage::sized(samples::overview(peers, transfers), SIZE, theme)
+}
+
+fn peers() -> Vec<PeerInfo> {
+    let mut phone = samples::peer("Anna's phone");
+    phone.connected = true;
+    phone.words = Some("river copper nine".into());
+    let old = samples::peer("build-box");
+    vec![samples::trusted("Living-room PC"), phone, old]
+}
+
+fn snapshot(stage: &mut Stage, name: &str) {
+    stage.window.remove_cursor();
+    stage.run();
+    stage.window.snapshot(name);
+}
+
+#[test]
+fn empty() {
+    let mut stage = stage(vec![], vec![], Theme::Light);
+    snapshot(&mut stage, "empty");
+}
+
+#[test]
+fn devices_and_staged_files() {
+    draw_staged(Theme::Light, "staged");
+}
+
+#[test]
+fn devices_and_staged_files_in_the_dark() {
+    draw_staged(Theme::Dark, "staged_dark");
+}
+
+fn draw_staged(theme: Theme, name: &str) {
+    let mut stage = stage(peers(), vec![], theme);
+    let (_dir, paths) = files(&[
+        ("thesis.pdf", 2_400_000),
+        ("notes from the meeting with the very long name.txt", 1200),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    stage.drop_files(&[&paths[0], &paths[1], &photos]);
+    stage.click("Send to Living-room PC");
+    snapshot(&mut stage, name);
+}
+
+#[test]
+fn incoming_question() {
+    draw_question(Theme::Light, "question");
+}
+
+#[test]
+fn incoming_question_in_the_dark() {
+    draw_question(Theme::Dark, "question_dark");
+}
+
+fn draw_question(theme: Theme, name: &str) {
+    let mut asking = samples::asking(2);
+    asking.top_names.push(TopName {
+        name: "photos".into(),
+        files: Some(214),
+        bytes: 800_000_000,
+    });
+    asking.top_count = 30;
+    let mut stage = stage(peers(), vec![samples::sending(), asking], theme);
+    snapshot(&mut stage, name);
+}
+
+fn rows() -> Vec<FileRow> {
+    let name = |index: u32, path: &str, bytes, bytes_done, state| FileRow {
+        path: path.into(),
+        bytes,
+        bytes_done,
+        state,
+        ..samples::row(index)
+    };
+    let settled = |outcome| FileState::Settled(outcome);
+    let mut rows = vec![
+        name(0, "photos", 0, 0, settled(Outcome::New)),
+        name(
+            1,
+            "photos/beach.jpg",
+            3_100_000,
+            3_100_000,
+            settled(Outcome::New),
+        ),
+        name(
+            2,
+            "photos/old.jpg",
+            2_900_000,
+            2_900_000,
+            settled(Outcome::Identical),
+        ),
+        name(
+            3,
+            "holiday.mp4",
+            734_003_200,
+            405_000_000,
+            FileState::Active,
+        ),
+        name(4, "a.pdf", 6_000_000, 0, FileState::Checking),
+    ];
+    rows[0].kind = RowKind::Folder;
+    rows.extend((5..40).map(samples::row));
+    rows
+}
+
+#[test]
+fn running_and_unfolded() {
+    draw_running(Theme::Light, "running");
+}
+
+#[test]
+fn running_and_unfolded_in_the_dark() {
+    draw_running(Theme::Dark, "running_dark");
+}
+
+fn draw_running(theme: Theme, name: &str) {
+    let mut first = samples::sending();
+    first.entries = 40;
+    let second = TransferSnapshot {
+        bytes_done: 1_000_000_000,
+        rate: 11_000_000,
+        eta_seconds: Some(18),
+        ..samples::receiving(2)
+    };
+    let mut stage = stage(peers(), vec![second, first], theme);
+    stage.click("Show files of holiday.mp4, a.pdf and 1 more to Living-room PC");
+    stage.commands();
+    stage.reply(Ok(Reply::Files(rows())));
+    snapshot(&mut stage, name);
+}
+
+#[test]
+fn paused_failed_and_done() {
+    draw_ended(Theme::Light, "ended");
+}
+
+#[test]
+fn paused_failed_and_done_in_the_dark() {
+    draw_ended(Theme::Dark, "ended_dark");
+}
+
+fn draw_ended(theme: Theme, name: &str) {
+    let with = |n, state| TransferSnapshot {
+        state,
+        ..samples::numbered(n)
+    };
+    let mut paused = with(1, TransferState::Paused);
+    paused.paused_by = Some(PausedBy::Us);
+    let mut failed = with(2, TransferState::Failed);
+    failed.bytes_done = 0;
+    failed.fault = Some(Fault::PeerOffline {
+        peer: "Living-room PC".into(),
+    });
+    let lost = with(3, TransferState::Interrupted);
+    let done = TransferSnapshot {
+        state: TransferState::Completed,
+        files_done: 3,
+        bytes_done: 1_200_000_000,
+        ..samples::receiving(4)
+    };
+    let mut stage = stage(peers(), vec![done, failed, lost, paused], theme);
+    snapshot(&mut stage, name);
+}
+
+#[test]
+fn the_link_as_a_code() {
+    let mut stage = stage(vec![], vec![], Theme::Light);
+    stage.click("Show QR code");
+    snapshot(&mut stage, "link");
+}

@@ -1,0 +1,275 @@
+//! Own link, devices, choosing files and sending them.
+
+use std::path::PathBuf;
+
+use egui::{Event, Key, Modifiers, OutputCommand};
+use egui_kittest::kittest::{NodeT, Queryable};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, Reply, Target};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::TransferId;
+use peerconnect::storage::store::Accept;
+
+use super::{Stage, files};
+use crate::outside::Picked;
+use crate::samples;
+
+fn send(peer: &str, paths: &[PathBuf]) -> Command {
+    Command::SendFiles {
+        to: Target::Peer(PeerId::of_public_key(peer.as_bytes())),
+        paths: paths.to_vec(),
+        separate: false,
+    }
+}
+
+const DONE: Result<Reply, Fault> = Ok(Reply::Transfer {
+    id: TransferId([9; 16]),
+    attached: false,
+});
+
+#[test]
+fn the_window_says_who_we_are_and_gives_our_link() {
+    let mut stage = Stage::with(vec![], vec![]);
+    assert!(stage.find("You are Office Laptop").is_some());
+    stage.window.get_by_label("Copy my link").click();
+    stage.window.step();
+    let copied = |stage: &Stage| {
+        let commands = &stage.window.output().platform_output.commands;
+        commands.contains(&OutputCommand::CopyText(samples::me().link))
+    };
+    assert!(copied(&stage));
+    stage.click("Show QR code");
+    assert!(stage.find("QR code of my link").is_some());
+    assert!(stage.says(&samples::me().link));
+    stage.click("Close");
+    assert!(stage.find("QR code of my link").is_none());
+}
+
+#[test]
+fn an_empty_list_of_devices_says_what_to_do() {
+    let stage = Stage::with(vec![], vec![]);
+    assert!(stage.says("Nobody here yet."));
+    assert!(stage.says("Is PeerConnect open on the other computer?"));
+}
+
+#[test]
+fn a_device_is_added_by_link_and_chosen_when_it_is_found() {
+    let mut stage = Stage::with(vec![], vec![]);
+    assert!(
+        stage
+            .window
+            .get_by_label("Add")
+            .accesskit_node()
+            .is_disabled()
+    );
+    stage.type_into("Add a device", "peerconnect:abc");
+    stage.click("Add");
+    let text = Target::Text("peerconnect:abc".into());
+    assert_eq!(stage.command(), Command::AddPeer(text));
+    assert!(stage.find("Looking…").is_some());
+    let kitchen = samples::peer("Kitchen");
+    stage.publish(samples::overview(vec![kitchen.clone()], vec![]));
+    stage.reply(Ok(Reply::Peer(kitchen.id)));
+    assert!(stage.says("1 chosen"));
+}
+
+#[test]
+fn a_device_that_is_not_found_is_said_in_words() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.type_into("Add a device", "10.0.0.9:3485");
+    stage.press(Modifiers::NONE, Key::Enter);
+    stage.command();
+    stage.reply(Err(Fault::PeerOffline {
+        peer: "10.0.0.9:3485".into(),
+    }));
+    assert!(stage.says("10.0.0.9:3485 is not reachable."));
+    assert!(stage.says("Ask its owner to open PeerConnect"));
+    stage.click("Close this message");
+    assert!(!stage.says("is not reachable."));
+}
+
+#[test]
+fn dropped_files_are_sent_to_each_chosen_device() {
+    let mut stage = Stage::with(
+        vec![samples::trusted("Kitchen"), samples::peer("Phone")],
+        vec![],
+    );
+    let (_dir, paths) = files(&[("a.txt", 1000), ("b & é 100%.txt", 2000)]);
+    stage.drop_files(&[&paths[0], &paths[1]]);
+    assert!(stage.says("2 files · 3.00 kB"));
+    let send_button = stage.window.get_by_label("Send");
+    assert!(send_button.accesskit_node().is_disabled());
+    stage.click("Send to Kitchen");
+    stage.click("Send to Phone");
+    stage.click("Send to 2 devices");
+    assert_eq!(
+        stage.commands(),
+        [send("Kitchen", &paths), send("Phone", &paths)]
+    );
+    stage.reply(DONE);
+    stage.reply(DONE);
+    assert!(stage.says("Drop files here to send them"));
+}
+
+#[test]
+fn files_come_back_when_they_cannot_be_sent() {
+    let mut stage = Stage::with(vec![samples::trusted("Kitchen")], vec![]);
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    stage.drop_files(&[&paths[0]]);
+    stage.click("Send to Kitchen");
+    stage.press(Modifiers::COMMAND, Key::Enter);
+    assert_eq!(stage.command(), send("Kitchen", &paths));
+    assert!(!stage.says("a.txt"));
+    stage.reply(Err(Fault::NoRoute {
+        peer: "Kitchen".into(),
+    }));
+    assert!(stage.says("No way found to Kitchen."));
+    assert!(stage.says("a.txt"));
+}
+
+#[test]
+fn a_typed_path_is_added_and_a_wrong_one_is_said() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let (dir, paths) = files(&[("a.txt", 1000)]);
+    stage.type_into("or a path", &paths[0].to_string_lossy());
+    stage.click("Add the path");
+    assert!(stage.says("1 file · 1.00 kB"));
+    stage.type_into("or a path", "not/whole");
+    stage.click("Add the path");
+    assert!(stage.says("Type the whole path"));
+    let missing = dir.path().join("missing");
+    let mut other = Stage::with(vec![], vec![]);
+    other.type_into("or a path", &missing.to_string_lossy());
+    other.press(Modifiers::NONE, Key::Enter);
+    assert!(other.says("is not there"));
+}
+
+#[test]
+fn files_are_chosen_in_a_dialog_and_taken_out_again() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let (dir, paths) = files(&[("a.txt", 1000)]);
+    stage.dialog_gives(Picked::Paths(paths));
+    stage.press(Modifiers::COMMAND, Key::O);
+    stage.dialog_gives(Picked::Paths(vec![dir.path().to_owned()]));
+    stage.press(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::O);
+    assert!(stage.says("1 file · 1.00 kB · 1 folder"));
+    stage.click("Do not send a.txt");
+    assert!(!stage.says("a.txt"));
+    stage.click("Clear");
+    assert!(stage.says("Drop files here"));
+}
+
+#[test]
+fn a_system_without_dialogs_says_so() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.dialog_gives(Picked::NoDialog);
+    stage.click("Files…");
+    assert!(stage.says("No file dialog on this system. Type a path below, or drop files"));
+}
+
+#[test]
+fn pasted_paths_are_staged_and_a_pasted_link_is_connected_to() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let (_dir, paths) = files(&[("a b.txt", 1000), ("c.txt", 1)]);
+    let uri = paths[0].to_string_lossy().replace(' ', "%20");
+    let text = format!("file://{uri}\n{}\n", paths[1].to_string_lossy());
+    stage.window.event(Event::Paste(text));
+    stage.run();
+    assert!(stage.says("2 files"));
+    stage
+        .window
+        .event(Event::Paste(" PEERCONNECT:ABC\n".into()));
+    stage.run();
+    let text = Target::Text("PEERCONNECT:ABC".into());
+    assert_eq!(stage.command(), Command::AddPeer(text));
+    stage.window.event(Event::Paste("hello".into()));
+    stage.run();
+    assert!(stage.says("neither paths nor a link"));
+}
+
+#[test]
+fn a_device_is_trusted_after_the_words_were_compared() {
+    let mut kitchen = samples::peer("Kitchen");
+    kitchen.connected = true;
+    kitchen.words = Some("river copper nine".into());
+    let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
+    assert!(stage.says("New device: both screens show river · copper · nine"));
+    stage.click("They match: trust Kitchen");
+    let trust = Command::Trust {
+        peer: kitchen.id,
+        accept: Accept::Ask,
+    };
+    assert_eq!(stage.command(), trust);
+}
+
+#[test]
+fn a_device_is_renamed_blocked_and_forgotten_in_its_menu() {
+    let kitchen = samples::peer("Kitchen");
+    let peer = kitchen.id;
+    let mut stage = Stage::with(vec![kitchen], vec![]);
+    stage.click("More about Kitchen");
+    stage.click("Forget Kitchen");
+    assert_eq!(stage.command(), Command::Forget(peer));
+    stage.click("More about Kitchen");
+    stage.click("Never show its questions");
+    let accept = Accept::Block;
+    assert_eq!(stage.command(), Command::Trust { peer, accept });
+    stage.click("More about Kitchen");
+    stage.click("Rename");
+    stage.press(Modifiers::COMMAND, Key::A);
+    stage.window.get_by_label("New name").type_text("Cellar");
+    stage.run();
+    stage.press(Modifiers::NONE, Key::Enter);
+    let name = "Cellar".into();
+    assert_eq!(stage.command(), Command::Rename { peer, name });
+}
+
+#[test]
+fn the_folder_for_received_files_is_changed() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.click("Change…");
+    let (dir, _) = files(&[]);
+    stage.dialog_gives(Picked::Paths(vec![dir.path().to_owned()]));
+    stage.click("Choose…");
+    stage.click("Save here");
+    let folder = dir.path().to_owned();
+    assert_eq!(stage.command(), Command::SetFolder(folder));
+}
+
+#[test]
+fn dropping_on_a_device_sends_and_dropping_on_a_running_transfer_attaches() {
+    let t = samples::sending();
+    let mut stage = Stage::with(vec![samples::trusted("Kitchen")], vec![t.clone()]);
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    let kitchen = stage.window.get_by_label("Send to Kitchen").rect().center();
+    stage.window.hover_at(kitchen);
+    stage.drop_files(&[&paths[0]]);
+    assert_eq!(stage.command(), send("Kitchen", &paths));
+    let card = stage
+        .window
+        .get_by_label_contains("holiday.mp4, a.pdf and 1 more to Living-room PC: ");
+    let card = card.rect().center();
+    stage.window.hover_at(card);
+    stage.window.input_mut().hovered_files = vec![egui::HoveredFile::default()];
+    stage.run();
+    stage.window.input_mut().hovered_files.clear();
+    stage.drop_files(&[&paths[0]]);
+    let transfer = t.id;
+    assert_eq!(stage.command(), Command::Attach { transfer, paths });
+}
+
+#[test]
+fn without_a_position_a_drop_is_staged_and_can_be_added_to_the_selected_transfer() {
+    let t = samples::sending();
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    let card = "holiday.mp4, a.pdf and 1 more to Living-room PC: ";
+    stage.window.get_by_label_contains(card).click();
+    stage.run();
+    stage.window.remove_cursor();
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    stage.drop_files(&[&paths[0]]);
+    assert!(stage.commands().is_empty());
+    stage.click("Add to the transfer to Living-room PC");
+    let transfer = t.id;
+    assert_eq!(stage.command(), Command::Attach { transfer, paths });
+}

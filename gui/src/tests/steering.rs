@@ -1,0 +1,338 @@
+//! Transfers: what is said, and pausing, resuming, cancelling, unfolding, leaving.
+
+use egui::{Key, Modifiers, ViewportCommand, ViewportEvent, ViewportId};
+use egui_kittest::kittest::{NodeT, Queryable};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, Reply};
+use peerconnect::protocol::message::{Outcome, Scope};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{FileQuery, FileState, PausedBy, TransferSnapshot};
+
+use super::Stage;
+use crate::pages::PAGE;
+use crate::samples;
+
+const SUBJECT: &str = "holiday.mp4, a.pdf and 1 more to Living-room PC";
+
+fn scope(t: &TransferSnapshot) -> (peerconnect::protocol::message::TransferId, Scope) {
+    (t.id, Scope::Transfer)
+}
+
+fn select(stage: &mut Stage) {
+    let card = format!("{SUBJECT}: ");
+    stage.window.get_by_label_contains(&card).click();
+    stage.run();
+}
+
+#[test]
+fn a_running_transfer_says_all_that_matters() {
+    let stage = Stage::with(vec![], vec![samples::sending()]);
+    assert!(stage.says("412 MB of 1.20 GB · 108 MB/s · 7 s left · direct, encrypted"));
+    assert!(stage.find("34 % done").is_some());
+}
+
+#[test]
+fn a_waiting_transfer_says_for_whom_and_a_finished_one_where() {
+    let mut waiting = samples::sending();
+    waiting.state = TransferState::AwaitingAnswer;
+    waiting.bytes_done = 0;
+    let done = TransferSnapshot {
+        state: TransferState::Completed,
+        files_done: 3,
+        bytes_done: 1_200_000_000,
+        ..samples::receiving(2)
+    };
+    let sent = TransferSnapshot {
+        state: TransferState::Completed,
+        files_done: 3,
+        ..samples::numbered(3)
+    };
+    let mut stage = Stage::with(vec![], vec![waiting, done, sent]);
+    assert!(stage.says("Waiting for Living-room PC to accept · 3 files · 1.20 GB"));
+    assert!(stage.says("3 files arrived and verified"));
+    assert!(stage.says("Delivered to Living-room PC"));
+    stage.click("Show in folder");
+    assert_eq!(
+        *stage.opened.lock().unwrap(),
+        [std::path::PathBuf::from("/srv/Downloads/PeerConnect")]
+    );
+    stage.click("Clear finished");
+    assert_eq!(stage.command(), Command::ClearFinished);
+}
+
+#[test]
+fn failures_are_told_in_the_words_of_the_product() {
+    let failed = TransferSnapshot {
+        state: TransferState::Failed,
+        fault: Some(Fault::PeerOffline {
+            peer: "Living-room PC".into(),
+        }),
+        ..samples::sending()
+    };
+    let stage = Stage::with(vec![], vec![failed]);
+    assert!(stage.says("Living-room PC is not reachable."));
+    assert!(stage.says("Ask its owner to open PeerConnect and wake the computer."));
+    assert!(stage.find(&format!("Pause {SUBJECT}")).is_none());
+    assert!(stage.find(&format!("Cancel {SUBJECT}")).is_none());
+}
+
+#[test]
+fn a_transfer_is_paused_and_resumed_by_button_and_by_space() {
+    let mut t = samples::sending();
+    let (transfer, scope) = scope(&t);
+    let pause = Command::Pause { transfer, scope };
+    let resume = Command::Resume { transfer, scope };
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    stage.click(&format!("Pause {SUBJECT}"));
+    assert_eq!(stage.command(), pause);
+    select(&mut stage);
+    stage.press(Modifiers::NONE, Key::Space);
+    assert_eq!(stage.command(), pause);
+    t.state = TransferState::Paused;
+    t.paused_by = Some(PausedBy::Us);
+    stage.publish(samples::overview(vec![], vec![t.clone()]));
+    stage.click(&format!("Resume {SUBJECT}"));
+    assert_eq!(stage.command(), resume);
+    stage.press(Modifiers::NONE, Key::Space);
+    assert_eq!(stage.command(), resume);
+    t.paused_by = Some(PausedBy::Peer);
+    stage.publish(samples::overview(vec![], vec![t]));
+    assert!(stage.find(&format!("Resume {SUBJECT}")).is_none());
+    assert!(stage.says("Paused by Living-room PC"));
+}
+
+#[test]
+fn space_in_a_text_field_is_a_space() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    select(&mut stage);
+    stage.type_into("Add a device", "a");
+    stage.press(Modifiers::NONE, Key::Space);
+    stage.press(Modifiers::NONE, Key::Delete);
+    assert!(stage.commands().is_empty());
+}
+
+#[test]
+fn cancelling_asks_before_anything_is_lost() {
+    let t = samples::sending();
+    let (transfer, scope) = scope(&t);
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    select(&mut stage);
+    stage.press(Modifiers::NONE, Key::Delete);
+    assert!(stage.commands().is_empty());
+    stage.click("Keep going");
+    assert!(stage.find("Cancel transfer").is_none());
+    stage.click(&format!("Cancel {SUBJECT}"));
+    stage.click("Cancel transfer");
+    assert_eq!(stage.command(), Command::Cancel { transfer, scope });
+    let nothing_yet = TransferSnapshot { bytes_done: 0, ..t };
+    stage.publish(samples::overview(vec![], vec![nothing_yet]));
+    stage.click(&format!("Cancel {SUBJECT}"));
+    assert_eq!(stage.command(), Command::Cancel { transfer, scope });
+}
+
+#[test]
+fn a_hundred_thousand_files_unfold_as_the_few_on_the_screen() {
+    let mut t = samples::sending();
+    t.entries = 100_000;
+    t.files = 100_000;
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    stage.click(&format!("Show files of {SUBJECT}"));
+    let query = FileQuery::Range {
+        from: 0,
+        count: PAGE,
+    };
+    let transfer = t.id;
+    assert_eq!(stage.command(), Command::Files { transfer, query });
+    stage.run();
+    assert!(stage.commands().is_empty(), "a page is asked for once");
+    stage.reply(Ok(Reply::Files((0..PAGE).map(samples::row).collect())));
+    let drawn = stage
+        .window
+        .query_all_by_label_contains("More about photos/");
+    let drawn = drawn.count();
+    assert!((1..40).contains(&drawn), "{drawn}");
+    assert!(stage.commands().is_empty());
+    // Far down: only the page that is there.
+    let list = stage
+        .window
+        .get_by_label("photos/000001.jpg")
+        .rect()
+        .center();
+    stage.window.hover_at(list);
+    stage.window.event(egui::Event::MouseWheel {
+        unit: egui::MouseWheelUnit::Point,
+        delta: egui::vec2(0.0, -28.0 * 50_000.0),
+        phase: egui::TouchPhase::Move,
+        source: egui::MouseWheelSource::Unknown,
+        modifiers: Modifiers::NONE,
+    });
+    for _ in 0..10 {
+        stage.run();
+    }
+    let asked = stage.commands();
+    assert!((1..20).contains(&asked.len()), "{}", asked.len());
+    assert!(stage.window.query_all_by_label_contains("photos/").count() < 40);
+}
+
+#[test]
+fn rows_are_renewed_when_something_moved() {
+    let mut t = samples::sending();
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    stage.click(&format!("Show files of {SUBJECT}"));
+    stage.command();
+    let mut rows: Vec<_> = (0..3).map(samples::row).collect();
+    stage.reply(Ok(Reply::Files(rows.clone())));
+    t.bytes_done += 1_000_000;
+    t.settled = 1;
+    stage.publish(samples::overview(vec![], vec![t]));
+    stage.command();
+    rows[0].state = FileState::Settled(Outcome::New);
+    stage.reply(Ok(Reply::Files(rows)));
+    assert!(stage.says("verified"));
+}
+
+#[test]
+fn one_file_is_paused_preferred_or_left_out() {
+    let t = samples::sending();
+    let transfer = t.id;
+    let scope = Scope::File(1);
+    let mut stage = Stage::with(vec![], vec![t]);
+    stage.click(&format!("Show files of {SUBJECT}"));
+    stage.command();
+    stage.reply(Ok(Reply::Files((0..3).map(samples::row).collect())));
+    for (label, command) in [
+        ("Pause this file", Command::Pause { transfer, scope }),
+        (
+            "Send this file first",
+            Command::First { transfer, index: 1 },
+        ),
+        ("Leave this file out", Command::Cancel { transfer, scope }),
+    ] {
+        stage.click("More about photos/000001.jpg");
+        stage.click(label);
+        assert_eq!(stage.command(), command);
+    }
+}
+
+fn close(stage: &mut Stage) -> Vec<ViewportCommand> {
+    let root = ViewportId::ROOT;
+    let viewport = stage.window.input_mut().viewports.entry(root).or_default();
+    viewport.events.push(ViewportEvent::Close);
+    stage.window.step();
+    let output = &stage.window.output().viewport_output;
+    let sent = output[&root].commands.clone();
+    let viewport = stage.window.input_mut().viewports.entry(root).or_default();
+    viewport.events.clear();
+    stage.run();
+    sent
+}
+
+#[test]
+fn closing_the_window_while_files_are_sent_asks_first() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    assert!(close(&mut stage).contains(&ViewportCommand::CancelClose));
+    assert!(stage.says("Still sending 3 files."));
+    stage.click("Keep running");
+    assert!(!stage.says("Still sending"));
+    close(&mut stage);
+    stage.click("Pause and quit");
+    assert!(!close(&mut stage).contains(&ViewportCommand::CancelClose));
+}
+
+#[test]
+fn closing_an_idle_window_or_one_of_another_process_just_closes() {
+    let mut stage = Stage::with(vec![], vec![]);
+    assert!(!close(&mut stage).contains(&ViewportCommand::CancelClose));
+    let mut overview = (*samples::overview(vec![], vec![samples::sending()])).clone();
+    overview.me.pid += 1;
+    let mut stage = Stage::new(overview.into());
+    assert!(!close(&mut stage).contains(&ViewportCommand::CancelClose));
+}
+
+#[test]
+fn behind_a_dialog_nothing_can_be_pressed() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    close(&mut stage);
+    let label = format!("Pause {SUBJECT}");
+    assert!(
+        stage
+            .window
+            .get_by_label(&label)
+            .accesskit_node()
+            .is_disabled()
+    );
+    stage.press(Modifiers::NONE, Key::Space);
+    assert!(stage.commands().is_empty());
+}
+
+#[test]
+fn the_title_tells_the_progress_and_is_set_only_when_it_changes() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    let title = |stage: &Stage| {
+        stage
+            .window
+            .state()
+            .app
+            .as_ref()
+            .unwrap()
+            .title()
+            .to_owned()
+    };
+    assert_eq!(title(&stage), "34 % · PeerConnect");
+    for _ in 0..5 {
+        stage.window.step();
+        let output = &stage.window.output().viewport_output;
+        assert!(output[&ViewportId::ROOT].commands.is_empty());
+    }
+    stage.publish(samples::overview(vec![], vec![]));
+    assert_eq!(title(&stage), "PeerConnect");
+}
+
+#[test]
+fn an_idle_window_paints_no_frames_and_sends_no_commands() {
+    let mut stage = Stage::with(
+        vec![samples::trusted("Kitchen")],
+        vec![samples::sending(), samples::asking(2)],
+    );
+    stage.run();
+    stage.window.step();
+    let delay = stage.window.output().viewport_output[&ViewportId::ROOT].repaint_delay;
+    assert!(delay > std::time::Duration::from_secs(1), "{delay:?}");
+    assert!(stage.commands().is_empty());
+}
+
+#[test]
+fn a_new_picture_of_the_node_asks_for_a_frame() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.run();
+    let ctx = stage.window.ctx.clone();
+    assert!(!ctx.has_requested_repaint());
+    let overview = samples::overview(vec![], vec![samples::sending()]);
+    stage.pictures.send_replace(overview);
+    assert!(ctx.has_requested_repaint());
+}
+
+#[test]
+fn a_node_that_ended_is_said() {
+    let stage = Stage::with(vec![], vec![]);
+    let Stage {
+        mut window,
+        requests,
+        pictures,
+        ..
+    } = stage;
+    drop((requests, pictures));
+    window.run_steps(10);
+    let said = window.query_by_label_contains("PeerConnect has stopped");
+    assert!(said.is_some());
+}
+
+#[test]
+fn notices_of_the_node_are_shown_until_they_are_closed() {
+    let mut overview = (*samples::overview(vec![], vec![])).clone();
+    overview.notices = ["Port 3485 is used by another program. Using 51022 instead.".into()].into();
+    let mut stage = Stage::new(overview.into());
+    assert!(stage.says("Using 51022 instead."));
+    stage.click("Close this message");
+    assert!(!stage.says("Using 51022 instead."));
+}

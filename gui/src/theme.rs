@@ -1,0 +1,418 @@
+//! Colours, spacing and text sizes of the window, for light and dark, and the few widgets that
+//! egui does not have: primary buttons, cards, avatars, progress bars.
+
+use std::sync::Arc;
+
+use egui::epaint::Shadow;
+use egui::text::{LayoutJob, TextFormat};
+use egui::{
+    Button, Color32, Context, CornerRadius, FontFamily, FontId, Frame, Margin, Response, RichText,
+    Role, Sense, Stroke, Style, TextStyle, Theme, Ui, Vec2, Visuals, WidgetInfo, vec2,
+};
+use peerconnect::peer::PeerId;
+use peerconnect::text::Shown;
+
+use crate::icons::{self, Icon};
+
+/// The colours of one theme. Text colours reach 4.5:1 on every surface (WCAG AA, see the tests).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Palette {
+    /// Behind everything.
+    pub(crate) ground: Color32,
+    /// Side and top panels.
+    pub(crate) panel: Color32,
+    /// Cards on the ground.
+    pub(crate) card: Color32,
+    /// Thin lines around cards and fields.
+    pub(crate) line: Color32,
+    /// Ordinary text.
+    pub(crate) text: Color32,
+    /// Text that is read second.
+    pub(crate) weak: Color32,
+    /// The one colour that says "here": primary buttons, progress.
+    pub(crate) accent: Color32,
+    /// The same under the pointer.
+    pub(crate) accent_hot: Color32,
+    /// Text on the accent colour.
+    pub(crate) on_accent: Color32,
+    /// Text in the accent colour.
+    pub(crate) accent_text: Color32,
+    /// Surfaces of what is chosen.
+    pub(crate) accent_soft: Color32,
+    /// Buttons at rest.
+    pub(crate) button: Color32,
+    /// Buttons and rows under the pointer.
+    pub(crate) hot: Color32,
+    /// The part of a bar that is not done.
+    pub(crate) track: Color32,
+    /// What went well.
+    pub(crate) ok: Color32,
+    /// What waits or is held up.
+    pub(crate) warn: Color32,
+    /// What failed.
+    pub(crate) error: Color32,
+}
+
+const fn rgb(hex: u32) -> Color32 {
+    Color32::from_rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
+}
+
+pub(crate) const LIGHT: Palette = Palette {
+    ground: rgb(0xf3f4f8),
+    panel: rgb(0xfafbfd),
+    card: rgb(0xffffff),
+    line: rgb(0xdfe3ec),
+    text: rgb(0x1a1e29),
+    weak: rgb(0x5a6173),
+    accent: rgb(0x3b5bdb),
+    accent_hot: rgb(0x324dc0),
+    on_accent: rgb(0xffffff),
+    accent_text: rgb(0x3351cc),
+    accent_soft: rgb(0xe9edfd),
+    button: rgb(0xeef0f5),
+    hot: rgb(0xe4e8f1),
+    track: rgb(0xe3e7f0),
+    ok: rgb(0x17703c),
+    warn: rgb(0x8a4f00),
+    error: rgb(0xb8221f),
+};
+
+pub(crate) const DARK: Palette = Palette {
+    ground: rgb(0x13151b),
+    panel: rgb(0x181b23),
+    card: rgb(0x1e222c),
+    line: rgb(0x2e3442),
+    text: rgb(0xe7e9f0),
+    weak: rgb(0xa0a8ba),
+    accent: rgb(0x4263eb),
+    accent_hot: rgb(0x3b5bdb),
+    on_accent: rgb(0xffffff),
+    accent_text: rgb(0x9db0ff),
+    accent_soft: rgb(0x242d4d),
+    button: rgb(0x2a303d),
+    hot: rgb(0x343b4b),
+    track: rgb(0x303645),
+    ok: rgb(0x6fd69b),
+    warn: rgb(0xf6bb62),
+    error: rgb(0xff8d84),
+};
+
+/// What a text says, for its colour. Never the only sign: a word or symbol says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Tone {
+    Plain,
+    Weak,
+    Accent,
+    Ok,
+    Warn,
+    Error,
+}
+
+impl Palette {
+    /// The text colour of a tone.
+    pub(crate) fn tone(&self, tone: Tone) -> Color32 {
+        match tone {
+            Tone::Plain => self.text,
+            Tone::Weak => self.weak,
+            Tone::Accent => self.accent_text,
+            Tone::Ok => self.ok,
+            Tone::Warn => self.warn,
+            Tone::Error => self.error,
+        }
+    }
+
+    /// The style of bars that stand in this tone.
+    pub(crate) fn bar(&self, tone: Tone) -> Color32 {
+        match tone {
+            Tone::Plain | Tone::Accent => self.accent,
+            Tone::Weak => self.weak,
+            Tone::Ok => self.ok,
+            Tone::Warn => self.warn,
+            Tone::Error => self.error,
+        }
+    }
+}
+
+/// The colours of the theme that is on.
+pub(crate) fn of(ui: &Ui) -> &'static Palette {
+    if ui.visuals().dark_mode {
+        &DARK
+    } else {
+        &LIGHT
+    }
+}
+
+/// Sets both themes. Once, when the window opens.
+pub(crate) fn apply(ctx: &Context) {
+    for (theme, palette) in [(Theme::Light, &LIGHT), (Theme::Dark, &DARK)] {
+        ctx.style_mut_of(theme, |style| set(style, palette, theme));
+    }
+}
+
+fn set(style: &mut Style, p: &Palette, theme: Theme) {
+    let font = |size| FontId::new(size, FontFamily::Proportional);
+    style.text_styles = [
+        (TextStyle::Small, font(12.5)),
+        (TextStyle::Body, font(14.5)),
+        (TextStyle::Button, font(14.0)),
+        (TextStyle::Heading, font(19.0)),
+        (
+            TextStyle::Monospace,
+            FontId::new(13.0, FontFamily::Monospace),
+        ),
+    ]
+    .into();
+    style.spacing.item_spacing = vec2(8.0, 6.0);
+    style.spacing.button_padding = vec2(12.0, 6.0);
+    style.spacing.interact_size.y = 28.0;
+    style.spacing.icon_width = 18.0;
+    style.spacing.icon_width_inner = 10.0;
+    style.spacing.menu_margin = Margin::same(6);
+    style.spacing.window_margin = Margin::same(20);
+    style.spacing.scroll.floating = true;
+    // Labels inside rows that can be clicked must not take the click.
+    style.interaction.selectable_labels = false;
+    style.visuals = visuals(p, theme);
+}
+
+fn visuals(p: &Palette, theme: Theme) -> Visuals {
+    let mut v = theme.default_visuals();
+    v.panel_fill = p.ground;
+    v.window_fill = p.card;
+    v.window_stroke = Stroke::new(1.0, p.line);
+    v.window_corner_radius = CornerRadius::same(14);
+    v.menu_corner_radius = CornerRadius::same(10);
+    let dim = if theme == Theme::Dark { 90 } else { 40 };
+    v.window_shadow = Shadow {
+        offset: [0, 8],
+        blur: 32,
+        spread: 0,
+        color: Color32::from_black_alpha(dim),
+    };
+    v.popup_shadow = Shadow {
+        offset: [0, 4],
+        blur: 16,
+        spread: 0,
+        color: Color32::from_black_alpha(dim),
+    };
+    v.extreme_bg_color = if theme == Theme::Dark {
+        p.ground
+    } else {
+        p.card
+    };
+    v.faint_bg_color = p.hot;
+    v.hyperlink_color = p.accent_text;
+    v.weak_text_color = Some(p.weak);
+    v.warn_fg_color = p.warn;
+    v.error_fg_color = p.error;
+    v.selection.bg_fill = p.accent_soft;
+    v.selection.stroke = Stroke::new(1.5, p.accent_text);
+    let w = &mut v.widgets;
+    for (widget, fill, line) in [
+        (&mut w.noninteractive, p.card, p.line),
+        (&mut w.inactive, p.button, p.line),
+        (&mut w.hovered, p.hot, p.weak),
+        (&mut w.active, p.line, p.accent),
+        (&mut w.open, p.hot, p.line),
+    ] {
+        widget.bg_fill = fill;
+        widget.weak_bg_fill = fill;
+        widget.bg_stroke = Stroke::new(1.0, line);
+        widget.fg_stroke = Stroke::new(1.5, p.text);
+        widget.corner_radius = CornerRadius::same(8);
+        widget.expansion = 0.0;
+    }
+    w.noninteractive.fg_stroke = Stroke::new(1.0, p.text);
+    v
+}
+
+/// A card on the ground: soft corners, a thin line, generous room.
+pub(crate) fn card(ui: &Ui) -> Frame {
+    let p = of(ui);
+    Frame::new()
+        .fill(p.card)
+        .stroke(Stroke::new(1.0, p.line))
+        .corner_radius(CornerRadius::same(12))
+        .inner_margin(Margin::symmetric(16, 12))
+}
+
+/// A card that wants to be seen first.
+pub(crate) fn loud_card(ui: &Ui) -> Frame {
+    card(ui).stroke(Stroke::new(1.5, of(ui).accent))
+}
+
+/// The button that is meant to be pressed.
+pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
+    let p = of(ui);
+    ui.scope(|ui| {
+        let w = &mut ui.visuals_mut().widgets;
+        for (widget, fill) in [
+            (&mut w.inactive, p.accent),
+            (&mut w.hovered, p.accent_hot),
+            (&mut w.active, p.accent_hot),
+        ] {
+            widget.weak_bg_fill = fill;
+            widget.bg_stroke = Stroke::new(1.0, fill);
+            widget.fg_stroke.color = p.on_accent;
+        }
+        let button = Button::new(text).min_size(vec2(88.0, 32.0));
+        ui.add_enabled(enabled, button)
+    })
+    .inner
+}
+
+/// An ordinary button.
+pub(crate) fn plain(ui: &mut Ui, text: &str) -> Response {
+    ui.add(Button::new(text).min_size(vec2(0.0, 32.0)))
+}
+
+/// A small button in a line of text.
+pub(crate) fn small(ui: &mut Ui, text: &str) -> Response {
+    let text = RichText::new(text).size(13.0);
+    ui.add(Button::new(text).min_size(vec2(0.0, 26.0)))
+}
+
+/// Text of a heading over a panel.
+pub(crate) fn title(text: &str) -> RichText {
+    RichText::new(text).size(16.0).strong()
+}
+
+/// Small text in a tone.
+pub(crate) fn note(ui: &Ui, tone: Tone, text: impl Into<String>) -> RichText {
+    RichText::new(text).size(13.0).color(of(ui).tone(tone))
+}
+
+/// A line of text whose parts sound differently but are one label.
+pub(crate) fn runs(ui: &Ui, size: f32, parts: &[(&str, Tone)]) -> LayoutJob {
+    let mut job = LayoutJob::default();
+    for (text, tone) in parts {
+        let format = TextFormat::simple(FontId::proportional(size), of(ui).tone(*tone));
+        job.append(text, 0.0, format);
+    }
+    job
+}
+
+/// A circle with the first letter of a name, in a colour that belongs to the key: two devices of
+/// the same name look different. `None` stands for a device that is only an address so far.
+pub(crate) fn avatar(ui: &mut Ui, id: Option<&PeerId>, name: &str, size: f32) -> Response {
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(size), Sense::hover());
+    let fill = id.map_or(Color32::from_gray(110), avatar_colour);
+    ui.painter().circle_filled(rect.center(), size / 2.0, fill);
+    let letter: String = Shown(name)
+        .to_string()
+        .chars()
+        .find(|c| c.is_alphanumeric())
+        .map_or_else(|| "?".to_owned(), |c| c.to_uppercase().collect());
+    ui.painter().text(
+        rect.center(),
+        egui::Align2::CENTER_CENTER,
+        letter,
+        FontId::proportional(size * 0.5),
+        Color32::WHITE,
+    );
+    response
+}
+
+/// What stands in place of the avatar of a device that is chosen.
+pub(crate) fn chosen_mark(ui: &mut Ui, size: f32) {
+    let p = of(ui);
+    let (rect, _) = ui.allocate_exact_size(Vec2::splat(size), Sense::hover());
+    ui.painter()
+        .circle_filled(rect.center(), size / 2.0, p.accent);
+    icons::paint(ui.painter(), rect, Icon::Check, p.on_accent);
+}
+
+/// A colour dark enough for white letters, from the first bytes of a key.
+pub(crate) fn avatar_colour(id: &PeerId) -> Color32 {
+    let [a, b, c, ..] = *id.as_bytes();
+    let hue = f32::from(u16::from_be_bytes([a, b])) / 65_536.0;
+    let hsva = egui::ecolor::Hsva::new(hue, 0.55 + f32::from(c) / 255.0 * 0.2, 0.30, 1.0);
+    darken_for_white(Color32::from(hsva))
+}
+
+/// Takes light away until white text on it reaches 4.5:1.
+fn darken_for_white(mut colour: Color32) -> Color32 {
+    while contrast(colour, Color32::WHITE) < 4.5 {
+        colour = Color32::from_rgb(
+            colour.r().saturating_sub(6),
+            colour.g().saturating_sub(6),
+            colour.b().saturating_sub(6),
+        );
+    }
+    colour
+}
+
+/// Contrast of two opaque colours as WCAG 2 counts it, 1 to 21.
+pub(crate) fn contrast(a: Color32, b: Color32) -> f32 {
+    let light = |c: Color32| {
+        let linear = egui::Rgba::from(c);
+        0.2126 * linear.r() + 0.7152 * linear.g() + 0.0722 * linear.b() + 0.05
+    };
+    let (a, b) = (light(a), light(b));
+    a.max(b) / a.min(b)
+}
+
+/// A bar of the whole width that is `share` (0 to 1) full. Nothing is painted for 0, so that
+/// "not begun" does not look like "begun".
+pub(crate) fn bar(ui: &mut Ui, share: f32, tone: Tone, height: f32, name: &str) -> Response {
+    let p = of(ui);
+    let size = vec2(ui.available_width(), height);
+    let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
+    let radius = CornerRadius::same((height / 2.0) as u8);
+    ui.painter().rect_filled(rect, radius, p.track);
+    let share = share.clamp(0.0, 1.0);
+    if share > 0.0 {
+        let mut done = rect;
+        done.set_width((rect.width() * share).max(height));
+        ui.painter().rect_filled(done, radius, p.bar(tone));
+    }
+    let name: Arc<str> = name.into();
+    response.widget_info(|| WidgetInfo::labeled(Role::ProgressIndicator, true, &name));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_readable_on_every_surface_in_both_themes() {
+        for p in [LIGHT, DARK] {
+            for tone in [
+                Tone::Plain,
+                Tone::Weak,
+                Tone::Accent,
+                Tone::Ok,
+                Tone::Warn,
+                Tone::Error,
+            ] {
+                for surface in [p.ground, p.panel, p.card, p.accent_soft] {
+                    let ratio = contrast(p.tone(tone), surface);
+                    assert!(ratio >= 4.5, "{tone:?} on {surface:?}: {ratio}");
+                }
+            }
+            for (text, surface) in [
+                (p.on_accent, p.accent),
+                (p.on_accent, p.accent_hot),
+                (p.text, p.button),
+                (p.text, p.hot),
+            ] {
+                assert!(contrast(text, surface) >= 4.5, "{text:?} on {surface:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn white_letters_are_readable_on_every_avatar_and_keys_differ() {
+        let colours: Vec<_> = (0..200u8)
+            .map(|n| avatar_colour(&PeerId::of_public_key(&[n])))
+            .collect();
+        for colour in &colours {
+            assert!(contrast(*colour, Color32::WHITE) >= 4.5, "{colour:?}");
+        }
+        let mut different = colours.clone();
+        different.sort_by_key(|c| c.to_array());
+        different.dedup();
+        assert!(different.len() > 150);
+    }
+}

@@ -1,0 +1,297 @@
+//! The transfers: a card each with state, progress and the buttons that make sense now; the files
+//! of one unfold below it, as many as are on the screen and no more.
+
+use egui::{
+    Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
+    WidgetInfo,
+};
+use peerconnect::node::api::Command;
+use peerconnect::protocol::message::{Scope, TransferId};
+use peerconnect::text::Shown;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
+
+use crate::files_ui::files_ui;
+use crate::icons::{self, Icon};
+use crate::model::{About, Action, Model, is_question};
+use crate::theme::{self, Tone};
+use crate::words;
+
+/// Where the cards were painted last.
+#[derive(Debug, Default)]
+pub(crate) struct TransfersDraft {
+    pub(crate) rows: Vec<(TransferId, Rect)>,
+    /// Which card has the keyboard.
+    pub(crate) focused: Option<TransferId>,
+}
+
+/// All cards, newest first, below a heading.
+pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraft) -> Vec<Action> {
+    let mut actions = Vec::new();
+    draft.rows.clear();
+    draft.focused = None;
+    let shown = || {
+        let all = model.overview.transfers.iter().rev();
+        all.filter(|t| !is_question(t))
+    };
+    ui.horizontal(|ui| {
+        ui.label(theme::title("Transfers"));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let any = shown().any(|t| t.state.is_final());
+            if any && theme::small(ui, "Clear finished").clicked() {
+                actions.push(Action::Ask(Command::ClearFinished, About::Nothing));
+            }
+        });
+    });
+    ui.add_space(2.0);
+    if shown().next().is_none() {
+        let text = "Nothing is on its way. What you send and receive shows here.";
+        ui.label(theme::note(ui, Tone::Weak, text));
+        return actions;
+    }
+    for t in shown() {
+        card(ui, model, t, draft, &mut actions);
+    }
+    actions
+}
+
+fn card(
+    ui: &mut Ui,
+    model: &Model,
+    t: &TransferSnapshot,
+    draft: &mut TransfersDraft,
+    actions: &mut Vec<Action>,
+) {
+    let selected = model.selected == Some(t.id);
+    let status = words::status(t, model.pace(t.id));
+    let builder = UiBuilder::new().id_salt(t.id.0).sense(Sense::click());
+    let response = ui
+        .scope_builder(builder, |ui| {
+            let p = theme::of(ui);
+            let marked = selected || ui.response().has_focus();
+            let line = if marked { p.accent_text } else { p.line };
+            theme::card(ui)
+                .stroke(Stroke::new(1.0, line))
+                .show(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    head(ui, model, t, actions);
+                    progress(ui, t, &status);
+                    said(ui, t, &status, actions);
+                    if model.doubt == Some(t.id) {
+                        doubt(ui, t, actions);
+                    }
+                    if let Some(pages) = model.unfolded.get(&t.id) {
+                        files_ui(ui, t, pages, actions);
+                    }
+                });
+        })
+        .response;
+    let name = format!("{}: {}", subject(t), status.line);
+    response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, &name));
+    if response.has_focus() {
+        draft.focused = Some(t.id);
+    }
+    draft.rows.push((t.id, response.rect));
+    if response.clicked() {
+        actions.push(Action::Select(t.id));
+    }
+}
+
+/// What a transfer is, for its heading and for screen readers.
+fn subject(t: &TransferSnapshot) -> String {
+    let names = words::names(&t.top_names, t.top_count, 2);
+    let who = Shown(&t.peer_name);
+    match t.direction {
+        Direction::Sending => format!("{names} to {who}"),
+        Direction::Receiving => format!("{names} from {who}"),
+    }
+}
+
+fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Action>) {
+    ui.horizontal(|ui| {
+        badge(ui, t);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            buttons(ui, model, t, actions);
+            if t.bytes > 0 && !t.state.is_final() {
+                let percent = words::percent(t.bytes_done, t.bytes);
+                ui.label(format!("{percent} %"));
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let names = words::names(&t.top_names, t.top_count, 2);
+                let who = Shown(&t.peer_name);
+                let (arrow, way) = match t.direction {
+                    Direction::Sending => ("to", format!("{who}")),
+                    Direction::Receiving => ("from", format!("{who}")),
+                };
+                let text = theme::runs(
+                    ui,
+                    14.5,
+                    &[
+                        (&names, Tone::Plain),
+                        (&format!("   {arrow} "), Tone::Weak),
+                        (&way, Tone::Weak),
+                    ],
+                );
+                ui.add(Label::new(text).truncate());
+            });
+        });
+    });
+}
+
+/// A small square that says which way the files go.
+fn badge(ui: &mut Ui, t: &TransferSnapshot) {
+    let p = theme::of(ui);
+    let (rect, _) = ui.allocate_exact_size(egui::Vec2::splat(26.0), Sense::hover());
+    let (icon, fill, colour) = match (t.state, t.direction) {
+        (TransferState::Completed, _) => (Icon::Check, p.button, p.ok),
+        (TransferState::Failed | TransferState::Rejected | TransferState::Cancelled, _) => {
+            (Icon::Close, p.button, p.weak)
+        }
+        (_, Direction::Sending) => (Icon::Up, p.accent_soft, p.accent_text),
+        (_, Direction::Receiving) => (Icon::Down, p.accent_soft, p.accent_text),
+    };
+    ui.painter().rect_filled(rect, CornerRadius::same(8), fill);
+    icons::paint(ui.painter(), rect, icon, colour);
+}
+
+/// What Space does to a transfer now.
+pub(crate) fn pause_or_resume(t: &TransferSnapshot) -> Option<Command> {
+    let pause = Command::Pause {
+        transfer: t.id,
+        scope: Scope::Transfer,
+    };
+    let resume = Command::Resume {
+        transfer: t.id,
+        scope: Scope::Transfer,
+    };
+    match t.state {
+        TransferState::Transferring | TransferState::Connecting => Some(pause),
+        TransferState::AwaitingAnswer if t.direction == Direction::Sending => Some(pause),
+        // Only the side that paused can go on; a full disk is tried again by hand too.
+        TransferState::Paused if t.paused_by != Some(PausedBy::Peer) => Some(resume),
+        TransferState::Interrupted => Some(resume),
+        TransferState::AwaitingAnswer
+        | TransferState::Paused
+        | TransferState::Preparing
+        | TransferState::Completed
+        | TransferState::Rejected
+        | TransferState::Cancelled
+        | TransferState::Failed => None,
+    }
+}
+
+/// What cancelling begins with: a question if something would be lost.
+pub(crate) fn cancel(t: &TransferSnapshot) -> Option<Action> {
+    if t.state.is_final() {
+        None
+    } else if t.bytes_done > 0 {
+        Some(Action::DoubtCancel(Some(t.id)))
+    } else {
+        Some(really_cancel(t))
+    }
+}
+
+fn really_cancel(t: &TransferSnapshot) -> Action {
+    let cancel = Command::Cancel {
+        transfer: t.id,
+        scope: Scope::Transfer,
+    };
+    Action::Ask(cancel, About::Nothing)
+}
+
+fn buttons(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Action>) {
+    let subject = subject(t);
+    ui.spacing_mut().item_spacing.x = 2.0;
+    if t.entries > 0 {
+        let open = model.unfolded.contains_key(&t.id);
+        let (icon, verb) = if open {
+            (Icon::Unfolded, "Hide files of")
+        } else {
+            (Icon::Folded, "Show files of")
+        };
+        if icons::button(ui, icon, &format!("{verb} {subject}")).clicked() {
+            actions.push(Action::Unfold(t.id, !open));
+        }
+    }
+    if let Some(action) = cancel(t)
+        && icons::button(ui, Icon::Close, &format!("Cancel {subject}")).clicked()
+    {
+        actions.push(action);
+    }
+    if let Some(command) = pause_or_resume(t) {
+        let (icon, verb) = match (&command, t.state) {
+            (Command::Pause { .. }, _) => (Icon::Pause, "Pause"),
+            (_, TransferState::Interrupted) => (Icon::Play, "Try again now:"),
+            (_, _) => (Icon::Play, "Resume"),
+        };
+        if icons::button(ui, icon, &format!("{verb} {subject}")).clicked() {
+            actions.push(Action::Ask(command, About::Nothing));
+        }
+    }
+    ui.add_space(6.0);
+}
+
+fn progress(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status) {
+    let share = words::share(t.bytes_done, t.bytes);
+    let percent = words::percent(t.bytes_done, t.bytes);
+    let shown = match t.state {
+        TransferState::Transferring
+        | TransferState::Connecting
+        | TransferState::Paused
+        | TransferState::Interrupted => true,
+        // What arrived before it ended is worth seeing; an empty or full bar is not.
+        TransferState::Failed | TransferState::Cancelled => t.bytes_done > 0,
+        TransferState::Preparing
+        | TransferState::AwaitingAnswer
+        | TransferState::Completed
+        | TransferState::Rejected => false,
+    };
+    if shown {
+        ui.add_space(2.0);
+        let _: Response = theme::bar(ui, share, status.tone, 6.0, &format!("{percent} % done"));
+    }
+}
+
+fn said(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status, actions: &mut Vec<Action>) {
+    let tone = match status.tone {
+        Tone::Plain => Tone::Weak,
+        Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
+    };
+    let line = Label::new(theme::note(ui, tone, &status.line)).truncate();
+    let arrived = t.direction == Direction::Receiving && t.files_done > 0 && t.state.is_final();
+    match &t.folder {
+        Some(folder) if arrived => {
+            ui.horizontal(|ui| {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    if theme::small(ui, "Show in folder").clicked() {
+                        actions.push(Action::ShowFolder(folder.clone()));
+                    }
+                    ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(line));
+                });
+            });
+        }
+        Some(_) | None => {
+            ui.add(line);
+        }
+    }
+    if !status.more.is_empty() {
+        let more = theme::note(ui, Tone::Weak, &status.more);
+        ui.add(Label::new(more).wrap().selectable(true));
+    }
+}
+
+fn doubt(ui: &mut Ui, t: &TransferSnapshot, actions: &mut Vec<Action>) {
+    ui.horizontal(|ui| {
+        let text = "Cancel this transfer? Files that arrived completely are kept.";
+        ui.label(theme::note(ui, Tone::Warn, text));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if theme::small(ui, "Cancel transfer").clicked() {
+                actions.push(Action::DoubtCancel(None));
+                actions.push(really_cancel(t));
+            }
+            if theme::small(ui, "Keep going").clicked() {
+                actions.push(Action::DoubtCancel(None));
+            }
+        });
+    });
+}

@@ -1,0 +1,433 @@
+//! Words for what the overview says: states, progress, names. Errors have theirs in
+//! `peerconnect::fault`.
+
+use std::path::Path;
+
+use peerconnect::net::link::PathKind;
+use peerconnect::node::api::PeerInfo;
+use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
+use peerconnect::text::{Shown, bytes, count, duration};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{
+    Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
+};
+
+use crate::model::Pace;
+use crate::theme::Tone;
+
+/// Bytes that must have moved before a speed is worth saying.
+const SPEED_FROM: u64 = 500_000;
+
+/// What is said about a transfer: a line, perhaps a second one that says more, and how it sounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) line: String,
+    pub(crate) more: String,
+    pub(crate) tone: Tone,
+}
+
+impl Status {
+    fn new(tone: Tone, line: impl Into<String>) -> Self {
+        Self {
+            line: line.into(),
+            more: String::new(),
+            tone,
+        }
+    }
+
+    fn more(mut self, more: impl Into<String>) -> Self {
+        self.more = more.into();
+        self
+    }
+}
+
+/// `3 files`.
+pub(crate) fn files(n: u32) -> String {
+    count(u64::from(n), "file", "files")
+}
+
+/// Names at top level: `holiday.mp4, data/ and 3 more`.
+pub(crate) fn names(names: &[TopName], total: u32, most: usize) -> String {
+    let shown: Vec<String> = names.iter().take(most).map(name).collect();
+    let rest = (total as usize).saturating_sub(shown.len());
+    match (shown.is_empty(), rest) {
+        (true, _) => "Files".into(),
+        (false, 0) => shown.join(", "),
+        (false, rest) => format!("{} and {rest} more", shown.join(", ")),
+    }
+}
+
+/// One name; folders end in a slash.
+pub(crate) fn name(top: &TopName) -> String {
+    let slash = if top.files.is_some() { "/" } else { "" };
+    format!("{}{slash}", Shown(&top.name))
+}
+
+/// Whole percent that are done; 100 only when nothing is missing.
+pub(crate) fn percent(done: u64, total: u64) -> u64 {
+    if total == 0 {
+        return 0;
+    }
+    (u128::from(done) * 100 / u128::from(total)).min(100) as u64
+}
+
+/// How full a bar is, 0 to 1.
+pub(crate) fn share(done: u64, total: u64) -> f32 {
+    if total == 0 {
+        return 0.0;
+    }
+    (done as f64 / total as f64).clamp(0.0, 1.0) as f32
+}
+
+/// What is said about a transfer now.
+pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
+    let who = Shown(&t.peer_name);
+    let moved = format!("{} of {}", bytes(t.bytes_done), bytes(t.bytes));
+    match t.state {
+        TransferState::Preparing => Status::new(
+            Tone::Weak,
+            format!("Counting… {} · {}", files(t.files), bytes(t.bytes)),
+        ),
+        TransferState::Connecting => held(t, format!("Connecting to {who}…")),
+        TransferState::AwaitingAnswer => waiting(t),
+        TransferState::Transferring => held(t, progress(t, pace)),
+        TransferState::Paused => paused(t, &moved),
+        TransferState::Interrupted => {
+            let at = percent(t.bytes_done, t.bytes);
+            Status::new(
+                Tone::Warn,
+                format!("Connection lost at {at} %. Trying again…"),
+            )
+            .more(format!(
+                "{} are safe. It goes on by itself when both are online.",
+                bytes(t.bytes_done)
+            ))
+        }
+        TransferState::Completed => completed(t),
+        TransferState::Rejected => fault(t, Tone::Warn, format!("{who} declined.")),
+        TransferState::Cancelled => fault(t, Tone::Weak, "Cancelled.".into()),
+        TransferState::Failed => fault(t, Tone::Error, "It did not work.".into()),
+    }
+}
+
+/// A line about a running transfer, with what holds it up below.
+fn held(t: &TransferSnapshot, line: String) -> Status {
+    let status = Status::new(Tone::Plain, line);
+    match &t.fault {
+        Some(fault) => status.more(fault.to_string()),
+        None => status,
+    }
+}
+
+fn waiting(t: &TransferSnapshot) -> Status {
+    match t.direction {
+        Direction::Sending => held(
+            t,
+            format!(
+                "Waiting for {} to accept · {} · {}",
+                Shown(&t.peer_name),
+                files(t.files),
+                bytes(t.bytes)
+            ),
+        ),
+        Direction::Receiving => Status::new(Tone::Accent, "Waiting for your answer"),
+    }
+}
+
+fn progress(t: &TransferSnapshot, pace: Pace) -> String {
+    let mut parts = vec![format!("{} of {}", bytes(t.bytes_done), bytes(t.bytes))];
+    if pace.rate > 0 && t.bytes_moved >= SPEED_FROM {
+        parts.push(format!("{}/s", bytes(pace.rate)));
+        if let Some(left) = pace.eta {
+            parts.push(format!("{} left", duration(left)));
+        }
+    }
+    match t.limit {
+        Limit::Setting => parts.push("limited by your setting".into()),
+        Limit::Disk => parts.push("the disk is the limit".into()),
+        Limit::Unknown | Limit::Network => {}
+    }
+    if let Some(path) = &t.path {
+        parts.push(way(path.kind).into());
+    }
+    parts.join(" · ")
+}
+
+fn way(kind: PathKind) -> &'static str {
+    match kind {
+        PathKind::Direct => "direct, encrypted",
+        PathKind::Memory => "on this computer",
+    }
+}
+
+fn paused(t: &TransferSnapshot, moved: &str) -> Status {
+    let who = Shown(&t.peer_name);
+    match (t.paused_by, t.direction) {
+        (Some(PausedBy::Peer), _) => Status::new(Tone::Warn, format!("Paused by {who} · {moved}")),
+        (Some(PausedBy::DiskFull), Direction::Receiving) => {
+            let missing = bytes(t.bytes.saturating_sub(t.bytes_done));
+            Status::new(
+                Tone::Warn,
+                format!("Paused: the disk is full ({missing} missing)."),
+            )
+            .more(format!(
+                "Free some space; it goes on by itself. {} already received are kept.",
+                bytes(t.bytes_done)
+            ))
+        }
+        (Some(PausedBy::DiskFull), Direction::Sending) => {
+            Status::new(Tone::Warn, format!("{who} has no room left."))
+                .more("Waiting; nothing is lost.")
+        }
+        (Some(PausedBy::Us) | None, _) => Status::new(Tone::Warn, format!("Paused · {moved}")),
+    }
+}
+
+fn completed(t: &TransferSnapshot) -> Status {
+    let all = t.files_failed == 0;
+    let line = match t.direction {
+        Direction::Sending => format!(
+            "Delivered to {} · {} · {}",
+            Shown(&t.peer_name),
+            files(t.files_done),
+            bytes(t.bytes_done)
+        ),
+        Direction::Receiving => format!(
+            "{} arrived and verified · {}",
+            files(t.files_done),
+            bytes(t.bytes_done)
+        ),
+    };
+    if all {
+        return Status::new(Tone::Ok, line);
+    }
+    let more = t.fault.as_ref().map_or_else(
+        || format!("{} did not arrive.", files(t.files_failed)),
+        ToString::to_string,
+    );
+    Status::new(Tone::Warn, line).more(more)
+}
+
+fn fault(t: &TransferSnapshot, tone: Tone, otherwise: String) -> Status {
+    match &t.fault {
+        Some(fault) => {
+            let words = fault.words();
+            let more = [words.detail, words.hint];
+            let more: Vec<String> = more.into_iter().filter(|s| !s.is_empty()).collect();
+            Status::new(tone, words.title).more(more.join(" "))
+        }
+        None => Status::new(tone, otherwise),
+    }
+}
+
+/// Words for one file.
+pub(crate) fn file_state(row: &FileRow) -> (String, Tone) {
+    match row.state {
+        FileState::Waiting => ("waiting".into(), Tone::Weak),
+        FileState::Checking => ("checking".into(), Tone::Weak),
+        FileState::Active => (
+            format!("{} %", percent(row.bytes_done, row.bytes)),
+            Tone::Accent,
+        ),
+        FileState::Paused => ("paused".into(), Tone::Warn),
+        FileState::Settled(outcome) => settled(outcome),
+    }
+}
+
+fn settled(outcome: Outcome) -> (String, Tone) {
+    match outcome {
+        Outcome::New => ("verified".into(), Tone::Ok),
+        Outcome::Identical => ("already there".into(), Tone::Ok),
+        Outcome::Renamed => ("verified, renamed".into(), Tone::Ok),
+        Outcome::Overwritten => ("verified, replaced".into(), Tone::Ok),
+        Outcome::Skipped => ("skipped".into(), Tone::Weak),
+        Outcome::Failed(why) => (sink(why).into(), Tone::Error),
+    }
+}
+
+fn sink(why: SinkFault) -> &'static str {
+    match why {
+        SinkFault::Name => "name not possible",
+        SinkFault::Exists => "name is taken",
+        SinkFault::CannotWrite => "can't be saved",
+        SinkFault::Damaged => "damaged on the way",
+        SinkFault::Source(SourceFault::Missing) => "missing at the sender",
+        SinkFault::Source(SourceFault::Unreadable) => "sender may not read it",
+        SinkFault::Source(SourceFault::Changing) => "was being changed",
+        SinkFault::Source(SourceFault::Io) => "sender's disk failed",
+        SinkFault::Cancelled => "cancelled",
+    }
+}
+
+/// The three words with dots between them, however they were joined.
+pub(crate) fn three_words(words: &str) -> String {
+    words
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join(" · ")
+}
+
+/// What stands below a device's name.
+pub(crate) fn peer_line(peer: &PeerInfo, now: u64) -> String {
+    let trust = if peer.record.trusted {
+        "trusted ✔"
+    } else {
+        "new"
+    };
+    let seen = if peer.connected {
+        "connected".to_owned()
+    } else {
+        format!("seen {}", ago(now.saturating_sub(peer.record.last_seen)))
+    };
+    format!("{seen} · {trust}")
+}
+
+/// `12 min ago`, in the largest unit only.
+pub(crate) fn ago(seconds: u64) -> String {
+    let (n, unit) = match seconds {
+        0..60 => return "just now".into(),
+        60..3600 => (seconds / 60, "min"),
+        3600..86_400 => (seconds / 3600, "h"),
+        86_400.. => (seconds / 86_400, "d"),
+    };
+    format!("{n} {unit} ago")
+}
+
+/// A folder as people write it: `~` for their home.
+pub(crate) fn folder(path: &Path) -> String {
+    let home = std::env::home_dir().filter(|h| h.parent().is_some());
+    let text = match home.as_deref().and_then(|h| path.strip_prefix(h).ok()) {
+        Some(rest) => Path::new("~").join(rest),
+        None => path.to_owned(),
+    };
+    Shown(&text.to_string_lossy()).to_string()
+}
+
+/// What a path that a person typed or pasted means: `~/` and `file://` are understood.
+/// `None` if it is not an absolute path.
+pub(crate) fn typed_path(text: &str) -> Option<std::path::PathBuf> {
+    let text = text.trim().trim_matches(['"', '\'']);
+    let path = if let Some(uri) = text.strip_prefix("file://") {
+        let (_host, path) = uri.split_at(uri.find('/')?);
+        unescape(path)?.into()
+    } else if text == "~" || text.starts_with("~/") {
+        let rest = text.trim_start_matches('~').trim_start_matches('/');
+        std::env::home_dir()?.join(rest)
+    } else {
+        std::path::PathBuf::from(text)
+    };
+    path.is_absolute().then_some(path)
+}
+
+/// Undoes the `%20` of URIs; `None` if what comes out is not text.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            let digits = std::str::from_utf8(&digits).ok()?;
+            out.push(u8::from_str_radix(digits, 16).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn pace(rate: u64, eta: Option<u64>) -> Pace {
+        Pace { rate, eta, at: 0.0 }
+    }
+
+    #[test]
+    fn a_running_transfer_says_how_much_how_fast_how_long_and_which_way() {
+        let t = samples::sending();
+        assert_eq!(
+            status(&t, pace(108_000_000, Some(7))).line,
+            "412 MB of 1.20 GB · 108 MB/s · 7 s left · direct, encrypted"
+        );
+    }
+
+    #[test]
+    fn speed_is_not_said_before_there_is_one() {
+        let mut t = samples::sending();
+        t.bytes_moved = SPEED_FROM - 1;
+        assert_eq!(
+            status(&t, pace(108_000_000, Some(7))).line,
+            "412 MB of 1.20 GB · direct, encrypted"
+        );
+    }
+
+    #[test]
+    fn a_hundred_percent_are_said_only_when_nothing_is_missing() {
+        assert_eq!(percent(999_999_999, 1_000_000_000), 99);
+        assert_eq!(percent(5, 5), 100);
+        assert_eq!(percent(u64::MAX, u64::MAX), 100);
+        assert_eq!(percent(0, 0), 0);
+    }
+
+    #[test]
+    fn every_state_has_words_and_names_of_peers_are_made_safe() {
+        for state in TransferState::ALL {
+            let mut t = samples::sending();
+            t.state = state;
+            t.peer_name = "evil\u{202e}name".into();
+            let status = status(&t, pace(0, None));
+            assert!(!status.line.is_empty(), "{state:?}");
+            assert!(!status.line.contains('\u{202e}'), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn who_paused_is_said() {
+        let mut t = samples::sending();
+        t.state = TransferState::Paused;
+        let mut said = Vec::new();
+        for by in [PausedBy::Us, PausedBy::Peer, PausedBy::DiskFull] {
+            t.paused_by = Some(by);
+            said.push(status(&t, pace(0, None)).line);
+        }
+        assert_eq!(
+            said,
+            [
+                "Paused · 412 MB of 1.20 GB",
+                "Paused by Living-room PC · 412 MB of 1.20 GB",
+                "Living-room PC has no room left.",
+            ]
+        );
+    }
+
+    #[test]
+    fn three_words_are_joined_by_dots_however_they_come() {
+        for text in [
+            "river copper nine",
+            "river-copper-nine",
+            "river · copper · nine",
+        ] {
+            assert_eq!(three_words(text), "river · copper · nine");
+        }
+    }
+
+    #[test]
+    fn typed_paths_may_be_uris_quoted_or_below_home_but_not_relative() {
+        assert_eq!(typed_path(" \"/a b\" ").unwrap(), Path::new("/a b"));
+        assert_eq!(
+            typed_path("file:///a%20b/%C3%A9").unwrap(),
+            Path::new("/a b/é")
+        );
+        assert_eq!(typed_path("file://host/a").unwrap(), Path::new("/a"));
+        assert_eq!(typed_path("file:///a%2"), None);
+        assert_eq!(typed_path("file:///a%ff"), None);
+        assert_eq!(typed_path("a/b"), None);
+        assert_eq!(typed_path(""), None);
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(typed_path("~/x").unwrap(), home.join("x"));
+    }
+}

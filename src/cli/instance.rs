@@ -93,7 +93,6 @@ fn options(global: &Global, paths: &Paths, settings: &Settings, purpose: &Purpos
         },
         rule,
         resume,
-        offer_timeout: settings.answer_timeout,
         wake: None,
     }
 }

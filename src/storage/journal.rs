@@ -472,7 +472,7 @@ mod tests {
             peer_name: "Anna".into(),
             folder: PathBuf::from(std::ffi::OsStr::from_bytes(b"/not text \xff")),
             on_conflict: ConflictPolicy::Rename,
-            only: Some(vec!["photos".into()]),
+            excluded: vec!["photos".into()],
             started: 9,
         }
     }

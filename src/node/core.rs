@@ -2,7 +2,7 @@
 //! of everything.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,15 +102,7 @@ impl Core {
             resume,
             wake,
         } = options;
-        let endpoint = EndpointOptions {
-            bind: ip,
-            port: port.unwrap_or(settings.port),
-            name: settings.name.clone(),
-        };
-        let (connector, arrivals, net) = bind(&identity, endpoint).await.map_err(|e| match e {
-            BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
-            other => internal(other.to_string()),
-        })?;
+        let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
         let first = Overview {
             me: Me {
@@ -725,4 +717,33 @@ impl Core {
             shown: record.map_or_else(|| peer.short(), |r| r.name().to_owned()),
         }
     }
+}
+
+/// Opens the endpoint. A port that a person asked for must be had; the one of the settings is only
+/// the best one, and if it is taken any other does.
+async fn listen(
+    identity: &Identity,
+    ip: Option<IpAddr>,
+    asked: Option<u16>,
+    settings: &Settings,
+) -> Result<(Connector, mpsc::Receiver<Arrival>, Net), StartError> {
+    let options = |port| EndpointOptions {
+        bind: ip,
+        port,
+        name: settings.name.clone(),
+    };
+    let bound = match bind(identity, options(asked.unwrap_or(settings.port))).await {
+        Err(BindError::PortInUse(taken)) if asked.is_none() => {
+            tracing::info!(
+                taken,
+                "the port is used by another program; using a free one"
+            );
+            bind(identity, options(0)).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| match error {
+        BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
+        other => internal(other.to_string()),
+    })
 }

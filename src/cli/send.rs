@@ -46,7 +46,10 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     let instance = reach(global, folders, settings, Purpose::Transfer(None)).await?;
     let sent = async {
         let picture = instance.node.overview().borrow().clone();
-        out.emit(Event::Hello(&picture.me)).await;
+        // People know who they are; scripts want it first everywhere.
+        if out.is_json() {
+            out.emit(Event::Hello(&picture.me)).await;
+        }
         if let (true, Some(limit)) = (instance.is_shared(), args.limit) {
             instance
                 .node

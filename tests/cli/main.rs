@@ -1,0 +1,9 @@
+//! The command line as scripts see it: the real program, its exit codes and its JSON lines.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod control;
+mod program;
+mod transfer;
+mod usage;

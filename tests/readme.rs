@@ -1,0 +1,131 @@
+//! The numbers in the documents are those of the code.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use peerconnect::node::control::CLIENTS_MAX;
+use peerconnect::protocol::frame::FRAME_MAX;
+use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
+use peerconnect::protocol::message::{
+    Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
+};
+
+const README: &str = include_str!("../README.md");
+const PROTOCOL: &str = include_str!("../src/protocol/README.md");
+
+/// The second cell of the table row whose first cell is `what`.
+fn cell<'a>(document: &'a str, what: &str) -> &'a str {
+    let row = document
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("| {what} | ")));
+    let row = row.unwrap_or_else(|| panic!("no row \"{what}\""));
+    row.split(" |").next().unwrap()
+}
+
+/// `1048576` as `1,048,576`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[test]
+fn the_limits_in_the_documents_are_those_of_the_code() {
+    let bytes = |n: u64| format!("{} bytes", grouped(n));
+    for (what, limit) in [
+        ("size of a file", format!("{} (2^50)", bytes(FILE_SIZE_MAX))),
+        (
+            "files and folders in a transfer",
+            grouped(ENTRIES_MAX.into()),
+        ),
+        ("length of a path in a transfer", bytes(PATH_LEN_MAX as u64)),
+        (
+            "all paths of a transfer together",
+            bytes(PATHS_LEN_MAX as u64),
+        ),
+        ("frame of the protocol", bytes(FRAME_MAX as u64)),
+        (
+            "part that is verified and resumed by itself",
+            bytes(GROUP_LEN),
+        ),
+        ("name of a computer", bytes(NAME_LEN_MAX as u64)),
+        (
+            "windows and commands on one running instance",
+            CLIENTS_MAX.to_string(),
+        ),
+    ] {
+        assert_eq!(cell(README, what), limit, "{what}");
+    }
+    assert_eq!(FILE_SIZE_MAX, 1 << 50);
+    for (what, limit) in [
+        ("payload of a frame", bytes(FRAME_MAX as u64)),
+        ("name of a peer", bytes(NAME_LEN_MAX as u64)),
+        ("entries of a transfer", grouped(ENTRIES_MAX.into())),
+        ("one path", bytes(PATH_LEN_MAX as u64)),
+        ("all paths of a transfer", bytes(PATHS_LEN_MAX as u64)),
+        ("size of a file", "2^50 bytes".into()),
+        ("length of a group", bytes(GROUP_LEN)),
+        (
+            "group hashes in one `Have`",
+            grouped(HAVE_GROUPS_MAX as u64),
+        ),
+    ] {
+        assert_eq!(cell(PROTOCOL, what), limit, "{what}");
+    }
+}
+
+#[test]
+fn the_close_codes_in_the_specification_are_those_of_the_code() {
+    let codes = [
+        Code::Done,
+        Code::Offence,
+        Code::UnknownTransfer,
+        Code::Paused,
+        Code::Cancelled,
+        Code::Replaced,
+        Code::Refused,
+        Code::Busy,
+        Code::Internal,
+    ];
+    for code in codes {
+        assert_eq!(
+            cell(PROTOCOL, &(code as u32).to_string()),
+            format!("{code:?}")
+        );
+    }
+    let next = format!("| {} |", codes.len());
+    assert!(!PROTOCOL.contains(&format!("\n{next}")), "a code too many");
+}
+
+#[test]
+fn every_message_is_in_the_specification() {
+    for name in [
+        "Hello",
+        "Welcome",
+        "Reveal",
+        "OfferHead",
+        "Entries",
+        "EntriesEnd",
+        "FileFailed",
+        "Steer",
+        "Finish",
+        "Known",
+        "Asked",
+        "Accepted",
+        "Declined",
+        "Plan",
+        "Start",
+        "Have",
+        "Again",
+        "Settled",
+        "Complete",
+        "FileHeader",
+    ] {
+        assert!(PROTOCOL.contains(name), "{name}");
+    }
+}

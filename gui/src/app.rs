@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use egui::{Context, Frame, Margin, Modal, Panel, ScrollArea, Ui, ViewportCommand};
+use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Reply, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
-use peerconnect::text::{Shown, count};
-use peerconnect::transfer::status::{Direction, FileQuery};
+use peerconnect::text::Shown;
+use peerconnect::transfer::status::FileQuery;
 
 use crate::bridge::Bridge;
 use crate::input;
@@ -27,9 +27,6 @@ use crate::theme::{self, Tone};
 use crate::top_ui::{TopDraft, notices_ui, top_ui};
 use crate::transfers_ui::{TransfersDraft, transfers_ui};
 
-/// How long quitting waits for the node to put its things in order.
-const QUIT_LIMIT: Duration = Duration::from_secs(2);
-
 /// What the panels keep for themselves between frames.
 #[derive(Default)]
 pub(crate) struct Drafts {
@@ -39,6 +36,8 @@ pub(crate) struct Drafts {
     pub(crate) staged: StagedDraft,
     pub(crate) offers: OffersDraft,
     pub(crate) transfers: TransfersDraft,
+    /// What the person was told that dropping will do, while files hang over the window.
+    pub(crate) drop: Option<input::Under>,
 }
 
 /// What comes back from work done elsewhere.
@@ -54,21 +53,21 @@ enum Done {
 /// The window of one node.
 pub struct App {
     ctx: Context,
-    bridge: Bridge,
+    pub(crate) bridge: Bridge,
     outside: Outside,
     done: mpsc::Receiver<Done>,
     finish: mpsc::Sender<Done>,
     pub(crate) model: Model,
     pub(crate) drafts: Drafts,
-    title: String,
+    pub(crate) title: String,
     /// Questions that the person's attention was called to.
-    called: Vec<TransferId>,
+    pub(crate) called: Vec<TransferId>,
     /// The node lives in this process and ends with the window.
-    own_node: bool,
+    pub(crate) own_node: bool,
     /// The window may close now.
-    closing: bool,
+    pub(crate) closing: bool,
     /// That the node has ended was said.
-    over: bool,
+    pub(crate) over: bool,
 }
 
 impl App {
@@ -130,7 +129,7 @@ impl App {
         let blocked = self.model.link_shown || self.model.leaving;
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
-        input::drop_hint(ui, &self.model, &self.drafts);
+        input::drop_hint(ui, &self.model, &mut self.drafts);
         for action in actions {
             self.act(action);
         }
@@ -444,100 +443,6 @@ fn look_at(path: PathBuf) -> Result<Staged, PathBuf> {
             path,
         }),
         Err(_) => Err(path),
-    }
-}
-
-/// Title, attention and leaving.
-impl App {
-    /// What the title of the window says.
-    pub fn title(&self) -> &str {
-        &self.title
-    }
-
-    fn set_title(&mut self, ctx: &Context) {
-        let title = match (self.model.questions().count(), self.model.percent()) {
-            (1.., _) => "PeerConnect: somebody wants to send you files".to_owned(),
-            (0, Some(percent)) => format!("{percent} % · PeerConnect"),
-            (0, None) => "PeerConnect".to_owned(),
-        };
-        // Setting a title paints a frame: only when it is another one.
-        if title != self.title {
-            ctx.send_viewport_cmd(ViewportCommand::Title(title.clone()));
-            self.title = title;
-        }
-    }
-
-    /// Asks for attention once for each question, without taking the focus.
-    fn call_attention(&mut self, ctx: &Context) {
-        let open: Vec<TransferId> = self.model.questions().map(|t| t.id).collect();
-        let new = open.iter().any(|id| !self.called.contains(id));
-        if new && !ctx.input(|i| i.viewport().focused.unwrap_or(true)) {
-            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(
-                egui::UserAttentionType::Informational,
-            ));
-        }
-        self.called = open;
-    }
-
-    /// Holds the window open and asks, if closing it would stop a transfer.
-    fn leave_politely(&mut self, ctx: &Context) {
-        let wanted = ctx.input(|i| i.viewport().close_requested());
-        let stops = self.own_node && !self.over && self.model.running().next().is_some();
-        if wanted && stops && !self.closing {
-            ctx.send_viewport_cmd(ViewportCommand::CancelClose);
-            self.model.leaving = true;
-        }
-    }
-
-    fn leaving_ui(&self, ui: &Ui) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if !self.model.leaving {
-            return actions;
-        }
-        let id = egui::Id::unique("leaving");
-        let area = Modal::default_area(id).accessible_name("Leave PeerConnect?");
-        Modal::new(id).area(area).show(ui.ctx(), |ui| {
-            ui.set_width(380.0);
-            ui.label(theme::title(&still(&self.model)));
-            let text = "What has arrived is kept. It goes on where it stopped when you open \
-                        PeerConnect again.";
-            let text = theme::note(ui, Tone::Weak, text);
-            ui.add(egui::Label::new(text).wrap());
-            ui.add_space(12.0);
-            ui.horizontal(|ui| {
-                if theme::primary(ui, true, "Keep running").clicked() {
-                    actions.push(Action::Left(false));
-                }
-                if theme::plain(ui, "Pause and quit").clicked() {
-                    actions.push(Action::Left(true));
-                }
-            });
-        });
-        actions
-    }
-
-    /// Ends the node, if it is ours. Call once, when the window is gone.
-    pub fn shut_down(&mut self) {
-        if self.own_node {
-            self.bridge.shut_down(QUIT_LIMIT);
-        }
-    }
-}
-
-/// "Still sending 2 files."
-fn still(model: &Model) -> String {
-    let left = |direction| {
-        model
-            .running()
-            .filter(|t| t.direction == direction)
-            .map(|t| u64::from(t.files.saturating_sub(t.files_done).max(1)))
-            .sum::<u64>()
-    };
-    let files = |n| count(n, "file", "files");
-    match (left(Direction::Sending), left(Direction::Receiving)) {
-        (n, 0) => format!("Still sending {}.", files(n)),
-        (0, n) => format!("Still receiving {}.", files(n)),
-        (out, back) => format!("Still sending {} and receiving {back}.", files(out)),
     }
 }
 

@@ -29,7 +29,7 @@ const fn ctrl_shift(key: Key) -> KeyboardShortcut {
 
 /// Everything of this frame, before any widget sees it.
 pub(crate) fn take(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
-    let mut actions = drops(ctx, model, drafts);
+    let mut actions = drops(ctx, drafts);
     if model.link_shown || model.leaving {
         return actions;
     }
@@ -130,7 +130,7 @@ fn is_link(text: &str) -> bool {
 
 /// What lies under a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Under {
+pub(crate) enum Under {
     Window,
     Peer(PeerId),
     Transfer(TransferId),
@@ -155,16 +155,16 @@ fn under(position: Option<Pos2>, model: &Model, drafts: &Drafts) -> Under {
     }
 }
 
-fn drops(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
-    let (paths, position) = ctx.input(|i| {
+fn drops(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
+    let paths: Vec<PathBuf> = ctx.input(|i| {
         let files = i.raw.dropped_files.iter();
-        let paths: Vec<PathBuf> = files.map(|f| f.path().to_owned()).collect();
-        (paths, i.pointer.latest_pos())
+        files.map(|f| f.path().to_owned()).collect()
     });
     if paths.is_empty() {
         return Vec::new();
     }
-    match under(position, model, drafts) {
+    // What was said is what happens, even if the pointer shows up elsewhere with the drop itself.
+    match drafts.drop.take().unwrap_or(Under::Window) {
         Under::Window => vec![Action::Stage(paths)],
         Under::Peer(peer) => {
             let command = Command::SendFiles {
@@ -185,13 +185,14 @@ fn drops(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
 }
 
 /// Says, while files hang over the window, what dropping them will do.
-pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &Drafts) {
+pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &mut Drafts) {
     let (hovering, position) =
         ui.input(|i| (!i.raw.hovered_files.is_empty(), i.pointer.latest_pos()));
-    if !hovering {
+    drafts.drop = hovering.then(|| under(position, model, drafts));
+    let Some(under) = drafts.drop else {
         return;
-    }
-    let text = match under(position, model, drafts) {
+    };
+    let text = match under {
         Under::Window => "Drop to choose these files".to_owned(),
         Under::Peer(id) => {
             let peer = model.overview.peers.iter().find(|p| p.id == id);

@@ -11,6 +11,7 @@ mod dialogs;
 mod files_ui;
 mod icons;
 mod input;
+mod leave_ui;
 mod link_ui;
 mod model;
 mod offer_ui;

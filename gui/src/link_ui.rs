@@ -37,35 +37,38 @@ pub(crate) fn link_ui(ui: &Ui, model: &Model, draft: &mut LinkDraft) -> Vec<Acti
     }
     let id = Id::unique("link");
     let area = Modal::default_area(id).accessible_name("My link");
-    let shown = Modal::new(id).area(area).show(ui.ctx(), |ui| {
-        ui.set_width(SIDE + 60.0);
-        ui.vertical_centered(|ui| {
-            ui.label(theme::title("Scan this, or send the link"));
-            let text = "Whoever has it can offer you files. You are still asked.";
-            ui.label(theme::note(ui, Tone::Weak, text));
-            ui.add_space(8.0);
-            if let Some((_, texture)) = &draft.texture {
-                let image = egui::Image::new(texture)
-                    .fit_to_exact_size(egui::Vec2::splat(SIDE))
-                    .alt_text("QR code of my link");
-                ui.add(image);
-            }
-            ui.add_space(8.0);
-            let text = RichText::new(link).monospace().size(12.0);
-            ui.add(Label::new(text).wrap().selectable(true));
-            ui.add_space(8.0);
-            let buttons = egui::vec2(170.0, 32.0);
-            let layout = Layout::right_to_left(Align::Center);
-            ui.allocate_ui_with_layout(buttons, layout, |ui| {
-                if theme::primary(ui, true, "Copy link").clicked() {
-                    actions.push(Action::Copy(link.clone()));
+    let shown = Modal::new(id)
+        .area(area)
+        .frame(theme::dialog(ui))
+        .show(ui.ctx(), |ui| {
+            ui.set_width(SIDE + 60.0);
+            ui.vertical_centered(|ui| {
+                ui.label(theme::title("Scan this, or send the link"));
+                let text = "Whoever has it can offer you files. You are still asked.";
+                ui.label(theme::note(ui, Tone::Weak, text));
+                ui.add_space(8.0);
+                if let Some((_, texture)) = &draft.texture {
+                    let image = egui::Image::new(texture)
+                        .fit_to_exact_size(egui::Vec2::splat(SIDE))
+                        .alt_text("QR code of my link");
+                    ui.add(image);
                 }
-                if theme::plain(ui, "Close").clicked() {
-                    actions.push(Action::ShowLink(false));
-                }
+                ui.add_space(8.0);
+                let text = RichText::new(link).monospace().size(12.0);
+                ui.add(Label::new(text).wrap().selectable(true));
+                ui.add_space(8.0);
+                let buttons = egui::vec2(170.0, 32.0);
+                let layout = Layout::right_to_left(Align::Center);
+                ui.allocate_ui_with_layout(buttons, layout, |ui| {
+                    if theme::primary(ui, true, "Copy link").clicked() {
+                        actions.push(Action::Copy(link.clone()));
+                    }
+                    if theme::plain(ui, "Close").clicked() {
+                        actions.push(Action::ShowLink(false));
+                    }
+                });
             });
         });
-    });
     if shown.should_close() {
         actions.push(Action::ShowLink(false));
     }

@@ -241,6 +241,13 @@ pub(crate) fn loud_card(ui: &Ui) -> Frame {
     card(ui).stroke(Stroke::new(1.5, of(ui).accent))
 }
 
+/// A card over the window that waits for an answer.
+pub(crate) fn dialog(ui: &Ui) -> Frame {
+    Frame::popup(ui.style())
+        .corner_radius(CornerRadius::same(14))
+        .inner_margin(Margin::same(22))
+}
+
 /// The button that is meant to be pressed.
 pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
     let p = of(ui);

@@ -154,6 +154,8 @@ fn line(ui: &mut Ui, tone: Tone, title: &str, detail: &str, hint: &str) -> bool 
             ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
                 let closed = icons::button(ui, Icon::Close, "Close this message").clicked();
                 ui.with_layout(Layout::top_down(Align::Min), |ui| {
+                    // The first line stands beside the middle of the button.
+                    ui.add_space(4.0);
                     let title = egui::RichText::new(title).color(p.tone(tone));
                     ui.add(Label::new(title).wrap().selectable(true));
                     let more = format!("{detail} {hint}");

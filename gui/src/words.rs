@@ -6,6 +6,7 @@ use std::path::Path;
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::PeerInfo;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
+use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
@@ -270,10 +271,11 @@ pub(crate) fn three_words(words: &str) -> String {
 
 /// What stands below a device's name.
 pub(crate) fn peer_line(peer: &PeerInfo, now: u64) -> String {
-    let trust = if peer.record.trusted {
-        "trusted ✔"
-    } else {
-        "new"
+    let trust = match (peer.record.accept, peer.record.trusted) {
+        (Accept::Block, _) => "its questions are not shown",
+        (Accept::Always, true) => "trusted ✔, always accepted",
+        (Accept::Ask, true) => "trusted ✔",
+        (Accept::Ask | Accept::Always, false) => "new",
     };
     let seen = if peer.connected {
         "connected".to_owned()

@@ -236,26 +236,47 @@ fn the_folder_for_received_files_is_changed() {
     assert_eq!(stage.command(), Command::SetFolder(folder));
 }
 
+fn hang_over(stage: &mut Stage, position: egui::Pos2) {
+    stage.window.hover_at(position);
+    stage.window.input_mut().hovered_files = vec![egui::HoveredFile::default()];
+    stage.run();
+    stage.window.input_mut().hovered_files.clear();
+}
+
 #[test]
 fn dropping_on_a_device_sends_and_dropping_on_a_running_transfer_attaches() {
     let t = samples::sending();
     let mut stage = Stage::with(vec![samples::trusted("Kitchen")], vec![t.clone()]);
     let (_dir, paths) = files(&[("a.txt", 1000)]);
     let kitchen = stage.window.get_by_label("Send to Kitchen").rect().center();
-    stage.window.hover_at(kitchen);
+    hang_over(&mut stage, kitchen);
     stage.drop_files(&[&paths[0]]);
     assert_eq!(stage.command(), send("Kitchen", &paths));
-    let card = stage
-        .window
-        .get_by_label_contains("holiday.mp4, a.pdf and 1 more to Living-room PC: ");
-    let card = card.rect().center();
-    stage.window.hover_at(card);
-    stage.window.input_mut().hovered_files = vec![egui::HoveredFile::default()];
-    stage.run();
-    stage.window.input_mut().hovered_files.clear();
+    let card = "holiday.mp4, a.pdf and 1 more to Living-room PC: ";
+    let card = stage.window.get_by_label_contains(card).rect().center();
+    hang_over(&mut stage, card);
     stage.drop_files(&[&paths[0]]);
     let transfer = t.id;
     assert_eq!(stage.command(), Command::Attach { transfer, paths });
+}
+
+#[test]
+fn a_drop_does_what_was_said_and_not_what_lies_under_the_pointer_afterwards() {
+    let mut stage = Stage::with(vec![samples::trusted("Kitchen")], vec![]);
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    stage.window.remove_cursor();
+    stage.window.input_mut().hovered_files = vec![egui::HoveredFile::default()];
+    stage.run();
+    stage.window.input_mut().hovered_files.clear();
+    let kitchen = stage.window.get_by_label("Send to Kitchen").rect().center();
+    stage
+        .window
+        .input_mut()
+        .events
+        .push(Event::PointerMoved(kitchen));
+    stage.drop_files(&[&paths[0]]);
+    assert!(stage.commands().is_empty());
+    assert!(stage.says("1 file"));
 }
 
 #[test]

@@ -3,14 +3,16 @@
 use egui::{Key, Modifiers, ViewportCommand, ViewportEvent, ViewportId};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Reply};
+use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{Outcome, Scope};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileQuery, FileState, PausedBy, TransferSnapshot};
 
 use super::Stage;
+use crate::outside::Outside;
 use crate::pages::PAGE;
 use crate::samples;
+use crate::start_ui::{Start, Window};
 
 const SUBJECT: &str = "holiday.mp4, a.pdf and 1 more to Living-room PC";
 
@@ -335,4 +337,35 @@ fn notices_of_the_node_are_shown_until_they_are_closed() {
     assert!(stage.says("Using 51022 instead."));
     stage.click("Close this message");
     assert!(!stage.says("Using 51022 instead."));
+}
+
+#[test]
+fn a_node_that_does_not_start_is_told_and_can_be_tried_again() {
+    let tries = std::rc::Rc::new(std::cell::Cell::new(0));
+    let window = {
+        let tries = tries.clone();
+        let mut window: Option<Window> = None;
+        move |ui: &mut egui::Ui| {
+            let tries = tries.clone();
+            let start: Start = Box::new(move |_wake| {
+                tries.set(tries.get() + 1);
+                if tries.get() == 1 {
+                    return Err(Fault::PortInUse { port: 3485 });
+                }
+                let overview = samples::overview(vec![], vec![]);
+                Ok(NodeHandle::new((*overview).clone()).0)
+            });
+            let window = window
+                .get_or_insert_with(|| Window::new(&ui.ctx().clone(), Outside::real(), start));
+            window.logic(&ui.ctx().clone());
+            window.ui(ui);
+        }
+    };
+    let mut harness = egui_kittest::Harness::builder().build_ui(window);
+    let said = harness.query_by_label_contains("Port 3485 is used by another program.");
+    assert!(said.is_some());
+    harness.get_by_label("Try again").click();
+    harness.run_steps(4);
+    assert_eq!(tries.get(), 2);
+    assert!(harness.query_by_label("You are Office Laptop").is_some());
 }

@@ -48,8 +48,11 @@ pub(crate) fn link_ui(ui: &Ui, model: &Model, draft: &mut LinkDraft) -> Vec<Acti
                 ui.label(theme::note(ui, Tone::Weak, text));
                 ui.add_space(8.0);
                 if let Some((_, texture)) = &draft.texture {
+                    // Whole points for each module: all are equally wide then.
+                    let modules = texture.size()[0] as f32;
+                    let side = modules * (SIDE / modules).floor().max(1.0);
                     let image = egui::Image::new(texture)
-                        .fit_to_exact_size(egui::Vec2::splat(SIDE))
+                        .fit_to_exact_size(egui::Vec2::splat(side))
                         .alt_text("QR code of my link");
                     ui.add(image);
                 }

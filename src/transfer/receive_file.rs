@@ -22,7 +22,7 @@ use crate::protocol::message::{Code, FileHeader, FileIndex, Stamp};
 use crate::storage::folder::Folder;
 use crate::storage::journal::{Journal, Record};
 use crate::storage::name::SafePath;
-use crate::storage::part::Part;
+use crate::storage::part::{Part, PartIdentity};
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
@@ -88,8 +88,18 @@ pub enum Place {
     Nowhere,
     /// In a partial file.
     Part(Arc<Part>),
+    /// In a partial file that is not open now.
+    Closed(ClosedPart),
     /// In a finished file of the same name, which must stay as it is.
     Existing(SafePath),
+}
+
+/// A partial file that is not open.
+#[derive(Debug)]
+pub struct ClosedPart {
+    folder: Folder,
+    path: SafePath,
+    identity: PartIdentity,
 }
 
 impl Partial {
@@ -113,8 +123,43 @@ impl Partial {
         self.groups.iter().enumerate().map(group).sum()
     }
 
+    /// Whether it holds a file open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.place, Place::Part(_))
+    }
+
+    /// Closes the part of the file that goes to `path`, until it is needed again.
+    pub fn close(&mut self, folder: &Folder, path: SafePath) {
+        if let Place::Part(part) = &self.place
+            && let Ok(identity) = part.identity()
+        {
+            self.place = Place::Closed(ClosedPart {
+                folder: folder.clone(),
+                path,
+                identity,
+            });
+        }
+    }
+
+    /// Opens a part that was closed. One that was changed meanwhile is worth nothing. Blocking.
+    fn open(&mut self) {
+        let Place::Closed(closed) = &self.place else {
+            return;
+        };
+        let reopened = Part::reopen(&closed.folder, &closed.path, &self.tag);
+        let same = |part: &Part| part.identity().is_ok_and(|now| now == closed.identity);
+        match reopened.ok().flatten().filter(same) {
+            Some(part) => self.place = Place::Part(Arc::new(part)),
+            None => {
+                self.place = Place::Nowhere;
+                self.groups.fill(None);
+            }
+        }
+    }
+
     /// Removes what there is of it from the disk. Blocking.
-    pub fn discard(self) {
+    pub fn discard(mut self) {
+        self.open();
         if let Place::Part(part) = self.place
             && let Ok(part) = Arc::try_unwrap(part)
             && let Err(error) = part.discard()
@@ -214,6 +259,7 @@ pub async fn receive_file<R: FileReader>(
         reader.stop(Code::Cancelled);
         return (intake, partial, FileEnd::Grown);
     }
+    partial.open();
     partial.resize(size);
     partial.stamp = Some(intake.header.stamp);
     let mut stream = Stream {
@@ -358,7 +404,7 @@ impl Stream<'_> {
                     .map_err(write_error)?;
                 self.intake.progress.waited(Limit::Disk, start.elapsed());
             }
-            Place::Nowhere | Place::Existing(_) => {
+            Place::Nowhere | Place::Closed(_) | Place::Existing(_) => {
                 let whole = self.intake.header.size;
                 if group.at == 0 && len == whole {
                     self.small = Some(data);
@@ -455,11 +501,11 @@ impl Stream<'_> {
                 },
                 Err(error) => write_error(error),
             },
-            (Place::Nowhere, Some(small)) => FileEnd::Whole {
+            (Place::Nowhere | Place::Closed(_), Some(small)) => FileEnd::Whole {
                 small: Some(small),
                 hash: computed,
             },
-            (Place::Nowhere, None) => self.start_over(),
+            (Place::Nowhere | Place::Closed(_), None) => self.start_over(),
         }
     }
 

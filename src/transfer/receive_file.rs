@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::control::Progress;
+use super::pace::Pace;
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::config::ConflictPolicy;
@@ -25,8 +26,6 @@ use crate::storage::part::Part;
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
-/// A write that took longer has waited for a slow disk: later ones leave the network's thread.
-const SLOW: Duration = Duration::from_millis(20);
 /// Data is brought to the disk every so many bytes, so that a power cut costs little and the last
 /// sync is short.
 const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
@@ -401,7 +400,7 @@ impl Stream<'_> {
             *slot = Some(computed);
         }
         if let Place::Part(part) = &self.partial.place {
-            self.disk.group_written().await.map_err(write_error)?;
+            self.disk.written().await.map_err(write_error)?;
             self.record(part, group.number, computed)
                 .map_err(write_error)?;
             self.disk
@@ -545,35 +544,38 @@ pub fn read_exact_at(file: &std::fs::File, buffer: &mut [u8], offset: u64) -> io
     }
 }
 
+type Work = JoinHandle<io::Result<Duration>>;
+
 /// Writes to a part, on this thread while the disk is quick, and brings data to the disk in the
 /// background.
 #[derive(Debug, Default)]
 struct Disk {
-    slow: bool,
-    /// One write in flight, once the disk was slow.
-    write: Option<JoinHandle<io::Result<()>>>,
-    sync: Option<JoinHandle<io::Result<()>>>,
+    pace: Pace,
+    /// One write in flight, while the disk is slow.
+    write: Option<Work>,
+    sync: Option<Work>,
     since_sync: u64,
 }
 
 impl Disk {
     async fn write(&mut self, part: &Arc<Part>, offset: u64, data: Bytes) -> io::Result<()> {
-        if self.slow {
-            finish(&mut self.write).await?;
-            let part = part.clone();
-            let work = move || part.write_at(offset, &data);
+        self.written().await?;
+        let part = part.clone();
+        let work = move || timed(|| part.write_at(offset, &data));
+        if self.pace.is_slow() {
             self.write = Some(tokio::task::spawn_blocking(work));
-            return Ok(());
+        } else {
+            self.pace.took(work()?);
         }
-        let start = Instant::now();
-        part.write_at(offset, &data)?;
-        self.slow = start.elapsed() > SLOW;
         Ok(())
     }
 
-    /// Waits until the group that was given last is in the file.
-    async fn group_written(&mut self) -> io::Result<()> {
-        finish(&mut self.write).await
+    /// Waits until what was given last is in the file.
+    async fn written(&mut self) -> io::Result<()> {
+        if let Some(time) = finish(&mut self.write).await? {
+            self.pace.took(time);
+        }
+        Ok(())
     }
 
     async fn checkpoint(&mut self, part: &Arc<Part>, written: u64) -> io::Result<()> {
@@ -583,21 +585,26 @@ impl Disk {
             finish(&mut self.sync).await?;
             self.since_sync = 0;
             let part = part.clone();
-            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
+            self.sync = Some(tokio::task::spawn_blocking(move || timed(|| part.sync())));
         }
         Ok(())
     }
 
     /// Waits for everything that is under way.
     async fn settle(&mut self) -> io::Result<()> {
-        finish(&mut self.write).await?;
-        finish(&mut self.sync).await
+        self.written().await?;
+        finish(&mut self.sync).await.map(|_| ())
     }
 }
 
-async fn finish(work: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
+    let start = Instant::now();
+    work().map(|()| start.elapsed())
+}
+
+async fn finish(work: &mut Option<Work>) -> io::Result<Option<Duration>> {
     match work.take() {
-        Some(work) => work.await.map_err(io::Error::other)?,
-        None => Ok(()),
+        Some(work) => work.await.map_err(io::Error::other)?.map(Some),
+        None => Ok(None),
     }
 }

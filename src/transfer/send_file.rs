@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use super::control::Progress;
 use super::limiter::Limiter;
+use super::pace::Pace;
 use super::pauses::{Pauses, gate};
 use super::status::Limit;
 use super::table::SharedTable;
@@ -21,9 +22,6 @@ use crate::storage::source::SourceFile;
 
 /// How often a file that changes while it is read is read again.
 const PASSES: u32 = 3;
-
-/// A read that took longer has waited for a slow disk: later ones leave the network's thread.
-const SLOW: Duration = Duration::from_millis(20);
 
 /// What the receiver has of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +108,7 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
     let file = Sending {
         reader: Reader {
             source: Some(source),
-            slow: false,
+            pace: Pace::default(),
             buffers: VecDeque::new(),
         },
         index: job.index,
@@ -321,7 +319,7 @@ impl Sending {
 /// Reads pieces of a source, on this thread while the disk is quick.
 struct Reader {
     source: Option<SourceFile>,
-    slow: bool,
+    pace: Pace,
     /// Buffers that may still be on their way out, oldest first; reused when they are free again,
     /// because a fresh quarter of a mebibyte costs as much as hashing it.
     buffers: VecDeque<Bytes>,
@@ -338,22 +336,21 @@ impl Reader {
 
     async fn read(&mut self, offset: u64, len: usize) -> Result<Option<Bytes>, SourceFault> {
         let mut buffer = self.buffer(len);
-        let whole = if self.slow {
-            let source = self.source.take().ok_or(SourceFault::Io)?;
-            let work = tokio::task::spawn_blocking(move || {
-                let whole = fill(&source, offset, &mut buffer);
-                (source, buffer, whole)
-            });
-            let (source, filled, whole) = work.await.map_err(|_| SourceFault::Io)?;
-            self.source = Some(source);
-            buffer = filled;
-            whole?
-        } else {
+        let source = self.source.take().ok_or(SourceFault::Io)?;
+        let work = move || {
             let start = Instant::now();
-            let whole = fill(self.source_mut()?, offset, &mut buffer)?;
-            self.slow = start.elapsed() > SLOW;
-            whole
+            let whole = fill(&source, offset, &mut buffer);
+            (source, buffer, whole, start.elapsed())
         };
+        let (source, buffer, whole, time) = match self.pace.is_slow() {
+            true => tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|_| SourceFault::Io)?,
+            false => work(),
+        };
+        self.source = Some(source);
+        self.pace.took(time);
+        let whole = whole?;
         if !whole {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use egui::{Context, Frame, Label, Margin, Ui, ViewportCommand};
 use peerconnect::config::Paths;
-use peerconnect::fault::Fault;
+use peerconnect::fault::{Face, Fault};
 use peerconnect::node::api::NodeHandle;
 
 use crate::app::App;
@@ -156,14 +156,14 @@ fn empty_ui(ui: &mut Ui, since: f64) {
 fn failed_ui(ui: &mut Ui, fault: &Fault, idle: bool) -> bool {
     let p = theme::of(ui);
     let frame = Frame::new().fill(p.ground).inner_margin(Margin::same(40));
-    let words = fault.words();
+    let words = fault.words(Face::Window);
     egui::CentralPanel::default()
         .frame(frame)
         .show(ui, |ui| {
             theme::card(ui)
                 .show(ui, |ui| {
                     ui.set_width(ui.available_width());
-                    ui.label(theme::title("PeerConnect could not start"));
+                    theme::title(ui, "PeerConnect could not start");
                     let title = theme::note(ui, Tone::Error, words.title).size(14.5);
                     ui.add(Label::new(title).wrap().selectable(true));
                     for text in [words.detail, words.hint] {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use peerconnect::fault::Face;
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::PeerInfo;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
@@ -212,7 +213,7 @@ fn completed(t: &TransferSnapshot) -> Status {
 fn fault(t: &TransferSnapshot, tone: Tone, otherwise: String) -> Status {
     match &t.fault {
         Some(fault) => {
-            let words = fault.words();
+            let words = fault.words(Face::Window);
             let more = [words.detail, words.hint];
             let more: Vec<String> = more.into_iter().filter(|s| !s.is_empty()).collect();
             Status::new(tone, words.title).more(more.join(" "))

@@ -187,7 +187,7 @@ shot 5-sent
 album="$work/Lisbon 2026"
 mkdir -p "$album/Tram 28"
 for n in 1 2 3; do head -c 2500000 /dev/urandom >"$album/Tram 28/IMG_041$n.jpg"; done
-head -c 40000000 /dev/urandom >"$album/sunset.mp4"
+head -c 52000000 /dev/urandom >"$album/sunset.mp4"
 at_line "$line" send --json --limit 10M --to "$(link)" "$album" >"$out/3-send.jsonl" 2>&1 &
 sender=$!
 pids+=("$sender")
@@ -196,6 +196,9 @@ list() { (at_window "$line" list --json) >"$out/3-list.json"; }
 listed() { list && grep -q "\"state\":\"$1\"" "$out/3-list.json"; }
 until_true 10 "the running transfer in a list" listed running
 transfer=$(grep '"state":"running"' "$out/3-list.json" | field transfer)
+# Its files, while they come.
+click 991 269
+xdotool mousemove --window "$id" 520 600
 sleep 1.5
 shot 6-running
 if [ -n "${PEERCONNECT_SCREENSHOT:-}" ]; then

@@ -10,7 +10,7 @@ use super::connection::PeerConnection;
 use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
 use super::interfaces::way_to;
 use super::link::{LinkError, Offence};
-use super::pool::Shared;
+use super::pool::{Answering, Shared};
 use super::settings::transport;
 use super::transfer_link::QuicInbound;
 use crate::peer::PeerId;
@@ -78,7 +78,7 @@ async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted)
     let greeted = timeout_at(until, greet(&shared, &connection)).await;
     let result = greeted.unwrap_or(Err(Offence::Silent.into()));
     match result.map_err(|error| connection.judged(error)) {
-        Ok(()) => {
+        Ok(_answering) => {
             admitted.connected();
             if let Err(not_adopted) = shared.adopt(&connection, Some(admitted)) {
                 tracing::debug!(%from, ?not_adopted, "caller is not connected");
@@ -88,7 +88,8 @@ async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted)
     }
 }
 
-async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<(), LinkError> {
+/// The guard says that the caller is half-way; it ends when the connection is in the pool.
+async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<Answering, LinkError> {
     let refuse = |code| {
         connection.close(code);
         Err(LinkError::Lost(format!("refused here: {code:?}")))
@@ -115,6 +116,5 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<(), 
     let answering = shared.answering(peer);
     let greeting = handshake::answer(connection, peer, &us, call).await?;
     connection.greeted(greeting);
-    drop(answering);
-    Ok(())
+    Ok(answering)
 }

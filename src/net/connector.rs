@@ -404,7 +404,11 @@ fn not_dialled(error: &quinn::ConnectError) -> ConnectError {
     }
 }
 
-fn not_connected(error: &ConnectionError, tls: &ClientTls, expect: Option<PeerId>) -> ConnectError {
+pub(super) fn not_connected(
+    error: &ConnectionError,
+    tls: &ClientTls,
+    expect: Option<PeerId>,
+) -> ConnectError {
     let alert = |code: TransportErrorCode| {
         if [ALERT_NO_PROTOCOL, ALERT_VERSION]
             .map(TransportErrorCode::crypto)

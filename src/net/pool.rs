@@ -23,13 +23,19 @@ pub(super) struct Shared {
     pub(super) server: quinn::ServerConfig,
     pub(super) identity: Identity,
     pub(super) name: String,
-    pub(super) arrivals: mpsc::Sender<Arrival>,
     pub(super) admission: Admission,
     state: Mutex<State>,
     /// Says that the state changed.
     changes: watch::Sender<()>,
     /// `None` from the shutdown on.
-    tasks: Mutex<Option<JoinSet<()>>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends with the shutdown.
+#[derive(Debug)]
+struct Running {
+    tasks: JoinSet<()>,
+    arrivals: mpsc::Sender<Arrival>,
 }
 
 #[derive(Debug, Default)]
@@ -66,11 +72,13 @@ impl Shared {
             server,
             identity,
             name,
-            arrivals,
             admission: Admission::default(),
             state: Mutex::default(),
             changes: watch::Sender::new(()),
-            tasks: Mutex::new(Some(JoinSet::new())),
+            running: Mutex::new(Some(Running {
+                tasks: JoinSet::new(),
+                arrivals,
+            })),
         }
     }
 
@@ -78,10 +86,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs `task` until it ends or the node shuts down. `false` if it has shut down.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tasks) = tasks.as_mut() else {
+        let mut running = self.running();
+        let Some(Running { tasks, .. }) = running.as_mut() else {
             return false;
         };
         while let Some(result) = tasks.try_join_next() {
@@ -93,10 +105,17 @@ impl Shared {
         true
     }
 
-    /// Lets no task begin any more and hands over those that run. `None` the second time.
+    /// Where arrivals go; `None` if the node has shut down.
+    pub(super) fn arrivals(&self) -> Option<mpsc::Sender<Arrival>> {
+        let running = self.running();
+        running.as_ref().map(|running| running.arrivals.clone())
+    }
+
+    /// Lets no task begin any more and hands over those that run; the arrivals end with them.
+    /// `None` the second time.
     pub(super) fn stop(&self) -> Option<JoinSet<()>> {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.take()
+        let running = self.running().take();
+        running.map(|running| running.tasks)
     }
 
     /// The connection to `id`, if there is one that is not known to have ended.
@@ -160,8 +179,11 @@ impl Shared {
             connection.close(Code::Replaced);
             return Err(NotAdopted::Other(other));
         }
-        let route = router::route(self.clone(), connection.clone(), admitted);
-        if !self.spawn(route) {
+        let served = self.arrivals().is_some_and(|arrivals| {
+            let route = router::route(self.clone(), arrivals, connection.clone(), admitted);
+            self.spawn(route)
+        });
+        if !served {
             connection.close(Code::Done);
             return Err(NotAdopted::Stopped);
         }
@@ -213,7 +235,8 @@ impl Shared {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            if !self.state().answered.contains_key(&peer) || changes.changed().await.is_err() {
+            let settled = !self.state().answered.contains_key(&peer);
+            if settled || changes.changed().await.is_err() {
                 return;
             }
         }

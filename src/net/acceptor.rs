@@ -101,10 +101,9 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<Answ
         return refuse(Code::Refused);
     }
     let call = handshake::hear(connection).await?;
-    // Before it is answered: then the caller never counts this connection as one.
-    if shared.stays(peer, false).is_some() {
+    let Some(answering) = shared.answer(peer) else {
         return refuse(Code::Replaced);
-    }
+    };
     let Ok(nonce) = shared.identity.random() else {
         return refuse(Code::Internal);
     };
@@ -113,7 +112,6 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<Answ
         name: &shared.name,
         nonce,
     };
-    let answering = shared.answering(peer);
     let greeting = handshake::answer(connection, peer, &us, call).await?;
     connection.greeted(greeting);
     Ok(answering)

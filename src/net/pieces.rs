@@ -262,7 +262,7 @@ mod tests {
                 while let Some(piece) = decoder.next(at == whole.len()).unwrap() {
                     match piece {
                         Piece::Data(data) => content.extend_from_slice(&data),
-                        _ => marks += 1,
+                        Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => marks += 1,
                     }
                 }
             }

@@ -82,7 +82,7 @@ impl Node {
     async fn connected(&mut self) -> PeerConnection {
         match self.arrival().await {
             Arrival::Connected(connection) => connection,
-            other => panic!("{other:?}"),
+            other @ (Arrival::Transfer { .. } | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Who is connected to whom.
 
 use super::*;
-use crate::protocol::frame;
 
 #[tokio::test]
 async fn both_sides_prove_their_keys_and_see_the_same_words() {
@@ -332,5 +331,4 @@ async fn a_name_that_is_too_long_is_cut_and_an_address_needs_no_resolver() {
     assert_eq!(b.connected().await.name().len(), NAME_LEN_MAX);
     let found = resolve("127.0.0.1", 9).await.unwrap();
     assert_eq!(found, ["127.0.0.1:9".parse().unwrap()]);
-    assert!(frame::FRAME_MAX > NAME_LEN_MAX);
 }

@@ -369,3 +369,57 @@ async fn wrong_order_is_an_offence_in_memory_as_on_quic() {
     let mut outbound = outbound;
     assert_eq!(outbound.recv().await, Err(LinkError::Closed(Code::Offence)));
 }
+
+/// Sends `len` bytes over a real path with the settings of `way`, and gives back the sender's
+/// view of the path.
+async fn over(way: settings::Way, len: usize) -> quinn::PathStats {
+    let identity = Identity::generate().unwrap();
+    let endpoint = || {
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let udp = socket::open(Some(LOCALHOST), 0).unwrap();
+        let inner = quinn::Runtime::wrap_udp_socket(runtime.as_ref(), udp).unwrap();
+        let mut server = quinn::ServerConfig::with_crypto(identity.server_config().unwrap());
+        server.transport_config(settings::transport(way));
+        let mut config = quinn::EndpointConfig::default();
+        config
+            .max_udp_payload_size(settings::UDP_PAYLOAD_MAX)
+            .unwrap();
+        let socket = Arc::new(socket::SplittingSocket::new(inner));
+        quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime).unwrap()
+    };
+    let (from, to) = (endpoint(), endpoint());
+    let tls = identity.client_config(Some(identity.id())).unwrap();
+    let mut config = quinn::ClientConfig::new(tls.crypto);
+    config.transport_config(settings::transport(way));
+    let addr = to.local_addr().unwrap();
+    let connecting = from.connect_with(config, addr, &tls.server_name).unwrap();
+    let accepting = async { to.accept().await.unwrap().await.unwrap() };
+    let (from, to) = tokio::join!(connecting, accepting);
+    let from = from.unwrap();
+    let sending = async {
+        let (mut send, _recv) = from.open_bi().await.unwrap();
+        send.write_all(&vec![7; len]).await.unwrap();
+        send.finish().unwrap();
+        send.stopped().await.unwrap();
+    };
+    let receiving = async {
+        let (_send, mut recv) = to.accept_bi().await.unwrap();
+        recv.read_to_end(len).await.unwrap()
+    };
+    let ((), received) = tokio::join!(sending, receiving);
+    assert!(received == vec![7; len]);
+    from.stats().path
+}
+
+#[tokio::test]
+async fn every_packet_size_works_and_large_ones_are_found() {
+    const LEN: usize = 32 * 1024 * 1024;
+    let ethernet = over(settings::Way::Network(1_452), LEN).await;
+    assert_eq!(ethernet.current_mtu, 1_452);
+    let jumbo = over(settings::Way::Network(8_952), LEN).await;
+    assert!(jumbo.current_mtu > 8_000, "{}", jumbo.current_mtu);
+    assert_eq!(jumbo.black_holes_detected, 0);
+    let local = over(settings::Way::Local, LEN).await;
+    assert_eq!(local.current_mtu, settings::LOCAL_PAYLOAD);
+    assert_eq!(local.black_holes_detected, 0);
+}

@@ -208,19 +208,19 @@ impl Node {
         let (to, commands) = mpsc::sync_channel(1000);
         runtime.spawn(async move {
             while let Some((command, reply)) = requests.recv().await {
-                let result = match &command {
-                    Command::Files { .. } => Reply::Files(rows()),
-                    Command::SendFiles { .. } => Reply::Transfer {
+                let files = matches!(command, Command::Files { .. });
+                let result = if files {
+                    Reply::Files(rows())
+                } else if matches!(command, Command::SendFiles { .. }) {
+                    Reply::Transfer {
                         id: TransferId([0x3f; 16]),
                         attached: false,
-                    },
-                    other => {
-                        tracing::trace!(?other, "done");
-                        Reply::Done
                     }
+                } else {
+                    Reply::Done
                 };
                 let _ = reply.send(Ok(result));
-                if !matches!(command, Command::Files { .. }) {
+                if !files {
                     let _ = to.send(command);
                 }
             }

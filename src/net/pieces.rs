@@ -148,9 +148,9 @@ impl PieceDecoder {
     /// How many bytes of content may be taken past the buffer, which must be empty: 0 if none.
     pub(super) fn direct(&self) -> usize {
         match self.state {
-            State::Content { left } if self.buf.is_empty() => {
-                usize::try_from(left).unwrap_or(DATA_LEN_MAX).min(DATA_LEN_MAX)
-            }
+            State::Content { left } if self.buf.is_empty() => usize::try_from(left)
+                .unwrap_or(DATA_LEN_MAX)
+                .min(DATA_LEN_MAX),
             State::Content { .. } | State::Number | State::GroupHash | State::FileHash => 0,
             State::Closing(_) | State::Ended => 0,
         }

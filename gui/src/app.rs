@@ -190,14 +190,27 @@ impl App {
             .show(ui, |ui| {
                 actions.extend(peers_ui(ui, model, &mut drafts.peers));
             });
+        // The bar stands beside the cards, not on them.
+        let (bar, cards) = (4, 14);
+        let around = frame(p.ground, 18, 14);
         egui::CentralPanel::default()
-            .frame(frame(p.ground, 18, 14))
+            .frame(around.inner_margin(Margin {
+                right: bar,
+                ..around.inner_margin
+            }))
             .show(ui, |ui| {
                 let all = ScrollArea::vertical().auto_shrink([false, false]);
                 all.show(ui, |ui| {
-                    actions.extend(staged_ui(ui, model, &mut drafts.staged));
-                    ui.add_space(10.0);
-                    actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
+                    Frame::new()
+                        .inner_margin(Margin {
+                            right: cards,
+                            ..Margin::ZERO
+                        })
+                        .show(ui, |ui| {
+                            actions.extend(staged_ui(ui, model, &mut drafts.staged));
+                            ui.add_space(10.0);
+                            actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
+                        });
                 });
             });
     }

@@ -261,13 +261,14 @@ fn sink(why: SinkFault) -> &'static str {
     }
 }
 
-/// The three words with dots between them, however they were joined.
+/// The three words with dots between them, however they were joined. They stay on one
+/// line, to be read and compared as one.
 pub(crate) fn three_words(words: &str) -> String {
     words
         .split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())
         .collect::<Vec<_>>()
-        .join(" · ")
+        .join("\u{a0}·\u{a0}")
 }
 
 /// What stands below a device's name.
@@ -414,7 +415,10 @@ mod tests {
             "river-copper-nine",
             "river · copper · nine",
         ] {
-            assert_eq!(three_words(text), "river · copper · nine");
+            assert_eq!(
+                three_words(text),
+                "river\u{a0}·\u{a0}copper\u{a0}·\u{a0}nine"
+            );
         }
     }
 

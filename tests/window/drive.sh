@@ -187,7 +187,7 @@ shot 5-sent
 album="$work/Lisbon 2026"
 mkdir -p "$album/Tram 28"
 for n in 1 2 3; do head -c 2500000 /dev/urandom >"$album/Tram 28/IMG_041$n.jpg"; done
-head -c 52000000 /dev/urandom >"$album/sunset.mp4"
+head -c 62000000 /dev/urandom >"$album/sunset.mp4"
 at_line "$line" send --json --limit 10M --to "$(link)" "$album" >"$out/3-send.jsonl" 2>&1 &
 sender=$!
 pids+=("$sender")
@@ -199,7 +199,7 @@ transfer=$(grep '"state":"running"' "$out/3-list.json" | field transfer)
 # Its files, while they come.
 click 991 269
 xdotool mousemove --window "$id" 520 600
-sleep 1.5
+sleep 2.5
 shot 6-running
 if [ -n "${PEERCONNECT_SCREENSHOT:-}" ]; then
     convert "$out/6-running.png" -strip -colors 255 "PNG8:$root/gui/screenshot.png"
@@ -217,9 +217,14 @@ same "$album/sunset.mp4" "$work/receiver/Downloads/Lisbon 2026/sunset.mp4"
 same "$album/Tram 28/IMG_0413.jpg" "$work/receiver/Downloads/Lisbon 2026/Tram 28/IMG_0413.jpg"
 [ -z "$(find "$work/receiver" -name '*.pcpart*')" ] || fail "a partial file was left behind"
 
-# Leaving an idle window needs no question, and ends its node.
+# Leaving an idle window needs no question, and ends its node. Its look is kept: other colours.
+click 1008 32
+sleep 0.5
+shot 8-light
 xdotool key ctrl+q
 ended 10 "the window" "$receiver"
+
+grep -q '^theme = "light"' "$work/receiver/config/window.toml" || fail "the colours were not kept"
 
 # --- 4. A window on the node of a daemon, which outlives it.
 at_window "$line" daemon --json --yes >"$out/4-daemon.jsonl" 2>&1 &
@@ -228,7 +233,7 @@ pids+=("$daemon")
 until_true 20 "the daemon" grep -q '"t":"hello"' "$out/4-daemon.jsonl"
 open_window
 sleep 1
-shot 8-daemon
+shot 9-daemon
 xdotool key ctrl+q
 ended 10 "the window" "$receiver"
 kill -0 "$daemon" || fail "the daemon ended with the window"

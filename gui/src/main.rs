@@ -1,5 +1,6 @@
 //! Opens the window of PeerConnect, or says why there is none.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
         }
         Ok(Err(error)) => format!("No window can be drawn here ({error})."),
     };
-    eprintln!("{missing} {COMMAND_LINE}");
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{missing} {COMMAND_LINE}");
     ExitCode::from(NO_WINDOW)
 }
 

@@ -35,17 +35,20 @@ finish() {
         for log in "$out"/*.log "$out"/*.jsonl; do
             [ ! -s "$log" ] || { echo "--- $log" >&2; tail -n 20 "$log" >&2; }
         done
-        echo "drive.sh: FAILED; pictures and logs are in $out" >&2
+        echo "drive.sh: FAILED: ${why:-line $line_failed}; pictures and logs are in $out" >&2
     fi
     [ -z "${DISPLAY_READY:-}" ] || kill "$server" 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$work"
     exit "$status"
 }
+why=""
+line_failed="?"
+trap 'line_failed=$LINENO' ERR
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-fail() { echo "drive.sh: $*" >&2; exit 1; }
+fail() { why=$*; exit 1; }
 
 # until_true SECONDS WHAT COMMAND…: repeats a command until it succeeds.
 until_true() {

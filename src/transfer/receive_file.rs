@@ -1,7 +1,6 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -26,8 +25,6 @@ use crate::storage::part::Part;
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
-/// Groups of one file that are hashed and written at once.
-const WORKS_MAX: usize = 2;
 /// Data is brought to the disk every so many bytes, so that a power cut costs little and the last
 /// sync is short.
 const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
@@ -222,7 +219,7 @@ pub async fn receive_file<R: FileReader>(
         intake: &intake,
         partial: &mut partial,
         small: None,
-        works: VecDeque::new(),
+        work: None,
         again: Vec::new(),
         sync: None,
         since_sync: 0,
@@ -250,8 +247,8 @@ struct Stream<'a> {
     partial: &'a mut Partial,
     /// Content of a file of one group, kept in memory.
     small: Option<Bytes>,
-    /// Groups being hashed and written, oldest first.
-    works: VecDeque<JoinHandle<Worked>>,
+    /// The group that is being hashed and written, while the next one comes in.
+    work: Option<JoinHandle<Worked>>,
     /// Groups that arrived damaged.
     again: Vec<u32>,
     sync: Option<JoinHandle<io::Result<()>>>,
@@ -300,11 +297,11 @@ impl Stream<'_> {
                     self.end_group(group, hash).await?;
                 }
                 Piece::End(hash) => {
-                    self.finish_works(0).await?;
+                    self.finish_work().await?;
                     return Ok(self.end(hash));
                 }
                 Piece::Break => {
-                    self.finish_works(0).await?;
+                    self.finish_work().await?;
                     return Ok(FileEnd::Open {
                         again: std::mem::take(&mut self.again),
                     });
@@ -358,7 +355,7 @@ impl Stream<'_> {
     }
 
     /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
-    /// than hashing them; groups of large ones go to blocking threads, a few at a time.
+    /// than hashing them; groups of large ones go to a blocking thread.
     async fn end_group(&mut self, group: Group, hash: Option<Hash>) -> Result<(), FileEnd> {
         let size = self.intake.header.size;
         let Place::Part(part) = &self.partial.place else {
@@ -380,34 +377,33 @@ impl Stream<'_> {
                 written,
             }
         };
-        self.works.push_back(tokio::task::spawn_blocking(work));
-        self.finish_works(WORKS_MAX).await
+        // One at a time: two would only wait for each other at the file's lock.
+        self.finish_work().await?;
+        self.work = Some(tokio::task::spawn_blocking(work));
+        Ok(())
     }
 
-    /// Waits until at most `left` groups are being worked on.
-    async fn finish_works(&mut self, left: usize) -> Result<(), FileEnd> {
-        while self.works.len() > left {
-            let Some(work) = self.works.pop_front() else {
-                break;
-            };
-            let start = Instant::now();
-            let Worked {
-                number,
-                hash,
-                written,
-            } = work.await.map_err(|_| fault())?;
-            self.intake.progress.waited(Limit::Disk, start.elapsed());
-            match written {
-                None => self.damaged(number)?,
-                Some(written) => {
-                    written.map_err(write_error)?;
-                    self.keep(number, hash)?;
-                    self.checkpoint(group_len(self.intake.header.size, number))
-                        .await?;
-                }
+    /// Waits for the group that is being worked on.
+    async fn finish_work(&mut self) -> Result<(), FileEnd> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let Worked {
+            number,
+            hash,
+            written,
+        } = work.await.map_err(|_| fault())?;
+        self.intake.progress.waited(Limit::Disk, start.elapsed());
+        match written {
+            None => self.damaged(number),
+            Some(written) => {
+                written.map_err(write_error)?;
+                self.keep(number, hash)?;
+                self.checkpoint(group_len(self.intake.header.size, number))
+                    .await
             }
         }
-        Ok(())
     }
 
     /// A group is verified and in its place.
@@ -460,9 +456,9 @@ impl Stream<'_> {
     /// Waits for everything that is under way: a late write must not meet those of the file's next
     /// stream. What is right is kept even if the stream broke.
     async fn settle(&mut self) -> Result<(), FileEnd> {
-        let works = self.finish_works(0).await;
+        let work = self.finish_work().await;
         let sync = self.finish_sync().await.map_err(write_error);
-        works.and(sync)
+        work.and(sync)
     }
 
     fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {

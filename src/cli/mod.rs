@@ -205,7 +205,6 @@ fn write_stderr(text: &str) {
 
 /// The log goes to stderr: as `PEERCONNECT_LOG` or `RUST_LOG` says, otherwise by `-v`.
 fn start_log(verbose: u8) {
-    use std::io::IsTerminal;
     use tracing_subscriber::EnvFilter;
     let set = ["PEERCONNECT_LOG", "RUST_LOG"]
         .into_iter()
@@ -217,11 +216,10 @@ fn start_log(verbose: u8) {
         (None, 2) => "info,peerconnect=debug".into(),
         (None, _) => "debug,peerconnect=trace".into(),
     };
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
-        .with_ansi(!plain && std::io::stderr().is_terminal())
+        .with_ansi(false)
         .init();
 }
 

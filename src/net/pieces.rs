@@ -145,6 +145,28 @@ impl PieceDecoder {
         Ok(Piece::Group(group))
     }
 
+    /// How many bytes of content may be taken past the buffer, which must be empty: 0 if none.
+    pub(super) fn direct(&self) -> usize {
+        match self.state {
+            State::Content { left } if self.buf.is_empty() => usize::try_from(left)
+                .unwrap_or(DATA_LEN_MAX)
+                .min(DATA_LEN_MAX),
+            State::Content { .. } | State::Number | State::GroupHash | State::FileHash => 0,
+            State::Closing(_) | State::Ended => 0,
+        }
+    }
+
+    /// Takes content past the buffer, at most [`Self::direct`] bytes.
+    pub(super) fn pass(&mut self, data: Bytes) -> Piece {
+        if let State::Content { left } = self.state {
+            self.state = match left.saturating_sub(data.len() as u64) {
+                0 => State::GroupHash,
+                left => State::Content { left },
+            };
+        }
+        Piece::Data(data)
+    }
+
     fn content(&mut self, left: u64) -> Option<Piece> {
         let ready = self.buf.len().min(DATA_LEN_MAX);
         let len = usize::try_from(left).unwrap_or(ready).min(ready);
@@ -268,7 +290,7 @@ mod tests {
                 while let Some(piece) = decoder.next(at == whole.len()).unwrap() {
                     match piece {
                         Piece::Data(data) => content.extend_from_slice(&data),
-                        _ => marks += 1,
+                        Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => marks += 1,
                     }
                 }
             }

@@ -617,6 +617,7 @@ impl Core {
             progress: progress.clone(),
             limiter: self.limiter.clone(),
             pauses: watch::Sender::new(Default::default()).subscribe(),
+            disk: Arc::default(),
         };
         let sources = Sources::default();
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);

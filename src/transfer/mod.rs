@@ -5,6 +5,7 @@ pub mod control;
 pub mod deliver;
 pub mod ended;
 pub mod limiter;
+pub mod pace;
 pub mod pauses;
 pub mod plan;
 pub mod receive_file;

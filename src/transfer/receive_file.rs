@@ -1,12 +1,12 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -26,8 +26,8 @@ use crate::storage::part::Part;
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
-/// A write that took longer has waited for a slow disk: later ones leave the network's thread.
-const SLOW: Duration = Duration::from_millis(20);
+/// Groups of one file that are hashed and written at once.
+const WORKS_MAX: usize = 2;
 /// Data is brought to the disk every so many bytes, so that a power cut costs little and the last
 /// sync is short.
 const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
@@ -242,18 +242,26 @@ pub async fn receive_file<R: FileReader>(
         intake: &intake,
         partial: &mut partial,
         small: None,
-        disk: Disk::default(),
+        works: VecDeque::new(),
+        again: Vec::new(),
+        sync: None,
+        since_sync: 0,
     };
     let end = match stream.read(&mut reader, &mut stop, other_size).await {
         Ok(end) => end,
         Err(end) => end,
     };
-    // A write that is still under way must not meet those of the file's next stream.
-    let settled = stream.disk.settle().await;
+    let settled = stream.settle().await;
     let end = match (end, settled) {
-        (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => write_error(error),
+        (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => error,
         (end, _) => end,
     };
+    if let (Place::Nowhere, FileEnd::Open { .. } | FileEnd::Lost(_) | FileEnd::Stopped) =
+        (&partial.place, &end)
+    {
+        // A small file was in memory only.
+        partial.groups.fill(None);
+    }
     match &end {
         FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
         FileEnd::Open { .. } | FileEnd::NoSpace => reader.stop(Code::Paused),
@@ -268,15 +276,27 @@ struct Stream<'a> {
     partial: &'a mut Partial,
     /// Content of a file of one group, kept in memory.
     small: Option<Bytes>,
-    disk: Disk,
+    /// Groups being hashed and written, oldest first.
+    works: VecDeque<JoinHandle<Worked>>,
+    /// Groups that arrived damaged.
+    again: Vec<u32>,
+    sync: Option<JoinHandle<io::Result<()>>>,
+    since_sync: u64,
 }
 
-/// The group that is coming in.
+/// The group that is coming in. Nothing of it is written before all of it is verified.
+#[derive(Debug)]
 struct Group {
     number: u32,
-    at: u64,
-    hasher: GroupHasher,
-    small: BytesMut,
+    pieces: Vec<Bytes>,
+}
+
+/// A group that a blocking thread has hashed and, if it is right, written.
+struct Worked {
+    number: u32,
+    hash: Hash,
+    /// `None` if the group is damaged.
+    written: Option<io::Result<()>>,
 }
 
 impl Stream<'_> {
@@ -291,7 +311,6 @@ impl Stream<'_> {
             self.leave_existing().await?;
         }
         let mut group: Option<Group> = None;
-        let mut again = Vec::new();
         loop {
             let start = Instant::now();
             let piece = tokio::select! {
@@ -304,20 +323,20 @@ impl Stream<'_> {
                 Piece::Group(number) => group = Some(self.begin(number).await?),
                 Piece::Data(data) => {
                     let group = group.as_mut().ok_or_else(wrong_group)?;
-                    self.data(group, data).await?;
+                    self.intake.progress.moved(data.len() as u64);
+                    group.pieces.push(data);
                 }
                 Piece::GroupEnd(hash) => {
                     let group = group.take().ok_or_else(wrong_group)?;
-                    if let Some(number) = self.end_group(group, hash).await? {
-                        again.push(number);
-                    }
+                    self.end_group(group, hash).await?;
                 }
                 Piece::End(hash) => {
-                    self.disk.settle().await.map_err(write_error)?;
-                    return Ok(self.end(hash, again));
+                    self.finish_works(0).await?;
+                    return Ok(self.end(hash));
                 }
                 Piece::Break => {
-                    self.disk.settle().await.map_err(write_error)?;
+                    self.finish_works(0).await?;
+                    let again = std::mem::take(&mut self.again);
                     self.partial.asked.extend(&again);
                     return Ok(FileEnd::Open { again });
                 }
@@ -334,12 +353,9 @@ impl Stream<'_> {
             let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
             self.partial.place = Place::Part(Arc::new(part));
         }
-        let hasher = GroupHasher::new(size, number);
         Ok(Group {
             number,
-            at: 0,
-            hasher,
-            small: BytesMut::new(),
+            pieces: Vec::new(),
         })
     }
 
@@ -381,77 +397,119 @@ impl Stream<'_> {
         Ok(())
     }
 
-    async fn data(&mut self, group: &mut Group, data: Bytes) -> Result<(), FileEnd> {
-        let len = data.len() as u64;
-        self.intake.progress.moved(len);
-        group.hasher.update(&data);
-        match &self.partial.place {
-            Place::Part(part) => {
-                let start = Instant::now();
-                let offset = group_offset(group.number) + group.at;
-                self.disk
-                    .write(part, offset, data)
-                    .await
-                    .map_err(write_error)?;
-                self.intake.progress.waited(Limit::Disk, start.elapsed());
+    /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
+    /// than hashing them; groups of large ones go to blocking threads, a few at a time.
+    async fn end_group(&mut self, group: Group, hash: Option<Hash>) -> Result<(), FileEnd> {
+        let size = self.intake.header.size;
+        let Place::Part(part) = &self.partial.place else {
+            let computed = hash_pieces(size, &group);
+            if hash.is_none_or(|hash| hash == computed) {
+                self.small = Some(joined(group.pieces));
+                return self.keep(group.number, computed);
             }
-            Place::Nowhere | Place::Existing(_) => {
-                let whole = self.intake.header.size;
-                if group.at == 0 && len == whole {
-                    self.small = Some(data);
-                } else {
-                    group.small.reserve((whole - group.at) as usize);
-                    group.small.extend_from_slice(&data);
+            return self.damaged(group.number);
+        };
+        let part = part.clone();
+        let work = move || {
+            let computed = hash_pieces(size, &group);
+            let right = hash.is_none_or(|hash| hash == computed);
+            let written = right.then(|| write(&part, &group));
+            Worked {
+                number: group.number,
+                hash: computed,
+                written,
+            }
+        };
+        self.works.push_back(tokio::task::spawn_blocking(work));
+        self.finish_works(WORKS_MAX).await
+    }
+
+    /// Waits until at most `left` groups are being worked on.
+    async fn finish_works(&mut self, left: usize) -> Result<(), FileEnd> {
+        while self.works.len() > left {
+            let Some(work) = self.works.pop_front() else {
+                break;
+            };
+            let start = Instant::now();
+            let Worked {
+                number,
+                hash,
+                written,
+            } = work.await.map_err(|_| fault())?;
+            self.intake.progress.waited(Limit::Disk, start.elapsed());
+            match written {
+                None => self.damaged(number)?,
+                Some(written) => {
+                    written.map_err(write_error)?;
+                    self.keep(number, hash)?;
+                    self.checkpoint(group_len(self.intake.header.size, number))
+                        .await?;
                 }
             }
         }
-        group.at += len;
         Ok(())
     }
 
-    /// Returns the group's number if it must be sent again.
-    async fn end_group(
-        &mut self,
-        group: Group,
-        hash: Option<Hash>,
-    ) -> Result<Option<u32>, FileEnd> {
-        let size = self.intake.header.size;
-        let computed = group.hasher.finish();
-        if hash.is_some_and(|hash| hash != computed) {
-            self.partial.damaged += 1;
-            self.small = None;
-            tracing::warn!(
-                index = self.intake.index,
-                group = group.number,
-                "a group is damaged"
-            );
-            if self.partial.damaged >= DAMAGED_MAX {
-                return Err(FileEnd::Damaged);
-            }
-            return Ok(Some(group.number));
-        }
-        if !group.small.is_empty() {
-            self.small = Some(group.small.freeze());
-        }
-        if let Some(slot) = self.partial.groups.get_mut(group.number as usize) {
-            *slot = Some(computed);
+    /// A group is verified and in its place.
+    fn keep(&mut self, number: u32, hash: Hash) -> Result<(), FileEnd> {
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = Some(hash);
         }
         if let Place::Part(part) = &self.partial.place {
-            self.disk.group_written().await.map_err(write_error)?;
-            self.record(part, group.number, computed)
-                .map_err(write_error)?;
-            self.disk
-                .checkpoint(part, group_len(size, group.number))
-                .await
-                .map_err(write_error)?;
-        } else if group_count(size) == 1 && group.at == 0 {
-            self.small = Some(Bytes::new());
+            self.record(part, number, hash).map_err(write_error)?;
         }
-        self.intake
-            .table
-            .lock()
-            .add_done(self.intake.index, group_len(size, group.number));
-        Ok(None)
+        let len = group_len(self.intake.header.size, number);
+        self.intake.table.lock().add_done(self.intake.index, len);
+        Ok(())
+    }
+
+    fn damaged(&mut self, number: u32) -> Result<(), FileEnd> {
+        tracing::warn!(index = self.intake.index, number, "a group is damaged");
+        self.partial.damaged += 1;
+        self.again.push(number);
+        // What is there may be of an older version.
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = None;
+        }
+        if self.partial.damaged >= DAMAGED_MAX {
+            Err(FileEnd::Damaged)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Brings data to the disk now and then, in the background.
+    async fn checkpoint(&mut self, written: u64) -> Result<(), FileEnd> {
+        self.since_sync += written;
+        if self.since_sync < CHECKPOINT_LEN {
+            return Ok(());
+        }
+        self.since_sync = 0;
+        // Never more than one: a disk that is slower than the network sets the pace here.
+        self.finish_sync().await.map_err(write_error)?;
+        if let Place::Part(part) = &self.partial.place {
+            let part = part.clone();
+            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
+        }
+        Ok(())
+    }
+
+    async fn finish_sync(&mut self) -> io::Result<()> {
+        match self.sync.take() {
+            Some(sync) => sync.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for everything that is under way: a late write must not meet those of the file's next
+    /// stream. What is right is kept even if the stream broke.
+    async fn settle(&mut self) -> Result<(), FileEnd> {
+        let mut works = Ok(());
+        while !self.works.is_empty() {
+            works = works.and(self.finish_works(0).await);
+        }
+        let sync = self.finish_sync().await.map_err(write_error);
+        works.and(sync)
     }
 
     fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
@@ -467,7 +525,8 @@ impl Stream<'_> {
         Ok(())
     }
 
-    fn end(&mut self, hash: Option<Hash>, mut again: Vec<u32>) -> FileEnd {
+    fn end(&mut self, hash: Option<Hash>) -> FileEnd {
+        let mut again = std::mem::take(&mut self.again);
         let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
         let missing = self.partial.groups.iter().enumerate().filter_map(missing);
         let mut missing = missing.map(|number| number as u32).peekable();
@@ -586,59 +645,27 @@ pub fn read_exact_at(file: &std::fs::File, buffer: &mut [u8], offset: u64) -> io
     }
 }
 
-/// Writes to a part, on this thread while the disk is quick, and brings data to the disk in the
-/// background.
-#[derive(Debug, Default)]
-struct Disk {
-    slow: bool,
-    /// One write in flight, once the disk was slow.
-    write: Option<JoinHandle<io::Result<()>>>,
-    sync: Option<JoinHandle<io::Result<()>>>,
-    since_sync: u64,
+fn hash_pieces(size: u64, group: &Group) -> Hash {
+    let mut hasher = GroupHasher::new(size, group.number);
+    for piece in &group.pieces {
+        hasher.update(piece);
+    }
+    hasher.finish()
 }
 
-impl Disk {
-    async fn write(&mut self, part: &Arc<Part>, offset: u64, data: Bytes) -> io::Result<()> {
-        if self.slow {
-            finish(&mut self.write).await?;
-            let part = part.clone();
-            let work = move || part.write_at(offset, &data);
-            self.write = Some(tokio::task::spawn_blocking(work));
-            return Ok(());
-        }
-        let start = Instant::now();
-        part.write_at(offset, &data)?;
-        self.slow = start.elapsed() > SLOW;
-        Ok(())
-    }
-
-    /// Waits until the group that was given last is in the file.
-    async fn group_written(&mut self) -> io::Result<()> {
-        finish(&mut self.write).await
-    }
-
-    async fn checkpoint(&mut self, part: &Arc<Part>, written: u64) -> io::Result<()> {
-        self.since_sync += written;
-        if self.since_sync >= CHECKPOINT_LEN {
-            // Never more than one: a disk that is slower than the network sets the pace here.
-            finish(&mut self.sync).await?;
-            self.since_sync = 0;
-            let part = part.clone();
-            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
-        }
-        Ok(())
-    }
-
-    /// Waits for everything that is under way.
-    async fn settle(&mut self) -> io::Result<()> {
-        finish(&mut self.write).await?;
-        finish(&mut self.sync).await
+/// The content of a small file; it mostly came in one piece.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 | 1 => pieces.pop().unwrap_or_default(),
+        _ => pieces.concat().into(),
     }
 }
 
-async fn finish(work: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
-    match work.take() {
-        Some(work) => work.await.map_err(io::Error::other)?,
-        None => Ok(()),
+fn write(part: &Part, group: &Group) -> io::Result<()> {
+    let mut offset = group_offset(group.number);
+    for piece in &group.pieces {
+        part.write_at(offset, piece)?;
+        offset += piece.len() as u64;
     }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -31,6 +32,10 @@ const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
 /// A file may have grown by a quarter and this much since it was offered; what grows more is not
 /// what the person agreed to.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+/// Stands for the stamp where groups of several versions of a file are kept: no file has it, so
+/// that the sender compares every group before it leaves one out.
+const MIXED: Stamp = Stamp([0; 16]);
 
 /// The journal of a transfer, as its tasks share it. Locked for single appends only.
 #[derive(Debug, Clone)]
@@ -78,6 +83,8 @@ pub struct Partial {
     pub place: Place,
     /// How often a group arrived damaged.
     pub damaged: u32,
+    /// Groups that were asked for again over this link and have not come.
+    pub asked: BTreeSet<u32>,
 }
 
 /// Where the content of a [`Partial`] lies.
@@ -101,6 +108,7 @@ impl Partial {
             groups: Vec::new(),
             place: Place::Nowhere,
             damaged: 0,
+            asked: BTreeSet::new(),
         }
     }
 
@@ -110,6 +118,18 @@ impl Partial {
             hash.map_or(0, |_| group_len(self.size, at as u32))
         };
         self.groups.iter().enumerate().map(group).sum()
+    }
+
+    /// Takes note of the version of the file that a new stream is about. Groups that are there
+    /// already may be of another one until the sender has compared them all, and the stream may
+    /// break before that.
+    fn begin_version(&mut self, stamp: Stamp) {
+        let fresh = self.groups.iter().all(Option::is_none);
+        if fresh || self.stamp == Some(stamp) {
+            self.stamp = Some(stamp);
+        } else {
+            self.stamp = Some(MIXED);
+        }
     }
 
     /// Removes what there is of it from the disk. Blocking.
@@ -213,8 +233,9 @@ pub async fn receive_file<R: FileReader>(
         reader.stop(Code::Cancelled);
         return (intake, partial, FileEnd::Grown);
     }
+    let other_size = partial.size != size;
     partial.resize(size);
-    partial.stamp = Some(intake.header.stamp);
+    partial.begin_version(intake.header.stamp);
     let mut stream = Stream {
         intake: &intake,
         partial: &mut partial,
@@ -224,7 +245,7 @@ pub async fn receive_file<R: FileReader>(
         sync: None,
         since_sync: 0,
     };
-    let end = match stream.read(&mut reader, &mut stop).await {
+    let end = match stream.read(&mut reader, &mut stop, other_size).await {
         Ok(end) => end,
         Err(end) => end,
     };
@@ -233,6 +254,12 @@ pub async fn receive_file<R: FileReader>(
         (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => error,
         (end, _) => end,
     };
+    if let (Place::Nowhere, FileEnd::Open { .. } | FileEnd::Lost(_) | FileEnd::Stopped) =
+        (&partial.place, &end)
+    {
+        // A small file was in memory only.
+        partial.groups.fill(None);
+    }
     match &end {
         FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
         FileEnd::Open { .. } | FileEnd::NoSpace => reader.stop(Code::Paused),
@@ -275,7 +302,12 @@ impl Stream<'_> {
         &mut self,
         reader: &mut R,
         stop: &mut oneshot::Receiver<Code>,
+        other_size: bool,
     ) -> Result<FileEnd, FileEnd> {
+        if other_size {
+            // However much the two have in common, they are not identical.
+            self.leave_existing().await?;
+        }
         let mut group: Option<Group> = None;
         loop {
             let start = Instant::now();
@@ -302,9 +334,9 @@ impl Stream<'_> {
                 }
                 Piece::Break => {
                     self.finish_work().await?;
-                    return Ok(FileEnd::Open {
-                        again: std::mem::take(&mut self.again),
-                    });
+                    let again = std::mem::take(&mut self.again);
+                    self.partial.asked.extend(&again);
+                    return Ok(FileEnd::Open { again });
                 }
             }
         }
@@ -312,12 +344,8 @@ impl Stream<'_> {
 
     async fn begin(&mut self, number: u32) -> Result<Group, FileEnd> {
         let size = self.intake.header.size;
-        if let Place::Existing(_) = self.partial.place {
-            match self.intake.policy {
-                ConflictPolicy::Fail | ConflictPolicy::Skip => return Err(FileEnd::Exists),
-                ConflictPolicy::Rename | ConflictPolicy::Overwrite => self.copy_existing().await?,
-            }
-        }
+        self.partial.asked.remove(&number);
+        self.leave_existing().await?;
         if group_count(size) > 1 && !matches!(self.partial.place, Place::Part(_)) {
             let Intake { folder, path, .. } = self.intake;
             let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
@@ -327,6 +355,19 @@ impl Stream<'_> {
             number,
             pieces: Vec::new(),
         })
+    }
+
+    /// The finished file of that name turns out to be another one.
+    async fn leave_existing(&mut self) -> Result<(), FileEnd> {
+        match (&self.partial.place, self.intake.policy) {
+            (Place::Nowhere | Place::Part(_), _) => Ok(()),
+            (Place::Existing(_), ConflictPolicy::Fail | ConflictPolicy::Skip) => {
+                Err(FileEnd::Exists)
+            }
+            (Place::Existing(_), ConflictPolicy::Rename | ConflictPolicy::Overwrite) => {
+                self.copy_existing().await
+            }
+        }
     }
 
     /// Begins the new file with what it has in common with the one of its name.
@@ -423,6 +464,10 @@ impl Stream<'_> {
         tracing::warn!(index = self.intake.index, number, "a group is damaged");
         self.partial.damaged += 1;
         self.again.push(number);
+        // What is there may be of an older version.
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = None;
+        }
         if self.partial.damaged >= DAMAGED_MAX {
             Err(FileEnd::Damaged)
         } else {
@@ -464,7 +509,7 @@ impl Stream<'_> {
     fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
         self.intake.journal.append(&[Record::Groups {
             path: self.intake.name.clone(),
-            stamp: self.intake.header.stamp,
+            stamp: self.partial.stamp.unwrap_or(MIXED),
             size: self.intake.header.size,
             part: part.identity()?,
             tag: self.partial.tag.clone(),
@@ -478,10 +523,14 @@ impl Stream<'_> {
         let mut again = std::mem::take(&mut self.again);
         let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
         let missing = self.partial.groups.iter().enumerate().filter_map(missing);
-        again.extend(missing.take(MISSING_MAX).map(|number| number as u32));
-        again.sort_unstable();
-        again.dedup();
-        if !again.is_empty() {
+        let mut missing = missing.map(|number| number as u32).peekable();
+        if missing.peek().is_some() {
+            // Those that were asked for before are on their way.
+            let new = missing.filter(|number| !self.partial.asked.contains(number));
+            again.extend(new.take(MISSING_MAX));
+            again.sort_unstable();
+            again.dedup();
+            self.partial.asked.extend(&again);
             return FileEnd::Open { again };
         }
         let groups: Vec<Hash> = self.partial.groups.iter().flatten().copied().collect();
@@ -520,6 +569,7 @@ impl Stream<'_> {
             self.partial.place = Place::Nowhere;
         }
         let count = (self.partial.groups.len()).min(MISSING_MAX) as u32;
+        self.partial.asked = (0..count).collect();
         FileEnd::Open {
             again: (0..count).collect(),
         }

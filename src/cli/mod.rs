@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use peerconnect::config::{Paths, Settings, SettingsError};
+use peerconnect::config::{Paths, Settings};
 use peerconnect::fault::Fault;
 
 mod args;
@@ -68,7 +68,7 @@ async fn run_command(cli: Cli) -> ExitCode {
     let paths = Paths::find(global.config_dir.as_deref());
     let mut settings = match Settings::load(&paths) {
         Ok(settings) => settings,
-        Err(error) => return fail_early(&global, &settings_fault(&error)),
+        Err(error) => return fail_early(&global, &error.into()),
     };
     if let Some(name) = &global.name {
         settings.name.clone_from(name);
@@ -167,12 +167,6 @@ fn completions(shell: clap_complete::Shell) -> Exit {
     match std::io::stdout().write_all(&script) {
         Ok(()) => Exit::OK,
         Err(_) => Exit::PIPE_CLOSED,
-    }
-}
-
-fn settings_fault(error: &SettingsError) -> Fault {
-    Fault::Invalid {
-        why: error.to_string(),
     }
 }
 

@@ -406,6 +406,10 @@ impl Core {
         if self.book.get(id).is_some() && !self.is_from(id, from.id()) {
             return self.refuse(link, Code::UnknownTransfer);
         }
+        if self.was_given_up(id) {
+            // The sender may not have heard of it.
+            return self.refuse(link, Code::Cancelled);
+        }
         if self.book.get(id).is_none() && self.has_too_many_questions(from.id()) {
             return self.refuse(link, Code::Busy);
         }
@@ -418,11 +422,41 @@ impl Core {
     }
 
     fn has_too_many_questions(&self, peer: PeerId) -> bool {
-        let asking = || self.book.iter().filter(|(_, entry)| entry.is_asking());
+        if self.accepts_unasked(peer) {
+            return false;
+        }
+        // Also those that are still telling what they offer.
+        let asking = || {
+            self.book.iter().filter(|(_, entry)| {
+                let open = !entry.accepted && !entry.state().is_final();
+                open && entry.direction == Direction::Receiving
+            })
+        };
         let of_peer = asking()
             .filter(|(_, entry)| entry.peer == Some(peer))
             .count();
         of_peer >= QUESTIONS_PER_PEER || asking().count() >= QUESTIONS_MAX
+    }
+
+    /// Whether offers of this peer are taken without a question.
+    fn accepts_unasked(&self, peer: PeerId) -> bool {
+        let accept = self.records.peer(peer).map(|record| record.accept);
+        let rule = self.expected.as_ref().or(self.rule.as_ref());
+        accept == Some(Accept::Always) || rule.is_some_and(|rule| rule.accept_all)
+    }
+
+    fn was_given_up(&self, id: TransferId) -> bool {
+        self.book.get(id).is_some_and(|entry| match entry.state() {
+            TransferState::Cancelled | TransferState::Rejected => true,
+            TransferState::Preparing
+            | TransferState::Connecting
+            | TransferState::AwaitingAnswer
+            | TransferState::Transferring
+            | TransferState::Paused
+            | TransferState::Interrupted
+            | TransferState::Completed
+            | TransferState::Failed => false,
+        })
     }
 
     fn is_from(&self, id: TransferId, peer: PeerId) -> bool {

@@ -57,6 +57,7 @@ impl IncomingTask {
             let Some(link) = self.next_link().await else {
                 return;
             };
+            self.callee.remember(link.connection().remote_addr());
             let ended = self.incoming.run(link, &mut self.orders).await;
             self.accepted |= self.incoming.was_accepted();
             let peer = self.peer_name.clone();
@@ -70,7 +71,8 @@ impl IncomingTask {
                     self.reporter.event(TransferEvent::LinkLost).await;
                 }
                 Ended::Completed => {
-                    self.incoming.close(false).await;
+                    // Parts of files that were given up go too.
+                    self.incoming.close(true).await;
                     return self.reporter.event(TransferEvent::Finish).await;
                 }
                 Ended::Declined(reason) => {

@@ -263,11 +263,6 @@ impl Entry {
         self.started
     }
 
-    /// Whether the person is being asked.
-    pub fn is_asking(&self) -> bool {
-        self.asking.is_some()
-    }
-
     /// Names at top level, as far as they are kept.
     pub fn top_names(&self) -> &[TopName] {
         &self.top.1

@@ -1,7 +1,7 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -26,14 +26,16 @@ use crate::storage::part::Part;
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
-/// Groups of one file that are hashed and written at once.
-const WORKS_MAX: usize = 2;
 /// Data is brought to the disk every so many bytes, so that a power cut costs little and the last
 /// sync is short.
 const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
 /// A file may have grown by a quarter and this much since it was offered; what grows more is not
 /// what the person agreed to.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+/// Stands for the stamp where groups of several versions of a file are kept: no file has it, so
+/// that the sender compares every group before it leaves one out.
+const MIXED: Stamp = Stamp([0; 16]);
 
 /// The journal of a transfer, as its tasks share it. Locked for single appends only.
 #[derive(Debug, Clone)]
@@ -81,6 +83,8 @@ pub struct Partial {
     pub place: Place,
     /// How often a group arrived damaged.
     pub damaged: u32,
+    /// Groups that were asked for again over this link and have not come.
+    pub asked: BTreeSet<u32>,
 }
 
 /// Where the content of a [`Partial`] lies.
@@ -104,6 +108,7 @@ impl Partial {
             groups: Vec::new(),
             place: Place::Nowhere,
             damaged: 0,
+            asked: BTreeSet::new(),
         }
     }
 
@@ -113,6 +118,18 @@ impl Partial {
             hash.map_or(0, |_| group_len(self.size, at as u32))
         };
         self.groups.iter().enumerate().map(group).sum()
+    }
+
+    /// Takes note of the version of the file that a new stream is about. Groups that are there
+    /// already may be of another one until the sender has compared them all, and the stream may
+    /// break before that.
+    fn begin_version(&mut self, stamp: Stamp) {
+        let fresh = self.groups.iter().all(Option::is_none);
+        if fresh || self.stamp == Some(stamp) {
+            self.stamp = Some(stamp);
+        } else {
+            self.stamp = Some(MIXED);
+        }
     }
 
     /// Removes what there is of it from the disk. Blocking.
@@ -216,18 +233,19 @@ pub async fn receive_file<R: FileReader>(
         reader.stop(Code::Cancelled);
         return (intake, partial, FileEnd::Grown);
     }
+    let other_size = partial.size != size;
     partial.resize(size);
-    partial.stamp = Some(intake.header.stamp);
+    partial.begin_version(intake.header.stamp);
     let mut stream = Stream {
         intake: &intake,
         partial: &mut partial,
         small: None,
-        works: VecDeque::new(),
+        work: None,
         again: Vec::new(),
         sync: None,
         since_sync: 0,
     };
-    let end = match stream.read(&mut reader, &mut stop).await {
+    let end = match stream.read(&mut reader, &mut stop, other_size).await {
         Ok(end) => end,
         Err(end) => end,
     };
@@ -236,6 +254,12 @@ pub async fn receive_file<R: FileReader>(
         (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => error,
         (end, _) => end,
     };
+    if let (Place::Nowhere, FileEnd::Open { .. } | FileEnd::Lost(_) | FileEnd::Stopped) =
+        (&partial.place, &end)
+    {
+        // A small file was in memory only.
+        partial.groups.fill(None);
+    }
     match &end {
         FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
         FileEnd::Open { .. } | FileEnd::NoSpace => reader.stop(Code::Paused),
@@ -250,8 +274,8 @@ struct Stream<'a> {
     partial: &'a mut Partial,
     /// Content of a file of one group, kept in memory.
     small: Option<Bytes>,
-    /// Groups being hashed and written, oldest first.
-    works: VecDeque<JoinHandle<Worked>>,
+    /// The group that is being hashed and written, while the next one comes in.
+    work: Option<JoinHandle<Worked>>,
     /// Groups that arrived damaged.
     again: Vec<u32>,
     sync: Option<JoinHandle<io::Result<()>>>,
@@ -278,7 +302,12 @@ impl Stream<'_> {
         &mut self,
         reader: &mut R,
         stop: &mut oneshot::Receiver<Code>,
+        other_size: bool,
     ) -> Result<FileEnd, FileEnd> {
+        if other_size {
+            // However much the two have in common, they are not identical.
+            self.leave_existing().await?;
+        }
         let mut group: Option<Group> = None;
         loop {
             let start = Instant::now();
@@ -300,14 +329,14 @@ impl Stream<'_> {
                     self.end_group(group, hash).await?;
                 }
                 Piece::End(hash) => {
-                    self.finish_works(0).await?;
+                    self.finish_work().await?;
                     return Ok(self.end(hash));
                 }
                 Piece::Break => {
-                    self.finish_works(0).await?;
-                    return Ok(FileEnd::Open {
-                        again: std::mem::take(&mut self.again),
-                    });
+                    self.finish_work().await?;
+                    let again = std::mem::take(&mut self.again);
+                    self.partial.asked.extend(&again);
+                    return Ok(FileEnd::Open { again });
                 }
             }
         }
@@ -315,12 +344,8 @@ impl Stream<'_> {
 
     async fn begin(&mut self, number: u32) -> Result<Group, FileEnd> {
         let size = self.intake.header.size;
-        if let Place::Existing(_) = self.partial.place {
-            match self.intake.policy {
-                ConflictPolicy::Fail | ConflictPolicy::Skip => return Err(FileEnd::Exists),
-                ConflictPolicy::Rename | ConflictPolicy::Overwrite => self.copy_existing().await?,
-            }
-        }
+        self.partial.asked.remove(&number);
+        self.leave_existing().await?;
         if group_count(size) > 1 && !matches!(self.partial.place, Place::Part(_)) {
             let Intake { folder, path, .. } = self.intake;
             let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
@@ -330,6 +355,19 @@ impl Stream<'_> {
             number,
             pieces: Vec::new(),
         })
+    }
+
+    /// The finished file of that name turns out to be another one.
+    async fn leave_existing(&mut self) -> Result<(), FileEnd> {
+        match (&self.partial.place, self.intake.policy) {
+            (Place::Nowhere | Place::Part(_), _) => Ok(()),
+            (Place::Existing(_), ConflictPolicy::Fail | ConflictPolicy::Skip) => {
+                Err(FileEnd::Exists)
+            }
+            (Place::Existing(_), ConflictPolicy::Rename | ConflictPolicy::Overwrite) => {
+                self.copy_existing().await
+            }
+        }
     }
 
     /// Begins the new file with what it has in common with the one of its name.
@@ -358,7 +396,7 @@ impl Stream<'_> {
     }
 
     /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
-    /// than hashing them; groups of large ones go to blocking threads, a few at a time.
+    /// than hashing them; groups of large ones go to a blocking thread.
     async fn end_group(&mut self, group: Group, hash: Option<Hash>) -> Result<(), FileEnd> {
         let size = self.intake.header.size;
         let Place::Part(part) = &self.partial.place else {
@@ -380,34 +418,33 @@ impl Stream<'_> {
                 written,
             }
         };
-        self.works.push_back(tokio::task::spawn_blocking(work));
-        self.finish_works(WORKS_MAX).await
+        // One at a time: two would only wait for each other at the file's lock.
+        self.finish_work().await?;
+        self.work = Some(tokio::task::spawn_blocking(work));
+        Ok(())
     }
 
-    /// Waits until at most `left` groups are being worked on.
-    async fn finish_works(&mut self, left: usize) -> Result<(), FileEnd> {
-        while self.works.len() > left {
-            let Some(work) = self.works.pop_front() else {
-                break;
-            };
-            let start = Instant::now();
-            let Worked {
-                number,
-                hash,
-                written,
-            } = work.await.map_err(|_| fault())?;
-            self.intake.progress.waited(Limit::Disk, start.elapsed());
-            match written {
-                None => self.damaged(number)?,
-                Some(written) => {
-                    written.map_err(write_error)?;
-                    self.keep(number, hash)?;
-                    self.checkpoint(group_len(self.intake.header.size, number))
-                        .await?;
-                }
+    /// Waits for the group that is being worked on.
+    async fn finish_work(&mut self) -> Result<(), FileEnd> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let Worked {
+            number,
+            hash,
+            written,
+        } = work.await.map_err(|_| fault())?;
+        self.intake.progress.waited(Limit::Disk, start.elapsed());
+        match written {
+            None => self.damaged(number),
+            Some(written) => {
+                written.map_err(write_error)?;
+                self.keep(number, hash)?;
+                self.checkpoint(group_len(self.intake.header.size, number))
+                    .await
             }
         }
-        Ok(())
     }
 
     /// A group is verified and in its place.
@@ -427,6 +464,10 @@ impl Stream<'_> {
         tracing::warn!(index = self.intake.index, number, "a group is damaged");
         self.partial.damaged += 1;
         self.again.push(number);
+        // What is there may be of an older version.
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = None;
+        }
         if self.partial.damaged >= DAMAGED_MAX {
             Err(FileEnd::Damaged)
         } else {
@@ -460,15 +501,15 @@ impl Stream<'_> {
     /// Waits for everything that is under way: a late write must not meet those of the file's next
     /// stream. What is right is kept even if the stream broke.
     async fn settle(&mut self) -> Result<(), FileEnd> {
-        let works = self.finish_works(0).await;
+        let work = self.finish_work().await;
         let sync = self.finish_sync().await.map_err(write_error);
-        works.and(sync)
+        work.and(sync)
     }
 
     fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
         self.intake.journal.append(&[Record::Groups {
             path: self.intake.name.clone(),
-            stamp: self.intake.header.stamp,
+            stamp: self.partial.stamp.unwrap_or(MIXED),
             size: self.intake.header.size,
             part: part.identity()?,
             tag: self.partial.tag.clone(),
@@ -482,10 +523,14 @@ impl Stream<'_> {
         let mut again = std::mem::take(&mut self.again);
         let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
         let missing = self.partial.groups.iter().enumerate().filter_map(missing);
-        again.extend(missing.take(MISSING_MAX).map(|number| number as u32));
-        again.sort_unstable();
-        again.dedup();
-        if !again.is_empty() {
+        let mut missing = missing.map(|number| number as u32).peekable();
+        if missing.peek().is_some() {
+            // Those that were asked for before are on their way.
+            let new = missing.filter(|number| !self.partial.asked.contains(number));
+            again.extend(new.take(MISSING_MAX));
+            again.sort_unstable();
+            again.dedup();
+            self.partial.asked.extend(&again);
             return FileEnd::Open { again };
         }
         let groups: Vec<Hash> = self.partial.groups.iter().flatten().copied().collect();
@@ -524,6 +569,7 @@ impl Stream<'_> {
             self.partial.place = Place::Nowhere;
         }
         let count = (self.partial.groups.len()).min(MISSING_MAX) as u32;
+        self.partial.asked = (0..count).collect();
         FileEnd::Open {
             again: (0..count).collect(),
         }

@@ -3,7 +3,7 @@
 //! Built for a million entries: paths lie in one string, a row takes 40 bytes, and everything that
 //! most rows do not have (link targets, other names) lies beside it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TOP_NAMES_MAX, TopName};
@@ -348,6 +348,21 @@ impl FileTable {
             .filter(open)
             .map(|r| r.size - r.done.min(r.size))
             .sum()
+    }
+
+    /// Bytes and entries without those whose top-level name is in `excluded`.
+    pub fn wanted(&self, excluded: &HashSet<String>) -> (u64, u64) {
+        if excluded.is_empty() {
+            return (self.totals.bytes, u64::from(self.len()));
+        }
+        let mut wanted = (0, 0);
+        for (index, row) in (0..).zip(&self.rows) {
+            let top = self.path(index).split('/').next().unwrap_or_default();
+            if !excluded.contains(top) {
+                wanted = (wanted.0 + row.size, wanted.1 + 1);
+            }
+        }
+        wanted
     }
 
     /// A row for a watcher.

@@ -258,7 +258,8 @@ mod tests {
     #[test]
     fn nothing_may_be_missing_or_follow() {
         let whole = encode(&small());
-        for len in 0..whole.len() {
+        let group = NUMBER_LEN + 5 + HASH_LEN;
+        for len in (1..whole.len()).filter(|&len| len != group) {
             assert_eq!(
                 decode(5, &whole[..len]),
                 Err(Offence::Frame(FrameError::Truncated)),
@@ -268,6 +269,13 @@ mod tests {
         let mut longer = whole;
         longer.put_u8(0);
         assert_eq!(decode(5, &longer), Err(Offence::WrongGroup));
+    }
+
+    #[test]
+    fn an_end_between_groups_is_a_break() {
+        let pieces = [&small()[..3], &[Piece::Break]].concat();
+        assert_eq!(decode(5, &encode(&pieces)), Ok(pieces));
+        assert_eq!(decode(5, &[]), Ok(vec![Piece::Break]));
     }
 
     #[test]
@@ -291,6 +299,7 @@ mod tests {
                     match piece {
                         Piece::Data(data) => content.extend_from_slice(&data),
                         Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => marks += 1,
+                        Piece::Break => unreachable!("the file is complete"),
                     }
                 }
             }

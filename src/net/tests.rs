@@ -169,6 +169,7 @@ async fn receive_file<R: FileReader>(mut reader: R, size: u64) -> (Vec<u8>, Vec<
                 assert_eq!(bytes.len() as u64, size);
                 return (bytes, lengths);
             }
+            Piece::Break => panic!("the file is complete"),
         }
     }
 }

@@ -214,7 +214,7 @@ async fn reading_can_be_interrupted_at_any_time() {
         tokio::select! {
             piece = reader.read() => match piece.unwrap() {
                 Piece::Data(data) => received.extend_from_slice(&data),
-                Piece::End(_) => break,
+                Piece::End(_) | Piece::Break => break,
                 Piece::Group(_) | Piece::GroupEnd(_) => {}
             },
             () = tokio::task::yield_now() => {}

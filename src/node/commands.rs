@@ -54,6 +54,7 @@ impl Core {
             Command::Trust { peer, accept } => self.trust(peer, accept).await,
             Command::Forget(peer) => {
                 let known = self.records.forget(peer).await;
+                self.enforce_blocks();
                 if known {
                     Ok(Reply::Done)
                 } else {
@@ -323,7 +324,26 @@ impl Core {
                 record.accept = accept;
             })
             .await;
+        self.enforce_blocks();
+        if accept == Accept::Block {
+            self.end_transfers_from(peer).await;
+        }
         Ok(Reply::Done)
+    }
+
+    /// What a blocked peer was sending ends.
+    async fn end_transfers_from(&mut self, peer: PeerId) {
+        let from_peer = self.book.iter().filter(|(_, entry)| {
+            entry.direction == Direction::Receiving
+                && entry.peer == Some(peer)
+                && !entry.state().is_final()
+        });
+        let ids: Vec<TransferId> = from_peer.map(|(id, _)| id).collect();
+        for id in ids {
+            if let Err(fault) = self.cancel(id, Scope::Transfer).await {
+                tracing::warn!(%fault, "a transfer of a blocked peer goes on");
+            }
+        }
     }
 
     async fn rename(&mut self, peer: PeerId, name: String) -> Replied {

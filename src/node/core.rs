@@ -32,9 +32,11 @@ use crate::protocol::message::{Code, TransferId};
 use crate::storage::journal::{self, Journal};
 use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store};
 use crate::transfer::bookkeeper::{Bookkeeper, NewTransfer, Person, unix_now};
+use crate::transfer::budget::Budget;
 use crate::transfer::control::{News, ORDERS_MAX, Progress, Reporter};
 use crate::transfer::limiter::Limiter;
 use crate::transfer::receiver::{Incoming, Terms, Who};
+use crate::transfer::repeat::{is_repeated, repeat};
 use crate::transfer::send_file::Shared;
 use crate::transfer::sender::Outgoing;
 use crate::transfer::sources::Sources;
@@ -48,7 +50,8 @@ const NEWS_MAX: usize = 1024;
 const TICK: Duration = Duration::from_millis(100);
 /// How often our own addresses are looked at.
 const ADDRS_EVERY: Duration = Duration::from_secs(5);
-/// Open questions of one peer, and of all: more are told to come back later.
+/// Offers of one peer, and of all strangers, that nobody answered yet: more are told to come back
+/// later. Strangers cannot keep out people that are trusted.
 const QUESTIONS_PER_PEER: usize = 8;
 /// See [`QUESTIONS_PER_PEER`].
 const QUESTIONS_MAX: usize = 64;
@@ -67,6 +70,8 @@ pub(super) struct Core {
     pub(super) book: Bookkeeper,
     pub(super) records: Records,
     pub(super) limiter: Arc<Limiter>,
+    /// Memory for what peers offer.
+    budget: Budget,
     pub(super) tasks: JoinSet<()>,
     /// What was being sent and has not ended, by transfer.
     pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
@@ -121,6 +126,7 @@ impl Core {
         let (handle, requests, pictures) = NodeHandle::new(first);
         let mut core = Self {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
+            budget: Budget::default(),
             paths,
             settings,
             rule,
@@ -144,10 +150,16 @@ impl Core {
             wake,
             changed: true,
         };
+        core.enforce_blocks();
         core.serve_control(&handle);
         core.find_unfinished(outgoing, resume).await;
         core.publish();
         Ok((core, handle))
+    }
+
+    /// Makes the network refuse those peers that are blocked now, and disconnects them.
+    pub(super) fn enforce_blocks(&self) {
+        self.connector.set_blocked(self.records.blocked());
     }
 
     fn serve_control(&mut self, handle: &NodeHandle) {
@@ -290,6 +302,9 @@ impl Core {
         };
         match state {
             TransferState::Transferring => {
+                if let Some(peer) = self.book.get(id).and_then(|entry| entry.peer) {
+                    self.records.became_familiar(peer);
+                }
                 if let Some(record) = self.outgoing.get_mut(&id)
                     && !record.accepted
                 {
@@ -303,7 +318,10 @@ impl Core {
             TransferState::Completed
             | TransferState::Rejected
             | TransferState::Cancelled
-            | TransferState::Failed => self.on_final(id).await,
+            | TransferState::Failed => {
+                self.on_final(id).await;
+                self.book.forget_oldest_finished();
+            }
             TransferState::Preparing
             | TransferState::Connecting
             | TransferState::AwaitingAnswer
@@ -323,6 +341,10 @@ impl Core {
             return;
         };
         entry.orders = None;
+        if entry.is_noise() {
+            // Whoever offers and takes back must not fill the history.
+            return;
+        }
         let totals = entry.table.lock().totals();
         let record = HistoryRecord {
             transfer: id,
@@ -358,6 +380,7 @@ impl Core {
             entry.peer = Some(id);
             entry.peer_name = connection.name().to_owned();
         }
+        self.records.became_familiar(id);
         self.met(&connection).await;
         if let Some(typed) = typed {
             self.records
@@ -410,7 +433,14 @@ impl Core {
             // The sender may not have heard of it.
             return self.refuse(link, Code::Cancelled);
         }
-        if self.book.get(id).is_none() && self.has_too_many_questions(from.id()) {
+        if self.is_from(id, from.id())
+            && let Some(table) = self.book.completed(id)
+            && is_repeated(link.head(), &table)
+        {
+            self.tasks.spawn(repeat(link, table));
+            return;
+        }
+        if !self.book.is_open(id) && self.has_too_many_questions(from.id()) {
             return self.refuse(link, Code::Busy);
         }
         self.receive(from, id).await;
@@ -425,17 +455,14 @@ impl Core {
         if self.accepts_unasked(peer) {
             return false;
         }
-        // Also those that are still telling what they offer.
-        let asking = || {
-            self.book.iter().filter(|(_, entry)| {
-                let open = !entry.accepted && !entry.state().is_final();
-                open && entry.direction == Direction::Receiving
-            })
+        let open = || self.book.iter().filter(|(_, entry)| entry.is_unanswered());
+        let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer)).count();
+        let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
+        let of_strangers = || {
+            let strangers = open().filter(|(_, entry)| !entry.peer.is_some_and(trusted));
+            strangers.count()
         };
-        let of_peer = asking()
-            .filter(|(_, entry)| entry.peer == Some(peer))
-            .count();
-        of_peer >= QUESTIONS_PER_PEER || asking().count() >= QUESTIONS_MAX
+        of_peer >= QUESTIONS_PER_PEER || (!trusted(peer) && of_strangers() >= QUESTIONS_MAX)
     }
 
     /// Whether offers of this peer are taken without a question.
@@ -470,8 +497,7 @@ impl Core {
 
     /// Starts the task of an incoming transfer, new or known.
     async fn receive(&mut self, from: &PeerConnection, id: TransferId) {
-        let finished_before = self.book.get(id).is_some_and(|e| e.accepted);
-        let terms = self.terms(from.id(), id, finished_before);
+        let terms = self.terms(from.id(), id);
         let callee = Callee {
             expect: Some(from.id()),
             addrs: vec![from.remote_addr()],
@@ -507,7 +533,7 @@ impl Core {
     }
 
     /// What the next offer of this peer goes by.
-    fn terms(&mut self, peer: PeerId, id: TransferId, accepted_before: bool) -> Terms {
+    fn terms(&mut self, peer: PeerId, id: TransferId) -> Terms {
         let accept = self
             .records
             .peer(peer)
@@ -528,11 +554,10 @@ impl Core {
             on_conflict: rule
                 .as_ref()
                 .map_or(self.settings.on_conflict, |r| r.on_conflict),
-            accepted: accepted_before
-                || accept == Accept::Always
-                || rule.is_some_and(|r| r.accept_all),
+            accepted: accept == Accept::Always || rule.is_some_and(|r| r.accept_all),
             blocked: accept == Accept::Block,
             answer_timeout: self.settings.answer_timeout,
+            budget: self.budget.clone(),
         }
     }
 
@@ -731,7 +756,7 @@ impl Core {
         };
         let (peer, name) = (head.peer, head.peer_name.clone());
         let callee = self.callee_of(peer);
-        let terms = self.terms(peer, id, true);
+        let terms = self.terms(peer, id);
         self.start_incoming(
             id,
             peer,

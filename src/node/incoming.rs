@@ -71,7 +71,7 @@ impl IncomingTask {
                     self.reporter.event(TransferEvent::LinkLost).await;
                 }
                 Ended::Completed => {
-                    // Parts of files that were given up go too.
+                    // Parts that are left are of files that were given up.
                     self.incoming.close(true).await;
                     return self.reporter.event(TransferEvent::Finish).await;
                 }
@@ -85,6 +85,7 @@ impl IncomingTask {
                 Ended::Misbehaved(offence) => {
                     self.connector
                         .disconnect(self.incoming.peer(), Code::Offence);
+                    self.incoming.close(true).await;
                     let offence = offence.to_string();
                     let fault = Fault::Misbehaved { peer, offence };
                     self.reporter.tell(News::Fault(Some(fault))).await;

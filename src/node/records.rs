@@ -1,7 +1,7 @@
 //! Peers, history and unfinished sending: read from the database at the start, kept in memory,
 //! and written by a thread of its own, so that a slow disk holds nothing up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
@@ -13,6 +13,9 @@ use crate::transfer::bookkeeper::unix_now;
 
 /// Database jobs that may wait.
 const JOBS_MAX: usize = 256;
+/// Strangers that are remembered, who called and with whom nothing was ever done: keys cost
+/// nothing, so anybody can be any number of them.
+const STRANGERS_MAX: usize = 200;
 /// Addresses that are remembered of a peer.
 const ADDRS_MAX: usize = 8;
 
@@ -22,6 +25,8 @@ type Job = Box<dyn FnOnce(&Store) + Send>;
 #[derive(Debug)]
 pub(super) struct Records {
     peers: HashMap<PeerId, PeerRecord>,
+    /// Peers that this run has dialled or taken files from: no strangers.
+    familiar: HashSet<PeerId>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,6 +49,7 @@ impl Records {
         Ok((
             Self {
                 peers,
+                familiar: HashSet::new(),
                 jobs,
                 thread: Some(thread),
             },
@@ -111,6 +117,35 @@ impl Records {
         record.addrs.insert(0, addr);
         record.addrs.truncate(ADDRS_MAX);
         self.save(id).await;
+        self.bound_strangers().await;
+    }
+
+    /// Something was done with this peer: it is not forgotten to make room for strangers.
+    pub(super) fn became_familiar(&mut self, id: PeerId) {
+        self.familiar.insert(id);
+    }
+
+    /// Forgets the stranger that was not seen for longest if there are too many.
+    async fn bound_strangers(&mut self) {
+        let is_stranger = |(id, record): &(&PeerId, &PeerRecord)| {
+            let known = record.trusted || record.own_name.is_some();
+            !known && record.accept == Accept::Ask && !self.familiar.contains(id)
+        };
+        let strangers = || self.peers.iter().filter(is_stranger);
+        if strangers().count() <= STRANGERS_MAX {
+            return;
+        }
+        let oldest = strangers().min_by_key(|(id, record)| (record.last_seen, **id));
+        if let Some(id) = oldest.map(|(id, _)| *id) {
+            self.peers.remove(&id);
+            self.write(move |store| store.remove_peer(id)).await;
+        }
+    }
+
+    /// The peers that are blocked.
+    pub(super) fn blocked(&self) -> HashSet<PeerId> {
+        let blocked = self.peers.iter().filter(|(_, r)| r.accept == Accept::Block);
+        blocked.map(|(id, _)| *id).collect()
     }
 
     /// Changes what is remembered about a peer that is known or, from now on, is.
@@ -143,16 +178,21 @@ impl Records {
             return Some(id);
         }
         let wanted = text.to_lowercase();
-        let named = |record: &PeerRecord| record.name().to_lowercase() == wanted;
-        let mut by_name = self
-            .peers
-            .iter()
-            .filter(|(_, r)| named(r))
-            .map(|(id, _)| *id);
-        match (by_name.next(), by_name.next()) {
-            (Some(id), None) => return Some(id),
-            (Some(_), Some(_)) => return None,
-            (None, _) => {}
+        let own = |r: &PeerRecord| r.own_name.as_ref().map(|name| name.to_lowercase());
+        let by_own = |r: &PeerRecord| own(r).is_some_and(|name| name == wanted);
+        // What a peer calls itself counts only once it is trusted: a stranger could call itself
+        // like the computer that a person means.
+        let by_claim = |r: &PeerRecord| {
+            r.trusted && r.own_name.is_none() && r.claimed_name.to_lowercase() == wanted
+        };
+        let ways: [&dyn Fn(&PeerRecord) -> bool; 2] = [&by_own, &by_claim];
+        for way in ways {
+            let mut named = self.peers.iter().filter(|(_, r)| way(r)).map(|(id, _)| *id);
+            match (named.next(), named.next()) {
+                (Some(id), None) => return Some(id),
+                (Some(_), Some(_)) => return None,
+                (None, _) => {}
+            }
         }
         let starts = |id: &PeerId| wanted.len() >= 4 && id.to_string().starts_with(&wanted);
         let mut by_key = self.peers.keys().filter(|id| starts(id)).copied();

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::control::{Asking, News, Order, Progress, Reading};
 use super::state::{TransferEvent, TransferState};
 use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnapshot};
-use super::table::SharedTable;
+use super::table::{FileTable, SharedTable};
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
 use crate::peer::PeerId;
@@ -19,6 +19,12 @@ use std::sync::Arc;
 
 /// Finished transfers that are kept for watchers; older ones are in the history.
 const FINISHED_MAX: usize = 200;
+/// So many of them may be offers that came to nothing.
+const NOISE_MAX: usize = 20;
+/// What a file table of such an offer may take; a larger one is forgotten.
+const NOISE_LEN_MAX: usize = 256 * 1024;
+/// Most memory that the files of finished transfers take, the last one apart.
+const FINISHED_LEN_MAX: usize = 64 * 1024 * 1024;
 /// Time over which the speed is smoothed.
 const SMOOTHING: Duration = Duration::from_secs(3);
 /// Before this nothing is said about the time left.
@@ -154,16 +160,36 @@ impl Bookkeeper {
         self.entries.get_mut(&new.id).expect("just inserted")
     }
 
-    fn forget_oldest_finished(&mut self) {
+    /// Keeps the finished transfers within their limits; the oldest go first.
+    pub fn forget_oldest_finished(&mut self) {
         let finished = self.entries.iter().filter(|(_, e)| e.state.is_final());
-        let mut finished: Vec<(u64, TransferId)> =
-            finished.map(|(id, e)| (e.number, *id)).collect();
-        if finished.len() > FINISHED_MAX {
-            finished.sort_unstable();
-            if let Some((_, oldest)) = finished.first() {
-                self.entries.remove(oldest);
+        let mut finished: Vec<(u64, TransferId, bool)> = finished
+            .map(|(id, e)| (e.number, *id, e.is_noise()))
+            .collect();
+        finished.sort_unstable_by_key(|(number, ..)| std::cmp::Reverse(*number));
+        let (mut kept, mut noise, mut memory) = (0, 0, 0);
+        for (_, id, is_noise) in finished {
+            noise += usize::from(is_noise);
+            let table = self.entries.get(&id).map(|e| e.table.lock().memory());
+            memory += table.unwrap_or(0);
+            let too_much = kept > 0 && memory > FINISHED_LEN_MAX;
+            if kept >= FINISHED_MAX || too_much || (is_noise && noise > NOISE_MAX) {
+                self.entries.remove(&id);
+            } else {
+                kept += 1;
             }
         }
+    }
+
+    /// The files of a transfer that is completed, if they are still known.
+    pub fn completed(&self, id: TransferId) -> Option<SharedTable> {
+        let entry = self.get(id)?;
+        (entry.state == TransferState::Completed).then(|| entry.table.clone())
+    }
+
+    /// Whether the transfer is known and not over.
+    pub fn is_open(&self, id: TransferId) -> bool {
+        self.get(id).is_some_and(|entry| !entry.state.is_final())
     }
 
     /// The transfer with this id.
@@ -196,7 +222,13 @@ impl Bookkeeper {
     pub fn apply(&mut self, id: TransferId, news: News) -> Option<TransferState> {
         let entry = self.entries.get_mut(&id)?;
         match news {
-            News::Event(event) => return entry.on(event),
+            News::Event(event) => {
+                let changed = entry.on(event);
+                if entry.is_noise() && entry.table.lock().memory() > NOISE_LEN_MAX {
+                    *entry.table.lock() = FileTable::default();
+                }
+                return changed;
+            }
             News::PausedBy(by) => entry.paused_by = by,
             News::Fault(fault) => entry.fault = fault,
             News::Path(path) => entry.path = path,
@@ -261,6 +293,18 @@ impl Entry {
     /// When it started, in seconds since 1970.
     pub fn started(&self) -> u64 {
         self.started
+    }
+
+    /// Whether it is an offer to us that nobody has answered yet.
+    pub fn is_unanswered(&self) -> bool {
+        let receiving = self.direction == Direction::Receiving;
+        receiving && !self.accepted && !self.state.is_final()
+    }
+
+    /// Whether it is an offer to us that ended before it was answered.
+    pub fn is_noise(&self) -> bool {
+        let ended = matches!(self.state, TransferState::Cancelled | TransferState::Failed);
+        self.direction == Direction::Receiving && !self.accepted && ended
     }
 
     /// Names at top level, as far as they are kept.

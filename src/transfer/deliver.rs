@@ -62,11 +62,13 @@ impl Delivery {
         };
         let content = match (partial.place, small) {
             (Place::Part(part), _) => Content::Part(part),
-            (Place::Nowhere | Place::Existing(_), Some(bytes)) => Content::Small {
-                bytes,
-                tag: partial.tag,
-            },
-            (Place::Nowhere | Place::Existing(_), None) => return None,
+            (Place::Nowhere | Place::Closed(_) | Place::Existing(_), Some(bytes)) => {
+                Content::Small {
+                    bytes,
+                    tag: partial.tag,
+                }
+            }
+            (Place::Nowhere | Place::Closed(_) | Place::Existing(_), None) => return None,
         };
         let (path, modified) = (intake.path.clone(), intake.header.modified);
         let finished = Finished {

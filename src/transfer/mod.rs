@@ -1,6 +1,7 @@
 //! A transfer from offer to receipt: states, copying, progress, bookkeeping.
 
 pub mod bookkeeper;
+pub mod budget;
 pub mod control;
 pub mod deliver;
 pub mod ended;
@@ -8,12 +9,15 @@ pub mod limiter;
 pub mod pace;
 pub mod pauses;
 pub mod plan;
+mod queue;
 pub mod receive_file;
 mod receive_run;
 pub mod receiver;
+pub mod repeat;
 pub mod send_file;
 pub mod sender;
 pub mod sources;
 pub mod state;
 pub mod status;
 pub mod table;
+mod tops;

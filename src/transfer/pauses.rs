@@ -30,6 +30,11 @@ impl Pauses {
         self.files.contains(&file)
     }
 
+    /// Whether any file is paused by itself.
+    pub fn has_any(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// Pauses.
     pub fn pause(&mut self, scope: Scope, by: PausedBy) {
         match scope {

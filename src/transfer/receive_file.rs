@@ -22,7 +22,7 @@ use crate::protocol::message::{Code, FileHeader, FileIndex, Stamp};
 use crate::storage::folder::Folder;
 use crate::storage::journal::{Journal, Record};
 use crate::storage::name::SafePath;
-use crate::storage::part::Part;
+use crate::storage::part::{Part, PartIdentity};
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
@@ -94,8 +94,18 @@ pub enum Place {
     Nowhere,
     /// In a partial file.
     Part(Arc<Part>),
+    /// In a partial file that is not open now.
+    Closed(ClosedPart),
     /// In a finished file of the same name, which must stay as it is.
     Existing(SafePath),
+}
+
+/// A partial file that is not open.
+#[derive(Debug)]
+pub struct ClosedPart {
+    folder: Folder,
+    path: SafePath,
+    identity: PartIdentity,
 }
 
 impl Partial {
@@ -132,8 +142,43 @@ impl Partial {
         }
     }
 
+    /// Whether it holds a file open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.place, Place::Part(_))
+    }
+
+    /// Closes the part of the file that goes to `path`, until it is needed again.
+    pub fn close(&mut self, folder: &Folder, path: SafePath) {
+        if let Place::Part(part) = &self.place
+            && let Ok(identity) = part.identity()
+        {
+            self.place = Place::Closed(ClosedPart {
+                folder: folder.clone(),
+                path,
+                identity,
+            });
+        }
+    }
+
+    /// Opens a part that was closed. One that was changed meanwhile is worth nothing. Blocking.
+    fn open(&mut self) {
+        let Place::Closed(closed) = &self.place else {
+            return;
+        };
+        let reopened = Part::reopen(&closed.folder, &closed.path, &self.tag);
+        let same = |part: &Part| part.identity().is_ok_and(|now| now == closed.identity);
+        match reopened.ok().flatten().filter(same) {
+            Some(part) => self.place = Place::Part(Arc::new(part)),
+            None => {
+                self.place = Place::Nowhere;
+                self.groups.fill(None);
+            }
+        }
+    }
+
     /// Removes what there is of it from the disk. Blocking.
-    pub fn discard(self) {
+    pub fn discard(mut self) {
+        self.open();
         if let Place::Part(part) = self.place
             && let Ok(part) = Arc::try_unwrap(part)
             && let Err(error) = part.discard()
@@ -233,6 +278,7 @@ pub async fn receive_file<R: FileReader>(
         reader.stop(Code::Cancelled);
         return (intake, partial, FileEnd::Grown);
     }
+    partial.open();
     let other_size = partial.size != size;
     partial.resize(size);
     partial.begin_version(intake.header.stamp);
@@ -360,7 +406,7 @@ impl Stream<'_> {
     /// The finished file of that name turns out to be another one.
     async fn leave_existing(&mut self) -> Result<(), FileEnd> {
         match (&self.partial.place, self.intake.policy) {
-            (Place::Nowhere | Place::Part(_), _) => Ok(()),
+            (Place::Nowhere | Place::Part(_) | Place::Closed(_), _) => Ok(()),
             (Place::Existing(_), ConflictPolicy::Fail | ConflictPolicy::Skip) => {
                 Err(FileEnd::Exists)
             }
@@ -549,11 +595,11 @@ impl Stream<'_> {
                 },
                 Err(error) => write_error(error),
             },
-            (Place::Nowhere, Some(small)) => FileEnd::Whole {
+            (Place::Nowhere | Place::Closed(_), Some(small)) => FileEnd::Whole {
                 small: Some(small),
                 hash: computed,
             },
-            (Place::Nowhere, None) => self.start_over(),
+            (Place::Nowhere | Place::Closed(_), None) => self.start_over(),
         }
     }
 

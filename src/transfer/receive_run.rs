@@ -18,7 +18,7 @@ use super::state::TransferEvent;
 use super::status::{FileState, PausedBy};
 use crate::fault::Fault;
 use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, Offence};
-use crate::protocol::groups::group_count;
+use crate::protocol::groups::{GROUP_LEN, group_count};
 use crate::protocol::message::{
     Code, Entry, FileHeader, FileIndex, HAVE_GROUPS_MAX, Outcome, PauseReason, Receipt,
     ReceiverMessage, Scope, SenderMessage, SinkFault, Steer, SteerAction,
@@ -38,6 +38,9 @@ const TICK: Duration = Duration::from_secs(1);
 const RECEIPTS_LEN: usize = 48 * 1024;
 /// Streams of one file that may wait for the one before.
 const STREAMS_WAITING_MAX: usize = 2;
+/// Parts of files that are not being received which stay open: a sender that begins many files and
+/// ends none must not use up the files that a process may have open.
+const PARTS_OPEN_MAX: usize = 64;
 /// Room that must be free beyond what is still to come before a full disk counts as free again.
 const ROOM_RESERVE: u64 = 1024 * 1024;
 
@@ -68,6 +71,10 @@ pub(super) struct Run<'a, L: Inbound> {
     checks: JoinSet<()>,
     /// Files that wait for room on the disk.
     starved: HashSet<FileIndex>,
+    /// Bytes of files that may be here already, as far as is known now.
+    unchecked: u64,
+    /// Files that are kept with their parts open, oldest first.
+    open_parts: VecDeque<FileIndex>,
     finish: Option<u32>,
     tick: Interval,
     moved: (u64, Instant),
@@ -102,6 +109,8 @@ impl<'a, L: Inbound> Run<'a, L> {
             checked: mpsc::channel(64),
             checks: JoinSet::new(),
             starved: HashSet::new(),
+            unchecked: 0,
+            open_parts: VecDeque::new(),
             finish: None,
             tick,
             moved: (0, Instant::now()),
@@ -131,7 +140,7 @@ impl<'a, L: Inbound> Run<'a, L> {
                 Some(ended) = self.tasks.join_next() => self.on_file_end(ended).await?,
                 Some(delivered) = wait(&mut self.delivering) => self.on_delivered(delivered).await?,
                 Some((index, partial)) = self.checked.1.recv() => {
-                    self.on_checked(index, partial).await?;
+                    self.on_found(index, partial).await?;
                 }
                 order = orders.recv() => match order {
                     Some(order) => self.on_order(order).await?,
@@ -204,12 +213,27 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     fn keep(&mut self, index: FileIndex, partial: Partial) {
-        if let Some(taken) = &mut self.incoming.taken {
-            taken.partials.insert(index, partial);
+        let Some(taken) = &mut self.incoming.taken else {
+            return;
+        };
+        {
             let mut table = self.incoming.table.lock();
             if table.state(index) != Some(FileState::Paused) {
                 table.set_state(index, FileState::Waiting);
             }
+        }
+        let open = partial.is_open();
+        taken.partials.insert(index, partial);
+        if !open {
+            return;
+        }
+        self.open_parts.push_back(index);
+        if self.open_parts.len() > PARTS_OPEN_MAX
+            && let Some(oldest) = self.open_parts.pop_front()
+            && let Some(partial) = taken.partials.get_mut(&oldest)
+            && let Ok(path) = SafePath::parse(self.incoming.table.lock().path(oldest))
+        {
+            partial.close(&taken.rules.folder, path);
         }
     }
 
@@ -265,8 +289,20 @@ impl<'a, L: Inbound> Run<'a, L> {
                 }
             }
         }
+        self.check_room().await?;
         let entries = self.planned;
         self.send(ReceiverMessage::Start { entries }).await
+    }
+
+    /// Files that were added later are subject to the limit of room, too: what does not fit waits,
+    /// instead of filling the disk.
+    async fn check_room(&mut self) -> Result<(), Ended> {
+        let needed = self.incoming.table.lock().bytes_left();
+        let rules = self.taken()?.rules.clone();
+        match rules.folder.space() {
+            Ok(space) if needed.saturating_sub(self.unchecked) > space.free => self.full().await,
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn next_verdicts(&mut self) -> Result<Option<Vec<Verdict>>, Ended> {
@@ -307,10 +343,9 @@ impl<'a, L: Inbound> Run<'a, L> {
             return Ok(());
         }
         for check in &checks {
-            self.incoming
-                .table
-                .lock()
-                .set_state(check.index, FileState::Checking);
+            let mut table = self.incoming.table.lock();
+            table.set_state(check.index, FileState::Checking);
+            self.unchecked += check.size;
         }
         let (rules, id) = (self.taken()?.rules.clone(), self.incoming.id);
         let found = self.checked.0.clone();
@@ -324,6 +359,13 @@ impl<'a, L: Inbound> Run<'a, L> {
             }
         });
         Ok(())
+    }
+
+    /// A file that was held was looked at.
+    async fn on_found(&mut self, index: FileIndex, partial: Partial) -> Result<(), Ended> {
+        let size = self.incoming.table.lock().file_size(index).unwrap_or(0);
+        self.unchecked = self.unchecked.saturating_sub(size);
+        self.on_checked(index, partial).await
     }
 
     /// Tells the sender what there is of a file, which lets it come.
@@ -378,7 +420,7 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     async fn on_event(&mut self, event: InboundEvent<L::Reader>) -> Result<(), Ended> {
         match event {
-            InboundEvent::File(header, reader) => self.on_file(header, reader),
+            InboundEvent::File(header, reader) => self.on_file(header, reader).await,
             InboundEvent::Message(message) => self.on_message(message).await,
         }
     }
@@ -386,7 +428,10 @@ impl<'a, L: Inbound> Run<'a, L> {
     async fn on_message(&mut self, message: SenderMessage) -> Result<(), Ended> {
         match message {
             SenderMessage::Entries(entries) if self.finish.is_none() => {
-                self.incoming.push(&entries)
+                match self.incoming.push(&entries)? {
+                    true => Ok(()),
+                    false => Err(Ended::Lost("there are too many files at once".into())),
+                }
             }
             SenderMessage::EntriesEnd { entries } if self.finish.is_none() => {
                 if entries != self.incoming.table.lock().len() {
@@ -417,6 +462,12 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     async fn on_steer(&mut self, steer: Steer) -> Result<(), Ended> {
+        if let Scope::File(index) = steer.scope
+            && index >= self.incoming.table.lock().len()
+        {
+            // The sender's person was quicker than the list; there is nothing to remember.
+            return Ok(());
+        }
         match (steer.action, steer.scope) {
             (SteerAction::Pause(_), scope) => {
                 self.pause(scope, PausedBy::Peer).await;
@@ -424,9 +475,6 @@ impl<'a, L: Inbound> Run<'a, L> {
             }
             (SteerAction::Resume, scope) => self.resume(scope).await,
             (SteerAction::Cancel, Scope::File(index)) => {
-                if index >= self.planned {
-                    return Err(Ended::Misbehaved(Offence::NoSuchEntry));
-                }
                 self.give_up(index, SinkFault::Cancelled).await
             }
             (SteerAction::Cancel, Scope::Transfer) | (SteerAction::First, _) => Ok(()),
@@ -484,7 +532,7 @@ impl<'a, L: Inbound> Run<'a, L> {
         Ok(())
     }
 
-    fn on_file(&mut self, header: FileHeader, reader: L::Reader) -> Result<(), Ended> {
+    async fn on_file(&mut self, header: FileHeader, reader: L::Reader) -> Result<(), Ended> {
         let index = header.index;
         if index >= self.planned {
             return Err(Ended::Misbehaved(Offence::NotAskedFor));
@@ -502,10 +550,10 @@ impl<'a, L: Inbound> Run<'a, L> {
             waiting.push_back((header, reader));
             return Ok(());
         }
-        self.begin_file(header, reader)
+        self.begin_file(header, reader).await
     }
 
-    fn begin_file(&mut self, header: FileHeader, reader: L::Reader) -> Result<(), Ended> {
+    async fn begin_file(&mut self, header: FileHeader, reader: L::Reader) -> Result<(), Ended> {
         let index = header.index;
         let (name, offered) = {
             let mut table = self.incoming.table.lock();
@@ -523,6 +571,12 @@ impl<'a, L: Inbound> Run<'a, L> {
                 }
             }
         };
+        if !self.fits(&header) {
+            // Grown, or added without asking whether there is room. Refused before a list of
+            // its groups is made, which for the largest files would be gigabytes.
+            reader.stop(Code::Paused);
+            return self.on_full(index).await;
+        }
         let path = SafePath::parse(&name).map_err(|_| Ended::Misbehaved(Offence::NotAskedFor))?;
         let (table, progress) = (self.incoming.table.clone(), self.incoming.progress.clone());
         let id = self.incoming.id;
@@ -547,6 +601,23 @@ impl<'a, L: Inbound> Run<'a, L> {
         self.tasks
             .spawn(receive_file(intake, partial, reader, stopped));
         Ok(())
+    }
+
+    /// Whether there is room for what is missing of a file.
+    fn fits(&self, header: &FileHeader) -> bool {
+        if header.size <= GROUP_LEN {
+            // Asking the disk for each small file would cost more than writing it.
+            return true;
+        }
+        let Some(taken) = &self.incoming.taken else {
+            return false;
+        };
+        let partial = taken.partials.get(&header.index);
+        let missing = header
+            .size
+            .saturating_sub(partial.map_or(0, Partial::bytes));
+        let free = taken.rules.folder.space().map_or(0, |space| space.free);
+        missing <= free
     }
 
     async fn on_file_end(&mut self, joined: Result<FileDone, JoinError>) -> Result<(), Ended> {
@@ -574,7 +645,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             }
         } else if let Some((header, reader)) = waiting.pop_front() {
             self.waiting.insert(index, waiting);
-            self.begin_file(header, reader)?;
+            self.begin_file(header, reader).await?;
         }
         Ok(())
     }
@@ -586,6 +657,12 @@ impl<'a, L: Inbound> Run<'a, L> {
         end: FileEnd,
     ) -> Result<(), Ended> {
         let index = intake.index;
+        let state = self.incoming.table.lock().state(index);
+        if matches!(state, Some(FileState::Settled(_))) {
+            // It was given up while its stream was still being read.
+            let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
+            return Ok(());
+        }
         match end {
             FileEnd::Whole { small, hash } => {
                 if let Some(delivery) = Delivery::new(&intake, partial, small, hash) {
@@ -795,6 +872,10 @@ impl<'a, L: Inbound> Run<'a, L> {
             .lock()
             .set_state(index, FileState::Waiting);
         self.starved.insert(index);
+        self.full().await
+    }
+
+    async fn full(&mut self) -> Result<(), Ended> {
         // A person's pause stays one: when it ends, the disk shows what it can take.
         if self.incoming.pauses.all().is_some() {
             return Ok(());
@@ -858,10 +939,15 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     fn check_stall(&mut self) -> Result<(), Ended> {
         let moved = self.incoming.progress.read().moved;
-        let moving = self
-            .active
-            .iter()
-            .any(|(&index, file)| !file.compares && !self.incoming.pauses.has(index));
+        let pauses = &self.incoming.pauses;
+        let moving = match self.active.is_empty() {
+            false => {
+                let mut files = self.active.iter();
+                files.any(|(&index, file)| !file.compares && !pauses.has(index))
+            }
+            // Files may come, none does, and it is not this side that holds them up.
+            true => self.is_owed_files() && !pauses.has_any(),
+        };
         if moved != self.moved.0 || !moving {
             self.moved = (moved, Instant::now());
         }
@@ -869,6 +955,12 @@ impl<'a, L: Inbound> Run<'a, L> {
             return Err(Ended::Lost("nothing has come for a minute".into()));
         }
         Ok(())
+    }
+
+    /// Whether the sender could send files at once, and nothing here has to happen first.
+    fn is_owed_files(&self) -> bool {
+        let busy = self.delivering.is_some() || !self.ready.is_empty() || self.unchecked > 0;
+        !busy && self.incoming.table.lock().settled() < self.planned
     }
 
     /// Ends the transfer once the sender said that it is all and everything is settled.

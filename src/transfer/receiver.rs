@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::budget::{Budget, Share};
 use super::control::{Asking, Decision, News, Order, Progress, Reporter};
 use super::deliver::done;
 use super::ended::Ended;
@@ -22,20 +23,23 @@ use super::receive_file::{Partial, SharedJournal};
 use super::receive_run::Run;
 use super::state::TransferEvent;
 use super::status::PausedBy;
-use super::table::{FileTable, SharedTable, TopPositions};
+use super::table::{FileTable, SharedTable};
+use super::tops::{Tops, top_of};
 use crate::config::ConflictPolicy;
 use crate::fault::Fault;
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
 use crate::peer::PeerId;
 use crate::protocol::message::{
-    Code, DeclineReason, FileIndex, Outcome, Receipt, ReceiverMessage, Room, Scope, SenderMessage,
-    SinkFault, SteerAction, TransferId,
+    Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Room, Scope,
+    SenderMessage, SinkFault, SteerAction, TransferId,
 };
 use crate::storage::folder::Folder;
 use crate::storage::journal::{Journal, JournalHead, Replay};
 
 /// How long the sender may be silent while it sends its manifest.
 const MANIFEST_DEADLINE: Duration = Duration::from_secs(60);
+/// How long it may take for all of its manifest: the largest one over 1 Mbit/s.
+const MANIFEST_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a message may wait for a peer that does not read.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -54,6 +58,8 @@ pub struct Terms {
     pub blocked: bool,
     /// How long an answer is waited for.
     pub answer_timeout: Duration,
+    /// Memory for manifests, shared with other transfers.
+    pub budget: Budget,
 }
 
 /// A transfer of a peer.
@@ -70,6 +76,8 @@ pub struct Incoming {
     pub(super) started: u64,
     /// There since the person accepted.
     pub(super) taken: Option<Taken>,
+    /// Memory of the table.
+    pub(super) share: Share,
 }
 
 /// What exists once the person has accepted.
@@ -111,6 +119,7 @@ impl Incoming {
         } = who;
         let pauses = Pauses::default();
         let taken = None;
+        let share = terms.budget.share();
         Self {
             id,
             peer,
@@ -122,6 +131,7 @@ impl Incoming {
             pauses,
             started,
             taken,
+            share,
         }
     }
 
@@ -286,11 +296,13 @@ impl Incoming {
         }
         let entries = if known { head.entries } else { 0 };
         send(link, ReceiverMessage::Known { entries }).await?;
+        let until = tokio::time::Instant::now() + MANIFEST_MAX;
         loop {
-            let next = tokio::time::timeout(MANIFEST_DEADLINE, link.recv()).await;
+            let wait = until.min(tokio::time::Instant::now() + MANIFEST_DEADLINE);
+            let next = tokio::time::timeout_at(wait, link.recv()).await;
             let event = next.map_err(|_| Ended::Misbehaved(Offence::Silent))??;
             match message(event)? {
-                SenderMessage::Entries(entries) => self.push(&entries)?,
+                SenderMessage::Entries(entries) => self.take_in(link, &entries).await?,
                 SenderMessage::EntriesEnd { entries } => {
                     let table = self.table.lock();
                     if entries != table.len() || entries < head.entries {
@@ -309,18 +321,32 @@ impl Incoming {
         }
     }
 
-    pub(super) fn push(&self, entries: &[crate::protocol::message::Entry]) -> Result<(), Ended> {
+    /// Takes in entries before the acceptance. What there is no memory for is declined.
+    async fn take_in<L: Inbound>(&mut self, link: &mut L, entries: &[Entry]) -> Result<(), Ended> {
+        match self.push(entries)? {
+            true => Ok(()),
+            false => self.decline(link, DeclineReason::Busy).await,
+        }
+    }
+
+    /// Appends entries. `false` if the manifests of all transfers take too much memory.
+    pub(super) fn push(&mut self, entries: &[Entry]) -> Result<bool, Ended> {
+        if entries.is_empty() {
+            // Would keep a transfer without files waiting for ever.
+            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
+        }
         let mut table = self.table.lock();
         for entry in entries {
             table.push(entry).map_err(Ended::Misbehaved)?;
         }
-        Ok(())
+        Ok(self.share.cover(table.memory()))
     }
 
     /// The sender lists its files anew: what is done and begun is taken from the journal, which
     /// goes by names, as after a restart of this program.
     async fn forget_manifest(&mut self) -> Result<(), Ended> {
         *self.table.lock() = FileTable::default();
+        self.share.give_back();
         let Some(taken) = self.taken.take() else {
             return Ok(());
         };
@@ -436,8 +462,13 @@ impl Incoming {
                     SenderMessage::Steer(steer) if is_cancel(steer) => {
                         return Err(Ended::CancelledThere);
                     }
-                    SenderMessage::Entries(entries) => self.push(&entries)?,
-                    SenderMessage::EntriesEnd { .. } => self.reporter.tell(News::Manifest).await,
+                    SenderMessage::Entries(entries) => self.take_in(link, &entries).await?,
+                    SenderMessage::EntriesEnd { entries } => {
+                        if entries != self.table.lock().len() {
+                            return Err(Ended::Misbehaved(Offence::Contradiction));
+                        }
+                        self.reporter.tell(News::Manifest).await;
+                    }
                     SenderMessage::Steer(_) | SenderMessage::FileFailed { .. } => {}
                     SenderMessage::Finish { .. } => {
                         return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
@@ -457,12 +488,12 @@ impl Incoming {
         };
         let wanted: HashSet<u32> = only.iter().copied().collect();
         let table = self.table.lock();
-        let mut positions = TopPositions::default();
+        let mut positions = Tops::default();
         let mut excluded = HashSet::new();
         for index in 0..table.len() {
-            let path = table.path(index);
-            if !wanted.contains(&positions.of(path)) {
-                excluded.insert(path.split('/').next().unwrap_or(path).to_owned());
+            let top = top_of(table.path(index));
+            if !wanted.contains(&positions.position(top)) {
+                excluded.insert(top.to_owned());
             }
         }
         excluded
@@ -625,7 +656,7 @@ pub(super) fn is_cancel(steer: crate::protocol::message::Steer) -> bool {
 }
 
 /// Before acceptance only messages may come.
-fn message<R>(event: InboundEvent<R>) -> Result<SenderMessage, Ended> {
+pub(super) fn message<R>(event: InboundEvent<R>) -> Result<SenderMessage, Ended> {
     match event {
         InboundEvent::Message(message) => Ok(message),
         InboundEvent::File(..) => Err(Ended::Misbehaved(Offence::NotAskedFor)),

@@ -5,7 +5,7 @@
 //! the receiver has is always told by the receiver, so that a new link, or a new start of either
 //! program, begins exactly like the first one.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
 use super::pauses::Pauses;
+use super::queue::Queue;
 use super::send_file::{Held, Job, Sent, Shared, send_file};
 use super::sources::{Listed, Sources};
 use super::state::TransferEvent;
@@ -119,7 +120,7 @@ impl Outgoing {
         let mut run = Run {
             transfer: self,
             link,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             planned: 0,
             startable: 0,
             told: 0,
@@ -187,7 +188,7 @@ struct Run<'a, L: Outbound> {
     transfer: &'a mut Outgoing,
     link: L,
     /// Files that may be sent, in order.
-    queue: VecDeque<FileIndex>,
+    queue: Queue,
     /// Entries that plans have covered.
     planned: u32,
     /// Entries that may be started.
@@ -359,7 +360,7 @@ impl<L: Outbound> Run<'_, L> {
                 return Err(Ended::Misbehaved(Offence::NoSuchEntry));
             };
             match run.action {
-                PlanAction::Send => self.queue.extend(self.planned..end),
+                PlanAction::Send => (self.planned..end).for_each(|i| self.queue.push_back(i)),
                 PlanAction::Hold | PlanAction::Skip => {}
             }
             self.planned = end;
@@ -390,6 +391,9 @@ impl<L: Outbound> Run<'_, L> {
         let Some(size) = self.transfer.shared.table.lock().file_size(index) else {
             return Err(Ended::Misbehaved(Offence::NoSuchEntry));
         };
+        if index >= self.planned {
+            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+        }
         let end = first.checked_add(groups.len() as u32);
         if end.is_none_or(|end| end > group_count(size)) {
             return Err(Ended::Misbehaved(Offence::WrongGroup));
@@ -431,6 +435,15 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     fn on_again(&mut self, index: FileIndex, group: u32) -> Result<(), Ended> {
+        let size = self.transfer.shared.table.lock().file_size(index);
+        let Some(size) = size.filter(|_| index < self.planned) else {
+            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+        };
+        // A file that grew since the offer has more groups; the receiver knows no more of it than
+        // its last stream said, which cannot be much more.
+        if group >= group_count(size.saturating_mul(2)).saturating_add(GROWN_GROUPS_MAX) {
+            return Err(Ended::Misbehaved(Offence::WrongGroup));
+        }
         if self.active.contains_key(&index) {
             let groups = self.again.entry(index).or_default();
             if groups.len() >= GROUPS_AGAIN_MAX {
@@ -439,9 +452,6 @@ impl<L: Outbound> Run<'_, L> {
             groups.push(group);
             return Ok(());
         }
-        if self.transfer.shared.table.lock().file_size(index).is_none() {
-            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
-        }
         let held = self
             .in_doubt
             .remove(&index)
@@ -449,17 +459,18 @@ impl<L: Outbound> Run<'_, L> {
         let mut held = held.unwrap_or_default();
         held.forget(group);
         self.held.insert(index, held);
-        if !self.queue.contains(&index) {
-            self.queue.push_front(index);
-        }
+        self.queue.push_front(index);
         Ok(())
     }
 
     fn on_receipts(&mut self, receipts: &[Receipt]) -> Result<(), Ended> {
         let mut table = self.transfer.shared.table.lock();
         for receipt in receipts {
-            if receipt.index >= self.told {
+            if !self.accepted || receipt.index >= self.told {
                 return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+            }
+            if !table.takes(receipt) {
+                return Err(Ended::Misbehaved(Offence::PathsTooLong));
             }
             self.in_doubt.remove(&receipt.index);
             self.held.remove(&receipt.index);
@@ -477,6 +488,12 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     async fn on_steer(&mut self, steer: Steer) -> Result<(), Ended> {
+        if let Scope::File(index) = steer.scope
+            && index >= self.told
+        {
+            // Nothing that could be steered, and nothing to remember.
+            return Ok(());
+        }
         match steer.action {
             SteerAction::Pause(reason) => {
                 let by = match reason {
@@ -546,7 +563,7 @@ impl<L: Outbound> Run<'_, L> {
         if let Some(active) = self.active.remove(&index) {
             active.abort.abort();
         }
-        self.queue.retain(|&queued| queued != index);
+        self.queue.remove(index);
         self.parked.remove(&index);
     }
 
@@ -566,8 +583,7 @@ impl<L: Outbound> Run<'_, L> {
 
     fn put_first(&mut self, index: FileIndex) {
         self.transfer.first.insert(index);
-        if let Some(at) = self.queue.iter().position(|&queued| queued == index) {
-            self.queue.remove(at);
+        if self.queue.remove(index) {
             self.queue.push_front(index);
         }
     }
@@ -684,14 +700,15 @@ impl<L: Outbound> Run<'_, L> {
             return None;
         }
         // Those that wait for a person must not stand in the way of those behind them.
-        while let Some(paused) = self.queue.pop_front_if(|index| pauses.has(*index)) {
+        while let Some(paused) = self.queue.front().filter(|&index| pauses.has(index)) {
+            self.queue.pop_front();
             self.parked.insert(paused);
         }
         // Files that are paused by themselves hold no place.
         let moving = self.active.iter().filter(|(i, _)| !pauses.has(**i));
         let large = moving.clone().filter(|(_, a)| a.large).count();
         let small = moving.count() - large;
-        let front = self.queue.front().copied()?;
+        let front = self.queue.front()?;
         let is_large = |index| {
             self.transfer
                 .shared
@@ -709,11 +726,12 @@ impl<L: Outbound> Run<'_, L> {
         }
         // A large file at the front does not hold up small ones behind it, and the other way
         // round. Looking only so far keeps this cheap with 100,000 files.
-        let looked = self.queue.iter().take(LOOK_AHEAD);
-        let at = looked
-            .clone()
-            .position(|&index| fits(index) && !pauses.has(index))?;
-        self.queue.remove(at)
+        let found = {
+            let mut looked = self.queue.iter().take(LOOK_AHEAD);
+            looked.find(|&index| fits(index) && !pauses.has(index))?
+        };
+        self.queue.remove(found);
+        Some(found)
     }
 
     async fn on_sent(
@@ -788,5 +806,7 @@ impl<L: Outbound> Run<'_, L> {
 
 /// Damaged groups of one file that are remembered while it is still being sent.
 const GROUPS_AGAIN_MAX: usize = 4096;
+/// Groups that a small file may have grown by since it was offered, and some more.
+const GROWN_GROUPS_MAX: u32 = 256;
 /// How far behind the front of the queue a file that may start is looked for.
 const LOOK_AHEAD: usize = 256;

@@ -3,10 +3,11 @@
 //! Built for a million entries: paths lie in one string, a row takes 40 bytes, and everything that
 //! most rows do not have (link targets, other names) lies beside it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TOP_NAMES_MAX, TopName};
+use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TopName};
+use super::tops::Tops;
 use crate::net::link::Offence;
 use crate::protocol::groups::{FILE_SIZE_MAX, Hash};
 use crate::protocol::message::{
@@ -32,8 +33,14 @@ impl SharedTable {
 pub struct FileTable {
     paths: String,
     rows: Vec<Row>,
+    tops: Tops,
     symlinks: HashMap<FileIndex, Box<str>>,
     saved_as: HashMap<FileIndex, Box<str>>,
+    /// Bytes of the texts beside the rows: link targets, other names.
+    targets_len: usize,
+    saved_len: usize,
+    /// Bytes of entries that are not settled and not there yet.
+    left: u64,
     hashes: HashMap<FileIndex, Hash>,
     settled: Vec<FileIndex>,
     digest: blake3::Hasher,
@@ -117,7 +124,13 @@ impl FileTable {
         if index >= ENTRIES_MAX {
             return Err(Offence::TooManyEntries);
         }
-        if entry.path.len() > PATH_LEN_MAX || self.paths.len() + entry.path.len() > PATHS_LEN_MAX {
+        let target_len = match &entry.kind {
+            EntryKind::Symlink { target } => target.len(),
+            EntryKind::File { .. } | EntryKind::Folder { .. } => 0,
+        };
+        // A target takes memory as a path does, so both count towards the same limit.
+        let texts = self.paths.len() + self.targets_len + entry.path.len() + target_len;
+        if entry.path.len() > PATH_LEN_MAX || target_len > PATH_LEN_MAX || texts > PATHS_LEN_MAX {
             return Err(Offence::PathsTooLong);
         }
         let (kind, size, modified) = match &entry.kind {
@@ -136,19 +149,19 @@ impl FileTable {
                 };
                 self.totals.files += 1;
                 self.totals.bytes += size;
+                self.left += size;
                 (kind, *size, *modified)
             }
             EntryKind::Folder { modified } => (Kind::Folder, 0, *modified),
             EntryKind::Symlink { target } => {
-                if target.len() > PATH_LEN_MAX {
-                    return Err(Offence::PathsTooLong);
-                }
+                self.targets_len += target_len;
                 self.symlinks.insert(index, target.as_str().into());
                 (Kind::Symlink, 0, Timestamp(0))
             }
         };
         self.hash_entry(entry);
         self.paths.push_str(&entry.path);
+        self.tops.add(&entry.path, &entry.kind);
         let path_end = self.paths.len() as u32;
         self.rows.push(Row {
             size,
@@ -275,7 +288,9 @@ impl FileTable {
     pub fn set_done(&mut self, index: FileIndex, done: u64) {
         if let Some(row) = self.rows.get_mut(index as usize) {
             self.totals.bytes_done = self.totals.bytes_done - row.done + done;
+            let before = row.left();
             row.done = done;
+            self.left = self.left - before + row.left();
         }
     }
 
@@ -284,8 +299,10 @@ impl FileTable {
         if let Some(row) = self.rows.get_mut(index as usize) {
             // A file that grew since the offer may pass its offered size.
             let add = bytes.min(row.size.saturating_sub(row.done));
+            let before = row.left();
             row.done += add;
             self.totals.bytes_done += add;
+            self.left = self.left - before + row.left();
         }
     }
 
@@ -297,6 +314,7 @@ impl FileTable {
         if matches!(row.state, FileState::Settled(_)) {
             return false;
         }
+        self.left -= row.left();
         row.state = FileState::Settled(receipt.outcome);
         let (failed, there) = match receipt.outcome {
             Outcome::Failed(_) => (true, false),
@@ -316,6 +334,7 @@ impl FileTable {
             }
         }
         if let Some(name) = &receipt.saved_as {
+            self.saved_len += name.len();
             self.saved_as.insert(receipt.index, name.as_str().into());
         }
         if let Some(hash) = receipt.hash {
@@ -342,12 +361,24 @@ impl FileTable {
 
     /// Bytes that are still to come.
     pub fn bytes_left(&self) -> u64 {
-        let open = |r: &&Row| !matches!(r.state, FileState::Settled(_));
-        self.rows
-            .iter()
-            .filter(open)
-            .map(|r| r.size - r.done.min(r.size))
-            .sum()
+        self.left
+    }
+
+    /// Whether a receipt of a peer keeps the limits for texts: a name as long as a path may be,
+    /// and all of them no longer than all paths may be.
+    pub fn takes(&self, receipt: &Receipt) -> bool {
+        let len = receipt.saved_as.as_ref().map_or(0, String::len);
+        len <= PATH_LEN_MAX && self.saved_len + len <= PATHS_LEN_MAX
+    }
+
+    /// Bytes of memory that the table takes, about.
+    pub fn memory(&self) -> usize {
+        /// What an entry of a map takes beside its text.
+        const BESIDE: usize = 48;
+        let texts = self.paths.capacity() + self.targets_len + self.saved_len;
+        let beside = (self.symlinks.len() + self.saved_as.len() + self.hashes.len()) * BESIDE;
+        let rows = self.rows.capacity() * size_of::<Row>() + self.settled.capacity() * 4;
+        texts + beside + rows + self.tops.memory()
     }
 
     /// Bytes and entries without those whose top-level name is in `excluded`.
@@ -402,40 +433,10 @@ impl FileTable {
         }
     }
 
-    /// The entries at top level: how many there are, and the first [`TOP_NAMES_MAX`].
+    /// The entries at top level: how many there are, and the first
+    /// [`TOP_NAMES_MAX`](super::status::TOP_NAMES_MAX).
     pub fn top_names(&self) -> (u32, Vec<TopName>) {
-        let mut order: Vec<&str> = Vec::new();
-        let mut sums: BTreeMap<&str, (Option<u32>, u64)> = BTreeMap::new();
-        for index in 0..self.len() {
-            let path = self.path(index);
-            let (top, below) = match path.split_once('/') {
-                Some((top, _)) => (top, true),
-                None => (path, false),
-            };
-            let Some(row) = self.rows.get(index as usize) else {
-                continue;
-            };
-            let sum = sums.entry(top).or_insert_with(|| {
-                order.push(top);
-                (None, 0)
-            });
-            sum.1 += row.size;
-            if below || row.kind == Kind::Folder {
-                *sum.0.get_or_insert(0) += u32::from(row.is_file());
-            }
-        }
-        let name = |top: &&str| {
-            let (files, bytes) = sums.get(top).copied().unwrap_or_default();
-            TopName {
-                name: (*top).to_owned(),
-                files,
-                bytes,
-            }
-        };
-        (
-            order.len() as u32,
-            order.iter().take(TOP_NAMES_MAX).map(name).collect(),
-        )
+        self.tops.names()
     }
 }
 
@@ -443,22 +444,15 @@ impl Row {
     fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File | Kind::Executable)
     }
-}
 
-/// Position of the top-level name of each path, in order of first appearance.
-#[derive(Debug, Default)]
-pub struct TopPositions(HashMap<String, u32>);
-
-impl TopPositions {
-    /// The position of the top level of `path`; a new one for a name not seen before.
-    pub fn of(&mut self, path: &str) -> u32 {
-        let top = path.split('/').next().unwrap_or(path);
-        if let Some(&position) = self.0.get(top) {
-            return position;
+    /// Bytes that are still to come.
+    fn left(&self) -> u64 {
+        match self.state {
+            FileState::Settled(_) => 0,
+            FileState::Waiting | FileState::Checking | FileState::Active | FileState::Paused => {
+                self.size.saturating_sub(self.done)
+            }
         }
-        let position = self.0.len() as u32;
-        self.0.insert(top.to_owned(), position);
-        position
     }
 }
 
@@ -600,5 +594,33 @@ mod tests {
             Err(Offence::FileTooLarge)
         );
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn targets_of_links_count_as_paths_do() {
+        let link = Entry {
+            path: "d/l".into(),
+            kind: EntryKind::Symlink {
+                target: "x".repeat(PATH_LEN_MAX),
+            },
+        };
+        let mut table = FileTable::default();
+        let refused = (0..ENTRIES_MAX).find_map(|_| table.push(&link).err());
+        assert_eq!(refused, Some(Offence::PathsTooLong));
+        assert!(table.len() as usize <= PATHS_LEN_MAX / PATH_LEN_MAX);
+        assert!(table.memory() < 2 * PATHS_LEN_MAX);
+    }
+
+    #[test]
+    fn receipts_bring_no_endless_names() {
+        let (_, mut table) = sample();
+        let mut named = receipt(0, Outcome::Renamed);
+        named.saved_as = Some("x".repeat(PATH_LEN_MAX));
+        assert!(table.takes(&named));
+        table.saved_len = PATHS_LEN_MAX;
+        assert!(!table.takes(&named));
+        table.saved_len = 0;
+        named.saved_as = Some("x".repeat(PATH_LEN_MAX + 1));
+        assert!(!table.takes(&named));
     }
 }

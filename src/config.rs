@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
+
 mod paths;
 mod units;
 
@@ -107,6 +109,14 @@ pub enum SettingsError {
         /// What is wrong, and the nearest thing that would be right.
         why: String,
     },
+}
+
+impl From<SettingsError> for Fault {
+    fn from(error: SettingsError) -> Self {
+        Self::Invalid {
+            why: error.to_string(),
+        }
+    }
 }
 
 impl Settings {

@@ -156,6 +156,25 @@ pub enum Fault {
     },
 }
 
+/// Where words about a fault are read: what to do now is something else in a window than at a
+/// prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// The command line, and the log.
+    CommandLine,
+    /// The window.
+    Window,
+}
+
+impl Face {
+    fn pick(self, command_line: String, window: String) -> String {
+        match self {
+            Self::CommandLine => command_line,
+            Self::Window => window,
+        }
+    }
+}
+
 /// A fault in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
@@ -227,9 +246,9 @@ impl Fault {
         }
     }
 
-    /// The words for people.
-    pub fn words(&self) -> Words {
-        let (title, detail, hint) = self.sentences();
+    /// The words for people who read them there.
+    pub fn words(&self, face: Face) -> Words {
+        let (title, detail, hint) = self.sentences(face);
         Words {
             title,
             detail: detail.to_owned(),
@@ -237,7 +256,7 @@ impl Fault {
         }
     }
 
-    fn sentences(&self) -> (String, String, String) {
+    fn sentences(&self, face: Face) -> (String, String, String) {
         let none = String::new;
         match self {
             Self::PeerOffline { peer } => (
@@ -265,17 +284,23 @@ impl Fault {
                 "Its key changed. That happens after reinstalling, or when someone else uses its \
                  name. Nothing was sent."
                     .into(),
-                match words {
-                    Some(words) => format!(
-                        "Ask its owner to read you the three words: here {words}. If they match: \
-                         peerconnect peers forget {0}, then connect again.",
-                        Shown(peer)
-                    ),
-                    None => format!(
-                        "If its owner reinstalled it: peerconnect peers forget {}, then connect \
-                         again and compare the three words.",
-                        Shown(peer)
-                    ),
+                {
+                    let forget = face.pick(
+                        format!(
+                            "peerconnect peers forget {}, then connect again",
+                            Shown(peer)
+                        ),
+                        "choose Forget in its menu, then add it again".into(),
+                    );
+                    match words {
+                        Some(words) => format!(
+                            "Ask its owner to read you the three words: here {words}. If they \
+                             match: {forget}."
+                        ),
+                        None => format!(
+                            "If its owner reinstalled it: {forget} and compare the three words."
+                        ),
+                    }
                 },
             ),
             Self::Refused { peer } => (
@@ -325,7 +350,10 @@ impl Fault {
             Self::NameExists { path } => (
                 format!("\"{}\" is already there and differs.", Shown(path)),
                 "It was left as it is.".into(),
-                "Use --on-conflict rename to keep both.".into(),
+                face.pick(
+                    "Use --on-conflict rename to keep both.".into(),
+                    "Rename one of the two, then send it again.".into(),
+                ),
             ),
             Self::BadName { name } => (
                 format!("The name \"{}\" cannot be used here.", Shown(name)),
@@ -365,14 +393,21 @@ impl Fault {
             Self::PortInUse { port } => (
                 format!("Port {port} is used by another program."),
                 none(),
-                "Choose another one with --port, or --port 0 for any free one.".into(),
+                face.pick(
+                    "Choose another one with --port, or --port 0 for any free one.".into(),
+                    "Set another port in config.toml; 0 stands for any free one.".into(),
+                ),
             ),
             Self::NotFound { what } => (format!("There is no {}.", Shown(what)), none(), none()),
             Self::Invalid { why } => (format!("{}.", Shown(why)), none(), none()),
             Self::Internal { what } => (
                 format!("Something unexpected happened: {}.", Shown(what)),
                 none(),
-                "Please report this with the output of the same command and -v.".into(),
+                face.pick(
+                    "Please report this with the output of the same command and -v.".into(),
+                    "Close PeerConnect and open it again. If that does not help, please report it."
+                        .into(),
+                ),
             ),
         }
     }
@@ -435,7 +470,7 @@ fn source(path: &str, reason: SourceFault) -> (String, String, String) {
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = self.words();
+        let words = self.words(Face::CommandLine);
         f.write_str(&words.title)?;
         for part in [&words.detail, &words.hint] {
             if !part.is_empty() {
@@ -447,3 +482,30 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_never_tells_people_to_type_commands() {
+        let peer = || String::from("anna");
+        for fault in [
+            Fault::IdentityChanged {
+                peer: peer(),
+                words: None,
+            },
+            Fault::IdentityChanged {
+                peer: peer(),
+                words: Some("lion desk radio".into()),
+            },
+            Fault::NameExists { path: peer() },
+            Fault::PortInUse { port: 1 },
+            Fault::Internal { what: peer() },
+        ] {
+            let typed = |hint: &str| hint.contains(" -") || hint.contains("peerconnect ");
+            assert!(typed(&fault.words(Face::CommandLine).hint), "{fault}");
+            assert!(!typed(&fault.words(Face::Window).hint), "{fault:?}");
+        }
+    }
+}

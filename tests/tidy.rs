@@ -2,6 +2,8 @@
 //!
 //! A violation is printed as `path:line: what`. Exceptions are in [`EXCEPTIONS`], with a reason.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};

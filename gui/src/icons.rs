@@ -27,6 +27,16 @@ pub(crate) enum Icon {
     Moon,
 }
 
+/// Outline of a sheet of paper with a corner folded.
+const SHEET: [(f32, f32); 6] = [
+    (-4.5, -6.0),
+    (1.0, -6.0),
+    (4.5, -2.5),
+    (4.5, 6.0),
+    (-4.5, 6.0),
+    (-4.5, -6.0),
+];
+
 /// Draws `icon` into the middle of `rect`, 16 points wide.
 pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) {
     let at = |x: f32, y: f32| rect.center() + vec2(x, y);
@@ -70,14 +80,7 @@ pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) 
             }
         }
         Icon::File => {
-            line(&[
-                (-4.5, -6.0),
-                (1.0, -6.0),
-                (4.5, -2.5),
-                (4.5, 6.0),
-                (-4.5, 6.0),
-                (-4.5, -6.0),
-            ]);
+            line(&SHEET);
             line(&[(1.0, -6.0), (1.0, -2.5), (4.5, -2.5)]);
         }
         Icon::Folder => line(&[

@@ -65,7 +65,7 @@ impl App {
         let dialog = Modal::new(id).area(area).frame(theme::dialog(ui));
         dialog.show(ui.ctx(), |ui| {
             ui.set_width(380.0);
-            ui.label(theme::title(&still(&self.model)));
+            theme::title(ui, &still(&self.model));
             let text = "What has arrived is kept. It goes on where it stopped when you open \
                         PeerConnect again.";
             let text = theme::note(ui, Tone::Weak, text);

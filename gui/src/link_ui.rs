@@ -43,7 +43,7 @@ pub(crate) fn link_ui(ui: &Ui, model: &Model, draft: &mut LinkDraft) -> Vec<Acti
         .show(ui.ctx(), |ui| {
             ui.set_width(SIDE + 60.0);
             ui.vertical_centered(|ui| {
-                ui.label(theme::title("Scan this, or send the link"));
+                theme::title(ui, "Scan this, or send the link");
                 let text = "Whoever has it can offer you files. You are still asked.";
                 ui.label(theme::note(ui, Tone::Weak, text));
                 ui.add_space(8.0);

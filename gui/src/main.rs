@@ -1,13 +1,18 @@
 //! Opens the window of PeerConnect, or says why there is none.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use peerconnect::fault::Fault;
-use peerconnect::node::api::NodeHandle;
-use peerconnect_gui::{Outside, Wake, Window, icon};
+use peerconnect::config::Paths;
+use peerconnect_gui::{Look, Outside, Window, icon};
+
+mod background;
+
+use background::Background;
 
 /// Exit code where there is nothing to open a window on, as for other wrong uses of a program.
 const NO_WINDOW: u8 = 2;
@@ -15,6 +20,9 @@ const NO_WINDOW: u8 = 2;
 /// What to do without a window.
 const COMMAND_LINE: &str = "Use the command line: peerconnect send FILE… --to LINK, peerconnect \
                             receive; see peerconnect --help.";
+
+/// How long the end of the program waits for a node to put its last things in order.
+const END_WAIT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let open = Arc::new(AtomicBool::new(false));
@@ -29,7 +37,8 @@ fn main() -> ExitCode {
         }
         Ok(Err(error)) => format!("No window can be drawn here ({error})."),
     };
-    eprintln!("{missing} {COMMAND_LINE}");
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{missing} {COMMAND_LINE}");
     ExitCode::from(NO_WINDOW)
 }
 
@@ -45,27 +54,28 @@ fn hush_panics_until(open: Arc<AtomicBool>) {
 }
 
 fn run(open: Arc<AtomicBool>) -> eframe::Result {
+    let paths = Paths::find(None);
+    let look = Look::load(&paths);
     let viewport = egui::ViewportBuilder::default()
         .with_app_id("peerconnect")
         .with_title("PeerConnect")
         .with_icon(icon())
-        .with_inner_size([1040.0, 680.0])
-        .with_min_inner_size([760.0, 440.0]);
+        .with_inner_size(look.size())
+        .with_min_inner_size(Look::SIZE_MIN);
     let options = eframe::NativeOptions {
         viewport,
         ..eframe::NativeOptions::default()
     };
+    let (alive, ended) = mpsc::sync_channel(0);
     let create: eframe::AppCreator<'_> = Box::new(move |cc| {
         open.store(true, Ordering::SeqCst);
-        let window = Window::new(&cc.egui_ctx, Outside::real(), Box::new(start_node));
-        Ok(Box::new(window))
+        let background = Background::new(paths.clone(), alive);
+        let start = Arc::new(move |wake| background.start(wake));
+        let window = Window::new(&cc.egui_ctx, Outside::real(), start);
+        Ok(Box::new(window.remember(&cc.egui_ctx, paths, look)))
     });
-    eframe::run_native("PeerConnect", options, create)
-}
-
-/// The node of this user: the one that runs already, or a new one in this process.
-fn start_node(_wake: Wake) -> Result<NodeHandle, Fault> {
-    Err(Fault::Internal {
-        what: "this build of the window has no node".into(),
-    })
+    eframe::run_native("PeerConnect", options, create)?;
+    // Ends when the last thread that holds a node has let go of `alive`.
+    let _ = ended.recv_timeout(END_WAIT);
+    Ok(())
 }

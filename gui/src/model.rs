@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use peerconnect::fault::{Fault, Words};
+use peerconnect::fault::{Face, Fault, Words};
 use peerconnect::node::api::{Command, Overview, PeerInfo};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
@@ -253,7 +253,7 @@ impl Model {
 
     /// Tells the person what went wrong.
     pub(crate) fn say_fault(&mut self, fault: &Fault) {
-        self.notice(Tone::Error, fault.words());
+        self.notice(Tone::Error, fault.words(Face::Window));
     }
 
     fn notice(&mut self, tone: Tone, words: Words) {

@@ -30,7 +30,7 @@ pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Ve
     let mut actions = Vec::new();
     draft.rows.clear();
     ui.horizontal(|ui| {
-        ui.label(theme::title("Nearby"));
+        theme::title(ui, "Devices");
         let chosen = model.chosen.len();
         if chosen > 0 {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -54,7 +54,7 @@ fn invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
             pick_buttons(ui, model, actions);
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
-                ui.label(theme::title(INVITATION));
+                theme::title(ui, INVITATION);
                 let text = theme::note(ui, Tone::Weak, PROMISE);
                 ui.add(Label::new(text).truncate());
             });
@@ -88,7 +88,7 @@ fn large_invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
             .circle_filled(circle.center(), 26.0, p.accent_soft);
         icons::paint(ui.painter(), circle, Icon::Up, p.accent_text);
         ui.add_space(6.0);
-        ui.label(theme::title(INVITATION));
+        theme::title(ui, INVITATION);
         ui.label(theme::note(ui, Tone::Weak, PROMISE));
         ui.add_space(6.0);
         let buttons = vec2(154.0, 32.0);
@@ -117,7 +117,7 @@ fn pick_buttons(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
 
 fn head(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
-        ui.label(theme::title("Ready to send"));
+        theme::title(ui, "Ready to send");
         let total: u64 = model.staged.iter().filter_map(|s| s.bytes).sum();
         let folders = model.staged.iter().filter(|s| s.bytes.is_none()).count();
         let files = model.staged.len() - folders;

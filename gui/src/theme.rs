@@ -6,8 +6,8 @@ use std::sync::Arc;
 use egui::epaint::Shadow;
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Button, Color32, Context, CornerRadius, FontFamily, FontId, Frame, Margin, Response, RichText,
-    Role, Sense, Stroke, Style, TextStyle, Theme, Ui, Vec2, Visuals, WidgetInfo, vec2,
+    Button, Color32, Context, CornerRadius, FontFamily, FontId, Frame, Label, Margin, Response,
+    RichText, Role, Sense, Stroke, Style, TextStyle, Theme, Ui, Vec2, Visuals, WidgetInfo, vec2,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::text::Shown;
@@ -27,6 +27,8 @@ pub(crate) struct Palette {
     pub(crate) line: Color32,
     /// Ordinary text.
     pub(crate) text: Color32,
+    /// Headings.
+    pub(crate) strong: Color32,
     /// Text that is read second.
     pub(crate) weak: Color32,
     /// The one colour that says "here": primary buttons, progress.
@@ -63,6 +65,7 @@ pub(crate) const LIGHT: Palette = Palette {
     card: rgb(0xffffff),
     line: rgb(0xdfe3ec),
     text: rgb(0x1a1e29),
+    strong: rgb(0x0b0e16),
     weak: rgb(0x5a6173),
     accent: rgb(0x3b5bdb),
     accent_hot: rgb(0x324dc0),
@@ -83,6 +86,7 @@ pub(crate) const DARK: Palette = Palette {
     card: rgb(0x1e222c),
     line: rgb(0x2e3442),
     text: rgb(0xe7e9f0),
+    strong: rgb(0xffffff),
     weak: rgb(0xa0a8ba),
     accent: rgb(0x4263eb),
     accent_hot: rgb(0x3b5bdb),
@@ -279,9 +283,19 @@ pub(crate) fn small(ui: &mut Ui, text: &str) -> Response {
     ui.add(Button::new(text).min_size(vec2(0.0, 26.0)))
 }
 
-/// Text of a heading over a panel.
-pub(crate) fn title(text: &str) -> RichText {
-    RichText::new(text).size(16.0).strong()
+/// A heading over a panel. The built-in font has no bold letters: painted twice, a little apart,
+/// they look it.
+pub(crate) fn title(ui: &mut Ui, text: &str) -> Response {
+    const APART: f32 = 0.6;
+    let color = of(ui).strong;
+    let label = Label::new(RichText::new(text).size(17.0).color(color));
+    let (place, galley, response) = label.layout_in_ui(ui);
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, text));
+    for x in [0.0, APART] {
+        ui.painter()
+            .galley(place + vec2(x, 0.0), Arc::clone(&galley), color);
+    }
+    response
 }
 
 /// Small text in a tone.

@@ -35,7 +35,7 @@ pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraf
         all.filter(|t| !is_question(t))
     };
     ui.horizontal(|ui| {
-        ui.label(theme::title("Transfers"));
+        theme::title(ui, "Transfers");
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let any = shown().any(|t| t.state.is_final());
             if any && theme::small(ui, "Clear finished").clicked() {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use peerconnect::fault::Face;
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::PeerInfo;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
@@ -212,7 +213,7 @@ fn completed(t: &TransferSnapshot) -> Status {
 fn fault(t: &TransferSnapshot, tone: Tone, otherwise: String) -> Status {
     match &t.fault {
         Some(fault) => {
-            let words = fault.words();
+            let words = fault.words(Face::Window);
             let more = [words.detail, words.hint];
             let more: Vec<String> = more.into_iter().filter(|s| !s.is_empty()).collect();
             Status::new(tone, words.title).more(more.join(" "))
@@ -260,13 +261,14 @@ fn sink(why: SinkFault) -> &'static str {
     }
 }
 
-/// The three words with dots between them, however they were joined.
+/// The three words with dots between them, however they were joined. They stay on one
+/// line, to be read and compared as one.
 pub(crate) fn three_words(words: &str) -> String {
     words
         .split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())
         .collect::<Vec<_>>()
-        .join(" · ")
+        .join("\u{a0}·\u{a0}")
 }
 
 /// What stands below a device's name.
@@ -413,7 +415,10 @@ mod tests {
             "river-copper-nine",
             "river · copper · nine",
         ] {
-            assert_eq!(three_words(text), "river · copper · nine");
+            assert_eq!(
+                three_words(text),
+                "river\u{a0}·\u{a0}copper\u{a0}·\u{a0}nine"
+            );
         }
     }
 

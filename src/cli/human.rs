@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
-use peerconnect::fault::Fault;
+use peerconnect::fault::{Face, Fault};
 use peerconnect::node::api::Me;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::text::{Shown, bytes, count, duration};
@@ -165,7 +165,7 @@ fn colour(get: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
 
 /// A fault as lines: what happened, what is known, what to do.
 pub(crate) fn error_text(fault: &Fault, symbols: Symbols) -> String {
-    let words = fault.words();
+    let words = fault.words(Face::CommandLine);
     let mut text = format!("{} {}\n", symbols.error, words.title);
     for part in [words.detail, words.hint] {
         if !part.is_empty() {

@@ -1,6 +1,6 @@
 //! `--json`: one object per line. Fields are only ever added; readers ignore unknown ones.
 
-use peerconnect::fault::Fault;
+use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::Me;
 use peerconnect::protocol::message::Outcome;
@@ -124,7 +124,7 @@ fn file_done(t: &TransferSnapshot, row: &FileRow) -> Option<impl Serialize> {
 }
 
 fn error(t: Option<&TransferSnapshot>, index: Option<u32>, fault: &Fault) -> impl Serialize {
-    let words = fault.words();
+    let words = fault.words(Face::CommandLine);
     let message = match words.detail.is_empty() {
         true => words.title,
         false => format!("{} {}", words.title, words.detail),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use peerconnect::config::{Paths, Settings, SettingsError};
+use peerconnect::config::{Paths, Settings};
 use peerconnect::fault::Fault;
 
 mod args;
@@ -68,7 +68,7 @@ async fn run_command(cli: Cli) -> ExitCode {
     let paths = Paths::find(global.config_dir.as_deref());
     let mut settings = match Settings::load(&paths) {
         Ok(settings) => settings,
-        Err(error) => return fail_early(&global, &settings_fault(&error)),
+        Err(error) => return fail_early(&global, &error.into()),
     };
     if let Some(name) = &global.name {
         settings.name.clone_from(name);
@@ -170,12 +170,6 @@ fn completions(shell: clap_complete::Shell) -> Exit {
     }
 }
 
-fn settings_fault(error: &SettingsError) -> Fault {
-    Fault::Invalid {
-        why: error.to_string(),
-    }
-}
-
 fn internal(error: &std::io::Error) -> Fault {
     Fault::Internal {
         what: error.to_string(),
@@ -205,7 +199,6 @@ fn write_stderr(text: &str) {
 
 /// The log goes to stderr: as `PEERCONNECT_LOG` or `RUST_LOG` says, otherwise by `-v`.
 fn start_log(verbose: u8) {
-    use std::io::IsTerminal;
     use tracing_subscriber::EnvFilter;
     let set = ["PEERCONNECT_LOG", "RUST_LOG"]
         .into_iter()
@@ -217,11 +210,10 @@ fn start_log(verbose: u8) {
         (None, 2) => "info,peerconnect=debug".into(),
         (None, _) => "debug,peerconnect=trace".into(),
     };
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
-        .with_ansi(!plain && std::io::stderr().is_terminal())
+        .with_ansi(false)
         .init();
 }
 

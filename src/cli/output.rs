@@ -242,3 +242,56 @@ fn write_pieces(mut to: BufWriter<Box<dyn Write + Send>>, mut from: mpsc::Receiv
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use peerconnect::transfer::state::TransferState;
+
+    use super::*;
+    use crate::cli::testing::snapshot;
+
+    /// Far more than the buffer and the queue before it hold.
+    const LINES: usize = 5000;
+
+    /// A pipe that nobody reads while the lock is held.
+    struct Pipe(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    #[allow(clippy::await_holding_lock)]
+    async fn progress_into_a_full_pipe_is_left_out_and_nothing_else_is() {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let mut out = Output::json_into(Box::new(Pipe(Arc::clone(&text))));
+        let t = snapshot(TransferState::Transferring);
+        let full = text.lock().unwrap();
+        let many = async {
+            for _ in 0..LINES {
+                out.emit(Event::Progress(&t)).await;
+                out.flush().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), many).await;
+        assert!(in_time.is_ok(), "progress waited for the pipe");
+        out.emit(Event::Summary(&t, Exit::OK)).await;
+        drop(full);
+        out.finish().await;
+        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        let progress = text.lines().filter(|l| l.contains("\"progress\"")).count();
+        assert!(progress < LINES / 2, "{progress}");
+        assert!(text.lines().last().unwrap().contains("\"summary\""));
+    }
+}

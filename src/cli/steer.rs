@@ -57,7 +57,7 @@ pub(crate) async fn cancel(steered: &Steered, context: &mut Context) -> Result<E
         }
         Ok(transfer)
     };
-    let result = cancelled.await;
+    let result: Result<TransferId, Fault> = cancelled.await;
     instance.close().await;
     done(context, result?, "Cancelled. Complete files stay.").await
 }

@@ -10,7 +10,7 @@ use super::connection::PeerConnection;
 use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
 use super::interfaces::way_to;
 use super::link::{LinkError, Offence};
-use super::pool::Shared;
+use super::pool::{Answering, Shared};
 use super::settings::transport;
 use super::transfer_link::QuicInbound;
 use crate::peer::PeerId;
@@ -78,7 +78,7 @@ async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted)
     let greeted = timeout_at(until, greet(&shared, &connection)).await;
     let result = greeted.unwrap_or(Err(Offence::Silent.into()));
     match result.map_err(|error| connection.judged(error)) {
-        Ok(()) => {
+        Ok(_answering) => {
             admitted.connected();
             if let Err(not_adopted) = shared.adopt(&connection, Some(admitted)) {
                 tracing::debug!(%from, ?not_adopted, "caller is not connected");
@@ -88,7 +88,8 @@ async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted)
     }
 }
 
-async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<(), LinkError> {
+/// The guard says that the caller is half-way; it ends when the connection is in the pool.
+async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<Answering, LinkError> {
     let refuse = |code| {
         connection.close(code);
         Err(LinkError::Lost(format!("refused here: {code:?}")))
@@ -100,10 +101,9 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<(), 
         return refuse(Code::Refused);
     }
     let call = handshake::hear(connection).await?;
-    // Before it is answered: then the caller never counts this connection as one.
-    if shared.stays(peer, false).is_some() {
+    let Some(answering) = shared.answer(peer) else {
         return refuse(Code::Replaced);
-    }
+    };
     let Ok(nonce) = shared.identity.random() else {
         return refuse(Code::Internal);
     };
@@ -112,9 +112,7 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<(), 
         name: &shared.name,
         nonce,
     };
-    let answering = shared.answering(peer);
     let greeting = handshake::answer(connection, peer, &us, call).await?;
     connection.greeted(greeting);
-    drop(answering);
-    Ok(())
+    Ok(answering)
 }

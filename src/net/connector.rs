@@ -304,14 +304,11 @@ impl Connector {
         let failed = |error| greeting_failed(connection.judged(error));
         let answered = handshake::call(connection, peer, &us).await;
         let answered = answered.map_err(failed)?;
-        if peer < shared.identity.id() {
-            // The peer may be calling us just now. Its call counts, because its id is lower: let
-            // that finish, so that this one is not handed out only to be closed at once.
-            shared.calls_settled(peer).await;
-            if let Some(other) = shared.pooled(peer) {
-                connection.close(Code::Replaced);
-                return Ok(other);
-            }
+        // Held until this call is in the pool.
+        let _finishing = shared.finish(peer).await;
+        if let Some(other) = shared.pooled(peer) {
+            connection.close(Code::Replaced);
+            return Ok(other);
         }
         let greeting = handshake::reveal(connection, &us, answered).await;
         connection.greeted(greeting.map_err(failed)?);
@@ -404,7 +401,11 @@ fn not_dialled(error: &quinn::ConnectError) -> ConnectError {
     }
 }
 
-fn not_connected(error: &ConnectionError, tls: &ClientTls, expect: Option<PeerId>) -> ConnectError {
+pub(super) fn not_connected(
+    error: &ConnectionError,
+    tls: &ClientTls,
+    expect: Option<PeerId>,
+) -> ConnectError {
     let alert = |code: TransportErrorCode| {
         if [ALERT_NO_PROTOCOL, ALERT_VERSION]
             .map(TransportErrorCode::crypto)

@@ -19,6 +19,8 @@ use crate::protocol::message::{Code, FileHeader};
 const COPY_MAX: usize = 16 * 1024;
 /// Most bytes that are held back to be sent together.
 const HELD_MAX: usize = 64 * 1024;
+/// Chunks of this size are passed on as they are.
+const DIRECT_MIN: usize = 16 * 1024;
 /// Content is given out in pieces of this size at least, because BLAKE3 is ten times slower on
 /// the content of single packets...
 const PIECE_LEN_MIN: usize = 64 * 1024;
@@ -179,6 +181,27 @@ impl QuicFileReader {
         Ok(())
     }
 
+    /// Content in packets so large that copying them together costs more than it brings (paths
+    /// inside this computer). Smaller ones go into the buffer.
+    async fn direct(&mut self) -> Result<Option<Piece>, LinkError> {
+        let most = self.decoder.direct();
+        if most < DIRECT_MIN || self.fin {
+            return Ok(None);
+        }
+        let chunk = self.stream.read_chunk(most, true).await;
+        match chunk.map_err(|error| self.connection.read_error(error))? {
+            None => self.fin = true,
+            Some(chunk) if chunk.bytes.len() >= DIRECT_MIN => {
+                return Ok(Some(self.decoder.pass(chunk.bytes)));
+            }
+            Some(chunk) => {
+                self.decoder.buf.reserve(self.decoder.capacity());
+                self.decoder.buf.put_slice(&chunk.bytes);
+            }
+        }
+        Ok(None)
+    }
+
     async fn fill_to(&mut self, len: usize) -> Result<(), LinkError> {
         while self.decoder.buf.len() < len && !self.fin {
             self.fill().await?;
@@ -211,6 +234,9 @@ impl QuicFileReader {
 impl FileReader for QuicFileReader {
     async fn read(&mut self) -> Result<Piece, LinkError> {
         while !self.over {
+            if let Some(piece) = self.direct().await? {
+                return Ok(piece);
+            }
             self.gather().await?;
             match self.decoder.next(self.fin) {
                 Ok(Some(piece)) => {

@@ -116,6 +116,11 @@ impl Wire {
         said(self.broken.subscribe()).await
     }
 
+    /// The reason behind an end that says nothing itself.
+    fn or_broken(&self, error: LinkError) -> LinkError {
+        self.broken.borrow().clone().unwrap_or(error)
+    }
+
     /// Runs `action` unless the link breaks first.
     async fn unless_broken<T>(
         &self,
@@ -234,7 +239,9 @@ impl Control {
                 tokio::select! {
                     biased;
                     code = abrupt => Err(LinkError::Closed(code)),
-                    bytes = recv.recv() => bytes.ok_or(LinkError::Closed(Code::Done)),
+                    bytes = recv.recv() => {
+                        bytes.ok_or_else(|| self.wire.or_broken(LinkError::Closed(Code::Done)))
+                    }
                 }
             })
             .await?;
@@ -507,7 +514,7 @@ impl FileReader for MemoryReader {
                 Some(Chunk::Bytes(bytes)) => self.decoder.buf.extend_from_slice(&bytes),
                 Some(Chunk::Fin) => self.fin = true,
                 Some(Chunk::Reset(code)) => return Err(LinkError::Closed(code)),
-                None => return Err(LinkError::Closed(Code::Internal)),
+                None => return Err(self.wire.or_broken(LinkError::Closed(Code::Internal))),
             }
         }
     }

@@ -31,3 +31,7 @@ pub use connection::PeerConnection;
 pub use connector::{ConnectError, Connector, Dial, resolve};
 pub use endpoint::{BindError, DEFAULT_PORT, EndpointOptions, Net, bind};
 pub use transfer_link::{QuicInbound, QuicOutbound};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

@@ -145,6 +145,28 @@ impl PieceDecoder {
         Ok(Piece::Group(group))
     }
 
+    /// How many bytes of content may be taken past the buffer, which must be empty: 0 if none.
+    pub(super) fn direct(&self) -> usize {
+        match self.state {
+            State::Content { left } if self.buf.is_empty() => usize::try_from(left)
+                .unwrap_or(DATA_LEN_MAX)
+                .min(DATA_LEN_MAX),
+            State::Content { .. } | State::Number | State::GroupHash | State::FileHash => 0,
+            State::Closing(_) | State::Ended => 0,
+        }
+    }
+
+    /// Takes content past the buffer, at most [`Self::direct`] bytes.
+    pub(super) fn pass(&mut self, data: Bytes) -> Piece {
+        if let State::Content { left } = self.state {
+            self.state = match left.saturating_sub(data.len() as u64) {
+                0 => State::GroupHash,
+                left => State::Content { left },
+            };
+        }
+        Piece::Data(data)
+    }
+
     fn content(&mut self, left: u64) -> Option<Piece> {
         let ready = self.buf.len().min(DATA_LEN_MAX);
         let len = usize::try_from(left).unwrap_or(ready).min(ready);
@@ -268,6 +290,13 @@ mod tests {
     }
 
     #[test]
+    fn an_end_between_groups_is_a_break() {
+        let pieces = [&small()[..3], &[Piece::Break]].concat();
+        assert_eq!(decode(5, &encode(&pieces)), Ok(pieces));
+        assert_eq!(decode(5, &[]), Ok(vec![Piece::Break]));
+    }
+
+    #[test]
     fn a_piece_without_hash_is_not_sent() {
         let mut out = BytesMut::new();
         assert_eq!(encode_mark(&Piece::End(None), &mut out), Err(NoHash));
@@ -287,7 +316,8 @@ mod tests {
                 while let Some(piece) = decoder.next(at == whole.len()).unwrap() {
                     match piece {
                         Piece::Data(data) => content.extend_from_slice(&data),
-                        _ => marks += 1,
+                        Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => marks += 1,
+                        Piece::Break => unreachable!("the file is complete"),
                     }
                 }
             }

@@ -23,13 +23,19 @@ pub(super) struct Shared {
     pub(super) server: quinn::ServerConfig,
     pub(super) identity: Identity,
     pub(super) name: String,
-    pub(super) arrivals: mpsc::Sender<Arrival>,
     pub(super) admission: Admission,
     state: Mutex<State>,
     /// Says that the state changed.
     changes: watch::Sender<()>,
     /// `None` from the shutdown on.
-    tasks: Mutex<Option<JoinSet<()>>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends with the shutdown.
+#[derive(Debug)]
+struct Running {
+    tasks: JoinSet<()>,
+    arrivals: mpsc::Sender<Arrival>,
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +44,10 @@ struct State {
     blocked: HashSet<PeerId>,
     /// Held while a peer is dialled, so that two transfers do not dial it twice.
     turns: HashMap<PeerId, Weak<tokio::sync::Mutex<()>>>,
-    /// Callers that were answered and have not revealed their nonce yet.
+    /// Callers that were answered and are not in the pool yet.
     answered: HashMap<PeerId, u32>,
+    /// Peers to whom a call of ours is being finished.
+    finishing: HashSet<PeerId>,
 }
 
 /// Why a connection did not get into the pool. It is closed already.
@@ -66,11 +74,13 @@ impl Shared {
             server,
             identity,
             name,
-            arrivals,
             admission: Admission::default(),
             state: Mutex::default(),
             changes: watch::Sender::new(()),
-            tasks: Mutex::new(Some(JoinSet::new())),
+            running: Mutex::new(Some(Running {
+                tasks: JoinSet::new(),
+                arrivals,
+            })),
         }
     }
 
@@ -78,10 +88,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs `task` until it ends or the node shuts down. `false` if it has shut down.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tasks) = tasks.as_mut() else {
+        let mut running = self.running();
+        let Some(Running { tasks, .. }) = running.as_mut() else {
             return false;
         };
         while let Some(result) = tasks.try_join_next() {
@@ -93,10 +107,17 @@ impl Shared {
         true
     }
 
-    /// Lets no task begin any more and hands over those that run. `None` the second time.
+    /// Where arrivals go; `None` if the node has shut down.
+    pub(super) fn arrivals(&self) -> Option<mpsc::Sender<Arrival>> {
+        let running = self.running();
+        running.as_ref().map(|running| running.arrivals.clone())
+    }
+
+    /// Lets no task begin any more and hands over those that run; the arrivals end with them.
+    /// `None` the second time.
     pub(super) fn stop(&self) -> Option<JoinSet<()>> {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.take()
+        let running = self.running().take();
+        running.map(|running| running.tasks)
     }
 
     /// The connection to `id`, if there is one that is not known to have ended.
@@ -138,12 +159,6 @@ impl Shared {
         turn
     }
 
-    /// Whether a connection to `peer` that is there stays, and the new one, dialled by us or not,
-    /// goes. Both sides come to the same result.
-    pub(super) fn stays(&self, peer: PeerId, new_is_dialled: bool) -> Option<PeerConnection> {
-        self.state().stays(self.identity.id(), peer, new_is_dialled)
-    }
-
     /// Puts a greeted connection into the pool, in place of an older one, and serves its streams.
     pub(super) fn adopt(
         self: &Arc<Self>,
@@ -160,8 +175,11 @@ impl Shared {
             connection.close(Code::Replaced);
             return Err(NotAdopted::Other(other));
         }
-        let route = router::route(self.clone(), connection.clone(), admitted);
-        if !self.spawn(route) {
+        let served = self.arrivals().is_some_and(|arrivals| {
+            let route = router::route(self.clone(), arrivals, connection.clone(), admitted);
+            self.spawn(route)
+        });
+        if !served {
             connection.close(Code::Done);
             return Err(NotAdopted::Stopped);
         }
@@ -199,39 +217,71 @@ impl Shared {
         }
     }
 
-    /// Counts `peer` as a caller that was answered, until the guard is dropped.
-    pub(super) fn answering(self: &Arc<Self>, peer: PeerId) -> Answering {
-        *self.state().answered.entry(peer).or_default() += 1;
-        Answering {
+    /// Counts `peer` as a caller that is answered, until the guard is dropped. `None` if it need
+    /// not be answered, because a call of ours to it has just been finished or is about to be.
+    ///
+    /// With [`Self::finish`] this makes both sides agree on one connection when both dial at once,
+    /// before either hands one out. If the lower id's call is answered, the other side has not
+    /// finished its own call, and does not until that one is settled; if it is not answered, the
+    /// other side's call is as good as made.
+    pub(super) fn answer(self: &Arc<Self>, peer: PeerId) -> Option<Answering> {
+        let mut state = self.state();
+        let ours_is_new = state
+            .pool
+            .get(&peer)
+            .is_some_and(|old| !old.is_closed() && old.dialled() && is_new(old));
+        if ours_is_new || state.finishing.contains(&peer) {
+            return None;
+        }
+        *state.answered.entry(peer).or_default() += 1;
+        Some(Answering {
             shared: self.clone(),
             peer,
-        }
+        })
     }
 
-    /// Waits until no call from `peer` is half-way through its greeting.
-    pub(super) async fn calls_settled(&self, peer: PeerId) {
+    /// The call of ours to `peer` is about to be finished; until the guard is dropped, calls from
+    /// it are not answered. If its id is lower, its calls that were answered come first.
+    pub(super) async fn finish(self: &Arc<Self>, peer: PeerId) -> Finishing {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            if !self.state().answered.contains_key(&peer) || changes.changed().await.is_err() {
-                return;
+            {
+                let mut state = self.state();
+                if self.identity.id() < peer || !state.answered.contains_key(&peer) {
+                    state.finishing.insert(peer);
+                    return Finishing {
+                        shared: self.clone(),
+                        peer,
+                    };
+                }
+            }
+            if changes.changed().await.is_err() {
+                // The sender lives as long as `self`.
+                std::future::pending::<()>().await;
             }
         }
     }
 }
 
+/// Whether the connection is so new that a dial to the other side may have begun before it.
+fn is_new(connection: &PeerConnection) -> bool {
+    connection.since().elapsed() < HANDSHAKE_DEADLINE
+}
+
 impl State {
+    /// The connection to `peer` that is there, if it stays and the new one, dialled by us or not,
+    /// goes. Both sides come to the same result.
     fn stays(&self, us: PeerId, peer: PeerId, new_is_dialled: bool) -> Option<PeerConnection> {
         let old = self.pool.get(&peer).filter(|old| !old.is_closed())?;
-        // A dial that began before the other one was finished is not older than this. Later ones
-        // come from a peer that has lost the connection we still believe in.
-        let at_once = old.dialled() != new_is_dialled && old.since().elapsed() < HANDSHAKE_DEADLINE;
+        // A later one comes from a peer that has lost the connection we still believe in.
+        let at_once = old.dialled() != new_is_dialled && is_new(old);
         let old_is_by_lower_id = old.dialled() == (us < peer);
         (at_once && old_is_by_lower_id).then(|| old.clone())
     }
 }
 
-/// See [`Shared::answering`].
+/// See [`Shared::answer`].
 #[derive(Debug)]
 pub(super) struct Answering {
     shared: Arc<Shared>,
@@ -249,5 +299,19 @@ impl Drop for Answering {
         }
         drop(state);
         self.shared.changes.send_replace(());
+    }
+}
+
+/// See [`Shared::finish`].
+#[derive(Debug)]
+pub(super) struct Finishing {
+    shared: Arc<Shared>,
+    peer: PeerId,
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        // Calls to one peer take turns, so this is the only one.
+        self.shared.state().finishing.remove(&self.peer);
     }
 }

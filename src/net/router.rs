@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quinn::{RecvStream, SendStream};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -30,12 +31,13 @@ pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// Serves `connection` until it ends.
 pub(super) async fn route(
     shared: Arc<Shared>,
+    arrivals: mpsc::Sender<Arrival>,
     connection: PeerConnection,
     // Counts the connection as long as it is served.
     _admitted: Option<Admitted>,
 ) {
     let connected = Arrival::Connected(connection.clone());
-    if shared.arrivals.send(connected).await.is_err() {
+    if arrivals.send(connected).await.is_err() {
         // Nobody is there to take anything.
         connection.close(Code::Done);
     }
@@ -44,7 +46,7 @@ pub(super) async fn route(
         tokio::select! {
             opened = connection.quic().accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    streams.spawn(transfer(shared.clone(), connection.clone(), send, recv));
+                    streams.spawn(transfer(arrivals.clone(), connection.clone(), send, recv));
                 }
                 Err(_) => break,
             },
@@ -64,7 +66,7 @@ pub(super) async fn route(
     let reason = connection.closed().await;
     tracing::debug!(peer = %connection.id().short(), %reason, "disconnected");
     // First a place in the queue, then the decision: what is said is still true when it is said.
-    match shared.arrivals.reserve().await {
+    match arrivals.reserve().await {
         Ok(place) => shared.abandon(&connection, || {
             place.send(Arrival::Disconnected(connection.id()));
         }),
@@ -74,7 +76,7 @@ pub(super) async fn route(
 
 /// A bidirectional stream: the control stream of a transfer.
 async fn transfer(
-    shared: Arc<Shared>,
+    arrivals: mpsc::Sender<Arrival>,
     connection: PeerConnection,
     send: SendStream,
     recv: RecvStream,
@@ -86,7 +88,7 @@ async fn transfer(
             let link = QuicInbound::new(&connection, head, send, recv);
             let from = connection;
             // Without anybody to take it, it is dropped here, which closes the link.
-            let _ = shared.arrivals.send(Arrival::Transfer { from, link }).await;
+            let _ = arrivals.send(Arrival::Transfer { from, link }).await;
         }
         Ok(Opening::Connection(_)) => {
             connection.offend(Offence::UnexpectedMessage);

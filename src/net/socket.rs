@@ -169,3 +169,127 @@ impl AsyncUdpSocket for SplittingSocket {
         self.inner.may_fragment()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    /// Takes what is sent, but only as many sends as `ready` allows.
+    #[derive(Debug, Default)]
+    struct Sink {
+        sent: Mutex<Vec<(Vec<u8>, Option<usize>)>>,
+        ready: Mutex<usize>,
+    }
+
+    impl AsyncUdpSocket for Sink {
+        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+            panic!("not asked by these tests")
+        }
+
+        fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+            let mut ready = self.ready.lock().unwrap();
+            *ready = ready.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
+            let sent = (transmit.contents.to_vec(), transmit.segment_size);
+            self.sent.lock().unwrap().push(sent);
+            Ok(())
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut [IoSliceMut<'_>],
+            _: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(([127, 0, 0, 1], 1).into())
+        }
+    }
+
+    fn send(socket: &SplittingSocket, contents: &[u8], segment: Option<usize>) -> io::Result<()> {
+        socket.try_send(&Transmit {
+            destination: ([127, 0, 0, 1], 2).into(),
+            ecn: None,
+            contents,
+            segment_size: segment,
+            src_ip: None,
+        })
+    }
+
+    fn batch(len: usize, seed: u8) -> Vec<u8> {
+        (0..len).map(|i| (i / 7) as u8 ^ seed).collect()
+    }
+
+    fn socket(ready: usize) -> (Arc<Sink>, SplittingSocket) {
+        let sink = Arc::new(Sink {
+            ready: Mutex::new(ready),
+            ..Sink::default()
+        });
+        (sink.clone(), SplittingSocket::new(sink))
+    }
+
+    #[test]
+    fn batches_are_split_between_packets_so_that_each_part_fits() {
+        for (segment, packets, last) in [
+            (1_452, 10, 1_452),
+            (8_952, 10, 8_952),
+            (8_952, 10, 100),
+            (40_000, 3, 40_000),
+            (65_000, 10, 1),
+        ] {
+            let (sink, socket) = socket(usize::MAX);
+            let contents = batch((packets - 1) * segment + last, 0);
+            send(&socket, &contents, Some(segment)).unwrap();
+            let sent = sink.sent.lock().unwrap();
+            let joined: Vec<u8> = sent.iter().flat_map(|(part, _)| part.clone()).collect();
+            assert!(joined == contents);
+            for (part, size) in sent.iter() {
+                assert!(part.len() <= usize::from(UDP_PAYLOAD_MAX));
+                assert_eq!(
+                    *size,
+                    (part.len() > segment || sent.len() == 1).then_some(segment)
+                );
+            }
+            for (part, _) in &sent[..sent.len() - 1] {
+                assert_eq!(part.len() % segment, 0, "packets stay whole");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_that_was_interrupted_goes_on_where_it_stopped() {
+        let (sink, socket) = socket(1);
+        let (one, two) = (batch(89_520, 0), batch(89_520, 1));
+        let blocked = |result: io::Result<()>| {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
+        };
+        blocked(send(&socket, &one, Some(8_952)));
+        blocked(send(&socket, &two, Some(8_952)));
+        *sink.ready.lock().unwrap() = 10;
+        send(&socket, &two, Some(8_952)).unwrap();
+        send(&socket, &one, Some(8_952)).unwrap();
+        let sent = sink.sent.lock().unwrap();
+        let bytes: usize = sent.iter().map(|(part, _)| part.len()).sum();
+        assert_eq!(bytes, one.len() + two.len(), "nothing is sent twice");
+        assert!(socket.interrupted.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_fits_is_passed_on_as_it_is() {
+        let (sink, socket) = socket(usize::MAX);
+        send(&socket, &batch(14_520, 0), Some(1_452)).unwrap();
+        send(&socket, &batch(65_507, 0), None).unwrap();
+        let sent = sink.sent.lock().unwrap();
+        assert_eq!((sent[0].1, sent[1].1), (Some(1_452), None));
+        assert_eq!(sent.len(), 2);
+    }
+
+    #[test]
+    fn the_receive_buffers_stay_small() {
+        let (_, socket) = socket(0);
+        assert_eq!(socket.max_receive_segments(), 1);
+    }
+}

@@ -164,7 +164,13 @@ impl Core {
                 .book
                 .get(id)
                 .is_some_and(|entry| entry.orders.is_some());
-            if !running {
+            // The peer may have moved since: what was typed now is where it is.
+            if let Some(record) = self.outgoing.get_mut(&id) {
+                record.target = typed;
+            }
+            if running {
+                self.call_beside(callee);
+            } else {
                 self.resume(id, Scope::Transfer).await?;
             }
             return Ok(Reply::Transfer {
@@ -197,6 +203,14 @@ impl Core {
             id,
             attached: false,
         })
+    }
+
+    /// Connects to a peer for a transfer that waits for it elsewhere; it takes the connection.
+    fn call_beside(&mut self, callee: Callee) {
+        let connector = self.connector.clone();
+        self.tasks.spawn(async move {
+            let _ = callee.connect(&connector, FIRST_CONTACT).await;
+        });
     }
 
     /// The unfinished transfer of the same paths to the same peer.

@@ -453,6 +453,10 @@ impl Core {
         if self.book.get(id).is_some() && !self.is_from(id, from.id()) {
             return self.refuse(link, Code::UnknownTransfer);
         }
+        if self.was_given_up(id) {
+            // The sender may not have heard of it.
+            return self.refuse(link, Code::Cancelled);
+        }
         if self.is_from(id, from.id())
             && let Some(table) = self.book.completed(id)
             && is_repeated(link.head(), &table)
@@ -472,6 +476,9 @@ impl Core {
     }
 
     fn has_too_many_questions(&self, peer: PeerId) -> bool {
+        if self.accepts_unasked(peer) {
+            return false;
+        }
         let open = || self.book.iter().filter(|(_, entry)| entry.is_unanswered());
         let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer)).count();
         let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
@@ -480,6 +487,27 @@ impl Core {
             strangers.count()
         };
         of_peer >= QUESTIONS_PER_PEER || (!trusted(peer) && of_strangers() >= QUESTIONS_MAX)
+    }
+
+    /// Whether offers of this peer are taken without a question.
+    fn accepts_unasked(&self, peer: PeerId) -> bool {
+        let accept = self.records.peer(peer).map(|record| record.accept);
+        let rule = self.expected.as_ref().or(self.rule.as_ref());
+        accept == Some(Accept::Always) || rule.is_some_and(|rule| rule.accept_all)
+    }
+
+    fn was_given_up(&self, id: TransferId) -> bool {
+        self.book.get(id).is_some_and(|entry| match entry.state() {
+            TransferState::Cancelled | TransferState::Rejected => true,
+            TransferState::Preparing
+            | TransferState::Connecting
+            | TransferState::AwaitingAnswer
+            | TransferState::Transferring
+            | TransferState::Paused
+            | TransferState::Interrupted
+            | TransferState::Completed
+            | TransferState::Failed => false,
+        })
     }
 
     fn is_from(&self, id: TransferId, peer: PeerId) -> bool {
@@ -638,6 +666,7 @@ impl Core {
             progress: progress.clone(),
             limiter: self.limiter.clone(),
             pauses: watch::Sender::new(Default::default()).subscribe(),
+            disk: Arc::default(),
         };
         let sources = Sources::default();
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);

@@ -24,7 +24,17 @@ pub(super) struct Callee {
     pub(super) shown: String,
 }
 
+/// Addresses that are tried for one peer.
+const ADDRS_MAX: usize = 8;
+
 impl Callee {
+    /// The peer was just there: this address first.
+    pub(super) fn remember(&mut self, addr: SocketAddr) {
+        self.addrs.retain(|known| *known != addr);
+        self.addrs.insert(0, addr);
+        self.addrs.truncate(ADDRS_MAX);
+    }
+
     /// Connects, or says in words why not. Cancel-safe.
     pub(super) async fn connect(
         &self,

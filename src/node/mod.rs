@@ -11,6 +11,7 @@ pub mod control;
 mod core;
 mod dial;
 mod incoming;
+pub mod instance;
 mod outgoing;
 mod records;
 
@@ -35,6 +36,7 @@ use crate::storage::store::{Store, StoreError};
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// What a node starts with.
+#[derive(Clone)]
 pub struct NodeOptions {
     /// Where everything lies.
     pub paths: Paths,

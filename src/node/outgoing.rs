@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
 use crate::peer::PeerId;
-use crate::protocol::message::{Code, TransferId};
+use crate::protocol::message::{Code, DeclineReason, TransferId};
 use crate::transfer::control::{News, Order, Reporter};
 use crate::transfer::ended::Ended;
 use crate::transfer::sender::Outgoing;
@@ -207,6 +207,13 @@ impl OutgoingTask {
             }
         };
         let ended = self.outgoing.run(link, &mut self.orders).await;
+        let ended = match ended {
+            // Only new offers can be turned away like this.
+            Ended::Declined(DeclineReason::Busy) if self.accepted => {
+                Ended::Lost("the receiver is busy".into())
+            }
+            ended => ended,
+        };
         self.accepted |= self.outgoing.was_accepted();
         self.on_ended(ended, &connection).await
     }

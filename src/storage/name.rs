@@ -186,7 +186,7 @@ pub fn is_safe_link_target(link: &SafePath, target: &str) -> bool {
 }
 
 /// `name (n).ext` in at most `max` bytes (`max` must leave room for the number).
-pub(super) fn numbered_name(name: &str, n: u32, max: usize) -> String {
+pub fn numbered_name(name: &str, n: u32, max: usize) -> String {
     let (stem, extension) = split_extension(name);
     let end = format!(" ({n}){extension}");
     let room = max.saturating_sub(end.len()).min(stem.len());

@@ -1,6 +1,7 @@
 //! Brings complete files to their final names, in batches, on the blocking pool.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use crate::protocol::groups::Hash;
 use crate::protocol::message::{EntryKind, FileIndex, Receipt};
 use crate::storage::folder::Folder;
 use crate::storage::journal::Record;
+use crate::storage::part::Part;
 use crate::storage::publish::{Content, Finished, publish};
 
 /// Most files of one batch: large enough that one sync serves many, small enough that receipts
@@ -34,6 +36,16 @@ pub enum Delivered {
     NoSpace(FileIndex),
     /// It cannot be written.
     CannotWrite(FileIndex, String),
+}
+
+impl Delivered {
+    /// The entry.
+    pub fn index(&self) -> FileIndex {
+        match self {
+            Self::Settled(receipt) => receipt.index,
+            Self::NoSpace(index) | Self::CannotWrite(index, _) => *index,
+        }
+    }
 }
 
 impl Delivery {
@@ -73,6 +85,19 @@ impl Delivery {
         })
     }
 
+    /// The entry.
+    pub fn index(&self) -> FileIndex {
+        self.index
+    }
+
+    /// Removes what there is of it from the disk. Blocking.
+    pub fn discard(self) {
+        match self.finished.content {
+            Content::Part(part) => remove(Some(part)),
+            Content::Small { .. } => {}
+        }
+    }
+
     /// Bytes that it holds in memory.
     pub fn memory(&self) -> usize {
         match &self.finished.content {
@@ -92,13 +117,17 @@ pub fn deliver(
     let mut finished = Vec::with_capacity(batch.len());
     let mut labels = Vec::with_capacity(batch.len());
     for delivery in batch {
-        labels.push((delivery.index, delivery.name, delivery.hash));
+        let part = match &delivery.finished.content {
+            Content::Part(part) => Some(part.clone()),
+            Content::Small { .. } => None,
+        };
+        labels.push((delivery.index, delivery.name, delivery.hash, part));
         finished.push(delivery.finished);
     }
     let results = publish(folder, finished, policy);
     let mut records = Vec::with_capacity(labels.len());
     let mut delivered = Vec::with_capacity(labels.len());
-    for ((index, name, hash), result) in labels.into_iter().zip(results) {
+    for ((index, name, hash, part), result) in labels.into_iter().zip(results) {
         delivered.push(match result {
             Ok(published) => {
                 let saved_as =
@@ -112,7 +141,7 @@ pub fn deliver(
                 records.push(done(name, &receipt));
                 Delivered::Settled(receipt)
             }
-            Err(error) => failed(index, &error),
+            Err(error) => failed(index, &error, part),
         });
     }
     journal.append(&records);
@@ -129,10 +158,20 @@ pub fn done(path: String, receipt: &Receipt) -> Record {
     }
 }
 
-fn failed(index: FileIndex, error: &io::Error) -> Delivered {
+fn failed(index: FileIndex, error: &io::Error, part: Option<Arc<Part>>) -> Delivered {
     if is_no_space(error) {
         Delivered::NoSpace(index)
     } else {
+        remove(part);
         Delivered::CannotWrite(index, error.to_string())
+    }
+}
+
+/// Removes a part that nobody else uses any more.
+fn remove(part: Option<Arc<Part>>) {
+    if let Some(Ok(part)) = part.map(Arc::try_unwrap)
+        && let Err(error) = part.discard()
+    {
+        tracing::warn!(%error, "a partial file cannot be removed");
     }
 }

@@ -1,6 +1,7 @@
 //! Tells a disk that blocks from one that is quick, and from a thread that was merely not
 //! scheduled for once.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// A single access that takes longer has waited for a disk, or for the processor.
@@ -13,22 +14,25 @@ const SLOW_FROM: u8 = 12;
 /// accesses.
 const MOST: u8 = 32;
 
-/// How quick the accesses to a disk were lately.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Pace(u8);
+/// How quick the accesses to a disk were lately. Shared by those who use it; a lost update
+/// between them does not matter.
+#[derive(Debug, Default)]
+pub struct Pace(AtomicU8);
 
 impl Pace {
     /// An access took so long.
-    pub fn took(&mut self, time: Duration) {
-        self.0 = match time > LONG {
-            true => (self.0 + WEIGHT).min(MOST),
-            false => self.0.saturating_sub(1),
+    pub fn took(&self, time: Duration) {
+        let now = self.0.load(Ordering::Relaxed);
+        let next = match time > LONG {
+            true => (now + WEIGHT).min(MOST),
+            false => now.saturating_sub(1),
         };
+        self.0.store(next, Ordering::Relaxed);
     }
 
     /// Whether accesses should leave the network's thread.
-    pub fn is_slow(self) -> bool {
-        self.0 >= SLOW_FROM
+    pub fn is_slow(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= SLOW_FROM
     }
 }
 
@@ -39,7 +43,7 @@ mod tests {
     #[test]
     fn one_long_access_is_no_slow_disk_but_several_are_until_it_recovers() {
         let (quick, long) = (Duration::from_millis(1), Duration::from_millis(50));
-        let mut pace = Pace::default();
+        let pace = Pace::default();
         pace.took(long);
         assert!(!pace.is_slow());
         for _ in 0..8 {

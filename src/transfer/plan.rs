@@ -1,7 +1,7 @@
 //! Looks at the disk before anything is received: what is there already, what was begun earlier,
 //! what cannot be saved. Everything here blocks; run it where that is fine.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use super::receive_file::{Partial, Place, read_exact_at};
@@ -187,11 +187,11 @@ pub fn part_tag(transfer: TransferId, index: FileIndex) -> String {
     format!("{id}-{index}")
 }
 
-/// Finds out what there is of a file.
-pub fn check(check: &Check, folder: &Folder, tag: String) -> Partial {
+/// Finds out what there is of a file. Ends early, with less, once `go_on` says no.
+pub fn check(check: &Check, folder: &Folder, tag: String, go_on: &dyn Fn() -> bool) -> Partial {
     let found = match &check.part {
-        Some(record) => reopen(check, record, folder),
-        None => hash_existing(check, folder, &tag),
+        Some(record) => reopen(check, record, folder, go_on),
+        None => hash_existing(check, folder, &tag, go_on),
     };
     match found {
         Ok(Some(partial)) => partial,
@@ -203,7 +203,12 @@ pub fn check(check: &Check, folder: &Folder, tag: String) -> Partial {
     }
 }
 
-fn reopen(check: &Check, record: &PartRecord, folder: &Folder) -> io::Result<Option<Partial>> {
+fn reopen(
+    check: &Check,
+    record: &PartRecord,
+    folder: &Folder,
+    go_on: &dyn Fn() -> bool,
+) -> io::Result<Option<Partial>> {
     let Some(part) = Part::reopen(folder, &check.path, &record.tag)? else {
         return Ok(None);
     };
@@ -215,7 +220,7 @@ fn reopen(check: &Check, record: &PartRecord, folder: &Folder) -> io::Result<Opt
     }
     // The journal counts only for the file that it was written for, as it was then.
     if part.identity()? != record.part {
-        keep_intact(&part, record.size, &mut groups)?;
+        keep_intact(&part, record.size, &mut groups, go_on)?;
     }
     Ok(Some(Partial {
         tag: record.tag.clone(),
@@ -224,14 +229,23 @@ fn reopen(check: &Check, record: &PartRecord, folder: &Folder) -> io::Result<Opt
         groups,
         place: Place::Part(part.into()),
         damaged: 0,
+        asked: BTreeSet::new(),
     }))
 }
 
-fn keep_intact(part: &Part, size: u64, groups: &mut [Option<Hash>]) -> io::Result<()> {
+fn keep_intact(
+    part: &Part,
+    size: u64,
+    groups: &mut [Option<Hash>],
+    go_on: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; GROUP_LEN as usize];
     let there = part.identity()?.size;
     for (number, slot) in (0..).zip(groups) {
         let Some(hash) = *slot else { continue };
+        if !go_on() {
+            return Err(stopped());
+        }
         let (offset, len) = (group_offset(number), group_len(size, number));
         let content = buffer.get_mut(..len as usize).unwrap_or_default();
         let whole = offset + len <= there && part.read_at(offset, content).is_ok();
@@ -242,11 +256,23 @@ fn keep_intact(part: &Part, size: u64, groups: &mut [Option<Hash>]) -> io::Resul
     Ok(())
 }
 
-fn hash_existing(check: &Check, folder: &Folder, tag: &str) -> io::Result<Option<Partial>> {
+fn stopped() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "not wanted any more")
+}
+
+fn hash_existing(
+    check: &Check,
+    folder: &Folder,
+    tag: &str,
+    go_on: &dyn Fn() -> bool,
+) -> io::Result<Option<Partial>> {
     let file = folder.open_file(&check.path)?;
     let mut buffer = vec![0; GROUP_LEN.min(check.size) as usize];
     let mut groups = Vec::new();
     for number in 0..group_count(check.size) {
+        if !go_on() {
+            return Err(stopped());
+        }
         let len = group_len(check.size, number) as usize;
         let content = buffer.get_mut(..len).unwrap_or_default();
         if !read_exact_at(&file, content, group_offset(number))? {
@@ -261,6 +287,7 @@ fn hash_existing(check: &Check, folder: &Folder, tag: &str) -> io::Result<Option
         groups,
         place: Place::Existing(check.path.clone()),
         damaged: 0,
+        asked: BTreeSet::new(),
     }))
 }
 

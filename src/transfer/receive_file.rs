@@ -1,16 +1,16 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::control::Progress;
-use super::pace::Pace;
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::config::ConflictPolicy;
@@ -32,6 +32,10 @@ const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
 /// A file may have grown by a quarter and this much since it was offered; what grows more is not
 /// what the person agreed to.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+/// Stands for the stamp where groups of several versions of a file are kept: no file has it, so
+/// that the sender compares every group before it leaves one out.
+const MIXED: Stamp = Stamp([0; 16]);
 
 /// The journal of a transfer, as its tasks share it. Locked for single appends only.
 #[derive(Debug, Clone)]
@@ -79,6 +83,8 @@ pub struct Partial {
     pub place: Place,
     /// How often a group arrived damaged.
     pub damaged: u32,
+    /// Groups that were asked for again over this link and have not come.
+    pub asked: BTreeSet<u32>,
 }
 
 /// Where the content of a [`Partial`] lies.
@@ -112,6 +118,7 @@ impl Partial {
             groups: Vec::new(),
             place: Place::Nowhere,
             damaged: 0,
+            asked: BTreeSet::new(),
         }
     }
 
@@ -121,6 +128,18 @@ impl Partial {
             hash.map_or(0, |_| group_len(self.size, at as u32))
         };
         self.groups.iter().enumerate().map(group).sum()
+    }
+
+    /// Takes note of the version of the file that a new stream is about. Groups that are there
+    /// already may be of another one until the sender has compared them all, and the stream may
+    /// break before that.
+    fn begin_version(&mut self, stamp: Stamp) {
+        let fresh = self.groups.iter().all(Option::is_none);
+        if fresh || self.stamp == Some(stamp) {
+            self.stamp = Some(stamp);
+        } else {
+            self.stamp = Some(MIXED);
+        }
     }
 
     /// Whether it holds a file open.
@@ -260,24 +279,33 @@ pub async fn receive_file<R: FileReader>(
         return (intake, partial, FileEnd::Grown);
     }
     partial.open();
+    let other_size = partial.size != size;
     partial.resize(size);
-    partial.stamp = Some(intake.header.stamp);
+    partial.begin_version(intake.header.stamp);
     let mut stream = Stream {
         intake: &intake,
         partial: &mut partial,
         small: None,
-        disk: Disk::default(),
+        work: None,
+        again: Vec::new(),
+        sync: None,
+        since_sync: 0,
     };
-    let end = match stream.read(&mut reader, &mut stop).await {
+    let end = match stream.read(&mut reader, &mut stop, other_size).await {
         Ok(end) => end,
         Err(end) => end,
     };
-    // A write that is still under way must not meet those of the file's next stream.
-    let settled = stream.disk.settle().await;
+    let settled = stream.settle().await;
     let end = match (end, settled) {
-        (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => write_error(error),
+        (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => error,
         (end, _) => end,
     };
+    if let (Place::Nowhere, FileEnd::Open { .. } | FileEnd::Lost(_) | FileEnd::Stopped) =
+        (&partial.place, &end)
+    {
+        // A small file was in memory only.
+        partial.groups.fill(None);
+    }
     match &end {
         FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
         FileEnd::Open { .. } | FileEnd::NoSpace => reader.stop(Code::Paused),
@@ -292,15 +320,27 @@ struct Stream<'a> {
     partial: &'a mut Partial,
     /// Content of a file of one group, kept in memory.
     small: Option<Bytes>,
-    disk: Disk,
+    /// The group that is being hashed and written, while the next one comes in.
+    work: Option<JoinHandle<Worked>>,
+    /// Groups that arrived damaged.
+    again: Vec<u32>,
+    sync: Option<JoinHandle<io::Result<()>>>,
+    since_sync: u64,
 }
 
-/// The group that is coming in.
+/// The group that is coming in. Nothing of it is written before all of it is verified.
+#[derive(Debug)]
 struct Group {
     number: u32,
-    at: u64,
-    hasher: GroupHasher,
-    small: BytesMut,
+    pieces: Vec<Bytes>,
+}
+
+/// A group that a blocking thread has hashed and, if it is right, written.
+struct Worked {
+    number: u32,
+    hash: Hash,
+    /// `None` if the group is damaged.
+    written: Option<io::Result<()>>,
 }
 
 impl Stream<'_> {
@@ -308,9 +348,13 @@ impl Stream<'_> {
         &mut self,
         reader: &mut R,
         stop: &mut oneshot::Receiver<Code>,
+        other_size: bool,
     ) -> Result<FileEnd, FileEnd> {
+        if other_size {
+            // However much the two have in common, they are not identical.
+            self.leave_existing().await?;
+        }
         let mut group: Option<Group> = None;
-        let mut again = Vec::new();
         loop {
             let start = Instant::now();
             let piece = tokio::select! {
@@ -323,20 +367,21 @@ impl Stream<'_> {
                 Piece::Group(number) => group = Some(self.begin(number).await?),
                 Piece::Data(data) => {
                     let group = group.as_mut().ok_or_else(wrong_group)?;
-                    self.data(group, data).await?;
+                    self.intake.progress.moved(data.len() as u64);
+                    group.pieces.push(data);
                 }
                 Piece::GroupEnd(hash) => {
                     let group = group.take().ok_or_else(wrong_group)?;
-                    if let Some(number) = self.end_group(group, hash).await? {
-                        again.push(number);
-                    }
+                    self.end_group(group, hash).await?;
                 }
                 Piece::End(hash) => {
-                    self.disk.settle().await.map_err(write_error)?;
-                    return Ok(self.end(hash, again));
+                    self.finish_work().await?;
+                    return Ok(self.end(hash));
                 }
                 Piece::Break => {
-                    self.disk.settle().await.map_err(write_error)?;
+                    self.finish_work().await?;
+                    let again = std::mem::take(&mut self.again);
+                    self.partial.asked.extend(&again);
                     return Ok(FileEnd::Open { again });
                 }
             }
@@ -345,24 +390,30 @@ impl Stream<'_> {
 
     async fn begin(&mut self, number: u32) -> Result<Group, FileEnd> {
         let size = self.intake.header.size;
-        if let Place::Existing(_) = self.partial.place {
-            match self.intake.policy {
-                ConflictPolicy::Fail | ConflictPolicy::Skip => return Err(FileEnd::Exists),
-                ConflictPolicy::Rename | ConflictPolicy::Overwrite => self.copy_existing().await?,
-            }
-        }
+        self.partial.asked.remove(&number);
+        self.leave_existing().await?;
         if group_count(size) > 1 && !matches!(self.partial.place, Place::Part(_)) {
             let Intake { folder, path, .. } = self.intake;
             let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
             self.partial.place = Place::Part(Arc::new(part));
         }
-        let hasher = GroupHasher::new(size, number);
         Ok(Group {
             number,
-            at: 0,
-            hasher,
-            small: BytesMut::new(),
+            pieces: Vec::new(),
         })
+    }
+
+    /// The finished file of that name turns out to be another one.
+    async fn leave_existing(&mut self) -> Result<(), FileEnd> {
+        match (&self.partial.place, self.intake.policy) {
+            (Place::Nowhere | Place::Part(_) | Place::Closed(_), _) => Ok(()),
+            (Place::Existing(_), ConflictPolicy::Fail | ConflictPolicy::Skip) => {
+                Err(FileEnd::Exists)
+            }
+            (Place::Existing(_), ConflictPolicy::Rename | ConflictPolicy::Overwrite) => {
+                self.copy_existing().await
+            }
+        }
     }
 
     /// Begins the new file with what it has in common with the one of its name.
@@ -390,83 +441,121 @@ impl Stream<'_> {
         Ok(())
     }
 
-    async fn data(&mut self, group: &mut Group, data: Bytes) -> Result<(), FileEnd> {
-        let len = data.len() as u64;
-        self.intake.progress.moved(len);
-        group.hasher.update(&data);
-        match &self.partial.place {
-            Place::Part(part) => {
-                let start = Instant::now();
-                let offset = group_offset(group.number) + group.at;
-                self.disk
-                    .write(part, offset, data)
-                    .await
-                    .map_err(write_error)?;
-                self.intake.progress.waited(Limit::Disk, start.elapsed());
+    /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
+    /// than hashing them; groups of large ones go to a blocking thread.
+    async fn end_group(&mut self, group: Group, hash: Option<Hash>) -> Result<(), FileEnd> {
+        let size = self.intake.header.size;
+        let Place::Part(part) = &self.partial.place else {
+            let computed = hash_pieces(size, &group);
+            if hash.is_none_or(|hash| hash == computed) {
+                self.small = Some(joined(group.pieces));
+                return self.keep(group.number, computed);
             }
-            Place::Nowhere | Place::Closed(_) | Place::Existing(_) => {
-                let whole = self.intake.header.size;
-                if group.at == 0 && len == whole {
-                    self.small = Some(data);
-                } else {
-                    group.small.reserve((whole - group.at) as usize);
-                    group.small.extend_from_slice(&data);
-                }
+            return self.damaged(group.number);
+        };
+        let part = part.clone();
+        let work = move || {
+            let computed = hash_pieces(size, &group);
+            let right = hash.is_none_or(|hash| hash == computed);
+            let written = right.then(|| write(&part, &group));
+            Worked {
+                number: group.number,
+                hash: computed,
+                written,
             }
-        }
-        group.at += len;
+        };
+        // One at a time: two would only wait for each other at the file's lock.
+        self.finish_work().await?;
+        self.work = Some(tokio::task::spawn_blocking(work));
         Ok(())
     }
 
-    /// Returns the group's number if it must be sent again.
-    async fn end_group(
-        &mut self,
-        group: Group,
-        hash: Option<Hash>,
-    ) -> Result<Option<u32>, FileEnd> {
-        let size = self.intake.header.size;
-        let computed = group.hasher.finish();
-        if hash.is_some_and(|hash| hash != computed) {
-            self.partial.damaged += 1;
-            self.small = None;
-            tracing::warn!(
-                index = self.intake.index,
-                group = group.number,
-                "a group is damaged"
-            );
-            if self.partial.damaged >= DAMAGED_MAX {
-                return Err(FileEnd::Damaged);
+    /// Waits for the group that is being worked on.
+    async fn finish_work(&mut self) -> Result<(), FileEnd> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let Worked {
+            number,
+            hash,
+            written,
+        } = work.await.map_err(|_| fault())?;
+        self.intake.progress.waited(Limit::Disk, start.elapsed());
+        match written {
+            None => self.damaged(number),
+            Some(written) => {
+                written.map_err(write_error)?;
+                self.keep(number, hash)?;
+                self.checkpoint(group_len(self.intake.header.size, number))
+                    .await
             }
-            return Ok(Some(group.number));
         }
-        if !group.small.is_empty() {
-            self.small = Some(group.small.freeze());
-        }
-        if let Some(slot) = self.partial.groups.get_mut(group.number as usize) {
-            *slot = Some(computed);
+    }
+
+    /// A group is verified and in its place.
+    fn keep(&mut self, number: u32, hash: Hash) -> Result<(), FileEnd> {
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = Some(hash);
         }
         if let Place::Part(part) = &self.partial.place {
-            self.disk.written().await.map_err(write_error)?;
-            self.record(part, group.number, computed)
-                .map_err(write_error)?;
-            self.disk
-                .checkpoint(part, group_len(size, group.number))
-                .await
-                .map_err(write_error)?;
-        } else if group_count(size) == 1 && group.at == 0 {
-            self.small = Some(Bytes::new());
+            self.record(part, number, hash).map_err(write_error)?;
         }
-        self.intake
-            .table
-            .lock()
-            .add_done(self.intake.index, group_len(size, group.number));
-        Ok(None)
+        let len = group_len(self.intake.header.size, number);
+        self.intake.table.lock().add_done(self.intake.index, len);
+        Ok(())
+    }
+
+    fn damaged(&mut self, number: u32) -> Result<(), FileEnd> {
+        tracing::warn!(index = self.intake.index, number, "a group is damaged");
+        self.partial.damaged += 1;
+        self.again.push(number);
+        // What is there may be of an older version.
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = None;
+        }
+        if self.partial.damaged >= DAMAGED_MAX {
+            Err(FileEnd::Damaged)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Brings data to the disk now and then, in the background.
+    async fn checkpoint(&mut self, written: u64) -> Result<(), FileEnd> {
+        self.since_sync += written;
+        if self.since_sync < CHECKPOINT_LEN {
+            return Ok(());
+        }
+        self.since_sync = 0;
+        // Never more than one: a disk that is slower than the network sets the pace here.
+        self.finish_sync().await.map_err(write_error)?;
+        if let Place::Part(part) = &self.partial.place {
+            let part = part.clone();
+            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
+        }
+        Ok(())
+    }
+
+    async fn finish_sync(&mut self) -> io::Result<()> {
+        match self.sync.take() {
+            Some(sync) => sync.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for everything that is under way: a late write must not meet those of the file's next
+    /// stream. What is right is kept even if the stream broke.
+    async fn settle(&mut self) -> Result<(), FileEnd> {
+        let work = self.finish_work().await;
+        let sync = self.finish_sync().await.map_err(write_error);
+        work.and(sync)
     }
 
     fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
         self.intake.journal.append(&[Record::Groups {
             path: self.intake.name.clone(),
-            stamp: self.intake.header.stamp,
+            stamp: self.partial.stamp.unwrap_or(MIXED),
             size: self.intake.header.size,
             part: part.identity()?,
             tag: self.partial.tag.clone(),
@@ -476,13 +565,18 @@ impl Stream<'_> {
         Ok(())
     }
 
-    fn end(&mut self, hash: Option<Hash>, mut again: Vec<u32>) -> FileEnd {
+    fn end(&mut self, hash: Option<Hash>) -> FileEnd {
+        let mut again = std::mem::take(&mut self.again);
         let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
         let missing = self.partial.groups.iter().enumerate().filter_map(missing);
-        again.extend(missing.take(MISSING_MAX).map(|number| number as u32));
-        again.sort_unstable();
-        again.dedup();
-        if !again.is_empty() {
+        let mut missing = missing.map(|number| number as u32).peekable();
+        if missing.peek().is_some() {
+            // Those that were asked for before are on their way.
+            let new = missing.filter(|number| !self.partial.asked.contains(number));
+            again.extend(new.take(MISSING_MAX));
+            again.sort_unstable();
+            again.dedup();
+            self.partial.asked.extend(&again);
             return FileEnd::Open { again };
         }
         let groups: Vec<Hash> = self.partial.groups.iter().flatten().copied().collect();
@@ -521,6 +615,7 @@ impl Stream<'_> {
             self.partial.place = Place::Nowhere;
         }
         let count = (self.partial.groups.len()).min(MISSING_MAX) as u32;
+        self.partial.asked = (0..count).collect();
         FileEnd::Open {
             again: (0..count).collect(),
         }
@@ -590,67 +685,27 @@ pub fn read_exact_at(file: &std::fs::File, buffer: &mut [u8], offset: u64) -> io
     }
 }
 
-type Work = JoinHandle<io::Result<Duration>>;
-
-/// Writes to a part, on this thread while the disk is quick, and brings data to the disk in the
-/// background.
-#[derive(Debug, Default)]
-struct Disk {
-    pace: Pace,
-    /// One write in flight, while the disk is slow.
-    write: Option<Work>,
-    sync: Option<Work>,
-    since_sync: u64,
+fn hash_pieces(size: u64, group: &Group) -> Hash {
+    let mut hasher = GroupHasher::new(size, group.number);
+    for piece in &group.pieces {
+        hasher.update(piece);
+    }
+    hasher.finish()
 }
 
-impl Disk {
-    async fn write(&mut self, part: &Arc<Part>, offset: u64, data: Bytes) -> io::Result<()> {
-        self.written().await?;
-        let part = part.clone();
-        let work = move || timed(|| part.write_at(offset, &data));
-        if self.pace.is_slow() {
-            self.write = Some(tokio::task::spawn_blocking(work));
-        } else {
-            self.pace.took(work()?);
-        }
-        Ok(())
-    }
-
-    /// Waits until what was given last is in the file.
-    async fn written(&mut self) -> io::Result<()> {
-        if let Some(time) = finish(&mut self.write).await? {
-            self.pace.took(time);
-        }
-        Ok(())
-    }
-
-    async fn checkpoint(&mut self, part: &Arc<Part>, written: u64) -> io::Result<()> {
-        self.since_sync += written;
-        if self.since_sync >= CHECKPOINT_LEN {
-            // Never more than one: a disk that is slower than the network sets the pace here.
-            finish(&mut self.sync).await?;
-            self.since_sync = 0;
-            let part = part.clone();
-            self.sync = Some(tokio::task::spawn_blocking(move || timed(|| part.sync())));
-        }
-        Ok(())
-    }
-
-    /// Waits for everything that is under way.
-    async fn settle(&mut self) -> io::Result<()> {
-        self.written().await?;
-        finish(&mut self.sync).await.map(|_| ())
+/// The content of a small file; it mostly came in one piece.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 | 1 => pieces.pop().unwrap_or_default(),
+        _ => pieces.concat().into(),
     }
 }
 
-fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
-    let start = Instant::now();
-    work().map(|()| start.elapsed())
-}
-
-async fn finish(work: &mut Option<Work>) -> io::Result<Option<Duration>> {
-    match work.take() {
-        Some(work) => work.await.map_err(io::Error::other)?.map(Some),
-        None => Ok(None),
+fn write(part: &Part, group: &Group) -> io::Result<()> {
+    let mut offset = group_offset(group.number);
+    for piece in &group.pieces {
+        part.write_at(offset, piece)?;
+        offset += piece.len() as u64;
     }
+    Ok(())
 }

@@ -52,13 +52,15 @@ pub(super) struct Run<'a, L: Inbound> {
     link: L,
     /// Entries that are planned.
     planned: u32,
-    /// Streams being read, and how to stop each.
-    active: HashMap<FileIndex, oneshot::Sender<Code>>,
+    /// Streams being read.
+    active: HashMap<FileIndex, Active>,
     /// Streams of files whose stream before is still being read.
     waiting: HashMap<FileIndex, VecDeque<(FileHeader, L::Reader)>>,
     tasks: JoinSet<FileDone>,
     /// Complete files without final names.
     ready: VecDeque<Delivery>,
+    /// Those and the ones that get their names just now: nothing more may come of them.
+    whole: HashSet<FileIndex>,
     ready_bytes: usize,
     delivering: Option<JoinHandle<Vec<Delivered>>>,
     /// What there is of files that were held.
@@ -78,6 +80,14 @@ pub(super) struct Run<'a, L: Inbound> {
     moved: (u64, Instant),
 }
 
+/// A stream that is being read.
+struct Active {
+    stop: oneshot::Sender<Code>,
+    /// Whether some of the file is here already: then the sender may be silent for as long as it
+    /// takes to compare it.
+    compares: bool,
+}
+
 /// `steps` ends only by an [`Ended`].
 enum Never {}
 
@@ -93,6 +103,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             waiting: HashMap::new(),
             tasks: JoinSet::new(),
             ready: VecDeque::new(),
+            whole: HashSet::new(),
             ready_bytes: 0,
             delivering: None,
             checked: mpsc::channel(64),
@@ -149,26 +160,15 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     /// Ends every stream, keeping what is verified, and finishes what is being delivered.
     async fn collect(&mut self) {
-        for (_, stop) in self.active.drain() {
-            let _ = stop.send(Code::Paused);
+        for (_, active) in self.active.drain() {
+            let _ = active.stop.send(Code::Paused);
         }
         self.waiting.clear();
+        // Checks end at the next file or group; what they found so far is kept.
+        self.checked.1.close();
         while let Some(joined) = self.tasks.join_next().await {
             if let Ok((intake, partial, end)) = joined {
-                match end {
-                    FileEnd::Whole { small, hash } => {
-                        self.ready
-                            .extend(Delivery::new(&intake, partial, small, hash));
-                    }
-                    FileEnd::Identical { .. } | FileEnd::Open { .. } | FileEnd::Stopped => {
-                        self.keep(intake.index, partial);
-                    }
-                    FileEnd::NoSpace | FileEnd::Lost(_) => self.keep(intake.index, partial),
-                    FileEnd::Damaged | FileEnd::Exists | FileEnd::Grown => {
-                        let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
-                    }
-                    FileEnd::CannotWrite(_) => {}
-                }
+                self.collect_file(&intake, partial, end).await;
             }
         }
         loop {
@@ -182,13 +182,46 @@ impl<'a, L: Inbound> Run<'a, L> {
                 }
             }
         }
+        while let Some((index, partial)) = self.checked.1.recv().await {
+            self.keep(index, partial);
+        }
         self.checks.shutdown().await;
+    }
+
+    async fn collect_file(&mut self, intake: &Intake, partial: Partial, end: FileEnd) {
+        let index = intake.index;
+        if self.is_settled(index) {
+            return discard(partial).await;
+        }
+        match end {
+            FileEnd::Whole { small, hash } => {
+                self.ready
+                    .extend(Delivery::new(intake, partial, small, hash));
+            }
+            FileEnd::Identical { .. } | FileEnd::Open { .. } | FileEnd::Stopped => {
+                self.keep(index, partial);
+            }
+            FileEnd::NoSpace | FileEnd::Lost(_) => self.keep(index, partial),
+            FileEnd::Damaged | FileEnd::Exists | FileEnd::Grown => discard(partial).await,
+            FileEnd::CannotWrite(_) => discard(partial).await,
+        }
+    }
+
+    fn is_settled(&self, index: FileIndex) -> bool {
+        let state = self.incoming.table.lock().state(index);
+        matches!(state, Some(FileState::Settled(_)))
     }
 
     fn keep(&mut self, index: FileIndex, partial: Partial) {
         let Some(taken) = &mut self.incoming.taken else {
             return;
         };
+        {
+            let mut table = self.incoming.table.lock();
+            if table.state(index) != Some(FileState::Paused) {
+                table.set_state(index, FileState::Waiting);
+            }
+        }
         let open = partial.is_open();
         taken.partials.insert(index, partial);
         if !open {
@@ -217,12 +250,13 @@ impl<'a, L: Inbound> Run<'a, L> {
     async fn repeat_pause(&mut self) -> Result<(), Ended> {
         match self.incoming.pauses.all() {
             None => Ok(()),
-            Some(PausedBy::DiskFull) => {
+            // The sender's pause is the sender's to repeat; of the disk we see for ourselves.
+            Some(PausedBy::DiskFull | PausedBy::Peer) => {
                 self.incoming.pauses.resume(Scope::Transfer);
                 self.incoming.reporter.tell(News::PausedBy(None)).await;
                 Ok(())
             }
-            Some(PausedBy::Us | PausedBy::Peer) => {
+            Some(PausedBy::Us) => {
                 self.incoming.reporter.event(TransferEvent::Pause).await;
                 self.steer(Scope::Transfer, SteerAction::Pause(PauseReason::Person))
                     .await
@@ -317,7 +351,8 @@ impl<'a, L: Inbound> Run<'a, L> {
         let found = self.checked.0.clone();
         self.checks.spawn_blocking(move || {
             for held in checks {
-                let partial = check(&held, &rules.folder, part_tag(id, held.index));
+                let tag = part_tag(id, held.index);
+                let partial = check(&held, &rules.folder, tag, &|| !found.is_closed());
                 if found.blocking_send((held.index, partial)).is_err() {
                     return;
                 }
@@ -334,7 +369,12 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     /// Tells the sender what there is of a file, which lets it come.
-    async fn on_checked(&mut self, index: FileIndex, partial: Partial) -> Result<(), Ended> {
+    async fn on_checked(&mut self, index: FileIndex, mut partial: Partial) -> Result<(), Ended> {
+        if self.is_settled(index) {
+            discard(partial).await;
+            return Ok(());
+        }
+        partial.asked.clear();
         let stamp = partial.stamp;
         let mut pages: VecDeque<(u32, Vec<[u8; 32]>)> = VecDeque::new();
         {
@@ -497,6 +537,11 @@ impl<'a, L: Inbound> Run<'a, L> {
         if index >= self.planned {
             return Err(Ended::Misbehaved(Offence::NotAskedFor));
         }
+        if self.whole.contains(&index) {
+            // It crossed with a group that made the file complete.
+            reader.stop(Code::Cancelled);
+            return Ok(());
+        }
         if self.active.contains_key(&index) {
             let waiting = self.waiting.entry(index).or_default();
             if waiting.len() >= STREAMS_WAITING_MAX {
@@ -551,7 +596,8 @@ impl<'a, L: Inbound> Run<'a, L> {
             progress,
         };
         let (stop, stopped) = oneshot::channel();
-        self.active.insert(index, stop);
+        let compares = partial.groups.iter().any(Option::is_some);
+        self.active.insert(index, Active { stop, compares });
         self.tasks
             .spawn(receive_file(intake, partial, reader, stopped));
         Ok(())
@@ -581,12 +627,25 @@ impl<'a, L: Inbound> Run<'a, L> {
         })?;
         let index = intake.index;
         self.active.remove(&index);
-        self.on_end(intake, partial, end).await?;
-        let next = self.waiting.get_mut(&index).and_then(VecDeque::pop_front);
-        if let Some((header, reader)) = next {
+        match end {
+            FileEnd::Lost(LinkError::Offence(offence)) => {
+                self.keep(index, partial);
+                return Err(Ended::Misbehaved(offence));
+            }
+            // Given up meanwhile.
+            _ if self.is_settled(index) => discard(partial).await,
+            end => self.on_end(intake, partial, end).await?,
+        }
+        let Some(mut waiting) = self.waiting.remove(&index) else {
+            return Ok(());
+        };
+        if self.is_settled(index) || self.whole.contains(&index) {
+            for (_, reader) in waiting {
+                reader.stop(Code::Cancelled);
+            }
+        } else if let Some((header, reader)) = waiting.pop_front() {
+            self.waiting.insert(index, waiting);
             self.begin_file(header, reader).await?;
-        } else {
-            self.waiting.remove(&index);
         }
         Ok(())
     }
@@ -607,6 +666,7 @@ impl<'a, L: Inbound> Run<'a, L> {
         match end {
             FileEnd::Whole { small, hash } => {
                 if let Some(delivery) = Delivery::new(&intake, partial, small, hash) {
+                    self.whole.insert(index);
                     self.ready_bytes += delivery.memory();
                     self.ready.push_back(delivery);
                 }
@@ -639,7 +699,10 @@ impl<'a, L: Inbound> Run<'a, L> {
                 self.keep(index, partial);
                 self.on_full(index).await
             }
-            FileEnd::CannotWrite(why) => self.cannot_write(index, why).await,
+            FileEnd::CannotWrite(why) => {
+                discard(partial).await;
+                self.cannot_write(index, why).await
+            }
             FileEnd::Stopped => {
                 self.keep(index, partial);
                 Ok(())
@@ -689,18 +752,29 @@ impl<'a, L: Inbound> Run<'a, L> {
         index: FileIndex,
         fault: SinkFault,
     ) -> Result<(), Ended> {
-        let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
+        discard(partial).await;
         self.give_up(index, fault).await
     }
 
     /// Settles an entry as failed; a stream of it that is being read is stopped.
     async fn give_up(&mut self, index: FileIndex, fault: SinkFault) -> Result<(), Ended> {
-        if let Some(stop) = self.active.remove(&index) {
-            let _ = stop.send(Code::Cancelled);
+        if let Some(at) = self.ready.iter().position(|ready| ready.index() == index) {
+            if let Some(delivery) = self.ready.remove(at) {
+                self.ready_bytes -= delivery.memory();
+                let _ = tokio::task::spawn_blocking(move || delivery.discard()).await;
+            }
+            self.whole.remove(&index);
+        }
+        // What is getting its name just now is complete, and stays.
+        if self.whole.contains(&index) || self.is_settled(index) {
+            return Ok(());
+        }
+        if let Some(active) = self.active.remove(&index) {
+            let _ = active.stop.send(Code::Cancelled);
         }
         self.starved.remove(&index);
         if let Some(partial) = self.taken()?.partials.remove(&index) {
-            let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
+            discard(partial).await;
         }
         let outcome = Outcome::Failed(fault);
         self.settle(vec![Receipt {
@@ -775,6 +849,7 @@ impl<'a, L: Inbound> Run<'a, L> {
         })?;
         let mut receipts = Vec::with_capacity(delivered.len());
         for delivered in delivered {
+            self.whole.remove(&delivered.index());
             match delivered {
                 Delivered::Settled(receipt) => receipts.push(receipt),
                 Delivered::NoSpace(index) => self.on_full(index).await?,
@@ -801,7 +876,8 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     async fn full(&mut self) -> Result<(), Ended> {
-        if self.incoming.pauses.all() == Some(PausedBy::DiskFull) {
+        // A person's pause stays one: when it ends, the disk shows what it can take.
+        if self.incoming.pauses.all().is_some() {
             return Ok(());
         }
         let needed = self.incoming.table.lock().bytes_left();
@@ -865,7 +941,10 @@ impl<'a, L: Inbound> Run<'a, L> {
         let moved = self.incoming.progress.read().moved;
         let pauses = &self.incoming.pauses;
         let moving = match self.active.is_empty() {
-            false => self.active.keys().any(|&index| !pauses.has(index)),
+            false => {
+                let mut files = self.active.iter();
+                files.any(|(&index, file)| !file.compares && !pauses.has(index))
+            }
             // Files may come, none does, and it is not this side that holds them up.
             true => self.is_owed_files() && !pauses.has_any(),
         };
@@ -901,6 +980,10 @@ impl<'a, L: Inbound> Run<'a, L> {
         self.send(ReceiverMessage::Complete).await?;
         Err(Ended::Completed)
     }
+}
+
+async fn discard(partial: Partial) {
+    let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
 }
 
 fn set_folder_times(table: &super::table::SharedTable, rules: &Arc<super::plan::Rules>) {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::budget::{Budget, Share};
 use super::control::{Asking, Decision, News, Order, Progress, Reporter};
+use super::deliver::done;
 use super::ended::Ended;
 use super::pauses::Pauses;
 use super::plan::Rules;
@@ -29,8 +30,8 @@ use crate::fault::Fault;
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
 use crate::peer::PeerId;
 use crate::protocol::message::{
-    Code, DeclineReason, Entry, FileIndex, ReceiverMessage, Room, Scope, SenderMessage,
-    SteerAction, TransferId,
+    Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Room, Scope,
+    SenderMessage, SinkFault, SteerAction, TransferId,
 };
 use crate::storage::folder::Folder;
 use crate::storage::journal::{Journal, JournalHead, Replay};
@@ -178,10 +179,35 @@ impl Incoming {
                 }
             }
             Order::Cancel(Scope::Transfer) | Order::Answer(Decision::Decline) => return true,
-            Order::Cancel(Scope::File(_)) | Order::First(_) | Order::Attach(_) => {}
+            Order::Cancel(Scope::File(index)) => self.cancel_file(index).await,
+            Order::First(_) | Order::Attach(_) => {}
             Order::Answer(Decision::Accept { .. }) => {}
         }
         false
+    }
+
+    /// The sender hears of it over the next link.
+    async fn cancel_file(&mut self, index: FileIndex) {
+        let receipt = Receipt {
+            index,
+            outcome: Outcome::Failed(SinkFault::Cancelled),
+            saved_as: None,
+            hash: None,
+        };
+        let path = {
+            let mut table = self.table.lock();
+            if !table.settle(&receipt) {
+                return;
+            }
+            table.path(index).to_owned()
+        };
+        let Some(taken) = &mut self.taken else {
+            return;
+        };
+        taken.journal.append(&[done(path, &receipt)]);
+        if let Some(partial) = taken.partials.remove(&index) {
+            let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
+        }
     }
 
     /// Whether the person has accepted.
@@ -348,10 +374,10 @@ impl Incoming {
         let mut folder = self.terms.folder.clone();
         let mut asked = false;
         loop {
-            let view = self.view(folder.clone()).await;
+            let view = self.view(folder.clone(), &HashSet::new()).await;
             if self.terms.accepted {
                 return match view.refusal() {
-                    None => self.take(view.folder, HashSet::new()).await,
+                    None => self.take(link, view.folder, HashSet::new()).await,
                     Some(reason) => self.refuse(link, view, reason).await,
                 };
             }
@@ -371,10 +397,10 @@ impl Incoming {
                 } => {
                     folder = chosen.unwrap_or(folder);
                     let excluded = self.excluded(only.as_deref());
-                    let view = self.view(folder.clone()).await;
+                    let view = self.view(folder.clone(), &excluded).await;
                     // A folder without room is asked about again, with the reason.
-                    if view.refusal().is_none() || only.is_some() {
-                        return self.take(view.folder, excluded).await;
+                    if view.refusal().is_none() {
+                        return self.take(link, view.folder, excluded).await;
                     }
                 }
             }
@@ -474,7 +500,12 @@ impl Incoming {
     }
 
     /// The person agreed: from here on the transfer survives everything.
-    async fn take(&mut self, folder: PathBuf, excluded: HashSet<String>) -> Result<(), Ended> {
+    async fn take<L: Inbound>(
+        &mut self,
+        link: &mut L,
+        folder: PathBuf,
+        excluded: HashSet<String>,
+    ) -> Result<(), Ended> {
         let head = JournalHead {
             transfer: self.id,
             peer: self.peer,
@@ -495,7 +526,7 @@ impl Incoming {
                 let why = error.to_string();
                 let fault = Fault::CannotWrite { path: folder, why };
                 self.reporter.tell(News::Fault(Some(fault))).await;
-                return Err(Ended::Declined(DeclineReason::NotWritable));
+                return self.decline(link, DeclineReason::NotWritable).await;
             }
         };
         self.reporter.tell(News::Answered { folder }).await;
@@ -514,9 +545,8 @@ impl Incoming {
     }
 
     /// Looks at a folder: is there room, may it be written?
-    async fn view(&self, folder: PathBuf) -> View {
-        let totals = self.table.lock().totals();
-        let (needed, files) = (totals.bytes, u64::from(self.table.lock().len()));
+    async fn view(&self, folder: PathBuf, excluded: &HashSet<String>) -> View {
+        let (needed, files) = self.table.lock().wanted(excluded);
         let path = folder.clone();
         let work = move || {
             let folder = Folder::open(&path)?;

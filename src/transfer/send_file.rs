@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::control::Progress;
 use super::limiter::Limiter;
@@ -16,10 +17,17 @@ use super::pauses::{Pauses, gate};
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::net::link::{DATA_LEN_MAX, FileOpener, FileWriter, LinkError, Piece};
-use crate::protocol::groups::{GroupHasher, Hash, file_hash, group_count, group_len, group_offset};
+use crate::protocol::groups::{
+    GROUP_LEN, Hash, file_hash, group_count, group_len, group_offset, hash_group,
+};
 use crate::protocol::message::{Code, FileHeader, FileIndex, SourceFault, Stamp, TransferId};
 use crate::storage::source::SourceFile;
 
+/// Groups of one file that are read and hashed ahead.
+const AHEAD_MAX: usize = 2;
+/// Files up to this size are read where they are sent: handing them over costs more. (Unless the
+/// disk is slow.)
+const INLINE_MAX: u64 = 128 * 1024;
 /// How often a file that changes while it is read is read again.
 const PASSES: u32 = 3;
 
@@ -82,6 +90,8 @@ pub struct Shared {
     pub limiter: Arc<Limiter>,
     /// Who paused what.
     pub pauses: watch::Receiver<Pauses>,
+    /// How quick the disk is.
+    pub disk: Arc<Pace>,
 }
 
 /// One file to send.
@@ -106,11 +116,9 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
     };
     let trusted = job.held.stamp == Some(source.stamp());
     let file = Sending {
-        reader: Reader {
-            source: Some(source),
-            pace: Pace::default(),
-            buffers: VecDeque::new(),
-        },
+        source: Arc::new(source),
+        ahead: VecDeque::new(),
+        buffers: Buffers::default(),
         index: job.index,
         priority: job.priority,
         held: job.held,
@@ -146,7 +154,10 @@ impl From<SourceFault> for Stop {
 }
 
 struct Sending {
-    reader: Reader,
+    source: Arc<SourceFile>,
+    /// Groups that are being read, in order.
+    ahead: VecDeque<(u32, JoinHandle<Result<Read, SourceFault>>)>,
+    buffers: Buffers,
     index: FileIndex,
     priority: i32,
     held: Held,
@@ -162,6 +173,13 @@ enum Pass {
     Changed,
     /// The file got shorter within a group; that stream was given up.
     Shrunk,
+}
+
+/// A group as it was read.
+enum Read {
+    Whole(Bytes, Hash),
+    /// The file ends before the group does.
+    Short,
 }
 
 impl Sending {
@@ -180,31 +198,39 @@ impl Sending {
     }
 
     async fn pass<O: FileOpener>(&mut self, opener: &O) -> Result<Pass, Stop> {
-        let header = self.header()?;
+        let header = self.header();
         let size = header.size;
+        let count = group_count(size);
         self.held.stamp = Some(header.stamp);
-        self.held.groups.truncate(group_count(size) as usize);
+        self.held.groups.truncate(count as usize);
         let mut writer = opener.open(&header, self.priority).await?;
-        let mut hashes = Vec::with_capacity(group_count(size) as usize);
-        for group in 0..group_count(size) {
-            let hash = match (self.held.get(group), self.trusted) {
-                (Some(hash), true) => {
-                    let len = group_len(size, group);
-                    self.shared.table.lock().add_done(self.index, len);
-                    Some(hash)
-                }
-                (Some(hash), false) => self.send_if_changed(&mut writer, size, group, hash).await?,
-                (None, _) => self.send_group(&mut writer, size, group).await?,
+        let mut hashes = Vec::with_capacity(count as usize);
+        for group in 0..count {
+            let held = self.held.get(group);
+            let hash = match held.filter(|_| self.trusted) {
+                Some(hash) => hash,
+                None => match self.read(size, group).await? {
+                    Read::Whole(content, hash) => {
+                        if held != Some(hash) {
+                            self.send_group(&mut writer, group, content, hash).await?;
+                        }
+                        hash
+                    }
+                    Read::Short => {
+                        writer.reset(Code::Paused);
+                        self.refresh().await?;
+                        return Ok(Pass::Shrunk);
+                    }
+                },
             };
-            let Some(hash) = hash else {
-                writer.reset(Code::Paused);
-                self.reader.source_mut()?.refresh()?;
-                return Ok(Pass::Shrunk);
-            };
+            self.shared
+                .table
+                .lock()
+                .add_done(self.index, group_len(size, group));
             self.held.set(group, Some(hash));
             hashes.push(hash);
         }
-        if self.reader.source_mut()?.refresh()? {
+        if self.refresh().await? {
             writer.write(Piece::Break).await?;
             return Ok(Pass::Changed);
         }
@@ -212,176 +238,149 @@ impl Sending {
         Ok(Pass::Complete)
     }
 
-    fn header(&mut self) -> Result<FileHeader, SourceFault> {
-        let (transfer, index) = (self.shared.transfer, self.index);
-        let source = self.reader.source_mut()?;
-        let (size, modified, stamp) = (source.size(), source.modified(), source.stamp());
-        Ok(FileHeader {
-            transfer,
-            index,
-            size,
-            modified,
-            stamp,
-        })
+    fn header(&self) -> FileHeader {
+        FileHeader {
+            transfer: self.shared.transfer,
+            index: self.index,
+            size: self.source.size(),
+            modified: self.source.modified(),
+            stamp: self.source.stamp(),
+        }
     }
 
-    /// Sends a group from disk; `None` if the file ends before the group does.
+    /// Looks whether the file has changed since the pass began.
+    async fn refresh(&mut self) -> Result<bool, SourceFault> {
+        // Reads ahead share the file; they end by themselves.
+        for (_, read) in self.ahead.drain(..) {
+            let _ = read.await;
+        }
+        Arc::get_mut(&mut self.source)
+            .ok_or(SourceFault::Io)?
+            .refresh()
+    }
+
+    /// The content and hash of a group, read ahead if the file has several.
+    async fn read(&mut self, size: u64, group: u32) -> Result<Read, SourceFault> {
+        let start = Instant::now();
+        let read = if size <= INLINE_MAX && !self.shared.disk.is_slow() {
+            read_group(&self.source, self.buffers.take(size as usize), size, group)
+        } else {
+            self.read_ahead(size, group);
+            match self.ahead.pop_front() {
+                Some((_, read)) => read.await.map_err(|_| SourceFault::Io)?,
+                None => Err(SourceFault::Io),
+            }
+        };
+        if size <= INLINE_MAX {
+            self.shared.disk.took(start.elapsed());
+        }
+        self.shared.progress.waited(Limit::Disk, start.elapsed());
+        if let Ok(Read::Whole(content, _)) = &read {
+            self.buffers.give(content);
+        }
+        read
+    }
+
+    /// Has the next groups read that are needed, `group` being the first.
+    fn read_ahead(&mut self, size: u64, group: u32) {
+        let mut next = self.ahead.back().map_or(group, |(last, _)| last + 1);
+        while self.ahead.len() < AHEAD_MAX && next < group_count(size) {
+            if self.trusted && self.held.get(next).is_some() {
+                next += 1;
+                continue;
+            }
+            let source = self.source.clone();
+            let buffer = self.buffers.take(group_len(size, next) as usize);
+            let work = move || read_group(&source, buffer, size, next);
+            self.ahead
+                .push_back((next, tokio::task::spawn_blocking(work)));
+            next += 1;
+        }
+    }
+
     async fn send_group<W: FileWriter>(
         &mut self,
         writer: &mut W,
-        size: u64,
         group: u32,
-    ) -> Result<Option<Hash>, Stop> {
-        let mut hasher = GroupHasher::new(size, group);
-        let len = group_len(size, group);
+        mut content: Bytes,
+        hash: Hash,
+    ) -> Result<(), Stop> {
         writer.write(Piece::Group(group)).await?;
-        let mut at = 0;
-        while at < len {
-            let want = self.piece_len().min(len - at);
-            let Some(data) = self.read(group_offset(group) + at, want).await? else {
-                return Ok(None);
-            };
-            hasher.update(&data);
-            at += want;
-            self.send_data(writer, data).await?;
+        while !content.is_empty() {
+            let piece = content.split_to(self.piece_len().min(content.len()));
+            self.send_piece(writer, piece).await?;
         }
-        let hash = hasher.finish();
         writer.write(Piece::GroupEnd(Some(hash))).await?;
-        self.shared.table.lock().add_done(self.index, len);
-        Ok(Some(hash))
+        Ok(())
     }
 
-    /// Reads a group that the receiver has in some version, and sends it if it is another one.
-    async fn send_if_changed<W: FileWriter>(
+    async fn send_piece<W: FileWriter>(
         &mut self,
         writer: &mut W,
-        size: u64,
-        group: u32,
-        held: Hash,
-    ) -> Result<Option<Hash>, Stop> {
-        let mut hasher = GroupHasher::new(size, group);
-        let len = group_len(size, group);
-        let mut pieces = Vec::new();
-        let mut at = 0;
-        while at < len {
-            let want = (DATA_LEN_MAX as u64).min(len - at);
-            let Some(data) = self.read(group_offset(group) + at, want).await? else {
-                return Ok(None);
-            };
-            hasher.update(&data);
-            at += want;
-            pieces.push(data);
-        }
-        let hash = hasher.finish();
-        if hash != held {
-            writer.write(Piece::Group(group)).await?;
-            for data in pieces {
-                self.send_data(writer, data).await?;
-            }
-            writer.write(Piece::GroupEnd(Some(hash))).await?;
-        }
-        self.shared.table.lock().add_done(self.index, len);
-        // Groups that only needed comparing never wait for the network: let others run.
-        tokio::task::yield_now().await;
-        Ok(Some(hash))
-    }
-
-    async fn send_data<W: FileWriter>(&mut self, writer: &mut W, data: Bytes) -> Result<(), Stop> {
+        piece: Bytes,
+    ) -> Result<(), LinkError> {
         gate(&mut self.shared.pauses, self.index).await;
-        let len = data.len();
+        let len = piece.len();
         let waited = self.shared.limiter.take(len).await;
         self.shared.progress.waited(Limit::Setting, waited);
         let start = Instant::now();
-        writer.write(Piece::Data(data)).await?;
+        writer.write(Piece::Data(piece)).await?;
         self.shared.progress.waited(Limit::Network, start.elapsed());
         self.shared.progress.moved(len as u64);
         Ok(())
     }
 
     /// Small pieces at low limits, so that the speed is even and no wait is long.
-    fn piece_len(&self) -> u64 {
-        let max = DATA_LEN_MAX as u64;
-        self.shared
-            .limiter
-            .rate()
-            .map_or(max, |rate| (rate / 10).clamp(1024, max))
-    }
-
-    /// `None` at the end of the file.
-    async fn read(&mut self, offset: u64, len: u64) -> Result<Option<Bytes>, SourceFault> {
-        let start = Instant::now();
-        let data = self.reader.read(offset, len as usize).await;
-        self.shared.progress.waited(Limit::Disk, start.elapsed());
-        data
+    fn piece_len(&self) -> usize {
+        let rate = self.shared.limiter.rate();
+        rate.map_or(DATA_LEN_MAX, |rate| {
+            (rate / 10).clamp(1024, DATA_LEN_MAX as u64) as usize
+        })
     }
 }
 
-/// Reads pieces of a source, on this thread while the disk is quick.
-struct Reader {
-    source: Option<SourceFile>,
-    pace: Pace,
-    /// Buffers that may still be on their way out, oldest first; reused when they are free again,
-    /// because a fresh quarter of a mebibyte costs as much as hashing it.
-    buffers: VecDeque<Bytes>,
-}
+/// Buffers of groups that may still be on their way out, oldest first; used again when they are
+/// free, because a fresh mebibyte costs nearly as much as hashing it.
+#[derive(Default)]
+struct Buffers(VecDeque<Bytes>);
 
-/// Most buffers that are kept for reuse: what the send window of a connection can hold.
-const BUFFERS_MAX: usize = 64;
+/// Most buffers that are kept: what the send window of a connection can hold, and those read ahead.
+const BUFFERS_MAX: usize = 20;
 
-impl Reader {
-    fn source_mut(&mut self) -> Result<&mut SourceFile, SourceFault> {
-        // Empty only if a read on the blocking pool was cancelled, and this object with it.
-        self.source.as_mut().ok_or(SourceFault::Io)
-    }
-
-    async fn read(&mut self, offset: u64, len: usize) -> Result<Option<Bytes>, SourceFault> {
-        let mut buffer = self.buffer(len);
-        let source = self.source.take().ok_or(SourceFault::Io)?;
-        let work = move || {
-            let start = Instant::now();
-            let whole = fill(&source, offset, &mut buffer);
-            (source, buffer, whole, start.elapsed())
-        };
-        let (source, buffer, whole, time) = match self.pace.is_slow() {
-            true => tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|_| SourceFault::Io)?,
-            false => work(),
-        };
-        self.source = Some(source);
-        self.pace.took(time);
-        let whole = whole?;
-        if !whole {
-            return Ok(None);
-        }
-        let data = buffer.freeze();
-        if len == DATA_LEN_MAX && self.buffers.len() < BUFFERS_MAX {
-            self.buffers.push_back(data.clone());
-        }
-        Ok(Some(data))
-    }
-
-    fn buffer(&mut self, len: usize) -> BytesMut {
-        if len == DATA_LEN_MAX
-            && let Some(oldest) = self.buffers.pop_front()
+impl Buffers {
+    fn take(&mut self, len: usize) -> BytesMut {
+        if len == GROUP_LEN as usize
+            && let Some(oldest) = self.0.pop_front()
         {
             match oldest.try_into_mut() {
                 Ok(free) => return free,
-                Err(busy) => self.buffers.push_front(busy),
+                Err(busy) => self.0.push_front(busy),
             }
         }
         BytesMut::zeroed(len)
     }
+
+    fn give(&mut self, content: &Bytes) {
+        if content.len() == GROUP_LEN as usize && self.0.len() < BUFFERS_MAX {
+            self.0.push_back(content.clone());
+        }
+    }
 }
 
-/// Fills the buffer from the file; `false` if the file ends before.
-fn fill(source: &SourceFile, offset: u64, buffer: &mut [u8]) -> Result<bool, SourceFault> {
+/// Reads and hashes a group into `buffer`, which is as long as the group.
+fn read_group(
+    source: &SourceFile,
+    mut buffer: BytesMut,
+    size: u64,
+    group: u32,
+) -> Result<Read, SourceFault> {
     let mut at = 0;
     while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        match source.read_at(offset + at as u64, rest)? {
-            0 => return Ok(false),
+        match source.read_at(group_offset(group) + at as u64, rest)? {
+            0 => return Ok(Read::Short),
             n => at += n,
         }
     }
-    Ok(true)
+    let hash = hash_group(size, group, &buffer);
+    Ok(Read::Whole(buffer.freeze(), hash))
 }

@@ -26,7 +26,7 @@ use crate::net::link::{LinkError, Offence, Outbound};
 use crate::protocol::groups::{GROUP_LEN, Hash, group_count};
 use crate::protocol::message::{
     Code, Entry, EntryKind, FileIndex, Outcome, PauseReason, PlanAction, PlanRun, Receipt,
-    ReceiverMessage, Scope, SenderMessage, SinkFault, SourceFault, Stamp, Steer, SteerAction,
+    ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer, SteerAction,
 };
 
 /// Small files in flight: enough to hide all latency, more costs more than it brings.
@@ -53,6 +53,11 @@ pub struct Outgoing {
     sources: Sources,
     reporter: Reporter,
     accepted: bool,
+    /// Files that a person gave up, until the receiver confirms it: it may not be reachable, or
+    /// not have planned them yet.
+    cancelled: HashSet<FileIndex>,
+    /// Files that go first.
+    first: HashSet<FileIndex>,
 }
 
 impl Outgoing {
@@ -66,6 +71,8 @@ impl Outgoing {
             sources,
             reporter,
             accepted: false,
+            cancelled: HashSet::new(),
+            first: HashSet::new(),
         }
     }
 
@@ -96,8 +103,10 @@ impl Outgoing {
             }
             Order::Cancel(Scope::Transfer) => return true,
             Order::Cancel(Scope::File(index)) => {
-                let receipt = failed(index, SinkFault::Cancelled);
-                self.shared.table.lock().settle(&receipt);
+                self.cancelled.insert(index);
+            }
+            Order::First(index) => {
+                self.first.insert(index);
             }
             Order::Attach(paths) => {
                 let (sources, table) = (self.sources.clone(), self.shared.table.clone());
@@ -106,7 +115,7 @@ impl Outgoing {
                 self.shared.table.lock().end_attach();
                 self.reporter.tell(News::Manifest).await;
             }
-            Order::First(_) | Order::Answer(_) => {}
+            Order::Answer(_) => {}
         }
         false
     }
@@ -122,7 +131,8 @@ impl Outgoing {
             startable: 0,
             told: 0,
             held: HashMap::new(),
-            first: HashSet::new(),
+            parked: HashSet::new(),
+            confirmed: Confirmed::default(),
             active: HashMap::new(),
             in_doubt: HashMap::new(),
             again: HashMap::new(),
@@ -138,6 +148,7 @@ impl Outgoing {
             Err(ended) => ended,
         };
         run.tasks.shutdown().await;
+        run.leave(&ended).await;
         let code = match &ended {
             Ended::Completed | Ended::CancelledHere => Code::Done,
             Ended::Declined(_) | Ended::CancelledThere => Code::Done,
@@ -150,12 +161,29 @@ impl Outgoing {
     }
 }
 
-fn failed(index: FileIndex, fault: SinkFault) -> Receipt {
-    Receipt {
-        index,
-        outcome: Outcome::Failed(fault),
-        saved_as: None,
-        hash: None,
+/// Entries whose receipt has come over this link. The table cannot say it: it also knows receipts
+/// of earlier links, and a receiver that was restarted may have lost what they were for.
+#[derive(Debug, Default)]
+struct Confirmed {
+    entries: Vec<bool>,
+    count: u32,
+}
+
+impl Confirmed {
+    fn has(&self, index: FileIndex) -> bool {
+        self.entries.get(index as usize).copied().unwrap_or(false)
+    }
+
+    /// The caller bounds `index`.
+    fn insert(&mut self, index: FileIndex) {
+        let at = index as usize;
+        if self.entries.len() <= at {
+            self.entries.resize(at + 1, false);
+        }
+        if let Some(slot) = self.entries.get_mut(at).filter(|slot| !**slot) {
+            *slot = true;
+            self.count += 1;
+        }
     }
 }
 
@@ -177,8 +205,9 @@ struct Run<'a, L: Outbound> {
     told: u32,
     /// What the receiver has of files that wait to be sent.
     held: HashMap<FileIndex, Held>,
-    /// Files that go first.
-    first: HashSet<FileIndex>,
+    /// Files that were their turn while they were paused.
+    parked: HashSet<FileIndex>,
+    confirmed: Confirmed,
     active: HashMap<FileIndex, Active>,
     /// What the receiver should have of large files without a receipt, in case it wants a part
     /// again.
@@ -302,7 +331,7 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::Accepted => self.on_accepted().await,
             ReceiverMessage::Declined(reason) => Err(Ended::Declined(reason)),
             ReceiverMessage::Plan(runs) => self.on_plan(&runs),
-            ReceiverMessage::Start { entries } => self.on_start(entries),
+            ReceiverMessage::Start { entries } => self.on_start(entries).await,
             ReceiverMessage::Have {
                 index,
                 stamp,
@@ -329,24 +358,19 @@ impl<L: Outbound> Run<'_, L> {
         self.transfer.accepted = true;
         self.transfer.reporter.event(TransferEvent::Accepted).await;
         match self.transfer.paused_by() {
+            None => {}
             // A pause survives the link that it was made on.
-            Some(by) => {
-                if by == PausedBy::DiskFull {
-                    self.transfer
-                        .pauses
-                        .send_modify(|p| p.resume(Scope::Transfer));
-                    return Ok(());
-                }
+            Some(PausedBy::Us) => {
                 let action = SteerAction::Pause(PauseReason::Person);
-                self.send(SenderMessage::Steer(Steer {
-                    scope: Scope::Transfer,
-                    action,
-                }))
-                .await?;
-                self.transfer.reporter.tell(News::PausedBy(Some(by))).await;
+                self.steer(Scope::Transfer, action).await?;
                 self.transfer.reporter.event(TransferEvent::Pause).await;
             }
-            None => {}
+            // Whoever else paused says so again, or has gone on meanwhile.
+            Some(PausedBy::Peer | PausedBy::DiskFull) => {
+                let resume = |p: &mut Pauses| p.resume(Scope::Transfer);
+                self.transfer.pauses.send_modify(resume);
+                self.transfer.reporter.tell(News::PausedBy(None)).await;
+            }
         }
         Ok(())
     }
@@ -372,11 +396,16 @@ impl<L: Outbound> Run<'_, L> {
         Ok(())
     }
 
-    fn on_start(&mut self, entries: u32) -> Result<(), Ended> {
+    async fn on_start(&mut self, entries: u32) -> Result<(), Ended> {
         if entries != self.planned {
             return Err(Ended::Misbehaved(Offence::Contradiction));
         }
         self.startable = entries;
+        let cancelled = self.transfer.cancelled.iter().copied();
+        let known: Vec<FileIndex> = cancelled.filter(|&index| index < entries).collect();
+        for index in known {
+            self.steer(Scope::File(index), SteerAction::Cancel).await?;
+        }
         Ok(())
     }
 
@@ -417,7 +446,7 @@ impl<L: Outbound> Run<'_, L> {
             active.abort.abort();
         }
         self.set_done_from_held(index);
-        if self.first.contains(&index) {
+        if self.transfer.first.contains(&index) {
             self.queue.push_front(index);
         } else {
             self.queue.push_back(index);
@@ -428,7 +457,9 @@ impl<L: Outbound> Run<'_, L> {
     fn set_done_from_held(&mut self, index: FileIndex) {
         let mut table = self.transfer.shared.table.lock();
         // Progress counts each group once, when it is sent or found to be there already.
-        table.set_done(index, 0);
+        if !matches!(table.state(index), Some(FileState::Settled(_))) {
+            table.set_done(index, 0);
+        }
     }
 
     fn on_again(&mut self, index: FileIndex, group: u32) -> Result<(), Ended> {
@@ -471,7 +502,15 @@ impl<L: Outbound> Run<'_, L> {
             }
             self.in_doubt.remove(&receipt.index);
             self.held.remove(&receipt.index);
+            self.transfer.cancelled.remove(&receipt.index);
+            self.confirmed.insert(receipt.index);
             table.settle(receipt);
+            // Sending may stand still: paused, or at a limit.
+            if matches!(receipt.outcome, Outcome::Failed(_))
+                && let Some(active) = self.active.remove(&receipt.index)
+            {
+                active.abort.abort();
+            }
         }
         Ok(())
     }
@@ -536,6 +575,9 @@ impl<L: Outbound> Run<'_, L> {
             }
             Scope::Transfer => {}
             Scope::File(index) => {
+                if self.parked.remove(&index) {
+                    self.queue.push_front(index);
+                }
                 let state = match self.active.contains_key(&index) {
                     true => FileState::Active,
                     false => FileState::Waiting,
@@ -550,10 +592,25 @@ impl<L: Outbound> Run<'_, L> {
             active.abort.abort();
         }
         self.queue.remove(index);
+        self.parked.remove(&index);
+    }
+
+    /// The receiver is told as soon as it knows the file; until it confirms, nothing is certain,
+    /// because the file may be complete already.
+    async fn cancel_file(&mut self, index: FileIndex) -> Result<(), Ended> {
+        if self.confirmed.has(index) || index >= self.transfer.shared.table.lock().len() {
+            return Ok(());
+        }
+        self.stop_file(index);
+        self.transfer.cancelled.insert(index);
+        if index < self.startable {
+            self.steer(Scope::File(index), SteerAction::Cancel).await?;
+        }
+        Ok(())
     }
 
     fn put_first(&mut self, index: FileIndex) {
-        self.first.insert(index);
+        self.transfer.first.insert(index);
         if self.queue.remove(index) {
             self.queue.push_front(index);
         }
@@ -574,10 +631,7 @@ impl<L: Outbound> Run<'_, L> {
                 self.steer(Scope::Transfer, SteerAction::Cancel).await?;
                 Err(Ended::CancelledHere)
             }
-            Order::Cancel(Scope::File(index)) => {
-                self.stop_file(index);
-                self.steer(Scope::File(index), SteerAction::Cancel).await
-            }
+            Order::Cancel(Scope::File(index)) => self.cancel_file(index).await,
             Order::First(index) => {
                 self.put_first(index);
                 Ok(())
@@ -609,13 +663,16 @@ impl<L: Outbound> Run<'_, L> {
         listed: Result<Listed, tokio::task::JoinError>,
     ) -> Result<(), Ended> {
         self.transfer.reporter.tell(News::Manifest).await;
-        if let Ok(listed) = listed
-            && let Some((path, reason)) = listed.failed.into_iter().next()
-        {
-            self.transfer
-                .reporter
-                .tell(News::Fault(Some(Fault::Source { path, reason })))
-                .await;
+        let listed = listed.unwrap_or_default();
+        let fault = match listed.failed.into_iter().next() {
+            _ if listed.full => Some(Fault::Invalid {
+                why: "some files were not added: one transfer cannot hold more".into(),
+            }),
+            Some((path, reason)) => Some(Fault::Source { path, reason }),
+            None => None,
+        };
+        if fault.is_some() {
+            self.transfer.reporter.tell(News::Fault(fault)).await;
         }
         self.tell_entries().await?;
         self.transfer.shared.table.lock().end_attach();
@@ -630,7 +687,7 @@ impl<L: Outbound> Run<'_, L> {
         while let Some(index) = self.next_file() {
             let (path, size) = {
                 let mut table = self.transfer.shared.table.lock();
-                if matches!(table.state(index), Some(FileState::Settled(_))) {
+                if self.confirmed.has(index) || self.transfer.cancelled.contains(&index) {
                     continue;
                 }
                 table.set_state(index, FileState::Active);
@@ -648,7 +705,7 @@ impl<L: Outbound> Run<'_, L> {
                 index,
                 path: local,
                 held: self.held.remove(&index).unwrap_or_default(),
-                priority: i32::from(self.first.contains(&index)),
+                priority: i32::from(self.transfer.first.contains(&index)),
             };
             let (opener, shared) = (self.link.opener(), self.transfer.shared.clone());
             let abort = self
@@ -670,6 +727,11 @@ impl<L: Outbound> Run<'_, L> {
         if pauses.all().is_some() {
             return None;
         }
+        // Those that wait for a person must not stand in the way of those behind them.
+        while let Some(paused) = self.queue.front().filter(|&index| pauses.has(index)) {
+            self.queue.pop_front();
+            self.parked.insert(paused);
+        }
         // Files that are paused by themselves hold no place.
         let moving = self.active.iter().filter(|(i, _)| !pauses.has(**i));
         let large = moving.clone().filter(|(_, a)| a.large).count();
@@ -684,7 +746,7 @@ impl<L: Outbound> Run<'_, L> {
                 .is_some_and(|size| size > GROUP_LEN)
         };
         let fits = |index| match is_large(index) {
-            true => large < LARGE_ACTIVE_MAX || self.first.contains(&index),
+            true => large < LARGE_ACTIVE_MAX || self.transfer.first.contains(&index),
             false => small < SMALL_ACTIVE_MAX,
         };
         if fits(front) && !pauses.has(front) {
@@ -715,7 +777,7 @@ impl<L: Outbound> Run<'_, L> {
         self.active.remove(&index);
         match sent {
             Sent::Whole(held) => {
-                if held.groups.len() > 1 {
+                if held.groups.len() > 1 && !self.confirmed.has(index) {
                     self.in_doubt.insert(index, held);
                 }
                 for group in self.again.remove(&index).unwrap_or_default() {
@@ -741,13 +803,32 @@ impl<L: Outbound> Run<'_, L> {
         }
         let entries = {
             let mut table = self.transfer.shared.table.lock();
-            if self.told != table.len() || !table.try_close() {
+            let all = table.len();
+            if self.told != all || self.confirmed.count != all || !table.try_close() {
                 return Ok(());
             }
             table.len()
         };
         self.finishing = true;
         self.send(SenderMessage::Finish { entries }).await
+    }
+
+    /// Leaves a lost link in a state that the next one can begin with.
+    async fn leave(&mut self, ended: &Ended) {
+        {
+            let mut table = self.transfer.shared.table.lock();
+            for &index in self.active.keys() {
+                table.set_state(index, FileState::Waiting);
+            }
+        }
+        if !matches!(ended, Ended::Lost(_)) {
+            return;
+        }
+        // What is being attached goes over the next link.
+        while self.scans.join_next().await.is_some() {
+            self.transfer.shared.table.lock().end_attach();
+            self.transfer.reporter.tell(News::Manifest).await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::table::SharedTable;
 use crate::protocol::message::{Entry, FileIndex, SourceFault};
+use crate::storage::name::{COMPONENT_LEN_MAX, numbered_name};
 use crate::storage::scan::{Scanned, scan};
 
 /// Local paths by entry. Most follow from the path that was chosen and the entry's own; only the
@@ -106,7 +107,8 @@ impl Inner {
             let mut name = top.clone();
             let mut n = 1;
             while self.tops.contains_key(&name) {
-                name = numbered(&top, n);
+                // As the listing numbers them: after a restart all is listed at once.
+                name = numbered_name(&top, n, COMPONENT_LEN_MAX);
                 n += 1;
             }
             self.tops.insert(name.clone(), local.to_owned());
@@ -118,12 +120,5 @@ impl Inner {
                 None => name.clone(),
             };
         }
-    }
-}
-
-fn numbered(name: &str, n: u32) -> String {
-    match name.rsplit_once('.') {
-        Some((stem, ext)) if !stem.is_empty() => format!("{stem} ({n}).{ext}"),
-        Some(_) | None => format!("{name} ({n})"),
     }
 }

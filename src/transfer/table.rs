@@ -3,7 +3,7 @@
 //! Built for a million entries: paths lie in one string, a row takes 40 bytes, and everything that
 //! most rows do not have (link targets, other names) lies beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TopName};
@@ -379,6 +379,21 @@ impl FileTable {
         let beside = (self.symlinks.len() + self.saved_as.len() + self.hashes.len()) * BESIDE;
         let rows = self.rows.capacity() * size_of::<Row>() + self.settled.capacity() * 4;
         texts + beside + rows + self.tops.memory()
+    }
+
+    /// Bytes and entries without those whose top-level name is in `excluded`.
+    pub fn wanted(&self, excluded: &HashSet<String>) -> (u64, u64) {
+        if excluded.is_empty() {
+            return (self.totals.bytes, u64::from(self.len()));
+        }
+        let mut wanted = (0, 0);
+        for (index, row) in (0..).zip(&self.rows) {
+            let top = self.path(index).split('/').next().unwrap_or_default();
+            if !excluded.contains(top) {
+                wanted = (wanted.0 + row.size, wanted.1 + 1);
+            }
+        }
+        wanted
     }
 
     /// A row for a watcher.

@@ -5,5 +5,6 @@
 
 mod control;
 mod program;
+mod terminal;
 mod transfer;
 mod usage;

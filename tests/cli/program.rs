@@ -13,28 +13,28 @@ use serde_json::Value;
 const HANG: Duration = Duration::from_secs(60);
 
 /// An installation: settings and identity of its own, and a folder for files.
-pub struct Home {
+pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
         Self { folder }
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("config")
     }
 
     /// A path in the folder for files.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
     }
 
     /// Writes a file of `size` bytes that differs for each `seed`.
-    pub fn write(&self, name: &str, size: usize, seed: u32) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, size: usize, seed: u32) -> PathBuf {
         let path = self.file(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content(size, seed)).unwrap();
@@ -42,7 +42,7 @@ impl Home {
     }
 
     /// The program with an environment that has nothing else in it, and no stdin.
-    pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_peerconnect"));
         command
             .env_clear()
@@ -56,12 +56,12 @@ impl Home {
     }
 
     /// Runs the program to its end.
-    pub fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ended {
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ended {
         Running::start(self.command(args)).end()
     }
 
     /// Starts the program on the loopback with a free port, talking JSON.
-    pub fn start<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
+    pub(crate) fn start<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
         let mut command = self.command(args);
         command.args(["--json", "--bind", "127.0.0.1"]);
         if !args.iter().any(|arg| arg.as_ref() == "--port") {
@@ -74,7 +74,7 @@ impl Home {
     }
 
     /// Starts `receive --yes` into the folder `in`, and waits until it listens.
-    pub fn receive(&self) -> Running {
+    pub(crate) fn receive(&self) -> Running {
         let into = self.file("in");
         let mut receiver = self.start(&["receive", "--yes", "--out", into.to_str().unwrap()]);
         receiver.next("hello");
@@ -82,7 +82,7 @@ impl Home {
     }
 
     /// Starts `daemon --yes` into the folder `in`, and waits until it listens.
-    pub fn daemon(&self) -> Running {
+    pub(crate) fn daemon(&self) -> Running {
         let into = self.file("in");
         let mut daemon = self.start(&["daemon", "--yes", "--out", into.to_str().unwrap()]);
         daemon.next("hello");
@@ -90,11 +90,11 @@ impl Home {
     }
 
     /// Starts to send these to the one who said that hello.
-    pub fn send(&self, to: &Running, paths: &[&Path]) -> Running {
+    pub(crate) fn send(&self, to: &Running, paths: &[&Path]) -> Running {
         self.send_with(to, paths, &[])
     }
 
-    pub fn send_with(&self, to: &Running, paths: &[&Path], more: &[&str]) -> Running {
+    pub(crate) fn send_with(&self, to: &Running, paths: &[&Path], more: &[&str]) -> Running {
         let mut args = vec![
             OsStr::new("send"),
             OsStr::new("--to"),
@@ -107,7 +107,7 @@ impl Home {
 }
 
 /// Bytes that repeat nowhere near, and differ for each seed.
-pub fn content(size: usize, seed: u32) -> Vec<u8> {
+pub(crate) fn content(size: usize, seed: u32) -> Vec<u8> {
     let mut bytes = vec![0; size];
     blake3::Hasher::new_derive_key("test content")
         .update(&seed.to_le_bytes())
@@ -117,23 +117,23 @@ pub fn content(size: usize, seed: u32) -> Vec<u8> {
 }
 
 /// The program while it runs. Dropping it kills it.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     stderr: Option<std::thread::JoinHandle<String>>,
-    pub seen: Vec<Value>,
+    pub(crate) seen: Vec<Value>,
 }
 
 /// The program after its end.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub lines: Vec<String>,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) lines: Vec<String>,
+    pub(crate) stderr: String,
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut errors = child.stderr.take().unwrap();
@@ -161,16 +161,16 @@ impl Running {
     }
 
     /// Reads on to the next line of this kind.
-    pub fn next(&mut self, kind: &str) -> Value {
+    pub(crate) fn next(&mut self, kind: &str) -> Value {
         self.next_that(|line| line["t"] == kind, kind)
     }
 
     /// Reads on until a transfer is in this state.
-    pub fn state(&mut self, state: &str) -> Value {
+    pub(crate) fn state(&mut self, state: &str) -> Value {
         self.next_that(|line| line["t"] == "state" && line["state"] == state, state)
     }
 
-    pub fn next_that(&mut self, fits: impl Fn(&Value) -> bool, what: &str) -> Value {
+    pub(crate) fn next_that(&mut self, fits: impl Fn(&Value) -> bool, what: &str) -> Value {
         loop {
             let Ok(line) = self.lines.recv_timeout(HANG) else {
                 let _ = self.child.kill();
@@ -186,22 +186,22 @@ impl Running {
     }
 
     /// The link of the hello line.
-    pub fn link(&self) -> &str {
+    pub(crate) fn link(&self) -> &str {
         self.seen[0]["link"].as_str().unwrap()
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the end.
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let mut lines: Vec<String> = self.seen.iter().map(|line| line.to_string()).collect();
         loop {
             match self.lines.recv_timeout(HANG) {
@@ -234,7 +234,7 @@ impl Drop for Running {
 impl Ended {
     /// Fails with everything that was said if the code is another one.
     #[track_caller]
-    pub fn with_code(self, code: i32) -> Self {
+    pub(crate) fn with_code(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,
             "{:#?}\nstderr: {}",
@@ -244,7 +244,7 @@ impl Ended {
     }
 
     /// The JSON lines of this kind.
-    pub fn of_kind(&self, kind: &str) -> Vec<Value> {
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<Value> {
         self.lines
             .iter()
             .map(|line| serde_json::from_str::<Value>(line).expect("a JSON line"))
@@ -254,7 +254,7 @@ impl Ended {
 
     /// The only JSON line of this kind.
     #[track_caller]
-    pub fn only(&self, kind: &str) -> Value {
+    pub(crate) fn only(&self, kind: &str) -> Value {
         let mut lines = self.of_kind(kind);
         assert_eq!(lines.len(), 1, "{kind}: {:#?}", self.lines);
         lines.remove(0)
@@ -262,7 +262,7 @@ impl Ended {
 }
 
 /// Runs another program; `None` if it fails or is not there.
-pub fn system(program: &str, args: &[&str]) -> Option<Output> {
+pub(crate) fn system(program: &str, args: &[&str]) -> Option<Output> {
     let output = Command::new(program).args(args).output().ok()?;
     output.status.success().then_some(output)
 }

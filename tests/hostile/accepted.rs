@@ -128,11 +128,11 @@ async fn streams_that_nobody_wants_are_stopped_without_harm() {
     let world = World::start().await;
     let (peer, mut stream) = world.accepted(id(1), &[file("a", 1), folder("d")]).await;
     let bytes = |transfer, index| frame::encode(&header(transfer, index, 1)).unwrap();
-    let mut other = peer.uni(&bytes(id(77), 0)).await;
+    let other = peer.uni(&bytes(id(77), 0)).await;
     let code = other.stopped().await.unwrap();
     assert_eq!(code, Some(UNKNOWN_TRANSFER.into()));
     const CANCELLED: u32 = 4;
-    let mut settled = peer.uni(&bytes(id(1), 1)).await;
+    let settled = peer.uni(&bytes(id(1), 1)).await;
     assert_eq!(settled.stopped().await.unwrap(), Some(CANCELLED.into()));
     // Steering of what does not exist is no news and takes no memory.
     for index in (0..20_000).map(|n| u32::MAX - n) {

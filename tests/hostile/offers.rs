@@ -85,7 +85,7 @@ async fn each_wrong_manifest_is_its_own_offence() {
         let mut stream = peer.offer(head_of(id(n), &[file("a", 1)])).await;
         let _: ReceiverMessage = stream.hear().await;
         stream.raw(&bytes).await;
-        println!("{what}");
+        println!("{what}"); // Shown when the next line fails.
         world.offended(&peer, Some(id(n)), offence).await;
     }
     let peer = world.call().await;
@@ -211,9 +211,8 @@ async fn the_transfer_of_one_peer_is_unknown_to_every_other() {
     let other = world.call().await;
     let mut theirs = other.offer(head_of(id(1), &[file("b", 1)])).await;
     assert_eq!(theirs.reset_code().await, UNKNOWN_TRANSFER);
-    let mut file_stream = other_file(&other).await;
+    let file_stream = other_file(&other).await;
     assert!(file_stream.is_none(), "files only where one was agreed to");
-    file_stream.take();
     peer.file(id(1), 0, b"x").await;
     stream
         .until(|m| matches!(m, ReceiverMessage::Settled(_)))

@@ -11,7 +11,6 @@ use peerconnect::protocol::message::{
     PlanAction, ReceiverMessage, SenderMessage, Stamp, Timestamp, TransferId,
 };
 use peerconnect::protocol::words::commitment;
-use peerconnect::text::Shown;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -294,9 +293,4 @@ pub fn file_bytes(transfer: TransferId, index: u32, content: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&END_OF_FILE.to_be_bytes());
     out.extend_from_slice(&groups::file_hash(size, &hashes).unwrap());
     out
-}
-
-/// For messages of asserts.
-pub fn shown(text: &str) -> String {
-    Shown(text).to_string()
 }

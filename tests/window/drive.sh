@@ -1,44 +1,59 @@
-#!/bin/sh
-# Drives a real window once from end to end: the window receives a file that the command line
-# sends, under an X server without a screen, and is left again. Pictures go to target/window/.
+#!/usr/bin/env bash
+# Drives a real window from end to end, under an X server without a screen:
+#  1. the window receives a file that the command line sends;
+#  2. the window sends a file, with typed link and path, to a command line that receives;
+#  3. the command line sees, pauses and continues what runs in the window;
+#  4. the window on a node that somebody else runs; leaving; no display at all.
+# Builds what it needs. Pictures and logs go to target/window/. PEERCONNECT_SCREENSHOT=1 also
+# renews gui/screenshot.png.
 #
-# Usage: tests/window/drive.sh [debug|release]      (build first: cargo build --workspace)
-# Needs: xvfb xdotool imagemagick libxcursor1 libxi6 libxkbcommon-x11-0 (Debian's names)
-set -eu
+# Needs: xvfb xdotool imagemagick libxcursor1 libxi6 libxkbcommon-x11-0 (Debian's names) and a
+# software OpenGL (libgl1-mesa-dri).
+set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-profile=${1:-debug}
-bin="${CARGO_TARGET_DIR:-target}/$profile"
-window="$PWD/$bin/peerconnect-gui"
-line="$PWD/$bin/peerconnect"
-case $bin in /*) window="$bin/peerconnect-gui" line="$bin/peerconnect" ;; esac
-out="$PWD/target/window"
-size=$((32 * 1024 * 1024 + 17))
-
-for need in Xvfb xdotool import sha256sum "$window" "$line"; do
-    command -v "$need" >/dev/null || { echo "missing: $need" >&2; exit 2; }
+root=$PWD
+out="$root/target/window"
+for need in Xvfb xdotool import convert sha256sum cargo; do
+    command -v "$need" >/dev/null || { echo "drive.sh: missing: $need" >&2; exit 2; }
 done
+cargo build -p peerconnect -p peerconnect-gui
+bin=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
+window="$bin/peerconnect-gui"
+line="$bin/peerconnect"
 
 rm -rf "$out"
 mkdir -p "$out"
 work=$(mktemp -d)
-pids=""
+pids=()
 finish() {
-    status=$?
+    local status=$? pid log
     trap - EXIT
-    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    if [ "$status" -ne 0 ]; then
+        [ -z "${DISPLAY_READY:-}" ] || import -window root "$out/failed.png" || true
+        for log in "$out"/*.log "$out"/*.jsonl; do
+            [ ! -s "$log" ] || { echo "--- $log" >&2; tail -n 20 "$log" >&2; }
+        done
+        echo "drive.sh: FAILED: ${why:-line $line_failed}; pictures and logs are in $out" >&2
+    fi
+    [ -z "${DISPLAY_READY:-}" ] || kill "$server" 2>/dev/null || true
+    wait 2>/dev/null || true
     rm -rf "$work"
-    [ "$status" -eq 0 ] || { echo "FAILED; see $out" >&2; tail -n 20 "$out"/*.log >&2 || true; }
     exit "$status"
 }
+why=""
+line_failed="?"
+trap 'line_failed=$LINENO' ERR
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-fail() { echo "drive.sh: $*" >&2; exit 1; }
+fail() { why=$*; exit 1; }
 
 # until_true SECONDS WHAT COMMAND…: repeats a command until it succeeds.
 until_true() {
-    tries=$(($1 * 10)); what=$2; shift 2
+    local tries=$(($1 * 10)) what=$2
+    shift 2
     while ! "$@" >/dev/null 2>&1; do
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || fail "waited too long for: $what"
@@ -49,17 +64,67 @@ until_true() {
 # as WHO NAME COMMAND…: becomes a command of a person with a home, settings and a control socket
 # of their own. Does not return: call it in the background or in parentheses.
 as() {
-    home="$work/$1" name=$2; shift 2
-    mkdir -p "$home/config" "$home/downloads" "$home/run"
+    local home="$work/$1" name=$2
+    shift 2
+    mkdir -p "$home/config" "$home/Downloads" "$home/run"
     chmod 700 "$home/run"
     exec env -u XDG_CONFIG_HOME -u XDG_DATA_HOME -u XDG_STATE_HOME -u WAYLAND_DISPLAY \
         HOME="$home" XDG_RUNTIME_DIR="$home/run" PEERCONNECT_CONFIG_DIR="$home/config" \
-        PEERCONNECT_DOWNLOADS="$home/downloads" PEERCONNECT_PORT=0 PEERCONNECT_NAME="$name" "$@"
+        PEERCONNECT_DOWNLOADS="$home/Downloads" PEERCONNECT_PORT=0 PEERCONNECT_NAME="$name" "$@"
 }
+at_window() { as receiver "Living-room PC" "$@"; }
+at_line() { as sender "Office Laptop" "$@"; }
 
-shot() { import -window root "$out/$1.png"; }
+shot() { import -window "${2:-$id}" -depth 8 "$out/$1.png"; }
 titled() { [ -n "$(xdotool search --onlyvisible --name "$1" 2>/dev/null)" ]; }
 untitled() { ! titled "$1"; }
+gone() { ! kill -0 "$1" 2>/dev/null; }
+field() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
+
+# ended SECONDS WHAT PID: waits for a process and wants it to have ended well.
+ended() {
+    local code=0
+    until_true "$1" "$2 to end" gone "$3"
+    wait "$3" || code=$?
+    [ "$code" -eq 0 ] || fail "$2 ended with $code"
+}
+
+same() {
+    [ -f "$2" ] || fail "not there: $2"
+    [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ] || fail "not the same: $2"
+}
+
+# open_window: opens it and leaves its process in `receiver`, its number in `id`.
+open_window() {
+    at_window "$window" >>"$out/window.log" 2>&1 &
+    receiver=$!
+    pids+=("$receiver")
+    until_true 30 "the window" titled '^PeerConnect$'
+    id=$(xdotool search --onlyvisible --name '^PeerConnect$' | head -n 1)
+    # Without a window manager nobody gives it the keyboard.
+    xdotool windowfocus "$id"
+}
+
+# click X Y: in the window.
+click() {
+    xdotool mousemove --window "$id" "$1" "$2"
+    sleep 0.2
+    xdotool click 1
+    sleep 0.2
+}
+
+accept_question() {
+    until_true 30 "the question" titled 'wants to send you files'
+    # It takes no answer in its first moments, against keys meant for something else.
+    sleep 1
+    [ -z "${1:-}" ] || shot "$1"
+    # Escape and Enter must not answer; Ctrl+Shift+A accepts the first question.
+    xdotool key Escape Return
+    sleep 0.5
+    titled 'wants to send you files' || fail "Escape or Enter answered the question"
+    xdotool key ctrl+shift+a
+    until_true 10 "the answer" untitled 'wants to send you files'
+}
 
 # Without a display there is one line that says what to do, and exit code 2.
 code=0
@@ -71,69 +136,121 @@ grep -q '^No display found. Use the command line: peerconnect send' "$out/no-dis
 
 # The X server chooses a free number itself.
 Xvfb -displayfd 3 -screen 0 1280x800x24 -nolisten tcp 3>"$work/display" 2>"$out/xvfb.log" &
-pids="$pids $!"
+server=$!
 until_true 20 "the X server" test -s "$work/display"
 DISPLAY=":$(cat "$work/display")"
-export DISPLAY
+export DISPLAY DISPLAY_READY=1
 
-as receiver "Living-room PC" "$window" >"$out/window.log" 2>&1 &
-receiver=$!
-pids="$receiver $pids"
-until_true 30 "the window" titled '^PeerConnect$'
-sleep 1
+# --- 1. It receives.
+open_window
+# The command line asks the running window who it is.
+link() { (at_window "$line" id --json) | field link; }
+until_true 20 "our link" link
+sleep 0.5
 shot 1-empty
 
-# The command line asks the running window who it is.
-link() { (as receiver "Living-room PC" "$line" id) | grep -o 'peerconnect:[^[:space:]"]*'; }
-until_true 20 "our link" link
-link=$(link | head -n 1)
-
-head -c "$size" /dev/urandom >"$work/holiday & é 100%.bin"
-as sender "Office Laptop" "$line" send --json --to "$link" "$work/holiday & é 100%.bin" \
-    >"$out/sender.jsonl" 2>"$out/sender.log" &
+hostile="$work/holiday & é 100%.bin"
+head -c $((32 * 1024 * 1024 + 17)) /dev/urandom >"$hostile"
+at_line "$line" send --json --to "$(link)" "$hostile" >"$out/1-send.jsonl" 2>&1 &
 sender=$!
-pids="$sender $pids"
-
-until_true 30 "the question" titled 'wants to send you files'
-sleep 1
-shot 2-question
-
-# Escape and Enter must not answer; Ctrl+Shift+A accepts the first question.
-id=$(xdotool search --onlyvisible --name 'wants to send you files' | head -n 1)
-xdotool windowfocus --sync "$id" 2>/dev/null || xdotool windowfocus "$id"
-xdotool key Escape Return
+pids+=("$sender")
+accept_question 2-question
+ended 60 "the sender" "$sender"
+grep -q '"t":"summary"' "$out/1-send.jsonl" || fail "the sender gave no summary"
+same "$hostile" "$work/receiver/Downloads/holiday & é 100%.bin"
 sleep 0.5
-titled 'wants to send you files' || fail "Escape or Enter answered the question"
-xdotool key ctrl+shift+a
-until_true 10 "the answer" untitled 'wants to send you files'
-
-code=0
-tries=600
-while kill -0 "$sender" 2>/dev/null; do
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || fail "the transfer takes too long"
-    sleep 0.1
-done
-wait "$sender" || code=$?
-[ "$code" -eq 0 ] || fail "the sender ended with $code"
-grep -q '"t":"summary"' "$out/sender.jsonl" || fail "the sender gave no summary"
-sleep 1
 shot 3-arrived
 
-sent=$(sha256sum <"$work/holiday & é 100%.bin")
-arrived="$work/receiver/downloads/holiday & é 100%.bin"
-[ -f "$arrived" ] || arrived=$(find "$work/receiver" -name 'holiday*.bin' | head -n 1)
-[ -n "$arrived" ] || fail "the file is not there"
-[ "$sent" = "$(sha256sum <"$arrived")" ] || fail "the file is not the same"
-[ -z "$(find "$work/receiver" -name '*.pcpart')" ] || fail "a partial file was left behind"
+# --- 2. It sends: a link typed into "Add a device", a path, Ctrl+Enter.
+mkdir -p "$work/inbox"
+at_line "$line" receive --json --yes --out "$work/inbox" >"$out/2-receive.jsonl" 2>&1 &
+line_receiver=$!
+pids+=("$line_receiver")
+hello() { grep '"t":"hello"' "$out/2-receive.jsonl" | field link; }
+until_true 20 "the link of the command line" hello
+head -c 9000000 /dev/urandom >"$work/Report.pdf"
+click 100 652
+xdotool type --delay 2 "$(hello)"
+xdotool key Return
+connected() { (at_window "$line" peers --json) | grep -q '"connected":true'; }
+until_true 20 "the device to be there" connected
+sleep 0.5
+click 650 160
+xdotool type --delay 2 "$work/Report.pdf"
+xdotool key Return
+sleep 0.5
+shot 4-ready
+xdotool key ctrl+Return
+ended 30 "the receiver" "$line_receiver"
+same "$work/Report.pdf" "$work/inbox/Report.pdf"
+sleep 0.5
+shot 5-sent
 
-# Leaving an idle window needs no question.
-xdotool windowfocus "$id"
+# --- 3. What runs in the window, from a terminal.
+album="$work/Lisbon 2026"
+mkdir -p "$album/Tram 28"
+for n in 1 2 3; do head -c 2500000 /dev/urandom >"$album/Tram 28/IMG_041$n.jpg"; done
+head -c 62000000 /dev/urandom >"$album/sunset.mp4"
+at_line "$line" send --json --limit 10M --to "$(link)" "$album" >"$out/3-send.jsonl" 2>&1 &
+sender=$!
+pids+=("$sender")
+accept_question
+list() { (at_window "$line" list --json) >"$out/3-list.json"; }
+listed() { list && grep -q "\"state\":\"$1\"" "$out/3-list.json"; }
+until_true 10 "the running transfer in a list" listed running
+transfer=$(grep '"state":"running"' "$out/3-list.json" | field transfer)
+# Its files, while they come.
+click 991 269
+xdotool mousemove --window "$id" 520 600
+sleep 2.5
+shot 6-running
+if [ -n "${PEERCONNECT_SCREENSHOT:-}" ]; then
+    convert "$out/6-running.png" -strip -colors 255 "PNG8:$root/gui/screenshot.png"
+    [ "$(stat -c %s "$root/gui/screenshot.png")" -le 150000 ] || fail "the screenshot is too large"
+fi
+(at_window "$line" pause "$transfer") >"$out/3-pause.log" 2>&1 || fail "pause failed"
+until_true 10 "the pause" listed paused
+sleep 0.5
+shot 7-paused
+# Leaving now needs no question for a paused transfer, but this one goes on first.
+(at_window "$line" resume "$transfer" --json) >"$out/3-resume.jsonl" 2>&1 &
+pids+=("$!")
+ended 60 "the sender" "$sender"
+same "$album/sunset.mp4" "$work/receiver/Downloads/Lisbon 2026/sunset.mp4"
+same "$album/Tram 28/IMG_0413.jpg" "$work/receiver/Downloads/Lisbon 2026/Tram 28/IMG_0413.jpg"
+[ -z "$(find "$work/receiver" -name '*.pcpart*')" ] || fail "a partial file was left behind"
+
+# Leaving an idle window needs no question, and ends its node. Its look is kept: other colours.
+click 1008 32
+sleep 0.5
+shot 8-light
 xdotool key ctrl+q
-gone() { ! kill -0 "$receiver" 2>/dev/null; }
-until_true 10 "the window to close" gone
+ended 10 "the window" "$receiver"
+
+grep -q '^theme = "light"' "$work/receiver/config/window.toml" || fail "the colours were not kept"
+
+# --- 4. A window on the node of a daemon, which outlives it.
+at_window "$line" daemon --json --yes >"$out/4-daemon.jsonl" 2>&1 &
+daemon=$!
+pids+=("$daemon")
+until_true 20 "the daemon" grep -q '"t":"hello"' "$out/4-daemon.jsonl"
+open_window
+sleep 1
+shot 9-daemon
+xdotool key ctrl+q
+ended 10 "the window" "$receiver"
+kill -0 "$daemon" || fail "the daemon ended with the window"
+
+# A node of its own ends in order when the system wants it to.
+kill "$daemon"
+wait "$daemon" || true
+open_window
+until_true 20 "our link" link
+kill "$receiver"
 code=0
 wait "$receiver" || code=$?
-[ "$code" -eq 0 ] || fail "the window ended with $code"
+[ "$code" -eq 143 ] || fail "the window ended with $code after SIGTERM"
+[ -z "$(find "$work/receiver" -name '*.sock*')" ] || fail "the control socket was left behind"
 
-echo "OK: $size bytes arrived through a real window; pictures in $out"
+[ ! -s "$out/window.log" ] || fail "the window wrote to its terminal"
+echo "drive.sh: ok; pictures in $out"

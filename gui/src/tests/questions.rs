@@ -30,7 +30,7 @@ fn a_question_says_who_what_where_and_how_much_room_there_is() {
     for text in [
         "Kitchen wants to send you 3 files (1.20 GB)",
         "/srv/Downloads/PeerConnect · 212 GB free",
-        "New device: both screens show river · copper · nine",
+        "New device: both screens show river\u{a0}·\u{a0}copper\u{a0}·\u{a0}nine",
         "always accept from Kitchen",
     ] {
         assert!(stage.says(text), "{text}");

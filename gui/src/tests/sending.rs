@@ -193,7 +193,7 @@ fn a_device_is_trusted_after_the_words_were_compared() {
     kitchen.connected = true;
     kitchen.words = Some("river copper nine".into());
     let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
-    assert!(stage.says("New device: both screens show river · copper · nine"));
+    assert!(stage.says("New device: both screens show river\u{a0}·\u{a0}copper\u{a0}·\u{a0}nine"));
     stage.click("They match: trust Kitchen");
     let trust = Command::Trust {
         peer: kitchen.id,

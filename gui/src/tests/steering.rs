@@ -1,5 +1,8 @@
 //! Transfers: what is said, and pausing, resuming, cancelling, unfolding, leaving.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use egui::{Key, Modifiers, ViewportCommand, ViewportEvent, ViewportId};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
@@ -13,6 +16,14 @@ use crate::outside::Outside;
 use crate::pages::PAGE;
 use crate::samples;
 use crate::start_ui::{Start, Window};
+
+/// The system, but nothing in it takes time.
+fn at_once() -> Outside {
+    Outside {
+        run: Arc::new(|job| job()),
+        ..Outside::real()
+    }
+}
 
 const SUBJECT: &str = "holiday.mp4, a.pdf and 1 more to Living-room PC";
 
@@ -341,22 +352,21 @@ fn notices_of_the_node_are_shown_until_they_are_closed() {
 
 #[test]
 fn a_node_that_does_not_start_is_told_and_can_be_tried_again() {
-    let tries = std::rc::Rc::new(std::cell::Cell::new(0));
+    let tries = Arc::new(AtomicU32::new(0));
     let window = {
         let tries = tries.clone();
         let mut window: Option<Window> = None;
         move |ui: &mut egui::Ui| {
             let tries = tries.clone();
-            let start: Start = Box::new(move |_wake| {
-                tries.set(tries.get() + 1);
-                if tries.get() == 1 {
+            let start: Start = Arc::new(move |_wake| {
+                if tries.fetch_add(1, Ordering::Relaxed) == 0 {
                     return Err(Fault::PortInUse { port: 3485 });
                 }
                 let overview = samples::overview(vec![], vec![]);
                 Ok(NodeHandle::new((*overview).clone()).0)
             });
-            let window = window
-                .get_or_insert_with(|| Window::new(&ui.ctx().clone(), Outside::real(), start));
+            let window =
+                window.get_or_insert_with(|| Window::new(&ui.ctx().clone(), at_once(), start));
             window.logic(&ui.ctx().clone());
             window.ui(ui);
         }
@@ -366,6 +376,30 @@ fn a_node_that_does_not_start_is_told_and_can_be_tried_again() {
     assert!(said.is_some());
     harness.get_by_label("Try again").click();
     harness.run_steps(4);
-    assert_eq!(tries.get(), 2);
+    assert_eq!(tries.load(Ordering::Relaxed), 2);
     assert!(harness.query_by_label("You are Office Laptop").is_some());
+}
+
+#[test]
+fn a_window_on_a_command_that_ends_goes_on_with_a_node_of_its_own() {
+    let mut others = (*samples::overview(vec![], vec![])).clone();
+    others.me.pid += 1;
+    let (first, requests, pictures) = NodeHandle::new(others);
+    let mut own = (*samples::overview(vec![], vec![])).clone();
+    own.me.name = "Own node".into();
+    let (second, _requests, _pictures) = NodeHandle::new(own);
+    let nodes = Arc::new(std::sync::Mutex::new(vec![second, first]));
+    let start: Start = Arc::new(move |_wake| Ok(nodes.lock().unwrap().pop().unwrap()));
+    let mut window: Option<Window> = None;
+    let mut harness = egui_kittest::Harness::builder().build_ui(move |ui| {
+        let ctx = ui.ctx().clone();
+        let window = window.get_or_insert_with(|| Window::new(&ctx, at_once(), Arc::clone(&start)));
+        window.logic(&ctx);
+        window.ui(ui);
+    });
+    assert!(harness.query_by_label("You are Office Laptop").is_some());
+    drop((requests, pictures));
+    harness.run_steps(4);
+    assert!(harness.query_by_label("You are Own node").is_some());
+    assert!(harness.query_by_label_contains("has stopped").is_none());
 }

@@ -1,0 +1,219 @@
+//! One contestant moves one set of files over one wire.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::process::{Used, watch};
+use crate::wire::Wire;
+
+/// Who takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    Tcp,
+    PeerConnect,
+    Rsync,
+    Scp,
+}
+
+/// What it took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    seconds: f64,
+    sender: Used,
+    receiver: Used,
+}
+
+impl Contestant {
+    /// Those that can take part over this wire. rsync runs as a daemon, unencrypted; scp needs a
+    /// server that lets us in without a question.
+    pub(crate) fn all(wire: &Wire) -> Vec<Self> {
+        let mut all = vec![Self::Tcp, Self::PeerConnect];
+        if installed("rsync") {
+            all.push(Self::Rsync);
+        }
+        if wire.is_loopback() && installed("scp") && ssh_works() {
+            all.push(Self::Scp);
+        }
+        all
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "plain TCP copy",
+            Self::PeerConnect => "PeerConnect",
+            Self::Rsync => "rsync daemon",
+            Self::Scp => "scp",
+        }
+    }
+}
+
+fn installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn ssh_works() -> bool {
+    let ssh = Command::new("ssh")
+        .args(["-o", "BatchMode=yes", "127.0.0.1", "true"])
+        .output();
+    ssh.is_ok_and(|output| output.status.success())
+}
+
+/// The median of a few rounds; `None` if one fails.
+pub(crate) fn median(
+    contestant: Contestant,
+    wire: &Wire,
+    source: &Path,
+    work: &Path,
+    rounds: u64,
+) -> Option<Outcome> {
+    let mut outcomes = Vec::new();
+    for _ in 0..rounds.max(1) {
+        let target = work.join("target");
+        let _ = fs::remove_dir_all(&target);
+        fs::create_dir_all(&target).unwrap();
+        outcomes.push(round(contestant, wire, source, &target, work)?);
+        let _ = fs::remove_dir_all(&target);
+    }
+    outcomes.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    Some(outcomes[outcomes.len() / 2])
+}
+
+fn round(
+    contestant: Contestant,
+    wire: &Wire,
+    source: &Path,
+    target: &Path,
+    work: &Path,
+) -> Option<Outcome> {
+    match contestant {
+        Contestant::Tcp => {
+            let me = std::env::current_exe().unwrap();
+            let me = me.to_str().unwrap();
+            let addr = format!("{}:9797", wire.receiver());
+            let mut receive = wire.command(1, me);
+            receive.args(["tcp-receive", &addr]).arg(target);
+            let (receiver, _) = start(receive);
+            let mut send = wire.command(0, me);
+            send.args(["tcp-send", &addr]).arg(source);
+            run(send, Some(receiver))
+        }
+        Contestant::PeerConnect => {
+            let program = env!("CARGO_BIN_EXE_peerconnect");
+            let ip = wire.receiver().to_string();
+            let mut receive = wire.command(1, program);
+            receive.args(["receive", "--json", "--yes", "--port", "0", "--bind", &ip]);
+            receive.arg("--out").arg(target);
+            receive.arg("--config-dir").arg(work.join("receiver"));
+            let (receiver, hello) = start(receive);
+            let hello: serde_json::Value = serde_json::from_str(&hello).unwrap();
+            let link = hello["link"].as_str().unwrap().to_owned();
+            let mut send = wire.command(0, program);
+            send.args(["send", "--json", "--port", "0", "--to", &link])
+                .arg(source);
+            send.arg("--config-dir").arg(work.join("sender"));
+            let outcome = run(send, Some(receiver));
+            let _ = fs::remove_dir_all(work.join("receiver"));
+            let _ = fs::remove_dir_all(work.join("sender"));
+            outcome
+        }
+        Contestant::Rsync => {
+            let config = work.join("rsyncd.conf");
+            let module = format!(
+                "use chroot = no\nuid = 0\ngid = 0\n[in]\npath = {}\nread only = no\n",
+                target.display()
+            );
+            fs::write(&config, module).unwrap();
+            let mut daemon = wire.command(1, "rsync");
+            daemon
+                .args(["--daemon", "--no-detach", "--port", "9798", "--config"])
+                .arg(&config);
+            let mut daemon = daemon
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // The daemon says nothing when it listens.
+            std::thread::sleep(Duration::from_millis(500));
+            let mut send = wire.command(0, "rsync");
+            send.arg("-aW").arg(source);
+            send.arg(format!("rsync://{}:9798/in/", wire.receiver()));
+            let outcome = run(send, None);
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            outcome
+        }
+        Contestant::Scp => {
+            let mut send = wire.command(0, "scp");
+            send.args(["-q", "-r", "-o", "BatchMode=yes"]).arg(source);
+            send.arg(format!("127.0.0.1:{}", target.display()));
+            run(send, None)
+        }
+    }
+}
+
+/// Starts a receiver and waits for its first line.
+fn start(mut command: Command) -> (Child, String) {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    // The rest is drained, so that the receiver never waits for us.
+    std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+    (child, line)
+}
+
+/// Runs the sender to its end, then waits for the receiver.
+fn run(mut send: Command, receiver: Option<Child>) -> Option<Outcome> {
+    let receiver = receiver.map(|child| std::thread::spawn(move || watch(child)));
+    let start = Instant::now();
+    let sender = send
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let sender = watch(sender)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let receiver = match receiver {
+        Some(receiver) => receiver.join().unwrap()?,
+        None => Used::default(),
+    };
+    Some(Outcome {
+        seconds,
+        sender,
+        receiver,
+    })
+}
+
+/// A table with the first one as the yardstick.
+pub(crate) fn print(outcomes: &[(Contestant, Outcome)], files: u64) {
+    println!(
+        "{:<16} {:>8} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9}",
+        "", "seconds", "ratio", "files/s", "CPU send", "CPU recv", "MB send", "MB recv"
+    );
+    let yardstick = outcomes.first().map_or(1.0, |(_, outcome)| outcome.seconds);
+    for (contestant, outcome) in outcomes {
+        let Outcome {
+            seconds,
+            sender,
+            receiver,
+        } = outcome;
+        println!(
+            "{:<16} {:>8.2} {:>7.2} {:>10.0} {:>9.2} {:>9.2} {:>9.0} {:>9.0}",
+            contestant.name(),
+            seconds,
+            seconds / yardstick,
+            files as f64 / seconds,
+            sender.cpu,
+            receiver.cpu,
+            sender.memory as f64 / 1e6,
+            receiver.memory as f64 / 1e6,
+        );
+    }
+}

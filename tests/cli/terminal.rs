@@ -1,0 +1,364 @@
+//! What people see at a terminal: questions, answers, progress. The node is played by the test.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use peerconnect::config::Paths;
+use peerconnect::net::link::{PathInfo, PathKind};
+use peerconnect::node::api::{
+    Command, Decision, Me, NodeHandle, Overview, PeerInfo, Reply, Target,
+};
+use peerconnect::node::control;
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::{Outcome, TransferId};
+use peerconnect::storage::store::{Accept, PeerRecord};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{
+    Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
+};
+use tokio::sync::watch;
+
+use crate::program::Home;
+
+const HANG: Duration = Duration::from_secs(20);
+
+/// The program at a terminal of its own, 100 columns wide.
+struct Terminal {
+    child: Child,
+    keys: File,
+    text: mpsc::Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(home: &Home, args: &[&str]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let size = rustix::termios::Winsize {
+            ws_row: 30,
+            ws_col: 100,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&ours, size).unwrap();
+        let theirs = || {
+            let path = PathBuf::from(name.to_str().unwrap());
+            Stdio::from(File::options().read(true).write(true).open(path).unwrap())
+        };
+        let mut command = home.command(args);
+        command.env("LANG", "C.UTF-8").env("TERM", "xterm");
+        let child = command
+            .stdin(theirs())
+            .stdout(theirs())
+            .stderr(theirs())
+            .spawn()
+            .unwrap();
+        drop(command);
+        let keys = File::from(ours);
+        let mut screen = keys.try_clone().unwrap();
+        let (to, text) = mpsc::sync_channel(100_000);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n) = screen.read(&mut bytes) {
+                if n == 0 || to.send(bytes[..n].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            keys,
+            text,
+            seen: String::new(),
+        }
+    }
+
+    /// Waits until this has been shown.
+    fn shows(&mut self, what: &str) {
+        let start = Instant::now();
+        while !self.seen.contains(what) {
+            match self.text.recv_timeout(Duration::from_millis(100)) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) if start.elapsed() < HANG => {}
+                Err(_) => panic!("never shown: {what}\n{}", self.seen),
+            }
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        self.seen.clear();
+        writeln!(self.keys, "{line}").unwrap();
+    }
+
+    fn ends_with_code(mut self, code: i32) {
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(code), "{}", self.seen);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+/// An offer of 41 files to us.
+fn offer() -> TransferSnapshot {
+    let name = |name: &str, files| TopName {
+        name: name.into(),
+        files,
+        bytes: 1,
+    };
+    TransferSnapshot {
+        id: TransferId([0x3f; 16]),
+        direction: Direction::Receiving,
+        peer: Some(PeerId::from_bytes([9; 32])),
+        peer_name: "anna \u{1b}[31m".into(),
+        trusted: false,
+        words: Some("river copper nine".into()),
+        state: TransferState::AwaitingAnswer,
+        paused_by: None,
+        fault: None,
+        top_names: vec![name("holiday", Some(40)), name("a.pdf", None)],
+        top_count: 2,
+        files: 41,
+        files_done: 0,
+        files_failed: 0,
+        bytes: 1_200_000_000,
+        bytes_done: 0,
+        bytes_moved: 0,
+        rate: 0,
+        eta_seconds: None,
+        limit: Limit::Unknown,
+        path: Some(PathInfo {
+            kind: PathKind::Direct,
+            addr: None,
+            rtt: None,
+        }),
+        folder: Some("/srv/in".into()),
+        question: Some(Question {
+            free: 212_000_000_000,
+            obstacle: None,
+            seconds_left: 300,
+        }),
+        seconds: 11.4,
+        started: 0,
+        settled: 0,
+        entries: 41,
+    }
+}
+
+fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
+    let anna = PeerInfo {
+        id: PeerId::from_bytes([9; 32]),
+        record: PeerRecord {
+            claimed_name: "anna".into(),
+            own_name: None,
+            trusted: true,
+            accept: Accept::Ask,
+            addrs: vec![],
+            first_seen: 0,
+            last_seen: 0,
+        },
+        connected: false,
+        words: None,
+    };
+    Arc::new(Overview {
+        me: Me {
+            id: PeerId::from_bytes([7; 32]),
+            name: "ben".into(),
+            link: "peerconnect:x".into(),
+            addrs: vec!["127.0.0.1:1".into()],
+            folder: "/srv".into(),
+            rate_limit: None,
+            pid: 1,
+        },
+        peers: Arc::new([anna]),
+        transfers: transfers.into(),
+        notices: Arc::new([]),
+    })
+}
+
+/// Plays the node of an installation: an offer comes to whoever expects one.
+struct Node {
+    commands: mpsc::Receiver<Command>,
+    pictures: watch::Sender<Arc<Overview>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Node {
+    fn start(home: &Home) -> Self {
+        let paths = Paths::below(&home.config());
+        let first = Arc::unwrap_or_clone(picture(vec![]));
+        let (handle, mut requests, pictures) = NodeHandle::new(first);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(async { control::bind(&paths).unwrap() });
+        runtime.spawn(control::serve(listener, handle));
+        let (to, commands) = mpsc::sync_channel(1000);
+        runtime.spawn(async move {
+            while let Some((command, reply)) = requests.recv().await {
+                let files = matches!(command, Command::Files { .. });
+                let result = if files {
+                    Reply::Files(rows())
+                } else if matches!(command, Command::SendFiles { .. }) {
+                    Reply::Transfer {
+                        id: TransferId([0x3f; 16]),
+                        attached: false,
+                    }
+                } else {
+                    Reply::Done
+                };
+                let _ = reply.send(Ok(result));
+                if !files {
+                    let _ = to.send(command);
+                }
+            }
+        });
+        Self {
+            commands,
+            pictures,
+            _runtime: runtime,
+        }
+    }
+
+    fn shows(&self, t: &TransferSnapshot) {
+        self.pictures.send_replace(picture(vec![t.clone()]));
+    }
+
+    fn next(&self) -> Command {
+        self.commands.recv_timeout(HANG).unwrap()
+    }
+}
+
+fn rows() -> Vec<FileRow> {
+    let row = |index: u32, state| FileRow {
+        index,
+        path: format!("holiday/{index}.jpg"),
+        kind: RowKind::File,
+        bytes: 1000,
+        bytes_done: 450,
+        state,
+        saved_as: None,
+        hash: None,
+    };
+    let active = (1..9).map(|n| row(n, FileState::Active));
+    let first = row(0, FileState::Settled(Outcome::New));
+    std::iter::once(first).chain(active).collect()
+}
+
+#[test]
+fn an_offer_is_asked_about_shown_and_finished() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["receive"]);
+    terminal.shows("Waiting. You are \"ben\"");
+    assert!(matches!(node.next(), Command::Expect(rule) if !rule.accept_all));
+    let mut t = offer();
+    node.shows(&t);
+    terminal.shows("Accept? [Y/n/list] ");
+    for part in [
+        "anna \\u{1b}[31m wants to send 41 files, 1.20 GB, into /srv/in",
+        "holiday/ (40 files), a.pdf",
+        "212 GB free",
+        "Both screens show: river copper nine",
+    ] {
+        assert!(terminal.seen.contains(part), "{part} in {}", terminal.seen);
+    }
+    terminal.types("what?");
+    terminal.shows("Accept? [Y/n/list] ");
+    terminal.types("");
+    let transfer = t.id;
+    let decision = Decision::Accept {
+        folder: None,
+        only: None,
+    };
+    assert_eq!(node.next(), Command::Answer { transfer, decision });
+
+    t.state = TransferState::Transferring;
+    t.question = None;
+    (t.bytes_done, t.rate, t.eta_seconds) = (756_000_000, 108_000_000, Some(4));
+    node.shows(&t);
+    terminal.shows("63%");
+    terminal.shows("756 MB/1.20 GB  108 MB/s  4 s  direct");
+    terminal.shows("holiday/5.jpg  45% of 1.00 kB");
+    assert!(
+        !terminal.seen.contains("holiday/6.jpg"),
+        "five files at most"
+    );
+
+    t.state = TransferState::Completed;
+    (t.files_done, t.bytes_done) = (41, t.bytes);
+    node.shows(&t);
+    terminal.shows("41 files in /srv/in, verified, 1.20 GB, 11.4 s (direct)");
+    terminal.ends_with_code(0);
+}
+
+#[test]
+fn a_no_goes_on_waiting_and_an_offer_can_be_taken_back() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["receive"]);
+    node.next();
+    let mut t = offer();
+    node.shows(&t);
+    terminal.shows("Accept? ");
+    terminal.types("n");
+    let transfer = t.id;
+    let decision = Decision::Decline;
+    assert_eq!(node.next(), Command::Answer { transfer, decision });
+    terminal.shows("Still waiting");
+    t.state = TransferState::Rejected;
+    node.shows(&t);
+
+    let mut other = offer();
+    other.id = TransferId([1; 16]);
+    node.shows(&other);
+    terminal.shows("Accept? ");
+    other.state = TransferState::Rejected;
+    terminal.seen.clear();
+    node.shows(&other);
+    terminal.shows("taken back");
+
+    // Ctrl-C as the terminal would send it.
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    terminal.ends_with_code(130);
+}
+
+#[test]
+fn send_asks_to_whom_and_shows_that_the_other_must_answer() {
+    let home = Home::new();
+    home.write("a.pdf", 10, 1);
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["send", "a.pdf"]);
+    terminal.shows("1  anna (trusted)");
+    terminal.shows("To whom? [1-1] ");
+    terminal.types("1");
+    let sent = node.next();
+    let Command::SendFiles { to, paths, .. } = sent else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(to, Target::Peer(PeerId::from_bytes([9; 32])));
+    assert_eq!(paths, [home.file("a.pdf")]);
+    let mut t = offer();
+    t.direction = Direction::Sending;
+    t.question = None;
+    node.shows(&t);
+    terminal.shows("to accept. New device: both screens show river copper nine.");
+    t.state = TransferState::Completed;
+    t.files_done = 41;
+    node.shows(&t);
+    terminal.shows("41 files delivered to anna");
+    terminal.ends_with_code(0);
+}

@@ -657,12 +657,6 @@ impl<'a, L: Inbound> Run<'a, L> {
         end: FileEnd,
     ) -> Result<(), Ended> {
         let index = intake.index;
-        let state = self.incoming.table.lock().state(index);
-        if matches!(state, Some(FileState::Settled(_))) {
-            // It was given up while its stream was still being read.
-            let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
-            return Ok(());
-        }
         match end {
             FileEnd::Whole { small, hash } => {
                 if let Some(delivery) = Delivery::new(&intake, partial, small, hash) {

@@ -387,7 +387,7 @@ impl Fault {
             ),
             Self::Misbehaved { peer, offence } => (
                 format!("{} sent something that makes no sense.", Shown(peer)),
-                format!("The connection was closed ({offence})."),
+                format!("The connection was closed ({}).", Shown(offence)),
                 "If it is a friend's computer, update PeerConnect on both sides.".into(),
             ),
             Self::PortInUse { port } => (

@@ -53,5 +53,7 @@ fn options(global: &Global, paths: &Paths, settings: &Settings, purpose: &Purpos
         rule,
         resume,
         wake: None,
+        // A daemon is told other folders while it runs, by `receive` and by people who answer.
+        confine: matches!(purpose, Purpose::Transfer(Some(_))),
     }
 }

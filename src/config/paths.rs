@@ -72,6 +72,11 @@ impl Paths {
         self.config.join("config.toml")
     }
 
+    /// Where the journals of incoming transfers lie.
+    pub fn journals(&self) -> PathBuf {
+        self.state.join("incoming")
+    }
+
     /// The socket by which faces reach the running instance.
     pub fn control_socket(&self) -> PathBuf {
         self.runtime.join(SOCKET_NAME)

@@ -17,7 +17,8 @@ pub mod handshake;
 mod interfaces;
 pub mod link;
 pub mod memory;
-mod pieces;
+#[doc(hidden)]
+pub mod pieces;
 mod pool;
 mod probe;
 pub mod router;

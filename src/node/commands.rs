@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
-use super::api::{Command, Reply, Target};
+use super::api::{Command, Decision, Reply, Target};
 use super::core::Core;
 use super::dial::{Callee, FIRST_CONTACT};
 use crate::fault::Fault;
@@ -35,9 +35,7 @@ impl Core {
                 separate,
             } => self.send(to, paths, separate).await,
             Command::Attach { transfer, paths } => self.attach(transfer, paths).await,
-            Command::Answer { transfer, decision } => {
-                self.order(transfer, Order::Answer(decision)).await
-            }
+            Command::Answer { transfer, decision } => self.answer(transfer, decision).await,
             Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)).await,
             Command::Resume { transfer, scope } => self.resume(transfer, scope).await,
             Command::Cancel { transfer, scope } => self.cancel(transfer, scope).await,
@@ -68,10 +66,10 @@ impl Core {
                 self.save_settings()
             }
             Command::SetFolder(folder) => self.set_folder(folder),
-            Command::Expect(rule) => {
+            Command::Expect(rule) => self.check_folder(&rule.folder).map(|()| {
                 self.expected = Some(rule);
-                Ok(Reply::Done)
-            }
+                Reply::Done
+            }),
             Command::History { count } => return self.history(count, answer).await,
             Command::ClearHistory => {
                 self.records.write(|store| store.clear_history()).await;
@@ -104,6 +102,17 @@ impl Core {
                 why: "the transfer is ending or busy".into(),
             }),
         }
+    }
+
+    async fn answer(&mut self, id: TransferId, decision: Decision) -> Replied {
+        if let Decision::Accept {
+            folder: Some(folder),
+            ..
+        } = &decision
+        {
+            self.check_folder(folder)?;
+        }
+        self.order(id, Order::Answer(decision)).await
     }
 
     async fn resume(&mut self, id: TransferId, scope: Scope) -> Replied {
@@ -359,6 +368,7 @@ impl Core {
     }
 
     fn set_folder(&mut self, folder: PathBuf) -> Replied {
+        self.check_folder(&folder)?;
         let usable = Folder::open(&folder).and_then(|opened| opened.check_writable());
         if let Err(error) = usable {
             return Err(Fault::CannotWrite {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use crate::protocol::link_uri::Link;
 use crate::protocol::message::{Code, TransferId};
 use crate::storage::journal::{self, Journal};
 use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store};
+use crate::text::Shown;
 use crate::transfer::bookkeeper::{Bookkeeper, NewTransfer, Person, unix_now};
 use crate::transfer::budget::Budget;
 use crate::transfer::control::{News, ORDERS_MAX, Progress, Reporter};
@@ -65,6 +67,8 @@ pub(super) struct Core {
     pub(super) rule: Option<ReceiveRule>,
     /// Taken by the next offer.
     pub(super) expected: Option<ReceiveRule>,
+    /// Folders that the kernel lets files go to, if it was asked to let them go nowhere else.
+    confined: Option<Vec<PathBuf>>,
     pub(super) me: PeerId,
     pub(super) connector: Connector,
     pub(super) book: Bookkeeper,
@@ -97,6 +101,7 @@ impl Core {
         options: NodeOptions,
         store: Store,
         identity: Identity,
+        confined: Option<Vec<PathBuf>>,
     ) -> Result<(Self, NodeHandle), StartError> {
         let NodeOptions {
             paths,
@@ -106,6 +111,7 @@ impl Core {
             rule,
             resume,
             wake,
+            confine: _,
         } = options;
         let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
@@ -131,6 +137,7 @@ impl Core {
             settings,
             rule,
             expected: None,
+            confined,
             me: identity.id(),
             connector,
             book: Bookkeeper::default(),
@@ -155,6 +162,23 @@ impl Core {
         core.find_unfinished(outgoing, resume).await;
         core.publish();
         Ok((core, handle))
+    }
+
+    /// Refuses a folder that the kernel would refuse later.
+    pub(super) fn check_folder(&self, folder: &Path) -> Result<(), Fault> {
+        match &self.confined {
+            Some(allowed) if !allowed.iter().any(|one| folder.starts_with(one)) => {
+                let first = allowed.first().map_or(folder, PathBuf::as_path);
+                Err(Fault::Invalid {
+                    why: format!(
+                        "the running `peerconnect receive` can only write to {}; \
+                         wait for its end, or use `peerconnect daemon`",
+                        Shown(&first.to_string_lossy())
+                    ),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Makes the network refuse those peers that are blocked now, and disconnects them.
@@ -528,8 +552,8 @@ impl Core {
         }
     }
 
-    fn journals(&self) -> std::path::PathBuf {
-        self.paths.state.join("incoming")
+    fn journals(&self) -> PathBuf {
+        self.paths.journals()
     }
 
     /// What the next offer of this peer goes by.

@@ -16,6 +16,7 @@ mod outgoing;
 mod records;
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +27,9 @@ use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::protocol::message::TransferId;
+use crate::storage::confine::{Confinement, confine_writes};
+use crate::storage::folder::Folder;
+use crate::storage::journal;
 use crate::storage::store::{Store, StoreError};
 
 /// Called after each new picture, from the node's thread: must be quick.
@@ -48,6 +52,10 @@ pub struct NodeOptions {
     pub resume: ResumeAtStart,
     /// Called after each new picture.
     pub wake: Option<Wake>,
+    /// Have the kernel refuse every write outside the folder of `rule`, the folders of unfinished
+    /// transfers, and our own. Then received files cannot go elsewhere as long as the node runs:
+    /// commands that want that are refused.
+    pub confine: bool,
 }
 
 /// Which unfinished transfers of earlier runs go on at once; the others wait for a command, or,
@@ -153,11 +161,36 @@ async fn start(options: NodeOptions) -> Result<(Core, NodeHandle), StartError> {
         }
     };
     paths.create().map_err(create)?;
+    let folders = confine(&options)?;
     // The lock on the database is what makes this the one instance.
     let store = Store::open(&paths.state).map_err(|error| match error {
         StoreError::InUse => StartError::InUse,
         other => internal(other.to_string()),
     })?;
     let identity = Identity::load_or_create(&paths.data).map_err(|e| internal(e.to_string()))?;
-    Core::start(options, store, identity).await
+    Core::start(options, store, identity, folders).await
+}
+
+/// Confines this thread, on which everything runs that a peer can reach, and those it starts. The
+/// folders for files that remain, `None` if all do.
+fn confine(options: &NodeOptions) -> Result<Option<Vec<PathBuf>>, StartError> {
+    let Some(rule) = options.rule.as_ref().filter(|_| options.confine) else {
+        return Ok(None);
+    };
+    // Made here, because only a folder that is there can be allowed.
+    Folder::open(&rule.folder).map_err(|error| Fault::CannotWrite {
+        path: rule.folder.clone(),
+        why: error.to_string(),
+    })?;
+    let paths = &options.paths;
+    let mut folders = vec![rule.folder.clone()];
+    let unfinished = journal::list(&paths.journals()).unwrap_or_default();
+    let there = unfinished.into_iter().map(|(head, _)| head.folder);
+    folders.extend(there.filter(|folder| folder.is_dir()));
+    let own = [&paths.config, &paths.data, &paths.state, &paths.runtime];
+    let all: Vec<&Path> = folders.iter().chain(own).map(PathBuf::as_path).collect();
+    Ok(match confine_writes(&all) {
+        Confinement::None => None,
+        Confinement::Full | Confinement::Partial => Some(folders),
+    })
 }

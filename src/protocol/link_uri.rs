@@ -154,7 +154,9 @@ impl FromStr for Address {
     /// around it do not matter. Without a port it is [`DEFAULT_PORT`].
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let text = text.trim();
-        if strip_scheme(text).is_some() {
+        // A computer may be called like the scheme; no link is as short as a port.
+        let is_link = |body: &str| parse_port(body).is_err();
+        if strip_scheme(text).is_some_and(is_link) {
             return Ok(Self::Link(text.parse()?));
         }
         if let Some(rest) = text.strip_prefix('[') {
@@ -210,7 +212,8 @@ fn is_v6(text: &str) -> bool {
     };
     address.parse::<Ipv6Addr>().is_ok()
         && scope.is_none_or(|scope| {
-            (1..=15).contains(&scope.len()) && scope.bytes().all(|b| b.is_ascii_graphic())
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+            (1..=15).contains(&scope.len()) && scope.bytes().all(plain)
         })
 }
 

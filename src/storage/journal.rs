@@ -378,12 +378,14 @@ fn push_record<T: Serialize>(bytes: &mut Vec<u8>, record: &T) -> io::Result<()> 
         ));
     }
     bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(&check(&payload));
+    bytes.extend_from_slice(&checksum(&payload));
     bytes.extend_from_slice(&payload);
     Ok(())
 }
 
-fn check(payload: &[u8]) -> [u8; CHECK_LEN] {
+/// What a record starts with behind its length. Public for fuzzing.
+#[doc(hidden)]
+pub fn checksum(payload: &[u8]) -> [u8; CHECK_LEN] {
     let mut prefix = [0; CHECK_LEN];
     blake3::Hasher::new()
         .update(payload)
@@ -432,7 +434,7 @@ fn next_record<T: DeserializeOwned>(
         return Ok(None);
     }
     payload.resize(length, 0);
-    if !fill(from, payload)? || check(payload) != expected {
+    if !fill(from, payload)? || checksum(payload) != expected {
         return Ok(None);
     }
     match postcard::take_from_bytes(payload) {

@@ -3,6 +3,7 @@
 //! Everything here blocks; the layers above decide on which thread it runs. What a peer says
 //! reaches the disk only as a [`name::SafePath`] below a [`folder::Folder`].
 
+pub mod confine;
 pub mod folder;
 pub mod journal;
 pub mod name;

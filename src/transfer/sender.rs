@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, Interval};
 
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
@@ -36,6 +37,11 @@ const LARGE_ACTIVE_MAX: usize = 3;
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the receiver may take for its first answer, which needs no person.
 const KNOWN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long nothing may move while files are under way and nobody paused: longer than the receiver
+/// waits, who knows better what holds it up.
+const STALL_MAX: Duration = Duration::from_secs(90);
+/// How often that is looked at.
+const TICK: Duration = Duration::from_secs(1);
 /// Payload of a page of entries, leaving room for the last one to be long.
 const PAGE_LEN: usize = 48 * 1024;
 
@@ -134,6 +140,8 @@ impl Outgoing {
             scans: JoinSet::new(),
             accepted: false,
             finishing: false,
+            tick: tokio::time::interval(TICK),
+            moved: (0, Instant::now()),
         };
         let ended = match run.work(orders).await {
             Ok(never) => match never {},
@@ -211,6 +219,9 @@ struct Run<'a, L: Outbound> {
     scans: JoinSet<Listed>,
     accepted: bool,
     finishing: bool,
+    tick: Interval,
+    /// Bytes that had moved, and since when no more did.
+    moved: (u64, Instant),
 }
 
 /// `work` ends only by an [`Ended`].
@@ -227,6 +238,7 @@ impl<L: Outbound> Run<'_, L> {
                 Some(joined) = self.tasks.join_next() => self.on_sent(joined).await?,
                 Some(order) = orders.recv() => self.on_order(order).await?,
                 Some(listed) = self.scans.join_next() => self.on_listed(listed).await?,
+                _ = self.tick.tick() => self.check_stall()?,
             }
         }
     }
@@ -236,6 +248,22 @@ impl<L: Outbound> Run<'_, L> {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Ended::Lost("the other side does not read".into())),
         }
+    }
+
+    /// A receiver that takes nothing is as good as gone, though it answers.
+    fn check_stall(&mut self) -> Result<(), Ended> {
+        let moved = self.transfer.shared.progress.read().moved;
+        let moving = {
+            let pauses = self.transfer.pauses.borrow();
+            pauses.all().is_none() && self.active.keys().any(|&index| !pauses.has(index))
+        };
+        if moved != self.moved.0 || !moving {
+            self.moved = (moved, Instant::now());
+        }
+        if self.moved.1.elapsed() > STALL_MAX {
+            return Err(Ended::Lost("the other side takes nothing".into()));
+        }
+        Ok(())
     }
 
     async fn offer(&mut self) -> Result<(), Ended> {

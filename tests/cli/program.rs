@@ -133,7 +133,7 @@ pub(crate) struct Ended {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut errors = child.stderr.take().unwrap();
@@ -188,6 +188,11 @@ impl Running {
     /// The link of the hello line.
     pub(crate) fn link(&self) -> &str {
         self.seen[0]["link"].as_str().unwrap()
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

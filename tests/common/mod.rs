@@ -99,6 +99,7 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         rule,
         resume: ResumeAtStart::All,
         wake: None,
+        confine: false,
     });
     let node = node.unwrap();
     let handle = node.handle();

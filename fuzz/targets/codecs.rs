@@ -1,0 +1,147 @@
+//! Decoders: no bytes make them panic, and what they accept comes out the same again.
+
+use std::fmt::Debug;
+
+use peerconnect::fault::Fault;
+use peerconnect::net::link::Piece;
+use peerconnect::net::pieces::decode_chunks;
+use peerconnect::node::api::{Command, Overview, Reply};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::frame::{self, FRAME_MAX};
+use peerconnect::protocol::link_uri::{Address, Link};
+use peerconnect::protocol::message::{
+    ConnectionMessage, FileHeader, Opening, ReceiverMessage, SenderMessage, TransferId,
+};
+use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
+use peerconnect::text::{Shown, is_deceptive};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn frame_of<M: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
+    let Ok(Some((message, len))) = frame::decode::<M>(bytes) else {
+        return;
+    };
+    assert!(len <= FRAME_MAX + 4 && len <= bytes.len());
+    // Numbers may be written longer than needed, so the bytes may differ, but not the message.
+    let encoded = frame::encode(&message).expect("what fitted a frame fits again");
+    let again = frame::decode::<M>(&encoded).expect("our own bytes");
+    assert_eq!(again, Some((message, encoded.len())));
+}
+
+/// Each message type from the same bytes; the first says which, so that seeds are not wasted.
+pub fn frames(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else {
+        return;
+    };
+    match kind % 5 {
+        0 => frame_of::<Opening>(bytes),
+        1 => frame_of::<ConnectionMessage>(bytes),
+        2 => frame_of::<SenderMessage>(bytes),
+        3 => frame_of::<ReceiverMessage>(bytes),
+        _ => frame_of::<FileHeader>(bytes),
+    }
+    // A payload without its length, which the fuzzer need not guess then.
+    let _ = frame::decode_payload::<SenderMessage>(bytes);
+    let _ = frame::decode_payload::<ReceiverMessage>(bytes);
+}
+
+/// What people paste and type.
+pub fn addresses(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(link) = text.parse::<Link>() {
+        assert_eq!(link.to_string().parse(), Ok(link.clone()));
+        assert_eq!(link.to_upper().parse(), Ok(link));
+    }
+    if let Ok(address) = text.parse::<Address>() {
+        assert_eq!(address.to_string().parse(), Ok(address));
+    }
+    if let Ok(id) = text.parse::<PeerId>() {
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+    if let Ok(id) = text.parse::<TransferId>() {
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+    assert!(!Shown(&text).to_string().chars().any(is_deceptive));
+}
+
+/// Names stay below their folder and are safe the second time as they are.
+pub fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (name, target) = text.split_once('\n').unwrap_or((&text, ""));
+    let Ok(path) = SafePath::parse(name) else {
+        return;
+    };
+    assert_eq!(SafePath::parse(path.as_str()), Ok(path.clone()));
+    for component in path.components() {
+        assert!(!matches!(component, "" | "." | ".."), "{path:?}");
+        assert!(component.len() <= COMPONENT_LEN_MAX, "{path:?}");
+        assert!(
+            !component.chars().any(|c| is_deceptive(c) || c == '\\'),
+            "{path:?}"
+        );
+    }
+    assert!(!path.as_str().starts_with(['/', '.']), "{path:?}");
+    let numbered = path.numbered(7);
+    assert_eq!(SafePath::parse(numbered.as_str()), Ok(numbered));
+    if is_safe_link_target(&path, target) {
+        let depth = path.components().count() - 1;
+        let ups = target.split('/').filter(|part| *part == "..").count();
+        assert!(
+            ups < depth && !target.starts_with('/'),
+            "{path:?} -> {target:?}"
+        );
+    }
+}
+
+/// The content is the same however the stream is cut.
+pub fn pieces(data: &[u8]) {
+    let Some(([a, b, c, cut], bytes)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let size = u64::from(u32::from_be_bytes([0, *a, *b, *c]));
+    let whole = decode_chunks(size, &[bytes]);
+    let step = usize::from(*cut).max(1);
+    let chunks: Vec<&[u8]> = bytes.chunks(step).collect();
+    if chunks.is_empty() {
+        return;
+    }
+    let split = decode_chunks(size, &chunks);
+    let content = |pieces: &[Piece]| {
+        let mut all = Vec::new();
+        let mut marks = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Data(data) => all.extend_from_slice(data),
+                other => marks.push(other.clone()),
+            }
+        }
+        (all, marks)
+    };
+    match (whole, split) {
+        (Ok(whole), Ok(split)) => {
+            let (all, marks) = content(&whole);
+            assert_eq!((all.clone(), marks), content(&split));
+            assert!(all.len() as u64 <= size);
+        }
+        (Err(one), Err(other)) => assert_eq!(one, other),
+        (one, other) => panic!("{one:?} and {other:?}"),
+    }
+}
+
+fn json_of<T: Serialize + DeserializeOwned>(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<T>(data) else {
+        return;
+    };
+    let text = serde_json::to_vec(&value).expect("what was JSON");
+    let again: T = serde_json::from_slice(&text).expect("our own JSON");
+    let twice = serde_json::to_vec(&again).expect("what was JSON");
+    assert_eq!(text, twice);
+}
+
+/// What goes over the control socket.
+pub fn control(data: &[u8]) {
+    json_of::<Command>(data);
+    json_of::<Reply>(data);
+    json_of::<Fault>(data);
+    json_of::<Overview>(data);
+}

@@ -1,0 +1,495 @@
+//! The two sides of a transfer against a peer that says any messages in any order, in virtual
+//! time: whatever it says, they end, nothing leaves the folder, and no file has wrong content.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use peerconnect::config::ConflictPolicy;
+use peerconnect::net::link::{FileOpener, FileWriter, Inbound, Outbound, Piece};
+use peerconnect::net::memory::{MemoryInbound, MemoryOutbound, MemoryWriter, pair};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::groups::{file_hash, group_count, group_len, hash_group};
+use peerconnect::protocol::message::{
+    DeclineReason, Entry, EntryKind, FileHeader, OfferHead, Outcome, PauseReason, PlanAction,
+    PlanRun, Receipt, ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer,
+    SteerAction, Timestamp, TransferId,
+};
+use peerconnect::transfer::budget::Budget;
+use peerconnect::transfer::control::{Decision, News, Order, Progress, Reporter};
+use peerconnect::transfer::limiter::Limiter;
+use peerconnect::transfer::receiver::{Incoming, Terms, Who};
+use peerconnect::transfer::send_file::Shared;
+use peerconnect::transfer::sender::Outgoing;
+use peerconnect::transfer::sources::Sources;
+use peerconnect::transfer::table::SharedTable;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::files::scratch;
+
+const ID: TransferId = TransferId([1; 16]);
+/// Every byte of every good file.
+const GOOD: u8 = 7;
+const NAMES: [&str; 8] = ["a", "d/a", "d", "../x", "d/l", "a/b", "C:x", "d/e/.."];
+const SIZES: [u64; 6] = [0, 1, 100, 1 << 20, (1 << 20) + 1, 1 << 50];
+/// No patience of a peer outlasts this.
+const AGES: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Reads the fuzzer's bytes as small numbers; zeros at the end.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else {
+            return 0;
+        };
+        self.0 = rest;
+        *first
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::from(self.byte()) % from.len()]
+    }
+
+    /// Mostly a number that means something.
+    fn number(&mut self) -> u32 {
+        match self.byte() {
+            small @ 0..240 => u32::from(small % 12),
+            250.. => u32::MAX,
+            other => u32::from(other) << 16,
+        }
+    }
+
+    fn scope(&mut self) -> Scope {
+        match self.byte() % 2 {
+            0 => Scope::Transfer,
+            _ => Scope::File(self.number()),
+        }
+    }
+
+    fn steer(&mut self) -> Steer {
+        let actions = [
+            SteerAction::Pause(PauseReason::Person),
+            SteerAction::Pause(PauseReason::DiskFull { missing: 1 }),
+            SteerAction::Resume,
+            SteerAction::First,
+            SteerAction::Cancel,
+        ];
+        let scope = self.scope();
+        let action = self.pick(&actions);
+        Steer { scope, action }
+    }
+
+    fn entry(&mut self) -> Entry {
+        let path = self.pick(&NAMES).to_owned();
+        let modified = Timestamp(i64::from(self.byte()) << 55);
+        let kind = match self.byte() % 8 {
+            0 => EntryKind::Folder { modified },
+            1 => EntryKind::Symlink {
+                target: self
+                    .pick(&["..", "a", "../a", "/etc", "../../x"])
+                    .to_owned(),
+            },
+            _ => EntryKind::File {
+                size: self.pick(&SIZES),
+                modified,
+                executable: false,
+            },
+        };
+        Entry { path, kind }
+    }
+
+    fn order(&mut self) -> Order {
+        let (folder, only) = (None, None);
+        match self.byte() % 6 {
+            0 => Order::Pause(self.scope()),
+            1 => Order::Resume(self.scope()),
+            2 => Order::Cancel(self.scope()),
+            3 => Order::First(self.number()),
+            4 => Order::Answer(Decision::Decline),
+            _ => Order::Answer(Decision::Accept { folder, only }),
+        }
+    }
+
+    fn wait(&mut self) -> Duration {
+        Duration::from_millis(u64::from(self.byte()).pow(3))
+    }
+}
+
+fn in_virtual_time(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(work);
+}
+
+fn reporter() -> Reporter {
+    let (news, mut waiting) = mpsc::channel::<(TransferId, News)>(64);
+    tokio::spawn(async move { while waiting.recv().await.is_some() {} });
+    Reporter::new(ID, news)
+}
+
+/// A hostile sender against our receiver, over up to three links.
+pub fn receiver(data: &[u8]) {
+    let dir = scratch();
+    in_virtual_time(hostile_sender(dir.path(), Script(data)));
+    let mut names: Vec<_> = std::fs::read_dir(dir.path())
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert!(
+        names.iter().all(|name| name == "in" || name == "journals"),
+        "{names:?}"
+    );
+    check_content(&dir.path().join("in"));
+}
+
+fn check_content(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        let kind = path.symlink_metadata().expect("it is there").file_type();
+        let is_part = path.extension().is_some_and(|end| end == "pcpart");
+        if kind.is_dir() {
+            check_content(&path);
+        } else if kind.is_file() && !is_part {
+            let content = std::fs::read(&path).expect("readable");
+            assert!(content.iter().all(|byte| *byte == GOOD), "{path:?}");
+        }
+    }
+}
+
+async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
+    let flags = script.byte();
+    let policies = [
+        ConflictPolicy::Rename,
+        ConflictPolicy::Skip,
+        ConflictPolicy::Overwrite,
+        ConflictPolicy::Fail,
+    ];
+    let terms = Terms {
+        journals: dir.join("journals"),
+        folder: dir.join("in"),
+        on_conflict: script.pick(&policies),
+        accepted: flags & 1 == 0,
+        blocked: flags & 62 == 62,
+        answer_timeout: Duration::from_secs(300),
+        budget: Budget::default(),
+    };
+    let who = Who {
+        id: ID,
+        peer: PeerId::from_bytes([2; 32]),
+        peer_name: "mallory".into(),
+        started: 1,
+    };
+    let (table, progress) = (SharedTable::default(), Progress::shared());
+    let mut incoming = Incoming::new(who, terms, table, progress, reporter());
+    let (orders, mut orders_in) = mpsc::channel(8);
+    for _ in 0..3 {
+        let first: Vec<Entry> = (0..script.byte() % 6).map(|_| script.entry()).collect();
+        let head = OfferHead {
+            transfer: ID,
+            entries: first.len() as u32,
+            bytes: 1,
+            digest: [script.byte(); 32],
+        };
+        let (out, inbound) = pair(head);
+        let attack = attack_receiver(out, first, &mut script, &orders);
+        let run = incoming.run(inbound, &mut orders_in);
+        let both = async { tokio::join!(attack, run).1 };
+        timeout(AGES, both)
+            .await
+            .expect("the receiver waits for ever");
+        if script.is_over() {
+            break;
+        }
+    }
+    incoming.close(script.byte() % 2 == 0).await;
+}
+
+async fn attack_receiver(
+    mut out: MemoryOutbound,
+    first: Vec<Entry>,
+    script: &mut Script<'_>,
+    orders: &mpsc::Sender<Order>,
+) {
+    const MOMENT: Duration = Duration::from_secs(1);
+    let mut sizes: Vec<u64> = first.iter().map(size_of).collect();
+    if !first.is_empty() {
+        let _ = timeout(MOMENT, out.send(SenderMessage::Entries(first))).await;
+    }
+    let mut open: Vec<(MemoryWriter, u64)> = Vec::new();
+    while !script.is_over() {
+        let message = match script.byte() % 16 {
+            0 => {
+                let entries: Vec<Entry> = (0..script.byte() % 4).map(|_| script.entry()).collect();
+                sizes.extend(entries.iter().map(size_of));
+                Some(SenderMessage::Entries(entries))
+            }
+            1 | 2 => Some(SenderMessage::EntriesEnd {
+                entries: sizes.len() as u32 + u32::from(script.byte() == 255),
+            }),
+            3 => Some(SenderMessage::FileFailed {
+                index: script.number(),
+                reason: SourceFault::Io,
+            }),
+            4 => Some(SenderMessage::Steer(script.steer())),
+            5 => Some(SenderMessage::Finish {
+                entries: sizes.len() as u32 + u32::from(script.byte() == 255),
+            }),
+            6 => {
+                let _ = orders.try_send(script.order());
+                None
+            }
+            7 => {
+                sleep(script.wait()).await;
+                None
+            }
+            8 => {
+                while let Ok(Ok(_)) = timeout(Duration::from_millis(10), out.recv()).await {}
+                None
+            }
+            9..=11 => {
+                let whole = script.byte() % 3 > 0;
+                let header = header(script, &sizes);
+                let opened = timeout(MOMENT, out.opener().open(&header, 0)).await;
+                if let Ok(Ok(mut writer)) = opened {
+                    if whole && header.size < 1 << 22 {
+                        let _ = timeout(MOMENT, send_whole(&mut writer, header.size)).await;
+                    } else if open.len() < 16 {
+                        open.push((writer, header.size));
+                    }
+                }
+                None
+            }
+            12 if !open.is_empty() => {
+                open.remove(usize::from(script.byte()) % open.len());
+                None
+            }
+            _ => {
+                let at = usize::from(script.byte());
+                let count = open.len();
+                if let Some((writer, size)) = open.get_mut(at.checked_rem(count).unwrap_or(0)) {
+                    let piece = piece(script, *size);
+                    let _ = timeout(MOMENT, writer.write(piece)).await;
+                }
+                None
+            }
+        };
+        if let Some(message) = message
+            && let Ok(Err(_)) = timeout(MOMENT, out.send(message)).await
+        {
+            return;
+        }
+    }
+}
+
+fn size_of(entry: &Entry) -> u64 {
+    match entry.kind {
+        EntryKind::File { size, .. } => size,
+        EntryKind::Folder { .. } | EntryKind::Symlink { .. } => 0,
+    }
+}
+
+fn header(script: &mut Script<'_>, sizes: &[u64]) -> FileHeader {
+    let index = script.number();
+    let offered = sizes.get(index as usize).copied().unwrap_or(0);
+    FileHeader {
+        transfer: ID,
+        index,
+        size: match script.byte() {
+            0..200 => offered,
+            other => script.pick(&SIZES).saturating_add(u64::from(other)),
+        },
+        modified: Timestamp(i64::MIN),
+        stamp: Stamp([script.byte(); 16]),
+    }
+}
+
+fn hashes(size: u64) -> Vec<[u8; 32]> {
+    let groups = 0..group_count(size.min(8 << 20));
+    groups.map(|group| group_hash(size, group)).collect()
+}
+
+fn group_hash(size: u64, group: u32) -> [u8; 32] {
+    hash_group(size, group, &vec![GOOD; group_len(size, group) as usize])
+}
+
+async fn send_whole(writer: &mut MemoryWriter, size: u64) {
+    let hashes = hashes(size);
+    for (group, hash) in (0..).zip(&hashes) {
+        let content = Bytes::from(vec![GOOD; group_len(size, group) as usize]);
+        let chunks = content.chunks(1 << 18).map(Bytes::copy_from_slice);
+        let data = chunks.map(Piece::Data);
+        let pieces = [Piece::Group(group)].into_iter().chain(data);
+        for piece in pieces.chain([Piece::GroupEnd(Some(*hash))]) {
+            if writer.write(piece).await.is_err() {
+                return;
+            }
+        }
+    }
+    let _ = writer.write(Piece::End(file_hash(size, &hashes))).await;
+}
+
+fn piece(script: &mut Script<'_>, size: u64) -> Piece {
+    match script.byte() % 8 {
+        0 | 1 => Piece::Group(script.number()),
+        2 | 3 => {
+            let lens = [1, 100, 1 << 17, (1 << 18) - 1, 1 << 18];
+            let byte = script.pick(&[GOOD, GOOD, GOOD, 9]);
+            Piece::Data(Bytes::from(vec![byte; script.pick(&lens)]))
+        }
+        4 | 5 => Piece::GroupEnd(Some(group_hash(size, script.number() % group_count(size)))),
+        6 => Piece::End(file_hash(size, &hashes(size)).or(Some([0; 32]))),
+        _ => Piece::Break,
+    }
+}
+
+/// A hostile receiver against our sender.
+pub fn sender(data: &[u8]) {
+    let dir = scratch();
+    std::fs::create_dir(dir.path().join("d")).expect("a folder");
+    for (name, len) in [
+        ("a", 5),
+        ("b", 0),
+        ("c", (1 << 20) + 9),
+        ("d/e", 100),
+        ("d/f", 3),
+    ] {
+        std::fs::write(dir.path().join(name), vec![GOOD; len]).expect("a file");
+    }
+    in_virtual_time(hostile_receiver(dir.path(), Script(data)));
+}
+
+async fn hostile_receiver(dir: &Path, mut script: Script<'_>) {
+    let (table, sources) = (SharedTable::default(), Sources::default());
+    let paths: Vec<_> = ["a", "b", "c", "d"].map(|name| dir.join(name)).into();
+    let _ = sources.add(&paths, &table);
+    let shared = Shared {
+        transfer: ID,
+        table: table.clone(),
+        progress: Progress::shared(),
+        limiter: std::sync::Arc::new(Limiter::new(None)),
+        pauses: watch::Sender::new(Default::default()).subscribe(),
+    };
+    let mut outgoing = Outgoing::new(shared, sources, reporter());
+    let (orders, mut orders_in) = mpsc::channel(8);
+    for _ in 0..3 {
+        let head = table.lock().head(ID);
+        let (out, inbound) = pair(head);
+        let attack = attack_sender(inbound, &mut script, &orders);
+        let run = outgoing.run(out, &mut orders_in);
+        let both = async { tokio::join!(attack, run).1 };
+        timeout(AGES, both)
+            .await
+            .expect("the sender waits for ever");
+        if script.is_over() {
+            break;
+        }
+    }
+    let totals = table.lock().totals();
+    assert!(totals.bytes_done <= totals.bytes, "{totals:?}");
+}
+
+async fn attack_sender(
+    mut link: MemoryInbound,
+    script: &mut Script<'_>,
+    orders: &mpsc::Sender<Order>,
+) {
+    const MOMENT: Duration = Duration::from_secs(1);
+    let mut files = Vec::new();
+    if script.byte() % 8 > 0 {
+        let _ = timeout(MOMENT, link.send(ReceiverMessage::Known { entries: 0 })).await;
+    }
+    while !script.is_over() {
+        let message = match script.byte() % 20 {
+            0 => {
+                link.consent();
+                None
+            }
+            1..=3 => {
+                while let Ok(Ok(event)) = timeout(Duration::from_millis(10), link.recv()).await {
+                    if files.len() < 16 {
+                        files.push(event);
+                    }
+                }
+                None
+            }
+            4 => {
+                sleep(script.wait()).await;
+                None
+            }
+            5 => {
+                let _ = orders.try_send(script.order());
+                None
+            }
+            6 => {
+                files.clear();
+                None
+            }
+            _ => Some(receiver_message(script)),
+        };
+        if let Some(message) = message
+            && let Ok(Err(_)) = timeout(MOMENT, link.send(message)).await
+        {
+            return;
+        }
+    }
+}
+
+fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
+    let actions = [PlanAction::Send, PlanAction::Hold, PlanAction::Skip];
+    match script.byte() % 12 {
+        0 => ReceiverMessage::Known {
+            entries: script.number(),
+        },
+        1 | 2 => ReceiverMessage::Accepted,
+        3 | 4 => ReceiverMessage::Plan(
+            (0..script.byte() % 4)
+                .map(|_| PlanRun {
+                    count: script.number(),
+                    action: script.pick(&actions),
+                })
+                .collect(),
+        ),
+        5 => ReceiverMessage::Start {
+            entries: script.number(),
+        },
+        6 => ReceiverMessage::Have {
+            index: script.number(),
+            stamp: Some(Stamp([script.byte(); 16])),
+            first: script.number(),
+            groups: vec![[script.byte(); 32]; usize::from(script.byte() % 3)],
+            more: script.byte() % 2 == 0,
+        },
+        7 => ReceiverMessage::Again {
+            index: script.number(),
+            group: script.number(),
+        },
+        8 | 9 => ReceiverMessage::Settled(
+            (0..script.byte() % 8)
+                .map(|_| Receipt {
+                    index: script.number(),
+                    outcome: script.pick(&[Outcome::New, Outcome::Skipped]),
+                    saved_as: None,
+                    hash: None,
+                })
+                .collect(),
+        ),
+        10 => ReceiverMessage::Steer(script.steer()),
+        _ => match script.byte() % 8 {
+            0 => ReceiverMessage::Declined(DeclineReason::Busy),
+            _ => ReceiverMessage::Complete,
+        },
+    }
+}

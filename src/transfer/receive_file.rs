@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::control::Progress;
 use super::status::Limit;
@@ -316,6 +316,12 @@ impl Stream<'_> {
             let piece = tokio::select! {
                 biased;
                 Ok(_) = &mut *stop => return Err(FileEnd::Stopped),
+                // As soon as it is done: what is verified must not wait for what comes next.
+                worked = first(&mut self.works) => {
+                    self.works.pop_front();
+                    self.worked(worked).await?;
+                    continue;
+                }
                 piece = reader.read() => piece.map_err(FileEnd::Lost)?,
             };
             self.intake.progress.waited(Limit::Network, start.elapsed());
@@ -431,23 +437,24 @@ impl Stream<'_> {
                 break;
             };
             let start = Instant::now();
-            let Worked {
-                number,
-                hash,
-                written,
-            } = work.await.map_err(|_| fault())?;
+            let worked = work.await;
             self.intake.progress.waited(Limit::Disk, start.elapsed());
-            match written {
-                None => self.damaged(number)?,
-                Some(written) => {
-                    written.map_err(write_error)?;
-                    self.keep(number, hash)?;
-                    self.checkpoint(group_len(self.intake.header.size, number))
-                        .await?;
-                }
-            }
+            self.worked(worked).await?;
         }
         Ok(())
+    }
+
+    async fn worked(&mut self, worked: Result<Worked, JoinError>) -> Result<(), FileEnd> {
+        let worked = worked.map_err(|_| fault())?;
+        match worked.written {
+            None => self.damaged(worked.number),
+            Some(written) => {
+                written.map_err(write_error)?;
+                self.keep(worked.number, worked.hash)?;
+                let len = group_len(self.intake.header.size, worked.number);
+                self.checkpoint(len).await
+            }
+        }
     }
 
     /// A group is verified and in its place.
@@ -584,6 +591,14 @@ impl Stream<'_> {
 
 /// Groups that are asked for again after one stream; the rest follows after the next one.
 const MISSING_MAX: usize = 1024;
+
+/// Waits until the oldest work is done, for ever if there is none. Cancel-safe.
+async fn first(works: &mut VecDeque<JoinHandle<Worked>>) -> Result<Worked, JoinError> {
+    match works.front_mut() {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
 
 fn wrong_group() -> FileEnd {
     FileEnd::Lost(LinkError::Offence(Offence::WrongGroup))

@@ -833,7 +833,11 @@ impl<'a, L: Inbound> Run<'a, L> {
                 self.steer(Scope::Transfer, SteerAction::Cancel).await?;
                 Err(Ended::CancelledHere)
             }
-            Order::Cancel(Scope::File(index)) => self.give_up(index, SinkFault::Cancelled).await,
+            Order::Cancel(Scope::File(index)) if index < self.incoming.table.lock().len() => {
+                self.give_up(index, SinkFault::Cancelled).await
+            }
+            // No such file: somebody typed a wrong number.
+            Order::Cancel(Scope::File(_)) => Ok(()),
             Order::First(index) => self.steer(Scope::File(index), SteerAction::First).await,
             Order::Attach(_) | Order::Answer(_) => Ok(()),
         }

@@ -1,7 +1,5 @@
 //! Broken links, restarted programs and damaged content.
 
-use std::time::Duration;
-
 use peerconnect::config::ConflictPolicy;
 use peerconnect::net::memory::Faults;
 use peerconnect::protocol::message::{Outcome, Scope, SinkFault};
@@ -73,7 +71,7 @@ async fn a_restarted_sender_goes_on_where_it_was<P: Pair>() {
     assert!(world.got("large") == content(1, 12_000_000));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_link_may_break_at_any_byte() {
     // Three small files and a large one, 3,500,300 bytes in all.
     const TOTAL: u64 = 3_500_300;
@@ -113,7 +111,7 @@ async fn a_link_may_break_at_any_byte() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_link_may_break_at_any_message() {
     let mut pair = Memory::new().await;
     for cut in 0..40 {
@@ -147,7 +145,7 @@ async fn a_link_may_break_at_any_message() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_receiver_that_lost_everything_gets_everything_again() {
     let mut world = World::<Memory>::new().await;
     let paths = ["a", "b"].map(|name| world.file(name, &content(3, 2_000_000)));
@@ -163,7 +161,7 @@ async fn a_receiver_that_lost_everything_gets_everything_again() {
 }
 
 /// The receiver has an older version under the name; the link breaks between two changed groups.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn versions_are_not_mixed_when_the_link_breaks_while_they_are_compared() {
     let mut world = World::<Memory>::with_policy(ConflictPolicy::Overwrite).await;
     let mut bytes = content(1, 8_000_000);
@@ -181,14 +179,10 @@ async fn versions_are_not_mixed_when_the_link_breaks_while_they_are_compared() {
     assert!(world.got("x") == bytes);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn versions_are_not_mixed_when_the_source_changes_between_two_breaks() {
     for restart in [false, true] {
-        let mut world = if restart {
-            World::with(Memory::default(), |_| {})
-        } else {
-            World::<Memory>::new().await
-        };
+        let mut world = World::with(Memory::new().await, |_| {});
         let mut bytes = content(1, 8_000_000);
         let path = world.file("x", &bytes);
         world.offer(&[&path]);
@@ -210,10 +204,10 @@ async fn versions_are_not_mixed_when_the_source_changes_between_two_breaks() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_damaged_group_is_fetched_again_alone() {
     for at in [0, 3 * MIB + 5, 9_000_000] {
-        let mut world = World::with(memory().await, |_| {});
+        let mut world = World::with(Memory::new().await, |_| {});
         world.file("x", &content(1, 9_500_000));
         world.pair.faults.push_back(Faults {
             flips: vec![at],
@@ -226,7 +220,7 @@ async fn a_damaged_group_is_fetched_again_alone() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_damaged_groups_are_fetched_again_once_each() {
     let mut world = World::<Memory>::new().await;
     world.file("x", &content(1, 9_500_000));
@@ -239,10 +233,10 @@ async fn several_damaged_groups_are_fetched_again_once_each() {
     assert_eq!(world.sending.moved(), 9_500_000 + 2 * MIB);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_file_that_arrives_damaged_three_times_fails_and_the_others_arrive() {
     for size in [1000, 3_000_000] {
-        let mut world = World::with(memory().await, |_| {});
+        let mut world = World::with(Memory::new().await, |_| {});
         let bad = world.file("bad", &content(1, size as usize));
         let good = world.file("good", &content(2, 500_000));
         world.offer(&[&bad, &good]);
@@ -267,13 +261,7 @@ async fn a_file_that_arrives_damaged_three_times_fails_and_the_others_arrive() {
     }
 }
 
-/// Time can be paused once in a test.
-async fn memory() -> Memory {
-    tokio::time::sleep(Duration::ZERO).await;
-    Memory::default()
-}
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_small_file_is_not_taken_for_damaged_because_links_break() {
     let mut world = World::<Memory>::new().await;
     let (a, b) = (
@@ -291,7 +279,7 @@ async fn a_small_file_is_not_taken_for_damaged_because_links_break() {
     assert_eq!(world.got("b"), content(2, 50_000));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_break_while_many_files_are_compared_ends_at_once() {
     let mut world = World::<Memory>::new().await;
     for i in 0..300 {
@@ -311,7 +299,7 @@ async fn a_break_while_many_files_are_compared_ends_at_once() {
     assert_eq!(world.sending.moved(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_long_comparison_is_not_taken_for_a_broken_link() {
     let mut world = World::<Memory>::with_policy(ConflictPolicy::Overwrite).await;
     let mut bytes = content(1, 3_000_000);

@@ -124,7 +124,7 @@ async fn of_a_changed_file_only_the_changed_group_is_sent<P: Pair>() {
     assert_eq!(world.sending.moved(), MIB);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_source_that_shrinks_to_a_prefix_of_what_is_there_is_not_identical() {
     let mut world = World::<Memory>::with_policy(ConflictPolicy::Rename).await;
     let bytes = content(1, 3_500_000);
@@ -140,7 +140,7 @@ async fn a_source_that_shrinks_to_a_prefix_of_what_is_there_is_not_identical() {
     assert!(world.got("x (1)") == bytes[..3 * MIB as usize]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn folders_are_joined_and_a_file_in_the_place_of_a_folder_fails_alone() {
     let mut world = World::<Memory>::new().await;
     std::fs::create_dir_all(world.inbox().join("joined")).unwrap();

@@ -28,7 +28,7 @@ pub trait Pair: Sized {
     fn scissors(&self) -> Box<dyn Fn()>;
 }
 
-/// Links inside this process. Time is paused: waits cost nothing.
+/// Links inside this process. Tests pause the time: waits cost nothing.
 #[derive(Default)]
 pub struct Memory {
     /// What goes wrong on the next links, in order; then nothing.
@@ -41,7 +41,6 @@ impl Pair for Memory {
     type In = MemoryInbound;
 
     async fn new() -> Self {
-        tokio::time::pause();
         Self::default()
     }
 

@@ -54,7 +54,7 @@ async fn receive(inbound: &mut QuicInbound) -> Result<u64, Failure> {
         match reader.read().await? {
             Piece::Data(data) => bytes += data.len() as u64,
             Piece::Group(_) | Piece::GroupEnd(_) => {}
-            Piece::End(_) => return Ok(bytes),
+            Piece::End(_) | Piece::Break => return Ok(bytes),
         }
     }
 }

@@ -34,8 +34,8 @@ pub struct Faults {
     /// The link breaks for both sides instead of sending another control message after this many,
     /// in both directions together. What was sent before arrives.
     pub cut_after_messages: Option<u64>,
-    /// One bit of this byte of content is turned over; counted from 0 over all files.
-    pub flip: Option<u64>,
+    /// One bit of each of these bytes of content is turned over; counted from 0 over all files.
+    pub flips: Vec<u64>,
 }
 
 /// A link without faults. `head` is what the receiving side finds.
@@ -165,15 +165,17 @@ impl Wire {
             data.truncate(most.saturating_sub(start) as usize);
             cut = true;
         }
-        let at = self.faults.flip.and_then(|flip| flip.checked_sub(start));
-        if let Some(at) = at.and_then(|at| usize::try_from(at).ok())
-            && at < data.len()
-        {
-            let mut damaged = BytesMut::from(data.as_ref());
-            if let Some(byte) = damaged.get_mut(at) {
-                *byte ^= 1;
+        for flip in &self.faults.flips {
+            let at = flip.checked_sub(start);
+            if let Some(at) = at.and_then(|at| usize::try_from(at).ok())
+                && at < data.len()
+            {
+                let mut damaged = BytesMut::from(data.as_ref());
+                if let Some(byte) = damaged.get_mut(at) {
+                    *byte ^= 1;
+                }
+                data = damaged.freeze();
             }
-            data = damaged.freeze();
         }
         (data, cut)
     }
@@ -280,11 +282,29 @@ const PATH: PathInfo = PathInfo {
     rtt: None,
 };
 
+/// Breaks a link from outside.
+#[derive(Debug, Clone)]
+pub struct Scissors(Arc<Wire>);
+
+impl Scissors {
+    /// The link breaks now, for both sides.
+    pub fn cut(&self) {
+        self.0.cut();
+    }
+}
+
 /// The sending side.
 #[derive(Debug)]
 pub struct MemoryOutbound {
     control: Control,
     files: MemoryOpener,
+}
+
+impl MemoryOutbound {
+    /// What breaks this link.
+    pub fn scissors(&self) -> Scissors {
+        Scissors(self.control.wire.clone())
+    }
 }
 
 impl Outbound for MemoryOutbound {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::control::Progress;
 use super::status::Limit;
@@ -360,6 +360,12 @@ impl Stream<'_> {
             let piece = tokio::select! {
                 biased;
                 Ok(_) = &mut *stop => return Err(FileEnd::Stopped),
+                // As soon as it is done: what is verified must not wait for what comes next.
+                worked = running(&mut self.work) => {
+                    self.work = None;
+                    self.worked(worked).await?;
+                    continue;
+                }
                 piece = reader.read() => piece.map_err(FileEnd::Lost)?,
             };
             self.intake.progress.waited(Limit::Network, start.elapsed());
@@ -472,23 +478,24 @@ impl Stream<'_> {
 
     /// Waits for the group that is being worked on.
     async fn finish_work(&mut self) -> Result<(), FileEnd> {
-        let Some(work) = self.work.take() else {
-            return Ok(());
-        };
-        let start = Instant::now();
-        let Worked {
-            number,
-            hash,
-            written,
-        } = work.await.map_err(|_| fault())?;
-        self.intake.progress.waited(Limit::Disk, start.elapsed());
-        match written {
-            None => self.damaged(number),
+        if let Some(work) = self.work.take() {
+            let start = Instant::now();
+            let worked = work.await;
+            self.intake.progress.waited(Limit::Disk, start.elapsed());
+            self.worked(worked).await?;
+        }
+        Ok(())
+    }
+
+    async fn worked(&mut self, worked: Result<Worked, JoinError>) -> Result<(), FileEnd> {
+        let worked = worked.map_err(|_| fault())?;
+        match worked.written {
+            None => self.damaged(worked.number),
             Some(written) => {
                 written.map_err(write_error)?;
-                self.keep(number, hash)?;
-                self.checkpoint(group_len(self.intake.header.size, number))
-                    .await
+                self.keep(worked.number, worked.hash)?;
+                let len = group_len(self.intake.header.size, worked.number);
+                self.checkpoint(len).await
             }
         }
     }
@@ -624,6 +631,14 @@ impl Stream<'_> {
 
 /// Groups that are asked for again after one stream; the rest follows after the next one.
 const MISSING_MAX: usize = 1024;
+
+/// Waits for the group that is being worked on, for ever if there is none. Cancel-safe.
+async fn running(work: &mut Option<JoinHandle<Worked>>) -> Result<Worked, JoinError> {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
 
 fn wrong_group() -> FileEnd {
     FileEnd::Lost(LinkError::Offence(Offence::WrongGroup))

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -18,7 +19,7 @@ use super::state::TransferEvent;
 use super::status::{FileState, PausedBy};
 use crate::fault::Fault;
 use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, Offence};
-use crate::protocol::groups::{GROUP_LEN, group_count};
+use crate::protocol::groups::{GROUP_LEN, Hash, group_count};
 use crate::protocol::message::{
     Code, Entry, FileHeader, FileIndex, HAVE_GROUPS_MAX, Outcome, PauseReason, Receipt,
     ReceiverMessage, Scope, SenderMessage, SinkFault, Steer, SteerAction,
@@ -194,16 +195,22 @@ impl<'a, L: Inbound> Run<'a, L> {
             return discard(partial).await;
         }
         match end {
-            FileEnd::Whole { small, hash } => {
-                self.ready
-                    .extend(Delivery::new(intake, partial, small, hash));
-            }
+            FileEnd::Whole { small, hash } => self.make_ready(intake, partial, small, hash),
             FileEnd::Identical { .. } | FileEnd::Open { .. } | FileEnd::Stopped => {
                 self.keep(index, partial);
             }
             FileEnd::NoSpace | FileEnd::Lost(_) => self.keep(index, partial),
             FileEnd::Damaged | FileEnd::Exists | FileEnd::Grown => discard(partial).await,
             FileEnd::CannotWrite(_) => discard(partial).await,
+        }
+    }
+
+    /// A file is complete and waits for its final name.
+    fn make_ready(&mut self, intake: &Intake, partial: Partial, small: Option<Bytes>, hash: Hash) {
+        if let Some(delivery) = Delivery::new(intake, partial, small, hash) {
+            self.whole.insert(intake.index);
+            self.ready_bytes += delivery.memory();
+            self.ready.push_back(delivery);
         }
     }
 
@@ -659,11 +666,7 @@ impl<'a, L: Inbound> Run<'a, L> {
         let index = intake.index;
         match end {
             FileEnd::Whole { small, hash } => {
-                if let Some(delivery) = Delivery::new(&intake, partial, small, hash) {
-                    self.whole.insert(index);
-                    self.ready_bytes += delivery.memory();
-                    self.ready.push_back(delivery);
-                }
+                self.make_ready(&intake, partial, small, hash);
                 Ok(())
             }
             FileEnd::Identical { hash } => {
@@ -905,7 +908,11 @@ impl<'a, L: Inbound> Run<'a, L> {
                 self.steer(Scope::Transfer, SteerAction::Cancel).await?;
                 Err(Ended::CancelledHere)
             }
-            Order::Cancel(Scope::File(index)) => self.give_up(index, SinkFault::Cancelled).await,
+            Order::Cancel(Scope::File(index)) if index < self.incoming.table.lock().len() => {
+                self.give_up(index, SinkFault::Cancelled).await
+            }
+            // No such file: somebody typed a wrong number.
+            Order::Cancel(Scope::File(_)) => Ok(()),
             Order::First(index) => self.steer(Scope::File(index), SteerAction::First).await,
             Order::Attach(_) | Order::Answer(_) => Ok(()),
         }

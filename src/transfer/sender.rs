@@ -674,9 +674,10 @@ impl<L: Outbound> Run<'_, L> {
         if fault.is_some() {
             self.transfer.reporter.tell(News::Fault(fault)).await;
         }
-        self.tell_entries().await?;
+        let told = self.tell_entries().await;
+        // Also if the link is gone: the next one tells them.
         self.transfer.shared.table.lock().end_attach();
-        Ok(())
+        told
     }
 
     /// Keeps enough files in flight.

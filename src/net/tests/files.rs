@@ -332,7 +332,7 @@ async fn a_cut_memory_link_fails_on_both_sides_after_exactly_so_many_bytes() {
 #[tokio::test]
 async fn a_memory_link_can_damage_content_and_break_between_messages() {
     let (mut outbound, mut inbound) = memory_pair(Faults {
-        flip: Some(3),
+        flips: vec![3],
         cut_after_messages: Some(1),
         ..Faults::default()
     });

@@ -209,6 +209,7 @@ fn outgoing(dir: &Path) -> (Outgoing, SharedTable) {
         progress: Progress::shared(),
         limiter: Arc::new(Limiter::new(None)),
         pauses: watch::Sender::new(Default::default()).subscribe(),
+        disk: Default::default(),
     };
     (Outgoing::new(shared, sources, reporter()), table)
 }

@@ -163,6 +163,7 @@ impl<P: Pair> World<P> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("out")).unwrap();
         let mut terms = Terms {
+            budget: Default::default(),
             journals: dir.path().join("journals"),
             folder: dir.path().join("in"),
             on_conflict: ConflictPolicy::Rename,

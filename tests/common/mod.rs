@@ -86,7 +86,7 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         on_conflict: shape.on_conflict,
         ..Settings::default()
     };
-    let rule = shape.accept_all.then(|| ReceiveRule {
+    let rule = shape.accept_all.then_some(ReceiveRule {
         accept_all: true,
         folder,
         on_conflict: shape.on_conflict,

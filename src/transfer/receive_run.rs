@@ -214,21 +214,25 @@ impl<'a, L: Inbound> Run<'a, L> {
         }
     }
 
+    /// Shows where a file is, if nobody paused it.
+    fn show(&self, index: FileIndex, state: FileState) {
+        let state = match self.incoming.pauses.has(index) {
+            true => FileState::Paused,
+            false => state,
+        };
+        self.incoming.table.lock().set_state(index, state);
+    }
+
     fn is_settled(&self, index: FileIndex) -> bool {
         let state = self.incoming.table.lock().state(index);
         matches!(state, Some(FileState::Settled(_)))
     }
 
     fn keep(&mut self, index: FileIndex, partial: Partial) {
+        self.show(index, FileState::Waiting);
         let Some(taken) = &mut self.incoming.taken else {
             return;
         };
-        {
-            let mut table = self.incoming.table.lock();
-            if table.state(index) != Some(FileState::Paused) {
-                table.set_state(index, FileState::Waiting);
-            }
-        }
         let open = partial.is_open();
         taken.partials.insert(index, partial);
         if !open {
@@ -386,7 +390,6 @@ impl<'a, L: Inbound> Run<'a, L> {
         let mut pages: VecDeque<(u32, Vec<[u8; 32]>)> = VecDeque::new();
         {
             let mut table = self.incoming.table.lock();
-            table.set_state(index, FileState::Waiting);
             let size = table.file_size(index).unwrap_or(0);
             table.set_done(index, partial.bytes().min(size));
             let count = group_count(size);
@@ -563,7 +566,7 @@ impl<'a, L: Inbound> Run<'a, L> {
     async fn begin_file(&mut self, header: FileHeader, reader: L::Reader) -> Result<(), Ended> {
         let index = header.index;
         let (name, offered) = {
-            let mut table = self.incoming.table.lock();
+            let table = self.incoming.table.lock();
             let settled = matches!(table.state(index), Some(FileState::Settled(_)));
             match (settled, table.file_size(index)) {
                 // It crossed with the message that it is not wanted any more.
@@ -572,10 +575,7 @@ impl<'a, L: Inbound> Run<'a, L> {
                     return Ok(());
                 }
                 (false, None) => return Err(Ended::Misbehaved(Offence::NotAskedFor)),
-                (false, Some(size)) => {
-                    table.set_state(index, FileState::Active);
-                    (table.path(index).to_owned(), size)
-                }
+                (false, Some(size)) => (table.path(index).to_owned(), size),
             }
         };
         if !self.fits(&header) {
@@ -602,6 +602,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             table,
             progress,
         };
+        self.show(index, FileState::Active);
         let (stop, stopped) = oneshot::channel();
         let compares = partial.groups.iter().any(Option::is_some);
         self.active.insert(index, Active { stop, compares });
@@ -864,10 +865,7 @@ impl<'a, L: Inbound> Run<'a, L> {
 
     /// The disk is full: everything waits, both sides know, and it goes on by itself.
     async fn on_full(&mut self, index: FileIndex) -> Result<(), Ended> {
-        self.incoming
-            .table
-            .lock()
-            .set_state(index, FileState::Waiting);
+        self.show(index, FileState::Waiting);
         self.starved.insert(index);
         self.full().await
     }

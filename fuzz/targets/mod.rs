@@ -3,6 +3,7 @@
 
 mod codecs;
 mod files;
+mod script;
 mod states;
 
 /// One target.

@@ -11,12 +11,11 @@ use peerconnect::net::memory::{MemoryInbound, MemoryOutbound, MemoryWriter, pair
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::groups::{file_hash, group_count, group_len, hash_group};
 use peerconnect::protocol::message::{
-    DeclineReason, Entry, EntryKind, FileHeader, OfferHead, Outcome, PauseReason, PlanAction,
-    PlanRun, Receipt, ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer,
-    SteerAction, Timestamp, TransferId,
+    DeclineReason, Entry, EntryKind, FileHeader, OfferHead, Outcome, PlanAction, PlanRun, Receipt,
+    ReceiverMessage, SenderMessage, SourceFault, Stamp, Timestamp, TransferId,
 };
 use peerconnect::transfer::budget::Budget;
-use peerconnect::transfer::control::{Decision, News, Order, Progress, Reporter};
+use peerconnect::transfer::control::{News, Order, Progress, Reporter};
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
@@ -27,99 +26,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::files::scratch;
+use super::script::{SIZES, Script};
 
 const ID: TransferId = TransferId([1; 16]);
 /// Every byte of every good file.
 const GOOD: u8 = 7;
-const NAMES: [&str; 8] = ["a", "d/a", "d", "../x", "d/l", "a/b", "C:x", "d/e/.."];
-const SIZES: [u64; 6] = [0, 1, 100, 1 << 20, (1 << 20) + 1, 1 << 50];
+/// How long the peer tries to say something.
+const MOMENT: Duration = Duration::from_secs(1);
 /// No patience of a peer outlasts this.
 const AGES: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Reads the fuzzer's bytes as small numbers; zeros at the end.
-struct Script<'a>(&'a [u8]);
-
-impl Script<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else {
-            return 0;
-        };
-        self.0 = rest;
-        *first
-    }
-
-    fn is_over(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::from(self.byte()) % from.len()]
-    }
-
-    /// Mostly a number that means something.
-    fn number(&mut self) -> u32 {
-        match self.byte() {
-            small @ 0..240 => u32::from(small % 12),
-            250.. => u32::MAX,
-            other => u32::from(other) << 16,
-        }
-    }
-
-    fn scope(&mut self) -> Scope {
-        match self.byte() % 2 {
-            0 => Scope::Transfer,
-            _ => Scope::File(self.number()),
-        }
-    }
-
-    fn steer(&mut self) -> Steer {
-        let actions = [
-            SteerAction::Pause(PauseReason::Person),
-            SteerAction::Pause(PauseReason::DiskFull { missing: 1 }),
-            SteerAction::Resume,
-            SteerAction::First,
-            SteerAction::Cancel,
-        ];
-        let scope = self.scope();
-        let action = self.pick(&actions);
-        Steer { scope, action }
-    }
-
-    fn entry(&mut self) -> Entry {
-        let path = self.pick(&NAMES).to_owned();
-        let modified = Timestamp(i64::from(self.byte()) << 55);
-        let kind = match self.byte() % 8 {
-            0 => EntryKind::Folder { modified },
-            1 => EntryKind::Symlink {
-                target: self
-                    .pick(&["..", "a", "../a", "/etc", "../../x"])
-                    .to_owned(),
-            },
-            _ => EntryKind::File {
-                size: self.pick(&SIZES),
-                modified,
-                executable: false,
-            },
-        };
-        Entry { path, kind }
-    }
-
-    fn order(&mut self) -> Order {
-        let (folder, only) = (None, None);
-        match self.byte() % 6 {
-            0 => Order::Pause(self.scope()),
-            1 => Order::Resume(self.scope()),
-            2 => Order::Cancel(self.scope()),
-            3 => Order::First(self.number()),
-            4 => Order::Answer(Decision::Decline),
-            _ => Order::Answer(Decision::Accept { folder, only }),
-        }
-    }
-
-    fn wait(&mut self) -> Duration {
-        Duration::from_millis(u64::from(self.byte()).pow(3))
-    }
-}
 
 fn in_virtual_time(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -223,7 +138,6 @@ async fn attack_receiver(
     script: &mut Script<'_>,
     orders: &mpsc::Sender<Order>,
 ) {
-    const MOMENT: Duration = Duration::from_secs(1);
     let mut sizes: Vec<u64> = first.iter().map(size_of).collect();
     if !first.is_empty() {
         let _ = timeout(MOMENT, out.send(SenderMessage::Entries(first))).await;
@@ -260,16 +174,7 @@ async fn attack_receiver(
                 None
             }
             9..=11 => {
-                let whole = script.byte() % 3 > 0;
-                let header = header(script, &sizes);
-                let opened = timeout(MOMENT, out.opener().open(&header, 0)).await;
-                if let Ok(Ok(mut writer)) = opened {
-                    if whole && header.size < 1 << 22 {
-                        let _ = timeout(MOMENT, send_whole(&mut writer, header.size)).await;
-                    } else if open.len() < 16 {
-                        open.push((writer, header.size));
-                    }
-                }
+                begin_file(&out, script, &sizes, &mut open).await;
                 None
             }
             12 if !open.is_empty() => {
@@ -291,6 +196,26 @@ async fn attack_receiver(
         {
             return;
         }
+    }
+}
+
+/// Opens a file's stream: sends all of it, or keeps it for later.
+async fn begin_file(
+    out: &MemoryOutbound,
+    script: &mut Script<'_>,
+    sizes: &[u64],
+    open: &mut Vec<(MemoryWriter, u64)>,
+) {
+    let whole = script.byte() % 3 > 0;
+    let header = header(script, sizes);
+    let opened = timeout(MOMENT, out.opener().open(&header, 0)).await;
+    let Ok(Ok(mut writer)) = opened else {
+        return;
+    };
+    if whole && header.size < 1 << 22 {
+        let _ = timeout(MOMENT, send_whole(&mut writer, header.size)).await;
+    } else if open.len() < 16 {
+        open.push((writer, header.size));
     }
 }
 
@@ -407,7 +332,6 @@ async fn attack_sender(
     script: &mut Script<'_>,
     orders: &mpsc::Sender<Order>,
 ) {
-    const MOMENT: Duration = Duration::from_secs(1);
     let mut files = Vec::new();
     if script.byte() % 8 > 0 {
         let _ = timeout(MOMENT, link.send(ReceiverMessage::Known { entries: 0 })).await;

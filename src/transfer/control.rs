@@ -116,6 +116,18 @@ pub struct Progress {
     disk: AtomicU64,
     network: AtomicU64,
     setting: AtomicU64,
+    /// Tasks that wait for the other side to take something.
+    writing: AtomicU64,
+}
+
+/// While this lives, a task waits for the other side to take something.
+#[derive(Debug)]
+pub struct Writing<'a>(&'a Progress);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A reading of [`Progress`].
@@ -140,6 +152,17 @@ impl Progress {
     /// Bytes of content travelled.
     pub fn moved(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A task begins to wait for the other side to take something.
+    pub fn writing(&self) -> Writing<'_> {
+        self.writing.fetch_add(1, Ordering::Relaxed);
+        Writing(self)
+    }
+
+    /// Whether anything waits for the other side to take it.
+    pub fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Relaxed) > 0
     }
 
     /// Time was spent waiting for something.

@@ -203,7 +203,9 @@ impl Sending {
         let count = group_count(size);
         self.held.stamp = Some(header.stamp);
         self.held.groups.truncate(count as usize);
+        let opening = self.shared.progress.writing();
         let mut writer = opener.open(&header, self.priority).await?;
+        drop(opening);
         let mut hashes = Vec::with_capacity(count as usize);
         for group in 0..count {
             let held = self.held.get(group);
@@ -234,6 +236,7 @@ impl Sending {
             writer.write(Piece::Break).await?;
             return Ok(Pass::Changed);
         }
+        let _ending = self.shared.progress.writing();
         writer.write(Piece::End(file_hash(size, &hashes))).await?;
         Ok(Pass::Complete)
     }
@@ -324,7 +327,9 @@ impl Sending {
         let waited = self.shared.limiter.take(len).await;
         self.shared.progress.waited(Limit::Setting, waited);
         let start = Instant::now();
+        let writing = self.shared.progress.writing();
         writer.write(Piece::Data(piece)).await?;
+        drop(writing);
         self.shared.progress.waited(Limit::Network, start.elapsed());
         self.shared.progress.moved(len as u64);
         Ok(())

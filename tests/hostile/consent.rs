@@ -67,16 +67,16 @@ async fn a_completed_transfer_brings_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_person_has_cancelled_is_asked_about_again() {
+async fn what_a_person_has_cancelled_does_not_come_back() {
     let world = World::start().await;
     let files = [file("big", 5_000_000)];
     let (peer, _stream) = world.accepted(id(1), &files).await;
     let (transfer, scope) = (id(1), Scope::Transfer);
     world.to.call(Command::Cancel { transfer, scope }).await;
     world.to.ended(id(1)).await;
-    let mut again = peer.offer_all(id(1), &files).await;
-    let first = again.hear().await;
-    assert!(matches!(first, ReceiverMessage::Asked(_)), "{first:?}");
+    const CANCELLED: u32 = 4;
+    let mut again = peer.offer(head_of(id(1), &files)).await;
+    assert_eq!(again.reset_code().await, CANCELLED);
     world.finish().await;
 }
 

@@ -20,7 +20,7 @@ use crate::transfer::table::SharedTable;
 /// Links that may wait: a sender makes a new one only after it gave up the one before.
 pub(super) const LINKS_MAX: usize = 2;
 /// Waits between attempts to call the sender.
-const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MIN: Duration = Duration::from_millis(250);
 /// See [`RETRY_MIN`].
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How long one attempt takes at most.

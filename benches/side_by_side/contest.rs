@@ -119,32 +119,7 @@ fn round(
             let _ = fs::remove_dir_all(work.join("sender"));
             outcome
         }
-        Contestant::Rsync => {
-            let config = work.join("rsyncd.conf");
-            let module = format!(
-                "use chroot = no\nuid = 0\ngid = 0\n[in]\npath = {}\nread only = no\n",
-                target.display()
-            );
-            fs::write(&config, module).unwrap();
-            let mut daemon = wire.command(1, "rsync");
-            daemon
-                .args(["--daemon", "--no-detach", "--port", "9798", "--config"])
-                .arg(&config);
-            let mut daemon = daemon
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            // The daemon says nothing when it listens.
-            std::thread::sleep(Duration::from_millis(500));
-            let mut send = wire.command(0, "rsync");
-            send.arg("-aW").arg(source);
-            send.arg(format!("rsync://{}:9798/in/", wire.receiver()));
-            let outcome = run(send, None);
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-            outcome
-        }
+        Contestant::Rsync => rsync(wire, source, target, work),
         Contestant::Scp => {
             let mut send = wire.command(0, "scp");
             send.args(["-q", "-r", "-o", "BatchMode=yes"]).arg(source);
@@ -152,6 +127,33 @@ fn round(
             run(send, None)
         }
     }
+}
+
+fn rsync(wire: &Wire, source: &Path, target: &Path, work: &Path) -> Option<Outcome> {
+    let config = work.join("rsyncd.conf");
+    let module = format!(
+        "use chroot = no\nuid = 0\ngid = 0\n[in]\npath = {}\nread only = no\n",
+        target.display()
+    );
+    fs::write(&config, module).unwrap();
+    let mut daemon = wire.command(1, "rsync");
+    daemon
+        .args(["--daemon", "--no-detach", "--port", "9798", "--config"])
+        .arg(&config);
+    let mut daemon = daemon
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The daemon says nothing when it listens.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut send = wire.command(0, "rsync");
+    send.arg("-aW").arg(source);
+    send.arg(format!("rsync://{}:9798/in/", wire.receiver()));
+    let outcome = run(send, None);
+    let _ = daemon.kill();
+    let _ = daemon.wait();
+    outcome
 }
 
 /// Starts a receiver and waits for its first line.

@@ -25,7 +25,12 @@ mod steering;
 macro_rules! on_every_link {
     ($($name:ident)*) => {
         mod memory {
-            $(#[tokio::test(start_paused = true)] async fn $name() { super::$name::<crate::pair::Memory>().await })*
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $name() {
+                    super::$name::<crate::pair::Memory>().await
+                }
+            )*
         }
         mod quic {
             $(#[tokio::test] async fn $name() { super::$name::<crate::pair::Quic>().await })*

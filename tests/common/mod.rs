@@ -1,5 +1,11 @@
 //! Two nodes on loopback, each with a folder of its own, and what tests ask of them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};

@@ -129,7 +129,7 @@ async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
             break;
         }
     }
-    incoming.close(script.byte() % 2 == 0).await;
+    incoming.close(script.byte().is_multiple_of(2)).await;
 }
 
 async fn attack_receiver(
@@ -395,7 +395,7 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
             stamp: Some(Stamp([script.byte(); 16])),
             first: script.number(),
             groups: vec![[script.byte(); 32]; usize::from(script.byte() % 3)],
-            more: script.byte() % 2 == 0,
+            more: script.byte().is_multiple_of(2),
         },
         7 => ReceiverMessage::Again {
             index: script.number(),

@@ -40,6 +40,7 @@ impl Background {
             port: None,
             rule: None,
             resume: ResumeAtStart::All,
+            confine: false,
             wake: Some(wake),
         };
         let (ready, started) = mpsc::sync_channel(1);

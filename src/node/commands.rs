@@ -35,11 +35,11 @@ impl Core {
                 separate,
             } => self.send(to, paths, separate).await,
             Command::Attach { transfer, paths } => self.attach(transfer, paths).await,
-            Command::Answer { transfer, decision } => self.answer(transfer, decision).await,
-            Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)).await,
+            Command::Answer { transfer, decision } => self.answer(transfer, decision),
+            Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)),
             Command::Resume { transfer, scope } => self.resume(transfer, scope).await,
             Command::Cancel { transfer, scope } => self.cancel(transfer, scope).await,
-            Command::First { transfer, index } => self.order(transfer, Order::First(index)).await,
+            Command::First { transfer, index } => self.order(transfer, Order::First(index)),
             Command::Files { transfer, query } => match self.book.get(transfer) {
                 Some(entry) => Ok(Reply::Files(entry.table.lock().query(query))),
                 None => Err(not_found("such transfer")),
@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// Hands an order to a transfer's task.
-    async fn order(&mut self, id: TransferId, order: Order) -> Replied {
+    fn order(&mut self, id: TransferId, order: Order) -> Replied {
         let entry = self
             .book
             .get(id)
@@ -104,7 +104,7 @@ impl Core {
         }
     }
 
-    async fn answer(&mut self, id: TransferId, decision: Decision) -> Replied {
+    fn answer(&mut self, id: TransferId, decision: Decision) -> Replied {
         if let Decision::Accept {
             folder: Some(folder),
             ..
@@ -112,7 +112,7 @@ impl Core {
         {
             self.check_folder(folder)?;
         }
-        self.order(id, Order::Answer(decision)).await
+        self.order(id, Order::Answer(decision))
     }
 
     async fn resume(&mut self, id: TransferId, scope: Scope) -> Replied {
@@ -121,7 +121,7 @@ impl Core {
             .get(id)
             .ok_or_else(|| not_found("such transfer"))?;
         if entry.orders.is_some() || entry.state().is_final() {
-            return self.order(id, Order::Resume(scope)).await;
+            return self.order(id, Order::Resume(scope));
         }
         match entry.direction {
             Direction::Receiving => self.continue_incoming(id).await,
@@ -145,7 +145,7 @@ impl Core {
             // Left by an earlier run: its task is needed to clean up.
             self.resume(id, Scope::Transfer).await?;
         }
-        self.order(id, Order::Cancel(scope)).await
+        self.order(id, Order::Cancel(scope))
     }
 
     async fn send(&mut self, to: Target, paths: Vec<PathBuf>, separate: bool) -> Replied {
@@ -253,7 +253,7 @@ impl Core {
                 why: "this transfer is over".into(),
             });
         }
-        let ordered = self.order(id, Order::Attach(paths.clone())).await;
+        let ordered = self.order(id, Order::Attach(paths.clone()));
         match ordered {
             Ok(_) => {
                 if let Some(record) = self.outgoing.get_mut(&id) {

@@ -1,6 +1,9 @@
 //! The node's loop: commands, arrivals and news come in one by one, so that there is one writer
 //! of everything.
 
+mod offers;
+mod unfinished;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -60,6 +63,9 @@ const QUESTIONS_MAX: usize = 64;
 /// How long the tasks may take to end when the node does.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Both ends of a channel: the loop reads what it gave others to write into.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
 /// Everything that a node owns.
 pub(super) struct Core {
     pub(super) paths: Paths,
@@ -85,11 +91,8 @@ pub(super) struct Core {
     addrs: Vec<SocketAddr>,
     arrivals: mpsc::Receiver<Arrival>,
     requests: mpsc::Receiver<Request>,
-    news: (
-        mpsc::Sender<(TransferId, News)>,
-        mpsc::Receiver<(TransferId, News)>,
-    ),
-    contacts: (mpsc::Sender<Contact>, mpsc::Receiver<Contact>),
+    news: Channel<(TransferId, News)>,
+    contacts: Channel<Contact>,
     connected: watch::Sender<u64>,
     pictures: watch::Sender<Arc<Overview>>,
     wake: Option<Wake>,
@@ -438,369 +441,6 @@ impl Core {
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
         }
     }
-
-    async fn on_offer(&mut self, from: &PeerConnection, link: QuicInbound) {
-        let id = link.head().transfer;
-        let link = match self.links.get(&id) {
-            Some(links) if self.is_from(id, from.id()) => match links.try_send(link) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(link)) => return self.refuse(link, Code::Busy),
-                // Its task has just ended.
-                Err(mpsc::error::TrySendError::Closed(link)) => link,
-            },
-            Some(_) | None => link,
-        };
-        if self.book.get(id).is_some() && !self.is_from(id, from.id()) {
-            return self.refuse(link, Code::UnknownTransfer);
-        }
-        if self.was_given_up(id) {
-            // The sender may not have heard of it.
-            return self.refuse(link, Code::Cancelled);
-        }
-        if self.is_from(id, from.id())
-            && let Some(table) = self.book.completed(id)
-            && is_repeated(link.head(), &table)
-        {
-            self.tasks.spawn(repeat(link, table));
-            return;
-        }
-        if !self.book.is_open(id) && self.has_too_many_questions(from.id()) {
-            return self.refuse(link, Code::Busy);
-        }
-        self.receive(from, id).await;
-        if let Some(links) = self.links.get(&id)
-            && let Err(mpsc::error::TrySendError::Full(link)) = links.try_send(link)
-        {
-            self.refuse(link, Code::Busy);
-        }
-    }
-
-    fn has_too_many_questions(&self, peer: PeerId) -> bool {
-        if self.accepts_unasked(peer) {
-            return false;
-        }
-        let open = || self.book.iter().filter(|(_, entry)| entry.is_unanswered());
-        let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer)).count();
-        let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
-        let of_strangers = || {
-            let strangers = open().filter(|(_, entry)| !entry.peer.is_some_and(trusted));
-            strangers.count()
-        };
-        of_peer >= QUESTIONS_PER_PEER || (!trusted(peer) && of_strangers() >= QUESTIONS_MAX)
-    }
-
-    /// Whether offers of this peer are taken without a question.
-    fn accepts_unasked(&self, peer: PeerId) -> bool {
-        let accept = self.records.peer(peer).map(|record| record.accept);
-        let rule = self.expected.as_ref().or(self.rule.as_ref());
-        accept == Some(Accept::Always) || rule.is_some_and(|rule| rule.accept_all)
-    }
-
-    fn was_given_up(&self, id: TransferId) -> bool {
-        self.book.get(id).is_some_and(|entry| match entry.state() {
-            TransferState::Cancelled | TransferState::Rejected => true,
-            TransferState::Preparing
-            | TransferState::Connecting
-            | TransferState::AwaitingAnswer
-            | TransferState::Transferring
-            | TransferState::Paused
-            | TransferState::Interrupted
-            | TransferState::Completed
-            | TransferState::Failed => false,
-        })
-    }
-
-    fn is_from(&self, id: TransferId, peer: PeerId) -> bool {
-        let entry = self.book.get(id);
-        entry.is_some_and(|e| e.peer == Some(peer) && e.direction == Direction::Receiving)
-    }
-
-    fn refuse(&mut self, link: QuicInbound, code: Code) {
-        self.tasks.spawn(link.close(code));
-    }
-
-    /// Starts the task of an incoming transfer, new or known.
-    async fn receive(&mut self, from: &PeerConnection, id: TransferId) {
-        let terms = self.terms(from.id(), id);
-        let callee = Callee {
-            expect: Some(from.id()),
-            addrs: vec![from.remote_addr()],
-            host: None,
-            shown: from.name().to_owned(),
-        };
-        let opened = self.open_journal(id).await;
-        // Only the peer that began a transfer may go on with it.
-        let opened = opened.filter(|(_, head, _)| head.peer == from.id());
-        self.start_incoming(id, from.id(), from.name(), callee, terms, opened);
-    }
-
-    async fn open_journal(
-        &self,
-        id: TransferId,
-    ) -> Option<(Journal, journal::JournalHead, journal::Replay)> {
-        let dir = self.journals();
-        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, id)).await;
-        match opened
-            .map_err(std::io::Error::other)
-            .and_then(|opened| opened)
-        {
-            Ok(opened) => opened,
-            Err(error) => {
-                tracing::warn!(%error, "a journal cannot be read; the transfer starts over");
-                None
-            }
-        }
-    }
-
-    fn journals(&self) -> PathBuf {
-        self.paths.journals()
-    }
-
-    /// What the next offer of this peer goes by.
-    fn terms(&mut self, peer: PeerId, id: TransferId) -> Terms {
-        let accept = self
-            .records
-            .peer(peer)
-            .map_or(Accept::Ask, |record| record.accept);
-        let rule = match self.links.contains_key(&id) {
-            true => None,
-            false => self.expected.take(),
-        };
-        let rule = rule.or_else(|| self.rule.clone());
-        let known_folder = self.book.get(id).and_then(|entry| entry.folder.clone());
-        let own = self.settings.folder.clone();
-        let folder = known_folder
-            .or(rule.as_ref().map(|r| r.folder.clone()))
-            .unwrap_or(own);
-        Terms {
-            journals: self.journals(),
-            folder,
-            on_conflict: rule
-                .as_ref()
-                .map_or(self.settings.on_conflict, |r| r.on_conflict),
-            accepted: accept == Accept::Always || rule.is_some_and(|r| r.accept_all),
-            blocked: accept == Accept::Block,
-            answer_timeout: self.settings.answer_timeout,
-            budget: self.budget.clone(),
-        }
-    }
-
-    fn start_incoming(
-        &mut self,
-        id: TransferId,
-        peer: PeerId,
-        peer_name: &str,
-        callee: Callee,
-        terms: Terms,
-        opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
-    ) {
-        let (table, progress) = (SharedTable::default(), Progress::shared());
-        let reporter = Reporter::new(id, self.news.0.clone());
-        let known = opened.is_some();
-        let started = opened
-            .as_ref()
-            .map_or_else(unix_now, |(_, head, _)| head.started);
-        let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
-        let who = Who {
-            id,
-            peer,
-            peer_name: peer_name.to_owned(),
-            started,
-        };
-        let mut incoming = Incoming::new(
-            who,
-            terms,
-            table.clone(),
-            progress.clone(),
-            reporter.clone(),
-        );
-        if let Some((journal, head, replay)) = opened
-            && let Err(error) = incoming.continue_from(journal, head, replay)
-        {
-            tracing::warn!(%error, "the folder of a transfer cannot be opened");
-        }
-        let accepted = incoming.was_accepted();
-        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
-        let (links, links_in) = mpsc::channel(LINKS_MAX);
-        let entry = self.book.insert(NewTransfer {
-            id,
-            direction: Direction::Receiving,
-            peer: Some(peer),
-            peer_name: peer_name.to_owned(),
-            state: if known {
-                TransferState::Interrupted
-            } else {
-                TransferState::Connecting
-            },
-            started,
-            table: table.clone(),
-            progress,
-            folder,
-        });
-        entry.orders = Some(orders);
-        entry.accepted = accepted;
-        self.links.insert(id, links);
-        let task = IncomingTask {
-            incoming,
-            table,
-            peer_name: peer_name.to_owned(),
-            callee,
-            links: links_in,
-            orders: orders_in,
-            reporter,
-            connector: self.connector.clone(),
-            accepted,
-        };
-        self.tasks.spawn(task.run());
-        self.changed = true;
-    }
-
-    /// Starts the task of an outgoing transfer, new or known.
-    pub(super) fn start_outgoing(&mut self, record: OutgoingRecord, callee: Callee) {
-        let id = record.transfer;
-        let (table, progress) = (SharedTable::default(), Progress::shared());
-        let reporter = Reporter::new(id, self.news.0.clone());
-        let shared = Shared {
-            transfer: id,
-            table: table.clone(),
-            progress: progress.clone(),
-            limiter: self.limiter.clone(),
-            pauses: watch::Sender::new(Default::default()).subscribe(),
-            disk: Arc::default(),
-        };
-        let sources = Sources::default();
-        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
-        let entry = self.book.insert(NewTransfer {
-            id,
-            direction: Direction::Sending,
-            peer: record.peer,
-            peer_name: record.peer_name.clone(),
-            state: TransferState::Preparing,
-            started: record.created,
-            table: table.clone(),
-            progress,
-            folder: None,
-        });
-        entry.orders = Some(orders);
-        entry.accepted = record.accepted;
-        let task = OutgoingTask {
-            id,
-            outgoing: Outgoing::new(shared, sources.clone(), reporter.clone()),
-            table,
-            sources,
-            paths: record.paths.clone(),
-            callee,
-            accepted: record.accepted,
-            orders: orders_in,
-            reporter,
-            connector: self.connector.clone(),
-            connected: self.connected.subscribe(),
-            contacts: self.contacts.0.clone(),
-        };
-        self.outgoing.insert(id, record);
-        self.tasks.spawn(task.run());
-        self.changed = true;
-    }
-
-    /// Enters what earlier runs left; what shall go on at once is started.
-    async fn find_unfinished(&mut self, outgoing: Vec<OutgoingRecord>, resume: ResumeAtStart) {
-        let wanted = |id| match resume {
-            ResumeAtStart::All => true,
-            ResumeAtStart::None => false,
-            ResumeAtStart::Only(only) => only == id,
-        };
-        for record in outgoing {
-            if wanted(record.transfer) {
-                self.continue_outgoing(record).await;
-            } else {
-                self.enter_dormant_outgoing(record);
-            }
-        }
-        let dir = self.journals();
-        let found = tokio::task::spawn_blocking(move || journal::list(&dir)).await;
-        let found = found.map_err(std::io::Error::other).and_then(|found| found);
-        for (head, replay) in found.unwrap_or_default() {
-            if wanted(head.transfer) {
-                self.continue_incoming(head.transfer).await;
-            } else {
-                self.enter_dormant_incoming(head, &replay);
-            }
-        }
-    }
-
-    fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
-        self.book.insert(NewTransfer {
-            id: record.transfer,
-            direction: Direction::Sending,
-            peer: record.peer,
-            peer_name: record.peer_name.clone(),
-            state: TransferState::Interrupted,
-            started: record.created,
-            table: SharedTable::default(),
-            progress: Progress::shared(),
-            folder: None,
-        });
-        self.outgoing.insert(record.transfer, record);
-    }
-
-    fn enter_dormant_incoming(&mut self, head: journal::JournalHead, _replay: &journal::Replay) {
-        let entry = self.book.insert(NewTransfer {
-            id: head.transfer,
-            direction: Direction::Receiving,
-            peer: Some(head.peer),
-            peer_name: head.peer_name,
-            state: TransferState::Interrupted,
-            started: head.started,
-            table: SharedTable::default(),
-            progress: Progress::shared(),
-            folder: Some(head.folder),
-        });
-        entry.accepted = true;
-    }
-
-    /// Goes on with what an earlier run was sending.
-    pub(super) async fn continue_outgoing(&mut self, record: OutgoingRecord) {
-        let callee = match self.callee(&record.target).await {
-            Ok(callee) => Callee {
-                expect: record.peer.or(callee.expect),
-                ..callee
-            },
-            Err(_) => match record.peer {
-                Some(peer) => self.callee_of(peer),
-                None => return self.enter_dormant_outgoing(record),
-            },
-        };
-        self.start_outgoing(record, callee);
-    }
-
-    /// Goes on with what an earlier run was receiving.
-    pub(super) async fn continue_incoming(&mut self, id: TransferId) {
-        let Some((journal, head, replay)) = self.open_journal(id).await else {
-            return;
-        };
-        let (peer, name) = (head.peer, head.peer_name.clone());
-        let callee = self.callee_of(peer);
-        let terms = self.terms(peer, id);
-        self.start_incoming(
-            id,
-            peer,
-            &name,
-            callee,
-            terms,
-            Some((journal, head, replay)),
-        );
-    }
-
-    /// How a known peer is called.
-    pub(super) fn callee_of(&self, peer: PeerId) -> Callee {
-        let record = self.records.peer(peer);
-        Callee {
-            expect: Some(peer),
-            addrs: record.map(|r| r.addrs.clone()).unwrap_or_default(),
-            host: None,
-            shown: record.map_or_else(|| peer.short(), |r| r.name().to_owned()),
-        }
-    }
 }
 
 /// Opens the endpoint. A port that a person asked for must be had; the one of the settings is only
@@ -828,6 +468,6 @@ async fn listen(
     };
     bound.map_err(|error| match error {
         BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
-        other => internal(other.to_string()),
+        other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
     })
 }

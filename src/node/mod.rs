@@ -165,7 +165,7 @@ async fn start(options: NodeOptions) -> Result<(Core, NodeHandle), StartError> {
     // The lock on the database is what makes this the one instance.
     let store = Store::open(&paths.state).map_err(|error| match error {
         StoreError::InUse => StartError::InUse,
-        other => internal(other.to_string()),
+        other @ (StoreError::Io(_) | StoreError::Damaged(_)) => internal(other.to_string()),
     })?;
     let identity = Identity::load_or_create(&paths.data).map_err(|e| internal(e.to_string()))?;
     Core::start(options, store, identity, folders).await

@@ -207,12 +207,11 @@ impl OutgoingTask {
             }
         };
         let ended = self.outgoing.run(link, &mut self.orders).await;
-        let ended = match ended {
-            // Only new offers can be turned away like this.
-            Ended::Declined(DeclineReason::Busy) if self.accepted => {
-                Ended::Lost("the receiver is busy".into())
-            }
-            ended => ended,
+        // Only new offers can be turned away like this.
+        let ended = if self.accepted && ended == Ended::Declined(DeclineReason::Busy) {
+            Ended::Lost("the receiver is busy".into())
+        } else {
+            ended
         };
         self.accepted |= self.outgoing.was_accepted();
         self.on_ended(ended, &connection).await

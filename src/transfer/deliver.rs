@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::receive_file::{Intake, Partial, Place, SharedJournal, is_no_space};
+use super::partial::{Partial, Place, SharedJournal};
+use super::receive_file::{Intake, is_no_space};
 use crate::config::ConflictPolicy;
 use crate::protocol::groups::Hash;
 use crate::protocol::message::{EntryKind, FileIndex, Receipt};

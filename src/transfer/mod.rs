@@ -7,6 +7,7 @@ pub mod deliver;
 pub mod ended;
 pub mod limiter;
 pub mod pace;
+pub mod partial;
 pub mod pauses;
 pub mod plan;
 mod queue;

@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
-use super::receive_file::{Partial, Place, read_exact_at};
+use super::partial::{Partial, Place};
+use super::receive_file::read_exact_at;
 use super::table::FileTable;
 use crate::config::ConflictPolicy;
 use crate::protocol::groups::{GROUP_LEN, Hash, group_count, group_len, group_offset, hash_group};

@@ -1,9 +1,10 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
-use std::collections::BTreeSet;
+mod writing;
+
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::control::Progress;
+use super::partial::{Partial, Place, SharedJournal};
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::config::ConflictPolicy;
@@ -18,11 +20,11 @@ use crate::net::link::{FileReader, LinkError, Offence, Piece};
 use crate::protocol::groups::{
     FILE_SIZE_MAX, GROUP_LEN, GroupHasher, Hash, file_hash, group_count, group_len, group_offset,
 };
-use crate::protocol::message::{Code, FileHeader, FileIndex, Stamp};
+use crate::protocol::message::{Code, FileHeader, FileIndex};
 use crate::storage::folder::Folder;
-use crate::storage::journal::{Journal, Record};
+use crate::storage::journal::Record;
 use crate::storage::name::SafePath;
-use crate::storage::part::{Part, PartIdentity};
+use crate::storage::part::Part;
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
@@ -32,177 +34,6 @@ const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
 /// A file may have grown by a quarter and this much since it was offered; what grows more is not
 /// what the person agreed to.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
-
-/// Stands for the stamp where groups of several versions of a file are kept: no file has it, so
-/// that the sender compares every group before it leaves one out.
-const MIXED: Stamp = Stamp([0; 16]);
-
-/// The journal of a transfer, as its tasks share it. Locked for single appends only.
-#[derive(Debug, Clone)]
-pub struct SharedJournal(Arc<Mutex<Journal>>);
-
-impl SharedJournal {
-    /// Shares a journal.
-    pub fn new(journal: Journal) -> Self {
-        Self(Arc::new(Mutex::new(journal)))
-    }
-
-    /// Appends records. A journal that cannot be written costs only the ease of resuming, so that
-    /// is logged and nothing more.
-    pub fn append(&self, records: &[Record]) {
-        let mut journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = journal.append(records) {
-            tracing::warn!(%error, "the journal cannot be written");
-        }
-    }
-
-    /// Removes the journal from disk once nobody else uses it.
-    pub fn remove(self) -> io::Result<()> {
-        match Arc::try_unwrap(self.0) {
-            Ok(journal) => journal
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(),
-            Err(_) => Ok(()),
-        }
-    }
-}
-
-/// What there is of a file that is not complete.
-#[derive(Debug)]
-pub struct Partial {
-    /// Part of the names of its partial files.
-    pub tag: String,
-    /// Stamp of the source that the groups came from.
-    pub stamp: Option<Stamp>,
-    /// Size under which the groups came.
-    pub size: u64,
-    /// Hashes of verified groups.
-    pub groups: Vec<Option<Hash>>,
-    /// Where their content lies.
-    pub place: Place,
-    /// How often a group arrived damaged.
-    pub damaged: u32,
-    /// Groups that were asked for again over this link and have not come.
-    pub asked: BTreeSet<u32>,
-}
-
-/// Where the content of a [`Partial`] lies.
-#[derive(Debug)]
-pub enum Place {
-    /// There is none.
-    Nowhere,
-    /// In a partial file.
-    Part(Arc<Part>),
-    /// In a partial file that is not open now.
-    Closed(ClosedPart),
-    /// In a finished file of the same name, which must stay as it is.
-    Existing(SafePath),
-}
-
-/// A partial file that is not open.
-#[derive(Debug)]
-pub struct ClosedPart {
-    folder: Folder,
-    path: SafePath,
-    identity: PartIdentity,
-}
-
-impl Partial {
-    /// Nothing yet.
-    pub fn new(tag: String) -> Self {
-        Self {
-            tag,
-            stamp: None,
-            size: 0,
-            groups: Vec::new(),
-            place: Place::Nowhere,
-            damaged: 0,
-            asked: BTreeSet::new(),
-        }
-    }
-
-    /// Verified bytes.
-    pub fn bytes(&self) -> u64 {
-        let group = |(at, hash): (usize, &Option<Hash>)| {
-            hash.map_or(0, |_| group_len(self.size, at as u32))
-        };
-        self.groups.iter().enumerate().map(group).sum()
-    }
-
-    /// Takes note of the version of the file that a new stream is about. Groups that are there
-    /// already may be of another one until the sender has compared them all, and the stream may
-    /// break before that.
-    fn begin_version(&mut self, stamp: Stamp) {
-        let fresh = self.groups.iter().all(Option::is_none);
-        if fresh || self.stamp == Some(stamp) {
-            self.stamp = Some(stamp);
-        } else {
-            self.stamp = Some(MIXED);
-        }
-    }
-
-    /// Whether it holds a file open.
-    pub fn is_open(&self) -> bool {
-        matches!(self.place, Place::Part(_))
-    }
-
-    /// Closes the part of the file that goes to `path`, until it is needed again.
-    pub fn close(&mut self, folder: &Folder, path: SafePath) {
-        if let Place::Part(part) = &self.place
-            && let Ok(identity) = part.identity()
-        {
-            self.place = Place::Closed(ClosedPart {
-                folder: folder.clone(),
-                path,
-                identity,
-            });
-        }
-    }
-
-    /// Opens a part that was closed. One that was changed meanwhile is worth nothing. Blocking.
-    fn open(&mut self) {
-        let Place::Closed(closed) = &self.place else {
-            return;
-        };
-        let reopened = Part::reopen(&closed.folder, &closed.path, &self.tag);
-        let same = |part: &Part| part.identity().is_ok_and(|now| now == closed.identity);
-        match reopened.ok().flatten().filter(same) {
-            Some(part) => self.place = Place::Part(Arc::new(part)),
-            None => {
-                self.place = Place::Nowhere;
-                self.groups.fill(None);
-            }
-        }
-    }
-
-    /// Removes what there is of it from the disk. Blocking.
-    pub fn discard(mut self) {
-        self.open();
-        if let Place::Part(part) = self.place
-            && let Ok(part) = Arc::try_unwrap(part)
-            && let Err(error) = part.discard()
-        {
-            tracing::warn!(%error, "a partial file cannot be removed");
-        }
-    }
-
-    /// Makes the groups fit a file of another size: groups whose length changes are void.
-    fn resize(&mut self, size: u64) {
-        if size != self.size {
-            let kept = self.size.min(size) / GROUP_LEN;
-            // The hash of a file's only group is made in another way.
-            let kept = if group_count(size) == 1 || group_count(self.size) == 1 {
-                0
-            } else {
-                kept
-            };
-            self.groups.truncate(kept as usize);
-            self.size = size;
-        }
-        self.groups.resize(group_count(size) as usize, None);
-    }
-}
 
 /// What a stream did for its file.
 #[derive(Debug)]
@@ -361,7 +192,7 @@ impl Stream<'_> {
                 biased;
                 Ok(_) = &mut *stop => return Err(FileEnd::Stopped),
                 // As soon as it is done: what is verified must not wait for what comes next.
-                worked = running(&mut self.work) => {
+                worked = writing::running(&mut self.work) => {
                     self.work = None;
                     self.worked(worked).await?;
                     continue;
@@ -447,131 +278,6 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
-    /// than hashing them; groups of large ones go to a blocking thread.
-    async fn end_group(&mut self, group: Group, hash: Option<Hash>) -> Result<(), FileEnd> {
-        let size = self.intake.header.size;
-        let Place::Part(part) = &self.partial.place else {
-            let computed = hash_pieces(size, &group);
-            if hash.is_none_or(|hash| hash == computed) {
-                self.small = Some(joined(group.pieces));
-                return self.keep(group.number, computed);
-            }
-            return self.damaged(group.number);
-        };
-        let part = part.clone();
-        let work = move || {
-            let computed = hash_pieces(size, &group);
-            let right = hash.is_none_or(|hash| hash == computed);
-            let written = right.then(|| write(&part, &group));
-            Worked {
-                number: group.number,
-                hash: computed,
-                written,
-            }
-        };
-        // One at a time: two would only wait for each other at the file's lock.
-        self.finish_work().await?;
-        self.work = Some(tokio::task::spawn_blocking(work));
-        Ok(())
-    }
-
-    /// Waits for the group that is being worked on.
-    async fn finish_work(&mut self) -> Result<(), FileEnd> {
-        if let Some(work) = self.work.take() {
-            let start = Instant::now();
-            let worked = work.await;
-            self.intake.progress.waited(Limit::Disk, start.elapsed());
-            self.worked(worked).await?;
-        }
-        Ok(())
-    }
-
-    async fn worked(&mut self, worked: Result<Worked, JoinError>) -> Result<(), FileEnd> {
-        let worked = worked.map_err(|_| fault())?;
-        match worked.written {
-            None => self.damaged(worked.number),
-            Some(written) => {
-                written.map_err(write_error)?;
-                self.keep(worked.number, worked.hash)?;
-                let len = group_len(self.intake.header.size, worked.number);
-                self.checkpoint(len).await
-            }
-        }
-    }
-
-    /// A group is verified and in its place.
-    fn keep(&mut self, number: u32, hash: Hash) -> Result<(), FileEnd> {
-        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
-            *slot = Some(hash);
-        }
-        if let Place::Part(part) = &self.partial.place {
-            self.record(part, number, hash).map_err(write_error)?;
-        }
-        let len = group_len(self.intake.header.size, number);
-        self.intake.table.lock().add_done(self.intake.index, len);
-        Ok(())
-    }
-
-    fn damaged(&mut self, number: u32) -> Result<(), FileEnd> {
-        tracing::warn!(index = self.intake.index, number, "a group is damaged");
-        self.partial.damaged += 1;
-        self.again.push(number);
-        // What is there may be of an older version.
-        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
-            *slot = None;
-        }
-        if self.partial.damaged >= DAMAGED_MAX {
-            Err(FileEnd::Damaged)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Brings data to the disk now and then, in the background.
-    async fn checkpoint(&mut self, written: u64) -> Result<(), FileEnd> {
-        self.since_sync += written;
-        if self.since_sync < CHECKPOINT_LEN {
-            return Ok(());
-        }
-        self.since_sync = 0;
-        // Never more than one: a disk that is slower than the network sets the pace here.
-        self.finish_sync().await.map_err(write_error)?;
-        if let Place::Part(part) = &self.partial.place {
-            let part = part.clone();
-            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
-        }
-        Ok(())
-    }
-
-    async fn finish_sync(&mut self) -> io::Result<()> {
-        match self.sync.take() {
-            Some(sync) => sync.await.map_err(io::Error::other)?,
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for everything that is under way: a late write must not meet those of the file's next
-    /// stream. What is right is kept even if the stream broke.
-    async fn settle(&mut self) -> Result<(), FileEnd> {
-        let work = self.finish_work().await;
-        let sync = self.finish_sync().await.map_err(write_error);
-        work.and(sync)
-    }
-
-    fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
-        self.intake.journal.append(&[Record::Groups {
-            path: self.intake.name.clone(),
-            stamp: self.partial.stamp.unwrap_or(MIXED),
-            size: self.intake.header.size,
-            part: part.identity()?,
-            tag: self.partial.tag.clone(),
-            first: group,
-            hashes: vec![hash],
-        }]);
-        Ok(())
-    }
-
     fn end(&mut self, hash: Option<Hash>) -> FileEnd {
         let mut again = std::mem::take(&mut self.again);
         let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
@@ -632,14 +338,6 @@ impl Stream<'_> {
 /// Groups that are asked for again after one stream; the rest follows after the next one.
 const MISSING_MAX: usize = 1024;
 
-/// Waits for the group that is being worked on, for ever if there is none. Cancel-safe.
-async fn running(work: &mut Option<JoinHandle<Worked>>) -> Result<Worked, JoinError> {
-    match work {
-        Some(work) => work.await,
-        None => std::future::pending().await,
-    }
-}
-
 fn wrong_group() -> FileEnd {
     FileEnd::Lost(LinkError::Offence(Offence::WrongGroup))
 }
@@ -698,29 +396,4 @@ pub fn read_exact_at(file: &std::fs::File, buffer: &mut [u8], offset: u64) -> io
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-fn hash_pieces(size: u64, group: &Group) -> Hash {
-    let mut hasher = GroupHasher::new(size, group.number);
-    for piece in &group.pieces {
-        hasher.update(piece);
-    }
-    hasher.finish()
-}
-
-/// The content of a small file; it mostly came in one piece.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        0 | 1 => pieces.pop().unwrap_or_default(),
-        _ => pieces.concat().into(),
-    }
-}
-
-fn write(part: &Part, group: &Group) -> io::Result<()> {
-    let mut offset = group_offset(group.number);
-    for piece in &group.pieces {
-        part.write_at(offset, piece)?;
-        offset += piece.len() as u64;
-    }
-    Ok(())
 }

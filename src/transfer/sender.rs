@@ -5,6 +5,9 @@
 //! the receiver has is always told by the receiver, so that a new link, or a new start of either
 //! program, begins exactly like the first one.
 
+mod files;
+mod steering;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -250,21 +253,6 @@ impl<L: Outbound> Run<'_, L> {
         }
     }
 
-    /// A receiver that takes nothing is as good as gone, though it answers.
-    fn check_stall(&mut self) -> Result<(), Ended> {
-        let moved = self.transfer.shared.progress.read().moved;
-        // Comparing, a slow disk and the speed limit are no fault of the receiver.
-        let moving = self.transfer.shared.progress.is_writing()
-            && self.transfer.pauses.borrow().all().is_none();
-        if moved != self.moved.0 || !moving {
-            self.moved = (moved, Instant::now());
-        }
-        if self.moved.1.elapsed() > STALL_MAX {
-            return Err(Ended::Lost("the other side takes nothing".into()));
-        }
-        Ok(())
-    }
-
     async fn offer(&mut self) -> Result<(), Ended> {
         let known = match tokio::time::timeout(KNOWN_DEADLINE, self.link.recv()).await {
             Ok(Ok(ReceiverMessage::Known { entries })) => entries,
@@ -283,12 +271,10 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     fn closed_before_answer(&self, error: LinkError) -> Ended {
-        match error {
-            LinkError::Closed(Code::Busy) => {
-                Ended::Declined(crate::protocol::message::DeclineReason::Busy)
-            }
-            other => other.into(),
+        if error == LinkError::Closed(Code::Busy) {
+            return Ended::Declined(crate::protocol::message::DeclineReason::Busy);
         }
+        error.into()
     }
 
     /// Tells the receiver all entries it does not know yet.
@@ -433,63 +419,6 @@ impl<L: Outbound> Run<'_, L> {
         Ok(())
     }
 
-    /// A file that was held, stopped or lost may be sent (again).
-    fn release(&mut self, index: FileIndex) -> Result<(), Ended> {
-        if index >= self.planned {
-            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
-        }
-        self.in_doubt.remove(&index);
-        self.again.remove(&index);
-        if let Some(active) = self.active.remove(&index) {
-            // The receiver has given that stream up.
-            active.abort.abort();
-        }
-        self.set_done_from_held(index);
-        if self.transfer.first.contains(&index) {
-            self.queue.push_front(index);
-        } else {
-            self.queue.push_back(index);
-        }
-        Ok(())
-    }
-
-    fn set_done_from_held(&mut self, index: FileIndex) {
-        let mut table = self.transfer.shared.table.lock();
-        // Progress counts each group once, when it is sent or found to be there already.
-        if !matches!(table.state(index), Some(FileState::Settled(_))) {
-            table.set_done(index, 0);
-        }
-    }
-
-    fn on_again(&mut self, index: FileIndex, group: u32) -> Result<(), Ended> {
-        let size = self.transfer.shared.table.lock().file_size(index);
-        let Some(size) = size.filter(|_| index < self.planned) else {
-            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
-        };
-        // A file that grew since the offer has more groups; the receiver knows no more of it than
-        // its last stream said, which cannot be much more.
-        if group >= group_count(size.saturating_mul(2)).saturating_add(GROWN_GROUPS_MAX) {
-            return Err(Ended::Misbehaved(Offence::WrongGroup));
-        }
-        if self.active.contains_key(&index) {
-            let groups = self.again.entry(index).or_default();
-            if groups.len() >= GROUPS_AGAIN_MAX {
-                return Err(Ended::Misbehaved(Offence::WrongGroup));
-            }
-            groups.push(group);
-            return Ok(());
-        }
-        let held = self
-            .in_doubt
-            .remove(&index)
-            .or_else(|| self.held.remove(&index));
-        let mut held = held.unwrap_or_default();
-        held.forget(group);
-        self.held.insert(index, held);
-        self.queue.push_front(index);
-        Ok(())
-    }
-
     fn on_receipts(&mut self, receipts: &[Receipt]) -> Result<(), Ended> {
         let mut table = self.transfer.shared.table.lock();
         for receipt in receipts {
@@ -512,288 +441,6 @@ impl<L: Outbound> Run<'_, L> {
             }
         }
         Ok(())
-    }
-
-    async fn on_steer(&mut self, steer: Steer) -> Result<(), Ended> {
-        if let Scope::File(index) = steer.scope
-            && index >= self.told
-        {
-            // Nothing that could be steered, and nothing to remember.
-            return Ok(());
-        }
-        match steer.action {
-            SteerAction::Pause(reason) => {
-                let by = match reason {
-                    PauseReason::Person => PausedBy::Peer,
-                    PauseReason::DiskFull { .. } => PausedBy::DiskFull,
-                };
-                self.pause(steer.scope, by).await;
-            }
-            SteerAction::Resume => self.resume(steer.scope).await,
-            SteerAction::Cancel => match steer.scope {
-                Scope::Transfer => return Err(Ended::CancelledThere),
-                Scope::File(index) => self.stop_file(index),
-            },
-            SteerAction::First => {
-                if let Scope::File(index) = steer.scope {
-                    self.put_first(index);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn pause(&mut self, scope: Scope, by: PausedBy) {
-        self.transfer.pauses.send_modify(|p| p.pause(scope, by));
-        match scope {
-            Scope::Transfer => {
-                self.transfer.reporter.tell(News::PausedBy(Some(by))).await;
-                if self.accepted {
-                    self.transfer.reporter.event(TransferEvent::Pause).await;
-                }
-            }
-            Scope::File(index) => {
-                self.transfer
-                    .shared
-                    .table
-                    .lock()
-                    .set_state(index, FileState::Paused);
-            }
-        }
-    }
-
-    async fn resume(&mut self, scope: Scope) {
-        let was_paused = self.transfer.paused_by().is_some();
-        self.transfer.pauses.send_modify(|p| p.resume(scope));
-        match scope {
-            Scope::Transfer if was_paused => {
-                self.transfer.reporter.tell(News::PausedBy(None)).await;
-                if self.accepted {
-                    self.transfer.reporter.event(TransferEvent::Resume).await;
-                }
-            }
-            Scope::Transfer => {}
-            Scope::File(index) => {
-                if self.parked.remove(&index) {
-                    self.queue.push_front(index);
-                }
-                let state = match self.active.contains_key(&index) {
-                    true => FileState::Active,
-                    false => FileState::Waiting,
-                };
-                self.transfer.shared.table.lock().set_state(index, state);
-            }
-        }
-    }
-
-    fn stop_file(&mut self, index: FileIndex) {
-        if let Some(active) = self.active.remove(&index) {
-            active.abort.abort();
-        }
-        self.queue.remove(index);
-        self.parked.remove(&index);
-    }
-
-    /// The receiver is told as soon as it knows the file; until it confirms, nothing is certain,
-    /// because the file may be complete already.
-    async fn cancel_file(&mut self, index: FileIndex) -> Result<(), Ended> {
-        if self.confirmed.has(index) || index >= self.transfer.shared.table.lock().len() {
-            return Ok(());
-        }
-        self.stop_file(index);
-        self.transfer.cancelled.insert(index);
-        if index < self.startable {
-            self.steer(Scope::File(index), SteerAction::Cancel).await?;
-        }
-        Ok(())
-    }
-
-    fn put_first(&mut self, index: FileIndex) {
-        self.transfer.first.insert(index);
-        if self.queue.remove(index) {
-            self.queue.push_front(index);
-        }
-    }
-
-    async fn on_order(&mut self, order: Order) -> Result<(), Ended> {
-        match order {
-            Order::Pause(scope) => {
-                self.pause(scope, PausedBy::Us).await;
-                self.steer(scope, SteerAction::Pause(PauseReason::Person))
-                    .await
-            }
-            Order::Resume(scope) => {
-                self.resume(scope).await;
-                self.steer(scope, SteerAction::Resume).await
-            }
-            Order::Cancel(Scope::Transfer) => {
-                self.steer(Scope::Transfer, SteerAction::Cancel).await?;
-                Err(Ended::CancelledHere)
-            }
-            Order::Cancel(Scope::File(index)) => self.cancel_file(index).await,
-            Order::First(index) => {
-                self.put_first(index);
-                Ok(())
-            }
-            Order::Attach(paths) => {
-                self.attach(paths);
-                Ok(())
-            }
-            Order::Answer(_) => Ok(()),
-        }
-    }
-
-    async fn steer(&mut self, scope: Scope, action: SteerAction) -> Result<(), Ended> {
-        self.send(SenderMessage::Steer(Steer { scope, action }))
-            .await
-    }
-
-    fn attach(&mut self, paths: Vec<PathBuf>) {
-        let (sources, table) = (
-            self.transfer.sources.clone(),
-            self.transfer.shared.table.clone(),
-        );
-        self.scans
-            .spawn_blocking(move || sources.add(&paths, &table));
-    }
-
-    async fn on_listed(
-        &mut self,
-        listed: Result<Listed, tokio::task::JoinError>,
-    ) -> Result<(), Ended> {
-        self.transfer.reporter.tell(News::Manifest).await;
-        let listed = listed.unwrap_or_default();
-        let fault = match listed.failed.into_iter().next() {
-            _ if listed.full => Some(Fault::Invalid {
-                why: "some files were not added: one transfer cannot hold more".into(),
-            }),
-            Some((path, reason)) => Some(Fault::Source { path, reason }),
-            None => None,
-        };
-        if fault.is_some() {
-            self.transfer.reporter.tell(News::Fault(fault)).await;
-        }
-        let told = self.tell_entries().await;
-        // Also if the link is gone: the next one tells them.
-        self.transfer.shared.table.lock().end_attach();
-        told
-    }
-
-    /// Keeps enough files in flight.
-    fn start_files(&mut self) {
-        if self.startable != self.planned {
-            return;
-        }
-        while let Some(index) = self.next_file() {
-            let (path, size) = {
-                let mut table = self.transfer.shared.table.lock();
-                if self.confirmed.has(index) || self.transfer.cancelled.contains(&index) {
-                    continue;
-                }
-                table.set_state(index, FileState::Active);
-                (
-                    table.path(index).to_owned(),
-                    table.file_size(index).unwrap_or(0),
-                )
-            };
-            let local = self
-                .transfer
-                .sources
-                .local(index, &path)
-                .unwrap_or_default();
-            let job = Job {
-                index,
-                path: local,
-                held: self.held.remove(&index).unwrap_or_default(),
-                priority: i32::from(self.transfer.first.contains(&index)),
-            };
-            let (opener, shared) = (self.link.opener(), self.transfer.shared.clone());
-            let abort = self
-                .tasks
-                .spawn(async move { (index, send_file(job, opener, shared).await) });
-            self.active.insert(
-                index,
-                Active {
-                    abort,
-                    large: size > GROUP_LEN,
-                },
-            );
-        }
-    }
-
-    /// Takes the next file that there is room for out of the queue.
-    fn next_file(&mut self) -> Option<FileIndex> {
-        let pauses = self.transfer.pauses.borrow();
-        if pauses.all().is_some() {
-            return None;
-        }
-        // Those that wait for a person must not stand in the way of those behind them.
-        while let Some(paused) = self.queue.front().filter(|&index| pauses.has(index)) {
-            self.queue.pop_front();
-            self.parked.insert(paused);
-        }
-        // Files that are paused by themselves hold no place.
-        let moving = self.active.iter().filter(|(i, _)| !pauses.has(**i));
-        let large = moving.clone().filter(|(_, a)| a.large).count();
-        let small = moving.count() - large;
-        let front = self.queue.front()?;
-        let is_large = |index| {
-            self.transfer
-                .shared
-                .table
-                .lock()
-                .file_size(index)
-                .is_some_and(|size| size > GROUP_LEN)
-        };
-        let fits = |index| match is_large(index) {
-            true => large < LARGE_ACTIVE_MAX || self.transfer.first.contains(&index),
-            false => small < SMALL_ACTIVE_MAX,
-        };
-        if fits(front) && !pauses.has(front) {
-            return self.queue.pop_front();
-        }
-        // A large file at the front does not hold up small ones behind it, and the other way
-        // round. Looking only so far keeps this cheap with 100,000 files.
-        let found = {
-            let mut looked = self.queue.iter().take(LOOK_AHEAD);
-            looked.find(|&index| fits(index) && !pauses.has(index))?
-        };
-        self.queue.remove(found);
-        Some(found)
-    }
-
-    async fn on_sent(
-        &mut self,
-        joined: Result<(FileIndex, Sent), tokio::task::JoinError>,
-    ) -> Result<(), Ended> {
-        let (index, sent) = match joined {
-            Ok(done) => done,
-            Err(error) if error.is_cancelled() => return Ok(()),
-            Err(error) => {
-                tracing::error!(%error, "sending a file panicked");
-                return Err(Ended::Lost("a fault of this program".into()));
-            }
-        };
-        self.active.remove(&index);
-        match sent {
-            Sent::Whole(held) => {
-                if held.groups.len() > 1 && !self.confirmed.has(index) {
-                    self.in_doubt.insert(index, held);
-                }
-                for group in self.again.remove(&index).unwrap_or_default() {
-                    self.on_again(index, group)?;
-                }
-                Ok(())
-            }
-            Sent::Failed(reason) => self.give_up(index, reason).await,
-            Sent::Stopped => Ok(()),
-            Sent::Link(error) => Err(error.into()),
-        }
-    }
-
-    async fn give_up(&mut self, index: FileIndex, reason: SourceFault) -> Result<(), Ended> {
-        tracing::info!(?reason, index, "a file cannot be sent");
-        self.send(SenderMessage::FileFailed { index, reason }).await
     }
 
     /// Says that nothing more will come, once every entry has its receipt.

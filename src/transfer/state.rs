@@ -91,7 +91,10 @@ impl TransferState {
                 Ok(Self::AwaitingAnswer)
             }
             (Self::AwaitingAnswer | Self::Interrupted, E::Accepted) => Ok(Self::Transferring),
-            (Self::AwaitingAnswer | Self::Interrupted, E::Declined) => Ok(Self::Rejected),
+            // Turned away at the door, it was not even asked about.
+            (Self::Connecting | Self::AwaitingAnswer | Self::Interrupted, E::Declined) => {
+                Ok(Self::Rejected)
+            }
             (
                 Self::AwaitingAnswer | Self::Transferring | Self::Interrupted | Self::Connecting,
                 E::Pause,

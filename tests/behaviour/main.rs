@@ -16,7 +16,6 @@ mod breaks;
 mod changes;
 mod conflicts;
 mod content;
-mod crowd;
 mod nodes;
 mod questions;
 mod room;

@@ -1,1 +1,226 @@
-//! x
+//! What only whole nodes show: several transfers at once, watchers, limits, restarts.
+
+use peerconnect::config::ConflictPolicy;
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Command, Decision, Target};
+use peerconnect::protocol::message::{DeclineReason, Scope, TransferId};
+use peerconnect::transfer::state::TransferState;
+
+use crate::common::{Shape, Site, content, tree};
+
+const ACCEPT: Decision = Decision::Accept {
+    folder: None,
+    only: None,
+};
+
+async fn send_separately(from: &Site, to: &Site, path: &std::path::Path) -> TransferId {
+    let command = Command::SendFiles {
+        to: Target::Text(to.link()),
+        paths: vec![path.to_owned()],
+        separate: true,
+    };
+    match from.call(command).await {
+        peerconnect::node::api::Reply::Transfer { id, .. } => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn asked(site: &Site, id: TransferId) {
+    let open = |o: &peerconnect::node::api::Overview| {
+        let question = o.transfer(id).and_then(|t| t.question.clone());
+        question.map(|_| ())
+    };
+    site.until(open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_transfers_run_at_once_and_an_open_question_blocks_nobody() {
+    let (a, b) = (Shape::asking("a").start(), Shape::new("b").start());
+    let open = b.file("asked", b"asked");
+    let open = send_separately(&b, &a, &open).await;
+    asked(&a, open).await;
+    let mut ids = Vec::new();
+    for i in 0..4 {
+        let bytes = content(i, 3_000_000);
+        let path = a.file(&format!("from a {i}"), &bytes);
+        ids.push(send_separately(&a, &b, &path).await);
+        let path = b.file(&format!("from b {i}"), &bytes);
+        let id = send_separately(&b, &a, &path).await;
+        asked(&a, id).await;
+        let answer = Command::Answer {
+            transfer: id,
+            decision: ACCEPT,
+        };
+        a.call(answer).await;
+        ids.push(id);
+    }
+    for id in ids {
+        a.completed(id).await;
+        b.completed(id).await;
+    }
+    for i in 0..4 {
+        assert!(tree(&a.inbox())[&format!("from b {i}")] == content(i, 3_000_000));
+        assert!(tree(&b.inbox())[&format!("from a {i}")] == content(i, 3_000_000));
+    }
+    let answer = Command::Answer {
+        transfer: open,
+        decision: ACCEPT,
+    };
+    a.call(answer).await;
+    a.completed(open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_send_is_attached_without_a_second_question() {
+    let (to, from) = (Shape::asking("to").start(), Shape::new("from").start());
+    from.call(Command::SetRateLimit(Some(6_000_000))).await;
+    let first = from.file("first", &content(1, 6_000_000));
+    let second = from.file("second", b"second");
+    let id = from.send(&to.link(), &[&first]).await;
+    asked(&to, id).await;
+    to.call(Command::Answer {
+        transfer: id,
+        decision: ACCEPT,
+    })
+    .await;
+    let moving = |o: &peerconnect::node::api::Overview| {
+        o.transfer(id).filter(|t| t.bytes_moved > 0).map(|_| ())
+    };
+    from.until(moving).await;
+    assert_eq!(from.send(&to.link(), &[&second]).await, id);
+    let end = to.completed(id).await;
+    assert_eq!((end.files, end.bytes), (2, 6_000_006));
+    assert_eq!(tree(&to.inbox())["second"], b"second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_with_too_many_open_questions_is_turned_away() {
+    let (to, from) = (Shape::asking("to").start(), Shape::new("from").start());
+    // All at once: those that have not come to their question yet count as well.
+    let mut ids = Vec::new();
+    for i in 0..12 {
+        let path = from.file(&format!("{i}"), b"x");
+        ids.push(send_separately(&from, &to, &path).await);
+    }
+    let mut open = 0;
+    for id in ids {
+        let wanted = |o: &peerconnect::node::api::Overview| {
+            let t = o.transfer(id)?;
+            let settled = t.state.is_final() || t.state == TransferState::AwaitingAnswer;
+            settled.then(|| t.clone())
+        };
+        from.until(wanted).await;
+        let known = |o: &peerconnect::node::api::Overview| {
+            o.transfer(id).filter(|t| t.question.is_some()).map(|_| ())
+        };
+        let turned_away = async {
+            let end = from.ended(id).await;
+            let busy = DeclineReason::Busy;
+            assert!(
+                matches!(&end.fault, Some(Fault::Declined { reason, .. }) if *reason == busy),
+                "{end:#?}"
+            );
+        };
+        tokio::select! {
+            () = to.until(known) => open += 1,
+            () = turned_away => {}
+        }
+    }
+    assert_eq!(open, 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_the_receiver_gave_up_does_not_come_back() {
+    let (to, mut from) = (Shape::new("to").start(), Shape::new("from").start());
+    from.call(Command::SetRateLimit(Some(4_000_000))).await;
+    let path = from.file("large", &content(1, 12_000_000));
+    let id = from.send(&to.link(), &[&path]).await;
+    let some = |o: &peerconnect::node::api::Overview| {
+        o.transfer(id).filter(|t| t.bytes_done > 0).map(|_| ())
+    };
+    to.until(some).await;
+    // The sender does not hear of it.
+    from.stop().await;
+    to.in_state(id, TransferState::Interrupted).await;
+    let cancel = Command::Cancel {
+        transfer: id,
+        scope: Scope::Transfer,
+    };
+    to.call(cancel).await;
+    to.in_state(id, TransferState::Cancelled).await;
+    from.restart();
+    let end = from.ended(id).await;
+    assert_eq!(end.state, TransferState::Cancelled, "{end:#?}");
+    assert!(matches!(end.fault, Some(Fault::CancelledByPeer { .. })));
+    assert_eq!(tree(&to.inbox()).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_senders_of_one_name_do_not_harm_each_other() {
+    let to = Shape::new("to").start();
+    let senders = [Shape::new("one").start(), Shape::new("two").start()];
+    let mut ids = Vec::new();
+    for (i, from) in (0..).zip(&senders) {
+        let path = from.file("same", &content(i, 4_000_000));
+        from.file("folder/same", format!("of {i}").as_bytes());
+        let folder = from.outbox("folder");
+        ids.push(from.send(&to.link(), &[&path, &folder]).await);
+    }
+    for id in ids {
+        to.completed(id).await;
+    }
+    let got = tree(&to.inbox());
+    let found = |name: &str, content: &[u8]| {
+        let mut all = got.iter();
+        all.any(|(path, found)| path.starts_with(name) && found == content)
+    };
+    for i in 0..2 {
+        assert!(found("same", &content(i, 4_000_000)));
+        assert!(found("folder/same", format!("of {i}").as_bytes()));
+    }
+    assert_eq!(got.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_does_not_look_slows_nothing() {
+    let (to, from) = (Shape::new("to").start(), Shape::new("from").start());
+    let dir = from.outbox("many");
+    std::fs::create_dir_all(&dir).unwrap();
+    for i in 0..500 {
+        std::fs::write(dir.join(format!("{i}")), b"x").unwrap();
+    }
+    // Watches, and never looks again.
+    let (a, b) = (to.handle.overview(), from.handle.overview());
+    let closed = to.handle.overview();
+    drop(closed);
+    let id = from.send(&to.link(), &[&dir]).await;
+    from.completed(id).await;
+    to.completed(id).await;
+    assert!(a.has_changed().unwrap() && b.has_changed().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_comes_back_at_another_port_calls_the_sender() {
+    let mut shape = Shape::new("to");
+    shape.on_conflict = ConflictPolicy::Rename;
+    let (mut to, from) = (shape.start(), Shape::new("from").start());
+    from.call(Command::SetRateLimit(Some(8_000_000))).await;
+    let bytes = content(1, 16_000_000);
+    let path = from.file("large", &bytes);
+    let id = from.send(&to.link(), &[&path]).await;
+    let some = |o: &peerconnect::node::api::Overview| {
+        o.transfer(id)
+            .filter(|t| t.bytes_done > 2_000_000)
+            .map(|_| ())
+    };
+    to.until(some).await;
+    let old = to.link();
+    to.stop().await;
+    from.in_state(id, TransferState::Interrupted).await;
+    to.restart_elsewhere();
+    assert_ne!(to.link(), old);
+    from.call(Command::SetRateLimit(None)).await;
+    from.completed(id).await;
+    to.completed(id).await;
+    assert!(tree(&to.inbox())["large"] == bytes);
+}

@@ -199,7 +199,7 @@ async fn what_is_cancelled_without_a_link_or_before_the_answer_does_not_come() {
             let paths = ["a", "b"].map(|name| world.file(name, &content(1, 3_000_000)));
             world.offer(&[&paths[0], &paths[1]]);
             let cut = Faults {
-                cut_after: accepted.then_some(4_000_000),
+                cut_after: accepted.then_some(2_000_000),
                 cut_after_messages: (!accepted).then_some(3),
                 ..Faults::default()
             };

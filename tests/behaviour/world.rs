@@ -160,7 +160,10 @@ impl<P: Pair> World<P> {
     }
 
     pub fn with(pair: P, change: impl FnOnce(&mut Terms)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::below(tempfile::tempdir().unwrap(), pair, change)
+    }
+
+    pub fn below(dir: tempfile::TempDir, pair: P, change: impl FnOnce(&mut Terms)) -> Self {
         std::fs::create_dir(dir.path().join("out")).unwrap();
         let mut terms = Terms {
             budget: Default::default(),

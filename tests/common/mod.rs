@@ -222,6 +222,17 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Starts again after [`Site::stop`], at any other port.
+    pub fn restart_elsewhere(&mut self) {
+        // Taken while the new one is chosen, so that it is another.
+        let _old = std::net::UdpSocket::bind(("127.0.0.1", self.port));
+        let (node, handle) = start(self.dir.path(), &self.options, 0);
+        self.node = Some(node);
+        self.handle = handle;
+    }
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
         let _ = self.handle.post(Command::Shutdown);

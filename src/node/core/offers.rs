@@ -1,0 +1,221 @@
+//! Offers that arrive: taken, refused, or given to the task of a known transfer.
+
+use super::*;
+
+impl Core {
+    pub(super) async fn on_offer(&mut self, from: &PeerConnection, link: QuicInbound) {
+        let id = link.head().transfer;
+        let link = match self.links.get(&id) {
+            Some(links) if self.is_from(id, from.id()) => match links.try_send(link) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(link)) => return self.refuse(link, Code::Busy),
+                // Its task has just ended.
+                Err(mpsc::error::TrySendError::Closed(link)) => link,
+            },
+            Some(_) | None => link,
+        };
+        if self.book.get(id).is_some() && !self.is_from(id, from.id()) {
+            return self.refuse(link, Code::UnknownTransfer);
+        }
+        if self.was_given_up(id) {
+            // The sender may not have heard of it.
+            return self.refuse(link, Code::Cancelled);
+        }
+        if self.is_from(id, from.id())
+            && let Some(table) = self.book.completed(id)
+            && is_repeated(link.head(), &table)
+        {
+            self.tasks.spawn(repeat(link, table));
+            return;
+        }
+        if !self.book.is_open(id) && self.has_too_many_questions(from.id()) {
+            return self.refuse(link, Code::Busy);
+        }
+        self.receive(from, id).await;
+        if let Some(links) = self.links.get(&id)
+            && let Err(mpsc::error::TrySendError::Full(link)) = links.try_send(link)
+        {
+            self.refuse(link, Code::Busy);
+        }
+    }
+
+    pub(super) fn has_too_many_questions(&self, peer: PeerId) -> bool {
+        if self.accepts_unasked(peer) {
+            return false;
+        }
+        let open = || self.book.iter().filter(|(_, entry)| entry.is_unanswered());
+        let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer)).count();
+        let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
+        let of_strangers = || {
+            let strangers = open().filter(|(_, entry)| !entry.peer.is_some_and(trusted));
+            strangers.count()
+        };
+        of_peer >= QUESTIONS_PER_PEER || (!trusted(peer) && of_strangers() >= QUESTIONS_MAX)
+    }
+
+    /// Whether offers of this peer are taken without a question.
+    pub(super) fn accepts_unasked(&self, peer: PeerId) -> bool {
+        let accept = self.records.peer(peer).map(|record| record.accept);
+        let rule = self.expected.as_ref().or(self.rule.as_ref());
+        accept == Some(Accept::Always) || rule.is_some_and(|rule| rule.accept_all)
+    }
+
+    pub(super) fn was_given_up(&self, id: TransferId) -> bool {
+        self.book.get(id).is_some_and(|entry| match entry.state() {
+            TransferState::Cancelled | TransferState::Rejected => true,
+            TransferState::Preparing
+            | TransferState::Connecting
+            | TransferState::AwaitingAnswer
+            | TransferState::Transferring
+            | TransferState::Paused
+            | TransferState::Interrupted
+            | TransferState::Completed
+            | TransferState::Failed => false,
+        })
+    }
+
+    pub(super) fn is_from(&self, id: TransferId, peer: PeerId) -> bool {
+        let entry = self.book.get(id);
+        entry.is_some_and(|e| e.peer == Some(peer) && e.direction == Direction::Receiving)
+    }
+
+    pub(super) fn refuse(&mut self, link: QuicInbound, code: Code) {
+        self.tasks.spawn(link.close(code));
+    }
+
+    /// Starts the task of an incoming transfer, new or known.
+    pub(super) async fn receive(&mut self, from: &PeerConnection, id: TransferId) {
+        let terms = self.terms(from.id(), id);
+        let callee = Callee {
+            expect: Some(from.id()),
+            addrs: vec![from.remote_addr()],
+            host: None,
+            shown: from.name().to_owned(),
+        };
+        let opened = self.open_journal(id).await;
+        // Only the peer that began a transfer may go on with it.
+        let opened = opened.filter(|(_, head, _)| head.peer == from.id());
+        self.start_incoming(id, from.id(), from.name(), callee, terms, opened);
+    }
+
+    pub(super) async fn open_journal(
+        &self,
+        id: TransferId,
+    ) -> Option<(Journal, journal::JournalHead, journal::Replay)> {
+        let dir = self.journals();
+        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, id)).await;
+        match opened
+            .map_err(std::io::Error::other)
+            .and_then(|opened| opened)
+        {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, "a journal cannot be read; the transfer starts over");
+                None
+            }
+        }
+    }
+
+    pub(super) fn journals(&self) -> PathBuf {
+        self.paths.journals()
+    }
+
+    /// What the next offer of this peer goes by.
+    pub(super) fn terms(&mut self, peer: PeerId, id: TransferId) -> Terms {
+        let accept = self
+            .records
+            .peer(peer)
+            .map_or(Accept::Ask, |record| record.accept);
+        let rule = match self.links.contains_key(&id) {
+            true => None,
+            false => self.expected.take(),
+        };
+        let rule = rule.or_else(|| self.rule.clone());
+        let known_folder = self.book.get(id).and_then(|entry| entry.folder.clone());
+        let own = self.settings.folder.clone();
+        let folder = known_folder
+            .or(rule.as_ref().map(|r| r.folder.clone()))
+            .unwrap_or(own);
+        Terms {
+            journals: self.journals(),
+            folder,
+            on_conflict: rule
+                .as_ref()
+                .map_or(self.settings.on_conflict, |r| r.on_conflict),
+            accepted: accept == Accept::Always || rule.is_some_and(|r| r.accept_all),
+            blocked: accept == Accept::Block,
+            answer_timeout: self.settings.answer_timeout,
+            budget: self.budget.clone(),
+        }
+    }
+
+    pub(super) fn start_incoming(
+        &mut self,
+        id: TransferId,
+        peer: PeerId,
+        peer_name: &str,
+        callee: Callee,
+        terms: Terms,
+        opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
+    ) {
+        let (table, progress) = (SharedTable::default(), Progress::shared());
+        let reporter = Reporter::new(id, self.news.0.clone());
+        let known = opened.is_some();
+        let started = opened
+            .as_ref()
+            .map_or_else(unix_now, |(_, head, _)| head.started);
+        let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
+        let who = Who {
+            id,
+            peer,
+            peer_name: peer_name.to_owned(),
+            started,
+        };
+        let mut incoming = Incoming::new(
+            who,
+            terms,
+            table.clone(),
+            progress.clone(),
+            reporter.clone(),
+        );
+        if let Some((journal, head, replay)) = opened
+            && let Err(error) = incoming.continue_from(journal, head, replay)
+        {
+            tracing::warn!(%error, "the folder of a transfer cannot be opened");
+        }
+        let accepted = incoming.was_accepted();
+        let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let (links, links_in) = mpsc::channel(LINKS_MAX);
+        let entry = self.book.insert(NewTransfer {
+            id,
+            direction: Direction::Receiving,
+            peer: Some(peer),
+            peer_name: peer_name.to_owned(),
+            state: if known {
+                TransferState::Interrupted
+            } else {
+                TransferState::Connecting
+            },
+            started,
+            table: table.clone(),
+            progress,
+            folder,
+        });
+        entry.orders = Some(orders);
+        entry.accepted = accepted;
+        self.links.insert(id, links);
+        let task = IncomingTask {
+            incoming,
+            table,
+            peer_name: peer_name.to_owned(),
+            callee,
+            links: links_in,
+            orders: orders_in,
+            reporter,
+            connector: self.connector.clone(),
+            accepted,
+        };
+        self.tasks.spawn(task.run());
+        self.changed = true;
+    }
+}

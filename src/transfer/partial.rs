@@ -1,0 +1,183 @@
+//! What there is of a file that is not complete, and the journal that remembers it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::protocol::groups::{GROUP_LEN, Hash, group_count, group_len};
+use crate::protocol::message::Stamp;
+use crate::storage::folder::Folder;
+use crate::storage::journal::{Journal, Record};
+use crate::storage::name::SafePath;
+use crate::storage::part::{Part, PartIdentity};
+
+/// The journal of a transfer, as its tasks share it. Locked for single appends only.
+#[derive(Debug, Clone)]
+pub struct SharedJournal(Arc<Mutex<Journal>>);
+
+impl SharedJournal {
+    /// Shares a journal.
+    pub fn new(journal: Journal) -> Self {
+        Self(Arc::new(Mutex::new(journal)))
+    }
+
+    /// Appends records. A journal that cannot be written costs only the ease of resuming, so that
+    /// is logged and nothing more.
+    pub fn append(&self, records: &[Record]) {
+        let mut journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = journal.append(records) {
+            tracing::warn!(%error, "the journal cannot be written");
+        }
+    }
+
+    /// Removes the journal from disk once nobody else uses it.
+    pub fn remove(self) -> io::Result<()> {
+        match Arc::try_unwrap(self.0) {
+            Ok(journal) => journal
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Stands for the stamp where groups of several versions of a file are kept: no file has it, so
+/// that the sender compares every group before it leaves one out.
+pub(super) const MIXED: Stamp = Stamp([0; 16]);
+
+/// What there is of a file that is not complete.
+#[derive(Debug)]
+pub struct Partial {
+    /// Part of the names of its partial files.
+    pub tag: String,
+    /// Stamp of the source that the groups came from.
+    pub stamp: Option<Stamp>,
+    /// Size under which the groups came.
+    pub size: u64,
+    /// Hashes of verified groups.
+    pub groups: Vec<Option<Hash>>,
+    /// Where their content lies.
+    pub place: Place,
+    /// How often a group arrived damaged.
+    pub damaged: u32,
+    /// Groups that were asked for again over this link and have not come.
+    pub asked: BTreeSet<u32>,
+}
+
+/// Where the content of a [`Partial`] lies.
+#[derive(Debug)]
+pub enum Place {
+    /// There is none.
+    Nowhere,
+    /// In a partial file.
+    Part(Arc<Part>),
+    /// In a partial file that is not open now.
+    Closed(ClosedPart),
+    /// In a finished file of the same name, which must stay as it is.
+    Existing(SafePath),
+}
+
+/// A partial file that is not open.
+#[derive(Debug)]
+pub struct ClosedPart {
+    folder: Folder,
+    path: SafePath,
+    identity: PartIdentity,
+}
+
+impl Partial {
+    /// Nothing yet.
+    pub fn new(tag: String) -> Self {
+        Self {
+            tag,
+            stamp: None,
+            size: 0,
+            groups: Vec::new(),
+            place: Place::Nowhere,
+            damaged: 0,
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// Verified bytes.
+    pub fn bytes(&self) -> u64 {
+        let group = |(at, hash): (usize, &Option<Hash>)| {
+            hash.map_or(0, |_| group_len(self.size, at as u32))
+        };
+        self.groups.iter().enumerate().map(group).sum()
+    }
+
+    /// Takes note of the version of the file that a new stream is about. Groups that are there
+    /// already may be of another one until the sender has compared them all, and the stream may
+    /// break before that.
+    pub(super) fn begin_version(&mut self, stamp: Stamp) {
+        let fresh = self.groups.iter().all(Option::is_none);
+        if fresh || self.stamp == Some(stamp) {
+            self.stamp = Some(stamp);
+        } else {
+            self.stamp = Some(MIXED);
+        }
+    }
+
+    /// Whether it holds a file open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.place, Place::Part(_))
+    }
+
+    /// Closes the part of the file that goes to `path`, until it is needed again.
+    pub fn close(&mut self, folder: &Folder, path: SafePath) {
+        if let Place::Part(part) = &self.place
+            && let Ok(identity) = part.identity()
+        {
+            self.place = Place::Closed(ClosedPart {
+                folder: folder.clone(),
+                path,
+                identity,
+            });
+        }
+    }
+
+    /// Opens a part that was closed. One that was changed meanwhile is worth nothing. Blocking.
+    pub(super) fn open(&mut self) {
+        let Place::Closed(closed) = &self.place else {
+            return;
+        };
+        let reopened = Part::reopen(&closed.folder, &closed.path, &self.tag);
+        let same = |part: &Part| part.identity().is_ok_and(|now| now == closed.identity);
+        match reopened.ok().flatten().filter(same) {
+            Some(part) => self.place = Place::Part(Arc::new(part)),
+            None => {
+                self.place = Place::Nowhere;
+                self.groups.fill(None);
+            }
+        }
+    }
+
+    /// Removes what there is of it from the disk. Blocking.
+    pub fn discard(mut self) {
+        self.open();
+        if let Place::Part(part) = self.place
+            && let Ok(part) = Arc::try_unwrap(part)
+            && let Err(error) = part.discard()
+        {
+            tracing::warn!(%error, "a partial file cannot be removed");
+        }
+    }
+
+    /// Makes the groups fit a file of another size: groups whose length changes are void.
+    pub(super) fn resize(&mut self, size: u64) {
+        if size != self.size {
+            let kept = self.size.min(size) / GROUP_LEN;
+            // The hash of a file's only group is made in another way.
+            let kept = if group_count(size) == 1 || group_count(self.size) == 1 {
+                0
+            } else {
+                kept
+            };
+            self.groups.truncate(kept as usize);
+            self.size = size;
+        }
+        self.groups.resize(group_count(size) as usize, None);
+    }
+}

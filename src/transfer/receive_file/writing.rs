@@ -1,0 +1,173 @@
+//! Groups on their way to the disk.
+
+use super::*;
+
+impl Stream<'_> {
+    /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
+    /// than hashing them; groups of large ones go to a blocking thread.
+    pub(super) async fn end_group(
+        &mut self,
+        group: Group,
+        hash: Option<Hash>,
+    ) -> Result<(), FileEnd> {
+        let size = self.intake.header.size;
+        let Place::Part(part) = &self.partial.place else {
+            let computed = hash_pieces(size, &group);
+            if hash.is_none_or(|hash| hash == computed) {
+                self.small = Some(joined(group.pieces));
+                return self.keep(group.number, computed);
+            }
+            return self.damaged(group.number);
+        };
+        let part = part.clone();
+        let work = move || {
+            let computed = hash_pieces(size, &group);
+            let right = hash.is_none_or(|hash| hash == computed);
+            let written = right.then(|| write(&part, &group));
+            Worked {
+                number: group.number,
+                hash: computed,
+                written,
+            }
+        };
+        // One at a time: two would only wait for each other at the file's lock.
+        self.finish_work().await?;
+        self.work = Some(tokio::task::spawn_blocking(work));
+        Ok(())
+    }
+
+    /// Waits for the group that is being worked on.
+    pub(super) async fn finish_work(&mut self) -> Result<(), FileEnd> {
+        if let Some(work) = self.work.take() {
+            let start = Instant::now();
+            let worked = work.await;
+            self.intake.progress.waited(Limit::Disk, start.elapsed());
+            self.worked(worked).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn worked(
+        &mut self,
+        worked: Result<Worked, JoinError>,
+    ) -> Result<(), FileEnd> {
+        let worked = worked.map_err(|_| fault())?;
+        match worked.written {
+            None => self.damaged(worked.number),
+            Some(written) => {
+                written.map_err(write_error)?;
+                self.keep(worked.number, worked.hash)?;
+                let len = group_len(self.intake.header.size, worked.number);
+                self.checkpoint(len).await
+            }
+        }
+    }
+
+    /// A group is verified and in its place.
+    pub(super) fn keep(&mut self, number: u32, hash: Hash) -> Result<(), FileEnd> {
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = Some(hash);
+        }
+        if let Place::Part(part) = &self.partial.place {
+            self.record(part, number, hash).map_err(write_error)?;
+        }
+        let len = group_len(self.intake.header.size, number);
+        self.intake.table.lock().add_done(self.intake.index, len);
+        Ok(())
+    }
+
+    pub(super) fn damaged(&mut self, number: u32) -> Result<(), FileEnd> {
+        tracing::warn!(index = self.intake.index, number, "a group is damaged");
+        self.partial.damaged += 1;
+        self.again.push(number);
+        // What is there may be of an older version.
+        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
+            *slot = None;
+        }
+        if self.partial.damaged >= DAMAGED_MAX {
+            Err(FileEnd::Damaged)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Brings data to the disk now and then, in the background.
+    pub(super) async fn checkpoint(&mut self, written: u64) -> Result<(), FileEnd> {
+        self.since_sync += written;
+        if self.since_sync < CHECKPOINT_LEN {
+            return Ok(());
+        }
+        self.since_sync = 0;
+        // Never more than one: a disk that is slower than the network sets the pace here.
+        self.finish_sync().await.map_err(write_error)?;
+        if let Place::Part(part) = &self.partial.place {
+            let part = part.clone();
+            self.sync = Some(tokio::task::spawn_blocking(move || part.sync()));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn finish_sync(&mut self) -> io::Result<()> {
+        match self.sync.take() {
+            Some(sync) => sync.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for everything that is under way: a late write must not meet those of the file's next
+    /// stream. What is right is kept even if the stream broke.
+    pub(super) async fn settle(&mut self) -> Result<(), FileEnd> {
+        let work = self.finish_work().await;
+        let sync = self.finish_sync().await.map_err(write_error);
+        work.and(sync)
+    }
+
+    pub(super) fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
+        self.intake.journal.append(&[Record::Groups {
+            path: self.intake.name.clone(),
+            stamp: self
+                .partial
+                .stamp
+                .unwrap_or(crate::transfer::partial::MIXED),
+            size: self.intake.header.size,
+            part: part.identity()?,
+            tag: self.partial.tag.clone(),
+            first: group,
+            hashes: vec![hash],
+        }]);
+        Ok(())
+    }
+}
+
+/// Waits for the group that is being worked on, for ever if there is none. Cancel-safe.
+pub(super) async fn running(work: &mut Option<JoinHandle<Worked>>) -> Result<Worked, JoinError> {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn hash_pieces(size: u64, group: &Group) -> Hash {
+    let mut hasher = GroupHasher::new(size, group.number);
+    for piece in &group.pieces {
+        hasher.update(piece);
+    }
+    hasher.finish()
+}
+
+/// The content of a small file; it mostly came in one piece.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 | 1 => pieces.pop().unwrap_or_default(),
+        _ => pieces.concat().into(),
+    }
+}
+
+fn write(part: &Part, group: &Group) -> io::Result<()> {
+    let mut offset = group_offset(group.number);
+    for piece in &group.pieces {
+        part.write_at(offset, piece)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Streams of files: begun, read by tasks, and what came of each.
+
+use super::*;
+
+impl<L: Inbound> Run<'_, L> {
+    pub(super) async fn on_file(
+        &mut self,
+        header: FileHeader,
+        reader: L::Reader,
+    ) -> Result<(), Ended> {
+        let index = header.index;
+        if index >= self.planned {
+            return Err(Ended::Misbehaved(Offence::NotAskedFor));
+        }
+        if self.whole.contains(&index) {
+            // It crossed with a group that made the file complete.
+            reader.stop(Code::Cancelled);
+            return Ok(());
+        }
+        if self.active.contains_key(&index) {
+            let waiting = self.waiting.entry(index).or_default();
+            if waiting.len() >= STREAMS_WAITING_MAX {
+                return Err(Ended::Misbehaved(Offence::NotAskedFor));
+            }
+            waiting.push_back((header, reader));
+            return Ok(());
+        }
+        self.begin_file(header, reader).await
+    }
+
+    pub(super) async fn begin_file(
+        &mut self,
+        header: FileHeader,
+        reader: L::Reader,
+    ) -> Result<(), Ended> {
+        let index = header.index;
+        let (name, offered) = {
+            let table = self.incoming.table.lock();
+            let settled = matches!(table.state(index), Some(FileState::Settled(_)));
+            match (settled, table.file_size(index)) {
+                // It crossed with the message that it is not wanted any more.
+                (true, _) => {
+                    reader.stop(Code::Cancelled);
+                    return Ok(());
+                }
+                (false, None) => return Err(Ended::Misbehaved(Offence::NotAskedFor)),
+                (false, Some(size)) => (table.path(index).to_owned(), size),
+            }
+        };
+        if !self.fits(&header) {
+            // Grown, or added without asking whether there is room. Refused before a list of
+            // its groups is made, which for the largest files would be gigabytes.
+            reader.stop(Code::Paused);
+            return self.on_full(index).await;
+        }
+        let path = SafePath::parse(&name).map_err(|_| Ended::Misbehaved(Offence::NotAskedFor))?;
+        let (table, progress) = (self.incoming.table.clone(), self.incoming.progress.clone());
+        let id = self.incoming.id;
+        let taken = self.taken()?;
+        let partial = taken.partials.remove(&index);
+        let partial = partial.unwrap_or_else(|| Partial::new(part_tag(id, index)));
+        let intake = Intake {
+            index,
+            header,
+            offered,
+            name,
+            path,
+            folder: taken.rules.folder.clone(),
+            policy: taken.rules.policy,
+            journal: taken.journal.clone(),
+            table,
+            progress,
+        };
+        self.show(index, FileState::Active);
+        let (stop, stopped) = oneshot::channel();
+        let compares = partial.groups.iter().any(Option::is_some);
+        self.active.insert(index, Active { stop, compares });
+        self.tasks
+            .spawn(receive_file(intake, partial, reader, stopped));
+        Ok(())
+    }
+
+    /// Whether there is room for what is missing of a file.
+    pub(super) fn fits(&self, header: &FileHeader) -> bool {
+        if header.size <= GROUP_LEN {
+            // Asking the disk for each small file would cost more than writing it.
+            return true;
+        }
+        let Some(taken) = &self.incoming.taken else {
+            return false;
+        };
+        let partial = taken.partials.get(&header.index);
+        let missing = header
+            .size
+            .saturating_sub(partial.map_or(0, Partial::bytes));
+        let free = taken.rules.folder.space().map_or(0, |space| space.free);
+        missing <= free
+    }
+
+    pub(super) async fn on_file_end(
+        &mut self,
+        joined: Result<FileDone, JoinError>,
+    ) -> Result<(), Ended> {
+        let (intake, partial, end) = joined.map_err(|error| {
+            tracing::error!(%error, "receiving a file panicked");
+            Ended::Lost("a fault of this program".into())
+        })?;
+        let index = intake.index;
+        self.active.remove(&index);
+        if let FileEnd::Lost(LinkError::Offence(offence)) = end {
+            self.keep(index, partial);
+            return Err(Ended::Misbehaved(offence));
+        }
+        if self.is_settled(index) {
+            // Given up meanwhile.
+            discard(partial).await;
+        } else {
+            self.on_end(intake, partial, end).await?;
+        }
+        let Some(mut waiting) = self.waiting.remove(&index) else {
+            return Ok(());
+        };
+        if self.is_settled(index) || self.whole.contains(&index) {
+            for (_, reader) in waiting {
+                reader.stop(Code::Cancelled);
+            }
+        } else if let Some((header, reader)) = waiting.pop_front() {
+            self.waiting.insert(index, waiting);
+            self.begin_file(header, reader).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn on_end(
+        &mut self,
+        intake: Intake,
+        partial: Partial,
+        end: FileEnd,
+    ) -> Result<(), Ended> {
+        let index = intake.index;
+        match end {
+            FileEnd::Whole { small, hash } => {
+                self.make_ready(&intake, partial, small, hash);
+                Ok(())
+            }
+            FileEnd::Identical { hash } => {
+                let (outcome, hash) = (Outcome::Identical, Some(hash));
+                self.settle(vec![Receipt {
+                    index,
+                    outcome,
+                    saved_as: None,
+                    hash,
+                }])
+                .await
+            }
+            FileEnd::Open { again } => {
+                self.keep(index, partial);
+                for group in again {
+                    self.send(ReceiverMessage::Again { index, group }).await?;
+                }
+                Ok(())
+            }
+            FileEnd::Damaged => self.drop_file(partial, index, SinkFault::Damaged).await,
+            FileEnd::Exists => self.exists(index).await,
+            FileEnd::Grown => {
+                let fault = SinkFault::Source(crate::protocol::message::SourceFault::Changing);
+                self.drop_file(partial, index, fault).await
+            }
+            FileEnd::NoSpace => {
+                self.keep(index, partial);
+                self.on_full(index).await
+            }
+            FileEnd::CannotWrite(why) => {
+                discard(partial).await;
+                self.cannot_write(index, why).await
+            }
+            FileEnd::Stopped => {
+                self.keep(index, partial);
+                Ok(())
+            }
+            FileEnd::Lost(error) => {
+                self.keep(index, partial);
+                match error {
+                    LinkError::Offence(offence) => Err(Ended::Misbehaved(offence)),
+                    // The sender gave up this stream only; it says what comes instead. If the
+                    // whole link is gone, the link itself says so.
+                    LinkError::Closed(_) | LinkError::Lost(_) => Ok(()),
+                }
+            }
+        }
+    }
+
+    pub(super) async fn exists(&mut self, index: FileIndex) -> Result<(), Ended> {
+        let outcome = match self.taken()?.rules.policy {
+            crate::config::ConflictPolicy::Skip => Outcome::Skipped,
+            crate::config::ConflictPolicy::Fail
+            | crate::config::ConflictPolicy::Rename
+            | crate::config::ConflictPolicy::Overwrite => Outcome::Failed(SinkFault::Exists),
+        };
+        self.settle(vec![Receipt {
+            index,
+            outcome,
+            saved_as: None,
+            hash: None,
+        }])
+        .await
+    }
+
+    pub(super) async fn cannot_write(
+        &mut self,
+        index: FileIndex,
+        why: String,
+    ) -> Result<(), Ended> {
+        let path = {
+            let table = self.incoming.table.lock();
+            self.incoming.terms.folder.join(table.path(index))
+        };
+        tracing::warn!(index, why, "a file cannot be written");
+        let fault = Fault::CannotWrite { path, why };
+        self.incoming.reporter.tell(News::Fault(Some(fault))).await;
+        self.give_up(index, SinkFault::CannotWrite).await
+    }
+
+    pub(super) async fn drop_file(
+        &mut self,
+        partial: Partial,
+        index: FileIndex,
+        fault: SinkFault,
+    ) -> Result<(), Ended> {
+        discard(partial).await;
+        self.give_up(index, fault).await
+    }
+
+    /// Settles an entry as failed; a stream of it that is being read is stopped.
+    pub(super) async fn give_up(
+        &mut self,
+        index: FileIndex,
+        fault: SinkFault,
+    ) -> Result<(), Ended> {
+        if let Some(at) = self.ready.iter().position(|ready| ready.index() == index) {
+            if let Some(delivery) = self.ready.remove(at) {
+                self.ready_bytes -= delivery.memory();
+                let _ = tokio::task::spawn_blocking(move || delivery.discard()).await;
+            }
+            self.whole.remove(&index);
+        }
+        // What is getting its name just now is complete, and stays.
+        if self.whole.contains(&index) || self.is_settled(index) {
+            return Ok(());
+        }
+        if let Some(active) = self.active.remove(&index) {
+            let _ = active.stop.send(Code::Cancelled);
+        }
+        self.starved.remove(&index);
+        if let Some(partial) = self.taken()?.partials.remove(&index) {
+            discard(partial).await;
+        }
+        let outcome = Outcome::Failed(fault);
+        self.settle(vec![Receipt {
+            index,
+            outcome,
+            saved_as: None,
+            hash: None,
+        }])
+        .await
+    }
+}

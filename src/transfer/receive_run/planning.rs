@@ -1,0 +1,166 @@
+//! Before files come: what to do with each entry, and what there is of it already.
+
+use super::*;
+
+impl<L: Inbound> Run<'_, L> {
+    /// Decides about all entries that have come since the last plan.
+    pub(super) async fn plan(&mut self) -> Result<(), Ended> {
+        while let Some(verdicts) = self.next_verdicts().await? {
+            let actions = runs(verdicts.iter().map(Verdict::action));
+            self.planned += verdicts.len() as u32;
+            self.send(ReceiverMessage::Plan(actions)).await?;
+            let mut receipts = Vec::new();
+            let mut checks = Vec::new();
+            let mut begun = Vec::new();
+            for verdict in verdicts {
+                match verdict {
+                    Verdict::Send => {}
+                    Verdict::Begun(index) => begun.push(index),
+                    Verdict::Check(check) => checks.push(check),
+                    Verdict::Settle(receipt) => receipts.push(receipt),
+                }
+            }
+            self.settle(receipts).await?;
+            self.check(checks)?;
+            for index in begun {
+                if let Some(partial) = self.taken()?.partials.remove(&index) {
+                    self.on_checked(index, partial).await?;
+                }
+            }
+        }
+        self.check_room().await?;
+        let entries = self.planned;
+        self.send(ReceiverMessage::Start { entries }).await
+    }
+
+    /// Files that were added later are subject to the limit of room, too: what does not fit waits,
+    /// instead of filling the disk.
+    pub(super) async fn check_room(&mut self) -> Result<(), Ended> {
+        let needed = self.incoming.table.lock().bytes_left();
+        let rules = self.taken()?.rules.clone();
+        match rules.folder.space() {
+            Ok(space) if needed.saturating_sub(self.unchecked) > space.free => self.full().await,
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(super) async fn next_verdicts(&mut self) -> Result<Option<Vec<Verdict>>, Ended> {
+        let from = self.planned;
+        let table = self.incoming.table.clone();
+        let taken = self.taken()?;
+        let rules = taken.rules.clone();
+        let entries: Vec<(Entry, Option<Verdict>)> = {
+            let table = table.lock();
+            let end = table.len().min(from + PLAN_MAX);
+            let known = |index| match table.receipt(index) {
+                Some(receipt) => Some(Verdict::Settle(receipt)),
+                None => taken
+                    .partials
+                    .contains_key(&index)
+                    .then_some(Verdict::Begun(index)),
+            };
+            (from..end)
+                .filter_map(|i| Some((table.entry(i)?, known(i))))
+                .collect()
+        };
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let work = move || {
+            let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
+                known.unwrap_or_else(|| plan_entry(index, &entry, &rules))
+            };
+            (from..).zip(entries).map(plan).collect()
+        };
+        let verdicts = tokio::task::spawn_blocking(work).await;
+        Ok(Some(verdicts.map_err(|e| Ended::Lost(e.to_string()))?))
+    }
+
+    /// Finds out in the background what there is of held files.
+    pub(super) fn check(&mut self, checks: Vec<Check>) -> Result<(), Ended> {
+        if checks.is_empty() {
+            return Ok(());
+        }
+        for check in &checks {
+            let mut table = self.incoming.table.lock();
+            table.set_state(check.index, FileState::Checking);
+            self.unchecked += check.size;
+        }
+        let (rules, id) = (self.taken()?.rules.clone(), self.incoming.id);
+        let found = self.checked.0.clone();
+        self.checks.spawn_blocking(move || {
+            for held in checks {
+                let tag = part_tag(id, held.index);
+                let partial = check(&held, &rules.folder, tag, &|| !found.is_closed());
+                if found.blocking_send((held.index, partial)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// A file that was held was looked at.
+    pub(super) async fn on_found(
+        &mut self,
+        index: FileIndex,
+        partial: Partial,
+    ) -> Result<(), Ended> {
+        let size = self.incoming.table.lock().file_size(index).unwrap_or(0);
+        self.unchecked = self.unchecked.saturating_sub(size);
+        self.on_checked(index, partial).await
+    }
+
+    /// Tells the sender what there is of a file, which lets it come.
+    pub(super) async fn on_checked(
+        &mut self,
+        index: FileIndex,
+        mut partial: Partial,
+    ) -> Result<(), Ended> {
+        if self.is_settled(index) {
+            discard(partial).await;
+            return Ok(());
+        }
+        partial.asked.clear();
+        let stamp = partial.stamp;
+        let mut pages: VecDeque<(u32, Vec<[u8; 32]>)> = VecDeque::new();
+        {
+            let mut table = self.incoming.table.lock();
+            let size = table.file_size(index).unwrap_or(0);
+            table.set_done(index, partial.bytes().min(size));
+            let count = group_count(size);
+            for (group, hash) in (0..count).zip(&partial.groups) {
+                let Some(hash) = hash else { continue };
+                match pages.back_mut() {
+                    Some((first, page))
+                        if *first + page.len() as u32 == group && page.len() < HAVE_GROUPS_MAX =>
+                    {
+                        page.push(*hash);
+                    }
+                    Some(_) | None => pages.push_back((group, vec![*hash])),
+                }
+            }
+        }
+        self.keep(index, partial);
+        let mut last = pages.pop_back().unwrap_or_default();
+        for (first, groups) in pages {
+            self.send(ReceiverMessage::Have {
+                index,
+                stamp,
+                first,
+                groups,
+                more: true,
+            })
+            .await?;
+        }
+        let groups = std::mem::take(&mut last.1);
+        self.send(ReceiverMessage::Have {
+            index,
+            stamp,
+            first: last.0,
+            groups,
+            more: false,
+        })
+        .await
+    }
+}

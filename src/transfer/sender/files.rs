@@ -1,0 +1,198 @@
+//! Files in flight: which one is next, and what came of each.
+
+use super::*;
+
+impl<L: Outbound> Run<'_, L> {
+    /// Keeps enough files in flight.
+    pub(super) fn start_files(&mut self) {
+        if self.startable != self.planned {
+            return;
+        }
+        while let Some(index) = self.next_file() {
+            let (path, size) = {
+                let mut table = self.transfer.shared.table.lock();
+                if self.confirmed.has(index) || self.transfer.cancelled.contains(&index) {
+                    continue;
+                }
+                table.set_state(index, FileState::Active);
+                (
+                    table.path(index).to_owned(),
+                    table.file_size(index).unwrap_or(0),
+                )
+            };
+            let local = self
+                .transfer
+                .sources
+                .local(index, &path)
+                .unwrap_or_default();
+            let job = Job {
+                index,
+                path: local,
+                held: self.held.remove(&index).unwrap_or_default(),
+                priority: i32::from(self.transfer.first.contains(&index)),
+            };
+            let (opener, shared) = (self.link.opener(), self.transfer.shared.clone());
+            let abort = self
+                .tasks
+                .spawn(async move { (index, send_file(job, opener, shared).await) });
+            self.active.insert(
+                index,
+                Active {
+                    abort,
+                    large: size > GROUP_LEN,
+                },
+            );
+        }
+    }
+
+    /// Takes the next file that there is room for out of the queue.
+    pub(super) fn next_file(&mut self) -> Option<FileIndex> {
+        let pauses = self.transfer.pauses.borrow();
+        if pauses.all().is_some() {
+            return None;
+        }
+        // Those that wait for a person must not stand in the way of those behind them.
+        while let Some(paused) = self.queue.front().filter(|&index| pauses.has(index)) {
+            self.queue.pop_front();
+            self.parked.insert(paused);
+        }
+        // Files that are paused by themselves hold no place.
+        let moving = self.active.iter().filter(|(i, _)| !pauses.has(**i));
+        let large = moving.clone().filter(|(_, a)| a.large).count();
+        let small = moving.count() - large;
+        let front = self.queue.front()?;
+        let is_large = |index| {
+            self.transfer
+                .shared
+                .table
+                .lock()
+                .file_size(index)
+                .is_some_and(|size| size > GROUP_LEN)
+        };
+        let fits = |index| match is_large(index) {
+            true => large < LARGE_ACTIVE_MAX || self.transfer.first.contains(&index),
+            false => small < SMALL_ACTIVE_MAX,
+        };
+        if fits(front) && !pauses.has(front) {
+            return self.queue.pop_front();
+        }
+        // A large file at the front does not hold up small ones behind it, and the other way
+        // round. Looking only so far keeps this cheap with 100,000 files.
+        let found = {
+            let mut looked = self.queue.iter().take(LOOK_AHEAD);
+            looked.find(|&index| fits(index) && !pauses.has(index))?
+        };
+        self.queue.remove(found);
+        Some(found)
+    }
+
+    pub(super) async fn on_sent(
+        &mut self,
+        joined: Result<(FileIndex, Sent), tokio::task::JoinError>,
+    ) -> Result<(), Ended> {
+        let (index, sent) = match joined {
+            Ok(done) => done,
+            Err(error) if error.is_cancelled() => return Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "sending a file panicked");
+                return Err(Ended::Lost("a fault of this program".into()));
+            }
+        };
+        self.active.remove(&index);
+        match sent {
+            Sent::Whole(held) => {
+                if held.groups.len() > 1 && !self.confirmed.has(index) {
+                    self.in_doubt.insert(index, held);
+                }
+                for group in self.again.remove(&index).unwrap_or_default() {
+                    self.on_again(index, group)?;
+                }
+                Ok(())
+            }
+            Sent::Failed(reason) => self.give_up(index, reason).await,
+            Sent::Stopped => Ok(()),
+            Sent::Link(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn give_up(
+        &mut self,
+        index: FileIndex,
+        reason: SourceFault,
+    ) -> Result<(), Ended> {
+        tracing::info!(?reason, index, "a file cannot be sent");
+        self.send(SenderMessage::FileFailed { index, reason }).await
+    }
+
+    pub(super) fn stop_file(&mut self, index: FileIndex) {
+        if let Some(active) = self.active.remove(&index) {
+            active.abort.abort();
+        }
+        self.queue.remove(index);
+        self.parked.remove(&index);
+    }
+
+    pub(super) fn put_first(&mut self, index: FileIndex) {
+        self.transfer.first.insert(index);
+        if self.queue.remove(index) {
+            self.queue.push_front(index);
+        }
+    }
+
+    /// A file that was held, stopped or lost may be sent (again).
+    pub(super) fn release(&mut self, index: FileIndex) -> Result<(), Ended> {
+        if index >= self.planned {
+            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+        }
+        self.in_doubt.remove(&index);
+        self.again.remove(&index);
+        if let Some(active) = self.active.remove(&index) {
+            // The receiver has given that stream up.
+            active.abort.abort();
+        }
+        self.set_done_from_held(index);
+        if self.transfer.first.contains(&index) {
+            self.queue.push_front(index);
+        } else {
+            self.queue.push_back(index);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_done_from_held(&mut self, index: FileIndex) {
+        let mut table = self.transfer.shared.table.lock();
+        // Progress counts each group once, when it is sent or found to be there already.
+        if !matches!(table.state(index), Some(FileState::Settled(_))) {
+            table.set_done(index, 0);
+        }
+    }
+
+    pub(super) fn on_again(&mut self, index: FileIndex, group: u32) -> Result<(), Ended> {
+        let size = self.transfer.shared.table.lock().file_size(index);
+        let Some(size) = size.filter(|_| index < self.planned) else {
+            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+        };
+        // A file that grew since the offer has more groups; the receiver knows no more of it than
+        // its last stream said, which cannot be much more.
+        if group >= group_count(size.saturating_mul(2)).saturating_add(GROWN_GROUPS_MAX) {
+            return Err(Ended::Misbehaved(Offence::WrongGroup));
+        }
+        if self.active.contains_key(&index) {
+            let groups = self.again.entry(index).or_default();
+            if groups.len() >= GROUPS_AGAIN_MAX {
+                return Err(Ended::Misbehaved(Offence::WrongGroup));
+            }
+            groups.push(group);
+            return Ok(());
+        }
+        let held = self
+            .in_doubt
+            .remove(&index)
+            .or_else(|| self.held.remove(&index));
+        let mut held = held.unwrap_or_default();
+        held.forget(group);
+        self.held.insert(index, held);
+        self.queue.push_front(index);
+        Ok(())
+    }
+}

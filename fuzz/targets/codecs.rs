@@ -112,7 +112,9 @@ pub fn pieces(data: &[u8]) {
         for piece in pieces {
             match piece {
                 Piece::Data(data) => all.extend_from_slice(data),
-                other => marks.push(other.clone()),
+                Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) | Piece::Break => {
+                    marks.push(piece.clone());
+                }
             }
         }
         (all, marks)

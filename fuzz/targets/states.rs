@@ -129,7 +129,7 @@ async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
             break;
         }
     }
-    incoming.close(script.byte() % 2 == 0).await;
+    incoming.close(script.byte().is_multiple_of(2)).await;
 }
 
 async fn attack_receiver(
@@ -206,7 +206,7 @@ async fn begin_file(
     sizes: &[u64],
     open: &mut Vec<(MemoryWriter, u64)>,
 ) {
-    let whole = script.byte() % 3 > 0;
+    let whole = !script.byte().is_multiple_of(3);
     let header = header(script, sizes);
     let opened = timeout(MOMENT, out.opener().open(&header, 0)).await;
     let Ok(Ok(mut writer)) = opened else {
@@ -333,7 +333,7 @@ async fn attack_sender(
     orders: &mpsc::Sender<Order>,
 ) {
     let mut files = Vec::new();
-    if script.byte() % 8 > 0 {
+    if !script.byte().is_multiple_of(8) {
         let _ = timeout(MOMENT, link.send(ReceiverMessage::Known { entries: 0 })).await;
     }
     while !script.is_over() {
@@ -395,7 +395,7 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
             stamp: Some(Stamp([script.byte(); 16])),
             first: script.number(),
             groups: vec![[script.byte(); 32]; usize::from(script.byte() % 3)],
-            more: script.byte() % 2 == 0,
+            more: script.byte().is_multiple_of(2),
         },
         7 => ReceiverMessage::Again {
             index: script.number(),

@@ -5,6 +5,7 @@
 
 #![allow(
     missing_docs,
+    clippy::expect_used,
     reason = "criterion's macros make undocumented functions"
 )]
 

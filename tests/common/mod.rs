@@ -1,6 +1,7 @@
 //! Two nodes on loopback, each with a folder of its own, and what tests ask of them.
 #![allow(
     clippy::wildcard_enum_match_arm,
+    unreachable_pub,
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -84,6 +84,7 @@ fn start(dir: &Path) -> Node {
             on_conflict,
         }),
         resume: ResumeAtStart::None,
+        confine: false,
         wake: None,
     };
     Node::start(options).unwrap()

@@ -186,7 +186,7 @@ async fn a_file_that_may_not_be_read_fails_alone() {
     world.file("d/open", b"open");
     let dir = world.out().join("d");
     world.offer(&[&dir]);
-    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o0)).unwrap();
     world.complete().await;
     let outcome = world.sending.outcome(world.sending.index("d/secret"));
     assert_eq!(outcome, failed(SourceFault::Unreadable));

@@ -35,7 +35,7 @@ async fn slow<P: Pair>() -> World<P> {
     world
 }
 
-fn other<'a>(by: usize, sides: &'a [Side; 2]) -> &'a Side {
+fn other(by: usize, sides: &[Side; 2]) -> &Side {
     &sides[1 - by]
 }
 

@@ -194,6 +194,11 @@ impl Identity {
         }
     }
 
+    /// A key for `purpose` that only this installation can know, the same each time.
+    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, self.inner.key.secret_pkcs8_der())
+    }
+
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.inner.key.clone_key())
     }

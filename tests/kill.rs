@@ -10,114 +10,15 @@
 
 mod common;
 
-use std::fs::File;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use common::side::{HANG, Side};
 use common::{content, tree};
-use peerconnect::config::Paths;
-use peerconnect::node::control;
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::Signal;
 
-/// Far more than anything takes.
-const HANG: Duration = Duration::from_secs(60);
 const KILLS: u32 = 50;
 const LARGE: usize = 64 * 1024 * 1024;
-
-/// One installation, its port, and the program that runs now.
-struct Side {
-    home: PathBuf,
-    port: u16,
-    args: Vec<String>,
-    child: Option<Child>,
-}
-
-impl Side {
-    fn new(home: PathBuf) -> Self {
-        std::fs::create_dir_all(&home).unwrap();
-        // Free now; nobody else asks for a particular one.
-        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Self {
-            home,
-            port: free.local_addr().unwrap().port(),
-            args: Vec::new(),
-            child: None,
-        }
-    }
-
-    fn start(&mut self) {
-        let out = |name: &str| File::create(self.home.join(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_peerconnect"));
-        command
-            .env_clear()
-            .env("PEERCONNECT_CONFIG_DIR", self.home.join("config"))
-            .args(&self.args)
-            .args(["--json", "--bind", "127.0.0.1", "--port"])
-            .arg(self.port.to_string())
-            .stdin(Stdio::null())
-            .stdout(out("stdout"))
-            .stderr(out("stderr"))
-            .current_dir(&self.home);
-        self.child = Some(command.spawn().unwrap());
-    }
-
-    fn said(&self) -> String {
-        let read = |name: &str| std::fs::read_to_string(self.home.join(name)).unwrap();
-        format!("{}{}", read("stdout"), read("stderr"))
-    }
-
-    /// The first JSON line of this kind.
-    async fn line(&self, kind: &str) -> Value {
-        let start = Instant::now();
-        loop {
-            let text = std::fs::read_to_string(self.home.join("stdout")).unwrap();
-            let whole = text
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok());
-            if let Some(line) = { whole }.find(|line: &Value| line["t"] == kind) {
-                return line;
-            }
-            assert!(start.elapsed() < HANG, "no {kind}: {}", self.said());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(self.child.as_ref().unwrap());
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().unwrap().try_wait().unwrap()
-    }
-
-    /// Bytes that have travelled so far in the run of the program that is running.
-    async fn moved(&self) -> u64 {
-        let paths = Paths::below(&self.home.join("config"));
-        let Ok(Some(node)) = control::connect(&paths).await else {
-            return 0;
-        };
-        let picture = node.overview().borrow().clone();
-        picture.transfers.iter().map(|t| t.bytes_moved).sum()
-    }
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        if self.child.is_some() {
-            self.kill();
-        }
-    }
-}
 
 /// A sender and a receiver on one computer.
 struct Two {
@@ -137,10 +38,7 @@ impl Two {
             .map(String::from)
             .into();
         receiver.start();
-        let link = receiver.line("hello").await["link"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let link = receiver.link().await;
         Self {
             dir,
             sender,

@@ -6,7 +6,7 @@ use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
 use peerconnect::protocol::message::{
-    Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
+    ADDRS_TOLD_MAX, Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
 };
 
 const README: &str = include_str!("../README.md");
@@ -73,6 +73,10 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
         (
             "group hashes in one `Have`",
             grouped(HAVE_GROUPS_MAX as u64),
+        ),
+        (
+            "addresses in one `Addresses`",
+            grouped(ADDRS_TOLD_MAX as u64),
         ),
     ] {
         assert_eq!(cell(PROTOCOL, what), limit, "{what}");

@@ -1,5 +1,6 @@
 //! Takes calls: proves who calls, greets, and reports what arrives.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::Incoming;
@@ -28,6 +29,14 @@ pub enum Arrival {
         from: PeerConnection,
         /// Its link; dropping it declines with [`Code::Internal`].
         link: QuicInbound,
+    },
+    /// A peer says where it can be found, beside where it is seen.
+    Addresses {
+        /// Who.
+        from: PeerConnection,
+        /// Its addresses, most useful first: hints, at most
+        /// [`ADDRS_TOLD_MAX`](crate::protocol::message::ADDRS_TOLD_MAX).
+        addrs: Vec<SocketAddr>,
     },
     /// A peer is not connected any more.
     Disconnected(PeerId),
@@ -101,6 +110,9 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<Answ
         return refuse(Code::Refused);
     }
     let call = handshake::hear(connection).await?;
+    if let Some(lost) = call.lost {
+        shared.lost_there(peer, lost);
+    }
     let Some(answering) = shared.answer(peer) else {
         return refuse(Code::Replaced);
     };

@@ -1,12 +1,12 @@
 //! An authenticated connection to a peer: who it is, how it ended, and the transfers on it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use quinn::{ConnectionError, ReadError, WriteError};
-use tokio::sync::mpsc;
+use quinn::{ConnectionError, ReadError, SendStream, WriteError};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::errors::{connection_error, read_error, wire, write_error};
@@ -21,6 +21,12 @@ use crate::protocol::message::{Code, FileHeader, OfferHead, Opening, TransferId}
 /// Files that may wait in one transfer for its receiver to look at them; more wait in their
 /// streams, whose number is limited.
 pub(super) const FILES_WAITING_MAX: usize = 16;
+
+/// See [`PeerConnection::mark`].
+pub(super) type Mark = [u8; 16];
+
+/// Label of the TLS exporter (RFC 8446, section 7.5).
+const MARK_LABEL: &[u8] = b"EXPORTER-peerconnect-connection";
 
 /// Control streams are sent before any file, whatever the file's priority.
 pub(super) const CONTROL_PRIORITY: i32 = i32::MAX;
@@ -49,6 +55,10 @@ struct Inner {
     /// When TLS was done; before the greeting.
     since: Instant,
     greeting: OnceLock<Greeting>,
+    /// The connection stream after the greeting, until somebody takes it.
+    stream: Mutex<Option<(SendStream, FrameReader)>>,
+    /// Whether the peer may know all our addresses.
+    tells_addrs: watch::Sender<bool>,
     /// Why this side closed it, for those who find it closed.
     cause: OnceLock<LinkError>,
     transfers: Mutex<Transfers>,
@@ -72,6 +82,8 @@ impl PeerConnection {
                 dialled,
                 since: Instant::now(),
                 greeting: OnceLock::new(),
+                stream: Mutex::default(),
+                tells_addrs: watch::Sender::new(false),
                 cause: OnceLock::new(),
                 transfers: Mutex::default(),
             }),
@@ -87,8 +99,20 @@ impl PeerConnection {
     }
 
     /// Called once, before the connection is handed out.
-    pub(super) fn greeted(&self, greeting: Greeting) {
+    pub(super) fn greeted(&self, (greeting, stream): (Greeting, (SendStream, FrameReader))) {
         let _ = self.inner.greeting.set(greeting);
+        *self.stream() = Some(stream);
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Option<(SendStream, FrameReader)>> {
+        // Set and taken, nothing else: it is whole.
+        let stream = self.inner.stream.lock();
+        stream.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection stream, where both sides go on talking after the greeting.
+    pub(super) fn take_stream(&self) -> Option<(SendStream, FrameReader)> {
+        self.stream().take()
     }
 
     fn greeting(&self) -> Option<&Greeting> {
@@ -127,6 +151,32 @@ impl PeerConnection {
     /// Address of the peer now; it changes when the peer moves to another network.
     pub fn remote_addr(&self) -> SocketAddr {
         canonical(self.inner.quic.remote_address())
+    }
+
+    /// Lets the peer know all our addresses, now and whenever they change, so that it finds us
+    /// when this connection breaks. Not for strangers: there are addresses that tell much.
+    pub fn tell_addrs(&self) {
+        self.inner.tells_addrs.send_replace(true);
+    }
+
+    /// Waits until the peer may know all our addresses.
+    pub(super) async fn may_know_addrs(&self) {
+        let mut may = self.inner.tells_addrs.subscribe();
+        // The sender lives as long as `self`.
+        let _ = may.wait_for(|may| *may).await;
+    }
+
+    /// Our own address on a connection that the peer has dialled. We cannot move it.
+    pub(super) fn local_ip(&self) -> Option<IpAddr> {
+        self.inner.quic.local_ip().map(|ip| ip.to_canonical())
+    }
+
+    /// Names this connection between the two sides; nobody else can know it.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        let mut mark = Mark::default();
+        let quic = &self.inner.quic;
+        let exported = quic.export_keying_material(&mut mark, MARK_LABEL, &[]);
+        exported.is_ok().then_some(mark)
     }
 
     /// Round-trip time, smoothed.
@@ -178,6 +228,17 @@ impl PeerConnection {
     /// Whether it has ended. A peer that vanished is noticed after the idle timeout.
     pub fn is_closed(&self) -> bool {
         self.inner.quic.close_reason().is_some()
+    }
+
+    /// Why it has ended, if it has.
+    pub(super) fn ended(&self) -> Option<LinkError> {
+        let error = self.inner.quic.close_reason()?;
+        Some(self.reason(&error))
+    }
+
+    /// Ends it because it is broken.
+    pub(super) fn lose(&self, why: &str) {
+        self.close_because(Code::Replaced, why, || LinkError::Lost(why.into()));
     }
 
     /// Ends it at once, with everything on it. The first reason given counts.

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{ConnectionError, TransportErrorCode};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::PeerConnection;
 use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
-use super::interfaces::way_to;
+use super::interfaces::{way_to, with_link_local};
 use super::link::{LinkError, Offence};
 use super::pool::{NotAdopted, Shared};
 use super::probe;
 use super::settings::transport;
+use super::whereabouts::to_dial;
 use crate::identity::{ClientTls, IdentityError};
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
@@ -144,7 +146,7 @@ impl Failed {
 /// Makes connections and keeps them: one for each peer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connector {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Connector {
@@ -157,9 +159,15 @@ impl Connector {
         self.shared.identity.id()
     }
 
+    /// Where others may find us, now and whenever it changes: then it is worth dialling again.
+    pub fn addrs(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.shared.addrs()
+    }
+
     /// The connection to a peer: the one that is there, one that the peer makes meanwhile, or a
-    /// new one. All addresses are tried, 250 ms apart, and again with growing pauses until
-    /// `deadline`; the first that proves the right key wins. Cancel-safe.
+    /// new one. All addresses are tried, and those that the peer told when it was connected,
+    /// 250 ms apart; again with growing pauses until `deadline`, and at once when this computer
+    /// gets another address. The first that proves the right key wins. Cancel-safe.
     pub async fn prepare_connection(
         &self,
         to: Dial,
@@ -191,6 +199,7 @@ impl Connector {
     async fn dial(&self, to: &Dial, until: Instant) -> Result<PeerConnection, ConnectError> {
         let mut pause = PAUSE_MIN;
         let mut last = None;
+        let mut ours = self.shared.addrs();
         loop {
             let failed = match timeout_at(until, self.round(to)).await {
                 Ok(Ok(connection)) => return Ok(connection),
@@ -202,8 +211,10 @@ impl Connector {
             }
             tracing::debug!(error = %failed.error, "dialling again after a pause");
             last = Some(failed.error);
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = tokio::select! {
+                () = sleep(pause) => (pause * 2).min(PAUSE_MAX),
+                Ok(()) = ours.changed() => PAUSE_MIN,
+            };
         }
     }
 
@@ -220,14 +231,25 @@ impl Connector {
         self.greet(quic, peer).await.map_err(one)
     }
 
-    /// The first connection on which the right key was proven.
+    /// The first connection on which the right key was proven. Begins anew when this computer gets
+    /// another address: QUIC waits longer and longer before it sends again.
     async fn race(&self, to: &Dial) -> Result<(quinn::Connection, PeerId), Failed> {
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        for addr in to.addrs.iter().take(DIAL_ADDRS_MAX) {
-            if !addrs.contains(addr) {
-                addrs.push(*addr);
+        let mut ours = self.shared.addrs();
+        loop {
+            let told = to.expect.map(|id| self.shared.whereabouts(id));
+            let addrs = to_dial(&to.addrs, &told.unwrap_or_default(), &with_link_local());
+            tokio::select! {
+                result = self.race_to(addrs, to.expect) => return result,
+                Ok(()) = ours.changed() => {}
             }
         }
+    }
+
+    async fn race_to(
+        &self,
+        addrs: Vec<SocketAddr>,
+        expect: Option<PeerId>,
+    ) -> Result<(quinn::Connection, PeerId), Failed> {
         let mut addrs = addrs.into_iter();
         let mut errors = Vec::new();
         // Dropped with those that lose, which ends them.
@@ -235,7 +257,7 @@ impl Connector {
         loop {
             match addrs.next() {
                 Some(addr) => {
-                    attempts.spawn(attempt(self.shared.clone(), addr, to.expect));
+                    attempts.spawn(attempt(self.shared.clone(), addr, expect));
                 }
                 None if attempts.is_empty() => return Err(Failed::of(errors)),
                 None => {}
@@ -302,7 +324,7 @@ impl Connector {
             nonce: shared.identity.random().map_err(stopped)?,
         };
         let failed = |error| greeting_failed(connection.judged(error));
-        let answered = handshake::call(connection, peer, &us).await;
+        let answered = handshake::call(connection, peer, &us, shared.lost(peer)).await;
         let answered = answered.map_err(failed)?;
         // Held until this call is in the pool.
         let _finishing = shared.finish(peer).await;

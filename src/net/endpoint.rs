@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{EndpointConfig, TokioRuntime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::acceptor::{self, Arrival};
 use super::connector::Connector;
 use super::pool::Shared;
 use super::settings::{ETHERNET_PAYLOAD, UDP_PAYLOAD_MAX, Way, transport};
-use super::socket::{self, SplittingSocket};
-use super::{errors, interfaces};
+use super::{errors, interfaces, moves, restarts, socket};
 use crate::identity::{Identity, IdentityError};
 use crate::protocol::message::{Code, NAME_LEN_MAX};
 
@@ -84,15 +84,16 @@ pub async fn bind(
         }
     })?;
     let local = socket.local_addr().map_err(BindError::Socket)?;
-    let runtime = Arc::new(TokioRuntime);
-    let inner = quinn::Runtime::wrap_udp_socket(runtime.as_ref(), socket);
-    let socket = Arc::new(SplittingSocket::new(inner.map_err(BindError::Socket)?));
+    let used = socket.try_clone().and_then(socket::wrapped);
+    let used = used.map_err(BindError::Socket)?;
     let server = server_config(identity)?;
     let mut config = EndpointConfig::default();
+    restarts::answer_for_earlier(&mut config, identity)?;
     // Fails only for sizes below 1,200.
     let _ = config.max_udp_payload_size(UDP_PAYLOAD_MAX);
+    let runtime = Arc::new(TokioRuntime);
     let endpoint =
-        quinn::Endpoint::new_with_abstract_socket(config, Some(server.clone()), socket, runtime)
+        quinn::Endpoint::new_with_abstract_socket(config, Some(server.clone()), used, runtime)
             .map_err(BindError::Socket)?;
     let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
     let name = super::handshake::shortened(options.name, NAME_LEN_MAX);
@@ -102,10 +103,18 @@ pub async fn bind(
         identity.clone(),
         name,
         arrivals,
+        interfaces::candidates(local.ip(), local.port()),
     ));
     shared.spawn(acceptor::accept(shared.clone()));
     let connector = Connector::new(shared.clone());
-    Ok((connector, arrived, Net { shared, local }))
+    let mut follower = JoinSet::new();
+    follower.spawn(moves::follow(shared.clone(), socket, local));
+    let net = Net {
+        shared,
+        local,
+        follower,
+    };
+    Ok((connector, arrived, net))
 }
 
 fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, IdentityError> {
@@ -124,6 +133,8 @@ fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, IdentityErr
 pub struct Net {
     shared: Arc<Shared>,
     local: SocketAddr,
+    /// The task that follows changes of the network.
+    follower: JoinSet<()>,
 }
 
 impl Net {
@@ -132,16 +143,16 @@ impl Net {
         self.local.port()
     }
 
-    /// Addresses where others may reach it, most useful first: every interface that is up now
-    /// (private IPv4, other IPv4, IPv6), or the one address it is bound to. Loopback only if there
-    /// is nothing else.
-    pub fn candidate_addrs(&self) -> Vec<SocketAddr> {
-        interfaces::candidates(self.local.ip(), self.local.port())
+    /// Addresses where others may reach it, now and whenever they change, most useful first: those
+    /// of every interface that is up (private IPv4, other IPv4, IPv6), or the one address that it
+    /// is bound to. Link-local and loopback addresses only if there is nothing better.
+    pub fn addrs(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.shared.addrs()
     }
 
     /// Stops taking calls, closes all connections with [`Code::Done`], and waits until the other
     /// sides have heard of it, 3 s at most.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         let tasks = self.close();
         let ended = async {
             self.shared.endpoint.wait_idle().await;
@@ -154,7 +165,8 @@ impl Net {
         }
     }
 
-    fn close(&self) -> Option<tokio::task::JoinSet<()>> {
+    fn close(&mut self) -> Option<JoinSet<()>> {
+        self.follower.abort_all();
         self.shared.endpoint.set_server_config(None);
         let tasks = self.shared.stop();
         for connection in self.shared.connections() {

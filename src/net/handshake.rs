@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
-use super::connection::{CONTROL_PRIORITY, Greeting, PeerConnection, canonical};
+use quinn::SendStream;
+
+use super::connection::{CONTROL_PRIORITY, Greeting, Mark, PeerConnection, canonical};
 use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence};
 use crate::identity::{Identity, peer_id_of_certificate};
@@ -54,15 +56,28 @@ fn version() -> String {
 /// A call that was answered but not revealed yet.
 #[derive(Debug)]
 pub(super) struct Answered {
-    send: quinn::SendStream,
+    stream: (SendStream, FrameReader),
     greeting: Greeting,
 }
 
-/// The caller's side: up to the answer.
+/// The greeting of the peer, and the stream that it came on.
+pub(super) type Greeted = (Greeting, (SendStream, FrameReader));
+
+/// A call that was heard but not answered yet.
+#[derive(Debug)]
+pub(super) struct Heard {
+    stream: (SendStream, FrameReader),
+    hello: Hello,
+    /// The connection that the caller has lost.
+    pub(super) lost: Option<Mark>,
+}
+
+/// The caller's side: up to the answer. `lost` names a connection to the peer that broke.
 pub(super) async fn call(
     connection: &PeerConnection,
     peer: PeerId,
     us: &Introduction<'_>,
+    lost: Option<Mark>,
 ) -> Result<Answered, LinkError> {
     let (mut send, recv) = connection
         .quic()
@@ -76,15 +91,20 @@ pub(super) async fn call(
         observed: Some(connection.remote_addr()),
         commitment: words::commitment(&us.nonce),
     };
-    frames::send(&mut send, &Opening::Connection(hello), connection).await?;
-    match FrameReader::new(recv).next(connection).await? {
+    let opening = match lost {
+        None => Opening::Connection(hello),
+        Some(lost) => Opening::Reconnection { hello, lost },
+    };
+    frames::send(&mut send, &opening, connection).await?;
+    let mut recv = FrameReader::new(recv);
+    match recv.next(connection).await? {
         Some(ConnectionMessage::Welcome {
             name,
             version,
             observed,
             nonce,
         }) => Ok(Answered {
-            send,
+            stream: (send, recv),
             greeting: Greeting {
                 id: peer,
                 name: shortened(name, NAME_LEN_MAX),
@@ -93,7 +113,9 @@ pub(super) async fn call(
                 observed: observed.map(canonical),
             },
         }),
-        Some(ConnectionMessage::Reveal { .. }) => Err(Offence::UnexpectedMessage.into()),
+        Some(ConnectionMessage::Reveal { .. } | ConnectionMessage::Addresses(_)) => {
+            Err(Offence::UnexpectedMessage.into())
+        }
         None => Err(Offence::Silent.into()),
     }
 }
@@ -103,18 +125,18 @@ pub(super) async fn reveal(
     connection: &PeerConnection,
     us: &Introduction<'_>,
     answered: Answered,
-) -> Result<Greeting, LinkError> {
-    let Answered { mut send, greeting } = answered;
+) -> Result<Greeted, LinkError> {
+    let Answered {
+        mut stream,
+        greeting,
+    } = answered;
     let reveal = ConnectionMessage::Reveal { nonce: us.nonce };
-    frames::send(&mut send, &reveal, connection).await?;
-    let _ = send.finish();
-    Ok(greeting)
+    frames::send(&mut stream.0, &reveal, connection).await?;
+    Ok((greeting, stream))
 }
 
 /// The side that was called: reads the first message.
-pub(super) async fn hear(
-    connection: &PeerConnection,
-) -> Result<(quinn::SendStream, FrameReader, Hello), LinkError> {
+pub(super) async fn hear(connection: &PeerConnection) -> Result<Heard, LinkError> {
     let (send, recv) = connection
         .quic()
         .accept_bi()
@@ -122,11 +144,17 @@ pub(super) async fn hear(
         .map_err(|error| connection.reason(&error))?;
     let _ = send.set_priority(CONTROL_PRIORITY);
     let mut recv = FrameReader::new(recv);
-    match recv.next(connection).await? {
-        Some(Opening::Connection(hello)) => Ok((send, recv, hello)),
-        Some(Opening::Transfer(_)) => Err(Offence::UnexpectedMessage.into()),
-        None => Err(Offence::Silent.into()),
-    }
+    let (hello, lost) = match recv.next(connection).await? {
+        Some(Opening::Connection(hello)) => (hello, None),
+        Some(Opening::Reconnection { hello, lost }) => (hello, Some(lost)),
+        Some(Opening::Transfer(_)) => return Err(Offence::UnexpectedMessage.into()),
+        None => return Err(Offence::Silent.into()),
+    };
+    Ok(Heard {
+        stream: (send, recv),
+        hello,
+        lost,
+    })
 }
 
 /// The side that was called: answers, and checks that the caller had chosen before.
@@ -134,8 +162,10 @@ pub(super) async fn answer(
     connection: &PeerConnection,
     peer: PeerId,
     us: &Introduction<'_>,
-    (mut send, mut recv, hello): (quinn::SendStream, FrameReader, Hello),
-) -> Result<Greeting, LinkError> {
+    heard: Heard,
+) -> Result<Greeted, LinkError> {
+    let Heard { stream, hello, .. } = heard;
+    let (mut send, mut recv) = stream;
     let welcome = ConnectionMessage::Welcome {
         name: us.name.into(),
         version: version(),
@@ -148,16 +178,18 @@ pub(super) async fn answer(
             if words::commitment(&nonce) != hello.commitment {
                 return Err(Offence::BadCommitment.into());
             }
-            let _ = send.finish();
-            Ok(Greeting {
+            let greeting = Greeting {
                 id: peer,
                 name: shortened(hello.name, NAME_LEN_MAX),
                 version: shortened(hello.version, VERSION_LEN_MAX),
                 words: us.words(peer, &nonce),
                 observed: hello.observed.map(canonical),
-            })
+            };
+            Ok((greeting, (send, recv)))
         }
-        Some(ConnectionMessage::Welcome { .. }) => Err(Offence::UnexpectedMessage.into()),
+        Some(ConnectionMessage::Welcome { .. } | ConnectionMessage::Addresses(_)) => {
+            Err(Offence::UnexpectedMessage.into())
+        }
         None => Err(Offence::Silent.into()),
     }
 }

@@ -1,5 +1,6 @@
 //! The addresses and packet sizes of this computer's network interfaces.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use if_addrs::Interface;
@@ -9,19 +10,61 @@ use super::settings::{ETHERNET_PAYLOAD, LOCAL_PAYLOAD, UDP_PAYLOAD_MAX, Way};
 /// Bytes of the IPv6 and UDP headers, the larger pair.
 const HEADERS_LEN: u32 = 48;
 
-/// The interfaces that are up; none if the system does not tell.
-fn interfaces() -> Vec<Interface> {
-    let mut all = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+/// All interfaces; none if the system does not tell.
+fn all_interfaces() -> Vec<Interface> {
+    if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot list network interfaces");
         Vec::new()
-    });
+    })
+}
+
+/// The interfaces that are up; none if the system does not tell.
+fn interfaces() -> Vec<Interface> {
+    let mut all = all_interfaces();
     all.retain(Interface::is_oper_up);
     all
 }
 
+/// The addresses of this computer at one time.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    /// Interface, address, and whether the interface is up.
+    addrs: BTreeSet<(Option<u32>, IpAddr, bool)>,
+}
+
+impl Own {
+    pub(super) fn now() -> Self {
+        let all = all_interfaces().into_iter();
+        Self {
+            addrs: all.map(|i| (i.index, i.ip(), i.is_oper_up())).collect(),
+        }
+    }
+
+    /// Whether one of them is `ip`, at an interface that is up or not.
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
+        self.addrs.iter().any(|(_, own, _)| *own == ip)
+    }
+
+    /// Whether there is a way to `remote`, through an interface that is up.
+    pub(super) fn has_way(&self, remote: SocketAddr) -> bool {
+        source_towards(remote).is_some_and(|ip| {
+            let mut own = self.addrs.iter();
+            own.any(|(_, addr, up)| *addr == ip && *up)
+        })
+    }
+}
+
+/// The numbers of the interfaces that have a link-local IPv6 address.
+pub(super) fn with_link_local() -> Vec<u32> {
+    let local = |i: &Interface| matches!(i.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let found = interfaces().into_iter().filter(local);
+    let numbers: BTreeSet<u32> = found.filter_map(|i| i.index).collect();
+    numbers.into_iter().collect()
+}
+
 /// Where others may find a socket bound to `bound` at `port`, most useful first: private IPv4,
-/// other IPv4, IPv6; bridges of virtual machines after all of those. Loopback only if there is
-/// nothing else; no link-local addresses, because they mean nothing on another computer.
+/// other IPv4, IPv6; bridges of virtual machines after all of those. Link-local IPv6 addresses,
+/// which mean something at the same cable only, and loopback, only if there is nothing better.
 pub(super) fn candidates(bound: IpAddr, port: u16) -> Vec<SocketAddr> {
     let found = interfaces()
         .into_iter()
@@ -45,8 +88,10 @@ fn candidates_of(
             Some((if is_virtual { rank + VIRTUAL } else { rank }, ip))
         })
         .collect();
-    if ranked.iter().any(|(rank, _)| rank % VIRTUAL != LOOPBACK) {
-        ranked.retain(|(rank, _)| rank % VIRTUAL != LOOPBACK);
+    for poor in [LOOPBACK, LINK_LOCAL] {
+        if ranked.iter().any(|(rank, _)| rank % VIRTUAL < poor) {
+            ranked.retain(|(rank, _)| rank % VIRTUAL < poor);
+        }
     }
     // Stable: the system's order is kept among equals.
     ranked.sort_by_key(|(rank, _)| *rank);
@@ -60,7 +105,8 @@ fn candidates_of(
     addrs
 }
 
-const LOOPBACK: u8 = 4;
+const LINK_LOCAL: u8 = 4;
+const LOOPBACK: u8 = 5;
 const VIRTUAL: u8 = 8;
 
 fn rank(ip: IpAddr) -> Option<u8> {
@@ -69,7 +115,8 @@ fn rank(ip: IpAddr) -> Option<u8> {
         IpAddr::V4(ip) if ip.is_loopback() => Some(LOOPBACK),
         IpAddr::V4(ip) if ip.is_private() => Some(0),
         IpAddr::V4(_) => Some(1),
-        IpAddr::V6(ip) if ip.is_unicast_link_local() || ip.is_unspecified() => None,
+        IpAddr::V6(ip) if ip.is_unspecified() => None,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(LINK_LOCAL),
         IpAddr::V6(ip) if ip.is_loopback() => Some(LOOPBACK),
         IpAddr::V6(ip) if ip.is_unique_local() => Some(3),
         IpAddr::V6(_) => Some(2),
@@ -185,8 +232,10 @@ mod tests {
             ["192.168.1.4:9", "203.0.113.9:9", "172.17.0.1:9"]
         );
         assert_eq!(candidates_from("10.1.1.1", &found), ["10.1.1.1:9"]);
+        assert_eq!(candidates_from("::", &found[..3]), ["[fe80::1]:9"]);
+        assert_eq!(candidates_from("0.0.0.0", &found[..3]), ["127.0.0.1:9"]);
         assert_eq!(
-            candidates_from("::", &found[..3]),
+            candidates_from("::", &found[..2]),
             ["127.0.0.1:9", "[::1]:9"]
         );
     }

@@ -69,6 +69,9 @@ pub enum Offence {
     /// An entry number outside the manifest.
     #[error("no such entry")]
     NoSuchEntry,
+    /// More addresses than anybody needs.
+    #[error("too many addresses")]
+    TooManyAddrs,
     /// A stream for a file that was not asked for.
     #[error("file was not asked for")]
     NotAskedFor,

@@ -17,14 +17,18 @@ pub mod handshake;
 mod interfaces;
 pub mod link;
 pub mod memory;
+mod moves;
 #[doc(hidden)]
 pub mod pieces;
 mod pool;
 mod probe;
+mod restarts;
 pub mod router;
 pub mod settings;
 mod socket;
 pub mod transfer_link;
+mod watch;
+mod whereabouts;
 
 pub use acceptor::Arrival;
 pub use connection::PeerConnection;

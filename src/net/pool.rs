@@ -2,6 +2,7 @@
 //! and the tasks.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{mpsc, watch};
@@ -9,8 +10,9 @@ use tokio::task::JoinSet;
 
 use super::acceptor::Arrival;
 use super::admission::{Admission, Admitted};
-use super::connection::PeerConnection;
+use super::connection::{Mark, PeerConnection};
 use super::handshake::HANDSHAKE_DEADLINE;
+use super::link::LinkError;
 use super::router;
 use crate::identity::Identity;
 use crate::peer::PeerId;
@@ -25,6 +27,8 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) admission: Admission,
     state: Mutex<State>,
+    /// Where others may find us.
+    addrs: watch::Sender<Vec<SocketAddr>>,
     /// Says that the state changed.
     changes: watch::Sender<()>,
     /// `None` from the shutdown on.
@@ -48,7 +52,14 @@ struct State {
     answered: HashMap<PeerId, u32>,
     /// Peers to whom a call of ours is being finished.
     finishing: HashSet<PeerId>,
+    /// What peers have said where they are.
+    told: HashMap<PeerId, Vec<SocketAddr>>,
+    /// Connections that broke and that the peer may still believe in, until it is called.
+    lost: HashMap<PeerId, Mark>,
 }
+
+/// Peers of which each of these is remembered.
+const REMEMBERED_MAX: usize = 256;
 
 /// Why a connection did not get into the pool. It is closed already.
 #[derive(Debug)]
@@ -68,6 +79,7 @@ impl Shared {
         identity: Identity,
         name: String,
         arrivals: mpsc::Sender<Arrival>,
+        addrs: Vec<SocketAddr>,
     ) -> Self {
         Self {
             endpoint,
@@ -76,6 +88,7 @@ impl Shared {
             name,
             admission: Admission::default(),
             state: Mutex::default(),
+            addrs: watch::Sender::new(addrs),
             changes: watch::Sender::new(()),
             running: Mutex::new(Some(Running {
                 tasks: JoinSet::new(),
@@ -147,6 +160,50 @@ impl Shared {
         state.blocked = blocked;
     }
 
+    /// Where others may find us, now and whenever it changes.
+    pub(super) fn addrs(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.addrs.subscribe()
+    }
+
+    /// Others may find us here from now on.
+    pub(super) fn moved_to(&self, addrs: Vec<SocketAddr>) {
+        self.addrs.send_if_modified(|before| {
+            let moved = *before != addrs;
+            *before = addrs;
+            moved
+        });
+    }
+
+    /// The peer says that it is here.
+    pub(super) fn told(&self, id: PeerId, addrs: Vec<SocketAddr>) {
+        let mut state = self.state();
+        state.make_room();
+        state.told.insert(id, addrs);
+    }
+
+    /// Where the peer has said that it is.
+    pub(super) fn whereabouts(&self, id: PeerId) -> Vec<SocketAddr> {
+        self.state().told.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Gives up a connection that is broken, though its peer may not have noticed.
+    pub(super) fn lose(&self, connection: &PeerConnection, why: &str) {
+        self.state().lose(connection);
+        connection.lose(why);
+    }
+
+    /// The connection to the peer that broke, to be named when it is called.
+    pub(super) fn lost(&self, id: PeerId) -> Option<Mark> {
+        self.state().lost.get(&id).copied()
+    }
+
+    /// The peer has lost this connection. If we still believe in it, we do not any more.
+    pub(super) fn lost_there(&self, id: PeerId, mark: Mark) {
+        if let Some(connection) = self.pooled(id).filter(|c| c.mark() == Some(mark)) {
+            connection.lose("the peer has lost it");
+        }
+    }
+
     /// Whoever holds this is the only one to dial `id`.
     pub(super) fn turn(&self, id: PeerId) -> Arc<tokio::sync::Mutex<()>> {
         let mut state = self.state();
@@ -183,6 +240,7 @@ impl Shared {
             connection.close(Code::Done);
             return Err(NotAdopted::Stopped);
         }
+        state.lost.remove(&id);
         if let Some(old) = state.pool.insert(id, connection.clone()) {
             old.close(Code::Replaced);
         }
@@ -198,6 +256,10 @@ impl Shared {
         let id = connection.id();
         if state.pool.get(&id).is_some_and(|c| c.is_same(connection)) {
             state.pool.remove(&id);
+            match connection.ended() {
+                Some(LinkError::Lost(_)) => state.lose(connection),
+                Some(LinkError::Closed(_) | LinkError::Offence(_)) | None => {}
+            }
             tell();
         }
     }
@@ -270,6 +332,24 @@ fn is_new(connection: &PeerConnection) -> bool {
 }
 
 impl State {
+    fn lose(&mut self, connection: &PeerConnection) {
+        self.make_room();
+        if let Some(mark) = connection.mark() {
+            self.lost.insert(connection.id(), mark);
+        }
+    }
+
+    /// Forgets what is remembered of peers that are not connected if it is too much.
+    fn make_room(&mut self) {
+        if self.told.len() >= REMEMBERED_MAX {
+            let pool = &self.pool;
+            self.told.retain(|id, _| pool.contains_key(id));
+        }
+        if self.lost.len() >= REMEMBERED_MAX {
+            self.lost.clear();
+        }
+    }
+
     /// The connection to `peer` that is there, if it stays and the new one, dialled by us or not,
     /// goes. Both sides come to the same result.
     fn stays(&self, us: PeerId, peer: PeerId, new_is_dialled: bool) -> Option<PeerConnection> {

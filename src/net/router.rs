@@ -21,6 +21,7 @@ use super::frames::FrameReader;
 use super::link::{LinkError, Offence};
 use super::pool::Shared;
 use super::transfer_link::QuicInbound;
+use super::whereabouts;
 use crate::protocol::frame::FrameError;
 use crate::protocol::groups::FILE_SIZE_MAX;
 use crate::protocol::message::{Code, FileHeader, Opening};
@@ -42,6 +43,11 @@ pub(super) async fn route(
         connection.close(Code::Done);
     }
     let mut streams = JoinSet::new();
+    streams.spawn(whereabouts::talk(
+        shared.clone(),
+        arrivals.clone(),
+        connection.clone(),
+    ));
     loop {
         tokio::select! {
             opened = connection.quic().accept_bi() => match opened {
@@ -90,7 +96,7 @@ async fn transfer(
             // Without anybody to take it, it is dropped here, which closes the link.
             let _ = arrivals.send(Arrival::Transfer { from, link }).await;
         }
-        Ok(Opening::Connection(_)) => {
+        Ok(Opening::Connection(_) | Opening::Reconnection { .. }) => {
             connection.offend(Offence::UnexpectedMessage);
         }
         Err(error) => {

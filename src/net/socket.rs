@@ -54,9 +54,15 @@ fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// `socket` as the endpoint uses it.
+pub(super) fn wrapped(socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    let inner = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket)?;
+    Ok(Arc::new(SplittingSocket::new(inner)))
+}
+
 /// Sends batches in parts that fit one system call: without it every packet size between 6,550
 /// and 65,000 bytes fails, because QUIC puts ten packets in a batch.
-pub(super) struct SplittingSocket {
+struct SplittingSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     /// What was sent of batches that the kernel took a part of only.
     interrupted: Mutex<HashMap<BatchKey, usize>>,
@@ -72,7 +78,7 @@ struct BatchKey {
 }
 
 impl SplittingSocket {
-    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>) -> Self {
+    fn new(inner: Arc<dyn AsyncUdpSocket>) -> Self {
         Self {
             inner,
             interrupted: Mutex::default(),

@@ -15,6 +15,7 @@ use crate::protocol::message::*;
 
 mod files;
 mod hostile;
+mod moves;
 mod peers;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -82,7 +83,9 @@ impl Node {
     async fn connected(&mut self) -> PeerConnection {
         match self.arrival().await {
             Arrival::Connected(connection) => connection,
-            other @ (Arrival::Transfer { .. } | Arrival::Disconnected(_)) => panic!("{other:?}"),
+            other @ (Arrival::Transfer { .. }
+            | Arrival::Addresses { .. }
+            | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
     }
 
@@ -90,7 +93,7 @@ impl Node {
         loop {
             match self.arrival().await {
                 Arrival::Transfer { link, .. } => return link,
-                Arrival::Connected(_) => {}
+                Arrival::Connected(_) | Arrival::Addresses { .. } => {}
                 other @ Arrival::Disconnected(_) => panic!("{other:?}"),
             }
         }
@@ -200,6 +203,11 @@ async fn raw_connection(
 
 /// The attacker greets as it should.
 async fn raw_greeting(quic: &quinn::Connection, identity: &Identity) {
+    raw_greeting_open(quic, identity).await;
+}
+
+/// The attacker greets as it should, and may go on to talk.
+async fn raw_greeting_open(quic: &quinn::Connection, identity: &Identity) -> quinn::SendStream {
     use crate::protocol::words::commitment;
     let (mut send, mut recv) = quic.open_bi().await.unwrap();
     let nonce = identity.random().unwrap();
@@ -218,4 +226,5 @@ async fn raw_greeting(quic: &quinn::Connection, identity: &Identity) {
     send.write_all(&crate::protocol::frame::encode(&reveal).unwrap())
         .await
         .unwrap();
+    send
 }

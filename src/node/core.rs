@@ -53,8 +53,6 @@ use crate::transfer::table::SharedTable;
 const NEWS_MAX: usize = 1024;
 /// How often pictures are made while files move.
 const TICK: Duration = Duration::from_millis(100);
-/// How often our own addresses are looked at.
-const ADDRS_EVERY: Duration = Duration::from_secs(5);
 /// Offers of one peer, and of all strangers, that nobody answered yet: more are told to come back
 /// later. Strangers cannot keep out people that are trusted.
 const QUESTIONS_PER_PEER: usize = 8;
@@ -88,7 +86,7 @@ pub(super) struct Core {
     pub(super) stopping: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     net: Net,
-    addrs: Vec<SocketAddr>,
+    addrs: watch::Receiver<Vec<SocketAddr>>,
     arrivals: mpsc::Receiver<Arrival>,
     requests: mpsc::Receiver<Request>,
     news: Channel<(TransferId, News)>,
@@ -149,7 +147,7 @@ impl Core {
             outgoing: HashMap::new(),
             stopping: false,
             links: HashMap::new(),
-            addrs: net.candidate_addrs(),
+            addrs: net.addrs(),
             net,
             arrivals,
             requests,
@@ -202,7 +200,6 @@ impl Core {
     pub(super) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = tokio::time::interval(ADDRS_EVERY);
         while !self.stopping {
             tokio::select! {
                 request = self.requests.recv() => match request {
@@ -217,7 +214,7 @@ impl Core {
                     self.book.measure(Instant::now());
                     self.changed = true;
                 }
-                _ = look.tick() => self.look_at_addrs(),
+                Ok(()) = self.addrs.changed() => self.changed = true,
             }
             // What has come meanwhile goes into the same picture.
             while let Ok((id, news)) = self.news.1.try_recv() {
@@ -254,25 +251,16 @@ impl Core {
         let _ = tokio::task::spawn_blocking(move || records.finish()).await;
     }
 
-    fn look_at_addrs(&mut self) {
-        let addrs = self.net.candidate_addrs();
-        if addrs != self.addrs {
-            self.addrs = addrs;
-            self.changed = true;
-        }
-    }
-
     fn publish(&mut self) {
         self.changed = false;
-        let link = Link {
-            id: self.me,
-            addrs: self.addrs.clone(),
-        };
+        let addrs = self.addrs.borrow().clone();
+        let texts = addrs.iter().map(ToString::to_string).collect();
+        let link = Link { id: self.me, addrs };
         let me = Me {
             id: self.me,
             name: self.settings.name.clone(),
             link: link.to_string(),
-            addrs: self.addrs.iter().map(ToString::to_string).collect(),
+            addrs: texts,
             folder: self.receive_folder(),
             rate_limit: self.limiter.rate(),
             pid: std::process::id(),
@@ -331,6 +319,9 @@ impl Core {
             TransferState::Transferring => {
                 if let Some(peer) = self.book.get(id).and_then(|entry| entry.peer) {
                     self.records.became_familiar(peer);
+                    if let Some(connection) = self.connector.pooled(peer) {
+                        connection.tell_addrs();
+                    }
                 }
                 if let Some(record) = self.outgoing.get_mut(&id)
                     && !record.accepted
@@ -431,6 +422,9 @@ impl Core {
         self.records
             .seen(connection.id(), connection.name(), connection.remote_addr())
             .await;
+        if self.records.is_familiar(connection.id()) {
+            connection.tell_addrs();
+        }
         self.connected.send_modify(|times| *times += 1);
     }
 
@@ -438,6 +432,12 @@ impl Core {
         match arrival {
             Arrival::Connected(connection) => self.met(&connection).await,
             Arrival::Disconnected(_) => self.changed = true,
+            Arrival::Addresses { from, addrs } => {
+                // Strangers can say what they like: it is not kept.
+                if self.records.is_familiar(from.id()) {
+                    self.records.told(from.id(), &addrs).await;
+                }
+            }
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
         }
     }

@@ -106,6 +106,7 @@ impl IncomingTask {
     async fn next_link(&mut self) -> Option<QuicInbound> {
         let since = Instant::now();
         let mut wait = RETRY_MIN;
+        let mut ours = self.connector.addrs();
         loop {
             if !self.accepted && since.elapsed() > UNACCEPTED_PATIENCE {
                 self.reporter.event(TransferEvent::Fail).await;
@@ -134,6 +135,8 @@ impl IncomingTask {
                     }
                 },
                 () = call => wait = (wait * 2).min(RETRY_MAX),
+                // This computer is in another network: there it may work.
+                Ok(()) = ours.changed() => wait = RETRY_MIN,
             }
         }
     }

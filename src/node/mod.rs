@@ -25,7 +25,7 @@ use self::api::{NodeHandle, ReceiveRule};
 use self::core::Core;
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityError};
 use crate::protocol::message::TransferId;
 use crate::storage::confine::{Confinement, confine_writes};
 use crate::storage::folder::Folder;
@@ -165,9 +165,18 @@ async fn start(options: NodeOptions) -> Result<(Core, NodeHandle), StartError> {
     // The lock on the database is what makes this the one instance.
     let store = Store::open(&paths.state).map_err(|error| match error {
         StoreError::InUse => StartError::InUse,
-        other @ (StoreError::Io(_) | StoreError::Damaged(_)) => internal(other.to_string()),
+        StoreError::Io(error) => StartError::Fault(create(error)),
+        other @ StoreError::Damaged(_) => internal(other.to_string()),
     })?;
-    let identity = Identity::load_or_create(&paths.data).map_err(|e| internal(e.to_string()))?;
+    let identity = Identity::load_or_create(&paths.data).map_err(|error| match error {
+        IdentityError::Io { path, error } => {
+            let why = error.to_string();
+            StartError::Fault(Fault::CannotWrite { path, why })
+        }
+        other @ (IdentityError::Exposed { .. }
+        | IdentityError::Damaged { .. }
+        | IdentityError::Crypto(_)) => internal(other.to_string()),
+    })?;
     Core::start(options, store, identity, folders).await
 }
 

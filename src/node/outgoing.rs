@@ -103,10 +103,10 @@ impl OutgoingTask {
                 let peer = self.callee.shown.clone();
                 return self.fail(Fault::PeerOffline { peer }).await;
             }
-            if self.pause(wait).await.is_err() {
-                return;
-            }
-            wait = (wait * 2).min(RETRY_MAX);
+            wait = match self.pause(wait).await {
+                Ok(next) => next,
+                Err(Over) => return,
+            };
         }
     }
 
@@ -256,22 +256,27 @@ impl OutgoingTask {
         Err(Over)
     }
 
-    /// Waits before the next attempt; a connection that the peer makes ends the wait.
-    async fn pause(&mut self, wait: Duration) -> Result<(), Over> {
+    /// Waits before the next attempt; a connection that the peer makes ends the wait. Returns how
+    /// long to wait the next time.
+    async fn pause(&mut self, wait: Duration) -> Result<Duration, Over> {
+        let next = (wait * 2).min(RETRY_MAX);
         let until = Instant::now() + wait;
+        let mut ours = self.connector.addrs();
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = tokio::time::sleep_until(until) => return Ok(next),
+                // This computer is in another network: there it may work.
+                Ok(()) = ours.changed() => return Ok(RETRY_MIN),
                 Ok(()) = self.connected.changed() => {
                     if self.callee.expect.is_some_and(|id| self.connector.pooled(id).is_some()) {
-                        return Ok(());
+                        return Ok(next);
                     }
                 }
                 order = self.orders.recv() => {
                     let resume = matches!(order, Some(Order::Resume(_)));
                     self.offline(order).await?;
                     if resume {
-                        return Ok(());
+                        return Ok(next);
                     }
                 }
             }

@@ -120,6 +120,31 @@ impl Records {
         self.bound_strangers().await;
     }
 
+    /// The peer says that it can be found at these addresses, too.
+    pub(super) async fn told(&mut self, id: PeerId, addrs: &[SocketAddr]) {
+        let Some(record) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let mut now: Vec<SocketAddr> = Vec::with_capacity(ADDRS_MAX);
+        // Where it was seen last stays first.
+        let (seen, before) = record.addrs.split_at(record.addrs.len().min(1));
+        for addr in seen.iter().chain(addrs).chain(before) {
+            if now.len() < ADDRS_MAX && !now.contains(addr) {
+                now.push(*addr);
+            }
+        }
+        if now != record.addrs {
+            record.addrs = now;
+            self.save(id).await;
+        }
+    }
+
+    /// Whether somebody here has dealt with this peer.
+    pub(super) fn is_familiar(&self, id: PeerId) -> bool {
+        let known = |r: &PeerRecord| r.trusted || r.own_name.is_some() || r.accept != Accept::Ask;
+        self.familiar.contains(&id) || self.peers.get(&id).is_some_and(known)
+    }
+
     /// Something was done with this peer: it is not forgotten to make room for strangers.
     pub(super) fn became_familiar(&mut self, id: PeerId) {
         self.familiar.insert(id);
@@ -127,11 +152,7 @@ impl Records {
 
     /// Forgets the stranger that was not seen for longest if there are too many.
     async fn bound_strangers(&mut self) {
-        let is_stranger = |(id, record): &(&PeerId, &PeerRecord)| {
-            let known = record.trusted || record.own_name.is_some();
-            !known && record.accept == Accept::Ask && !self.familiar.contains(id)
-        };
-        let strangers = || self.peers.iter().filter(is_stranger);
+        let strangers = || self.peers.iter().filter(|(id, _)| !self.is_familiar(**id));
         if strangers().count() <= STRANGERS_MAX {
             return;
         }

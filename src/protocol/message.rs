@@ -22,6 +22,8 @@ pub const PATHS_LEN_MAX: usize = 64 * 1024 * 1024;
 pub const PATH_LEN_MAX: usize = 4096;
 /// Most bytes of a peer's name in a [`Hello`].
 pub const NAME_LEN_MAX: usize = 128;
+/// Most addresses in one [`ConnectionMessage::Addresses`].
+pub const ADDRS_TOLD_MAX: usize = 8;
 /// Most group hashes in one [`ReceiverMessage::Have`].
 pub const HAVE_GROUPS_MAX: usize = 1024;
 
@@ -78,6 +80,13 @@ pub enum Opening {
     Connection(Hello),
     /// The control stream of a transfer: opened by the side that sends the files.
     Transfer(OfferHead),
+    /// As [`Self::Connection`], by a caller that has lost its connection to the other side.
+    Reconnection {
+        /// The same as in [`Self::Connection`].
+        hello: Hello,
+        /// The connection that was lost: the other side may not have noticed.
+        lost: [u8; 16],
+    },
 }
 
 /// Who is calling. First half of the three-word comparison, see the specification.
@@ -112,6 +121,9 @@ pub enum ConnectionMessage {
         /// Random; chosen before the other side's nonce was known.
         nonce: [u8; 16],
     },
+    /// Where the one who says it can be found: by either side, after the greeting, and again when
+    /// it changes. At most [`ADDRS_TOLD_MAX`], most useful first.
+    Addresses(Vec<SocketAddr>),
 }
 
 /// Announces a transfer; the entries follow as [`SenderMessage::Entries`].

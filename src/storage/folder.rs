@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{
@@ -56,6 +57,8 @@ struct Inner {
     unsynced: Mutex<BTreeSet<String>>,
     /// Held while folders are made durable: who finds nothing to do must wait for who does it.
     syncing: Mutex<()>,
+    /// Whether a sync failed: a later one that succeeds proves nothing.
+    spoiled: AtomicBool,
     /// Permissions that new executable files get here, see [`Folder::new_file_mode`].
     new_mode: OnceLock<u32>,
 }
@@ -100,6 +103,7 @@ impl Folder {
             root: Arc::new(root),
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
+            spoiled: AtomicBool::new(false),
             new_mode: OnceLock::new(),
         })))
     }
@@ -198,13 +202,17 @@ impl Folder {
     }
 
     /// Makes folders and links durable that were made so far. [`super::publish::publish`] does
-    /// this too; call it before a receipt for a folder or link goes out.
+    /// this too; call it before a receipt for a folder or link goes out. After an error it fails
+    /// for ever: open the folder again.
     pub fn sync(&self) -> io::Result<()> {
         let _turn = self
             .0
             .syncing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if self.0.spoiled.load(Ordering::Acquire) {
+            return Err(io::Error::other("the disk did not take new names"));
+        }
         let waiting = std::mem::take(&mut *self.unsynced());
         let mut outcome = Ok(());
         for path in waiting {
@@ -214,7 +222,7 @@ impl Folder {
                 // It was moved away: there is nothing to keep.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(e) => {
-                    self.unsynced().insert(path);
+                    self.0.spoiled.store(true, Ordering::Release);
                     outcome = Err(e.into());
                 }
             }
@@ -274,9 +282,10 @@ impl Folder {
         Mode::from_raw_mode(mode & if executable { 0o777 } else { 0o666 })
     }
 
-    /// Makes an empty file in the folder, looks at it, and removes it.
+    /// Makes an empty file in the folder, looks at it, and removes it. The name is always the same:
+    /// one that was left over goes the next time.
     fn probe(&self, mode: Mode) -> io::Result<Stat> {
-        let name = format!(".probe.{}{PART_SUFFIX}", std::process::id());
+        let name = format!(".probe{PART_SUFFIX}");
         let file = create_file(&self.0.root, &name, mode)?;
         let stat = fstat(&file);
         remove_file(&self.0.root, &name)?;
@@ -292,6 +301,7 @@ impl Folder {
             beneath: false,
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
+            spoiled: AtomicBool::new(false),
             new_mode: OnceLock::new(),
         }))
     }

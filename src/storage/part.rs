@@ -31,6 +31,8 @@ pub struct Part {
     name: String,
     /// Whether the name of the part is durable, not only its content.
     entered: AtomicBool,
+    /// Whether a sync failed.
+    spoiled: AtomicBool,
 }
 
 /// What tells whether a part was changed by somebody else since it was written to.
@@ -91,6 +93,7 @@ impl Part {
             dir,
             name,
             entered: AtomicBool::new(false),
+            spoiled: AtomicBool::new(false),
         }
     }
 
@@ -121,9 +124,26 @@ impl Part {
 
     /// Makes everything written so far durable, the first time also the part's name.
     ///
-    /// After an error the content on disk is unknown, and a second call that succeeds proves
-    /// nothing: go back to the last state in the journal.
+    /// After an error the content on disk is unknown for ever, because the kernel may have dropped
+    /// what it could not write: the part is of no more use, and further calls fail, too.
     pub fn sync(&self) -> io::Result<()> {
+        if self.is_spoiled() {
+            return Err(io::Error::other("the disk did not take what was written"));
+        }
+        self.try_sync().inspect_err(|_| self.spoil())
+    }
+
+    /// Whether a sync has failed: then nothing that was written counts.
+    pub fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::Acquire)
+    }
+
+    /// A sync of the whole disk has failed.
+    pub(super) fn spoil(&self) {
+        self.spoiled.store(true, Ordering::Release);
+    }
+
+    fn try_sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
         if !self.entered.load(Ordering::Acquire) {
             fsync(&self.dir)?;
@@ -193,6 +213,19 @@ mod tests {
 
     fn path(text: &str) -> SafePath {
         SafePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_part_that_the_disk_did_not_take_is_of_no_more_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let part = Part::create(&folder, &path("a"), "tag").unwrap();
+        part.write_at(0, b"text").unwrap();
+        part.sync().unwrap();
+        assert!(!part.is_spoiled());
+        part.spoil();
+        part.write_at(0, b"text").unwrap();
+        assert!(part.sync().is_err(), "though the disk would take it now");
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl Batch<'_> {
                 .entry(place.disk)
                 .or_insert_with(|| sync_disk(&place.dir).err());
             if let Some(e) = fault {
-                staged.staged.drop_small(&place.dir);
+                staged.staged.spoil(&place.dir);
                 *job = Err(e.into());
             }
         }
@@ -332,6 +332,14 @@ impl Staged {
         }
     }
 
+    /// The disk did not take what was written.
+    fn spoil(&self, dir: &Dir) {
+        match self {
+            Self::Small { .. } => self.drop_small(dir),
+            Self::Part(part) => part.spoil(),
+        }
+    }
+
     /// After an error: the content of a small file is still in memory, its part is waste.
     fn drop_small(&self, dir: &Dir) {
         if let Self::Small { part, .. } = self {
@@ -409,7 +417,12 @@ fn fill(file: &mut File, bytes: &[u8], modified: Timestamp, sync: bool) -> io::R
 }
 
 /// Renames only if `to` is free.
-fn rename_new(from_dir: &Dir, from: &str, to_dir: &Dir, to: &str) -> rustix::io::Result<()> {
+pub(super) fn rename_new(
+    from_dir: &Dir,
+    from: &str,
+    to_dir: &Dir,
+    to: &str,
+) -> rustix::io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     match renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
         // Some network and FUSE file systems do not know the flag.

@@ -6,17 +6,22 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use rustix::fs::fsync;
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::folder::Dir;
 use super::path_bytes;
+use super::publish::rename_new;
 use crate::fault::Fault;
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
@@ -26,6 +31,9 @@ pub const HISTORY_MAX: u64 = 10_000;
 
 /// Name of the database in its folder.
 pub const FILE_NAME: &str = "peerconnect.redb";
+
+/// Name of a database that is being made: half of one must never stand in its place.
+const NEW_NAME: &str = "peerconnect.redb.new";
 
 /// First byte of every value.
 const VERSION: u8 = 1;
@@ -50,7 +58,7 @@ pub enum StoreError {
     #[error("the database is open in another process")]
     InUse,
     /// Its file or folder cannot be read or written.
-    #[error("cannot use the database")]
+    #[error("cannot use the database: {0}")]
     Io(#[from] io::Error),
     /// What is in it makes no sense: it was damaged, or is of another version.
     #[error("the database is damaged: {0}")]
@@ -83,13 +91,43 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let path = dir.join(FILE_NAME);
+        if path.try_exists()? {
+            return Self::open_file(&path);
+        }
+        let new = dir.join(NEW_NAME);
+        let store = match Self::open_file(&new) {
+            // What a first start left that was ended midway. Nothing can be in it.
+            Err(StoreError::Damaged(_) | StoreError::Io(_)) if new.try_exists()? => {
+                std::fs::remove_file(&new)?;
+                Self::open_file(&new)?
+            }
+            opened => opened?,
+        };
+        // The lock stays with the file, so that nobody comes in between.
+        let folder: Dir = Arc::new(File::open(dir)?.into());
+        match rename_new(&folder, NEW_NAME, &folder, FILE_NAME) {
+            Ok(()) => {
+                fsync(&folder).map_err(io::Error::from)?;
+                Ok(store)
+            }
+            // Another process was quicker.
+            Err(Errno::EXIST) => {
+                drop(store);
+                std::fs::remove_file(&new)?;
+                Self::open_file(&path)
+            }
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)?;
+            .open(path)?;
         if file.metadata()?.permissions().mode() & 0o077 != 0 {
             file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         }
@@ -97,7 +135,7 @@ impl Store {
         let database = Database::builder()
             .set_cache_size(CACHE_LEN)
             .set_check_integrity_on_open(true)
-            .create(&path)
+            .create(path)
             .map_err(opening)?;
         // Reading needs the tables to be there.
         let store = Self(database);
@@ -439,6 +477,19 @@ mod tests {
             paths: vec![PathBuf::from(OsStr::from_bytes(b"/not/text\xff"))],
             created: 100 - u64::from(n),
             accepted: true,
+        }
+    }
+
+    #[test]
+    fn a_first_start_that_was_ended_midway_does_not_stop_the_next_one() {
+        for left in [&b""[..], b"redb", &[0; 10_000]] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(NEW_NAME), left).unwrap();
+            let store = Store::open(dir.path()).unwrap();
+            assert!(!dir.path().join(NEW_NAME).exists());
+            assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse)));
+            drop(store);
+            Store::open(dir.path()).unwrap();
         }
     }
 

@@ -160,11 +160,13 @@ pub fn done(path: String, receipt: &Receipt) -> Record {
 }
 
 fn failed(index: FileIndex, error: &io::Error, part: Option<Arc<Part>>) -> Delivered {
-    if is_no_space(error) {
-        Delivered::NoSpace(index)
-    } else {
+    let no_space = is_no_space(error);
+    if !no_space || part.as_ref().is_some_and(|part| part.is_spoiled()) {
         remove(part);
-        Delivered::CannotWrite(index, error.to_string())
+    }
+    match no_space {
+        true => Delivered::NoSpace(index),
+        false => Delivered::CannotWrite(index, error.to_string()),
     }
 }
 

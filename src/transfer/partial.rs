@@ -120,6 +120,26 @@ impl Partial {
         }
     }
 
+    /// Whether the disk did not take what was written: nothing of it counts.
+    pub(super) fn is_spoiled(&self) -> bool {
+        matches!(&self.place, Place::Part(part) if part.is_spoiled())
+    }
+
+    /// The same file, of which there is nothing.
+    pub(super) async fn renewed(self) -> Self {
+        let fresh = Self {
+            tag: self.tag.clone(),
+            stamp: None,
+            size: self.size,
+            groups: vec![None; self.groups.len()],
+            place: Place::Nowhere,
+            damaged: self.damaged,
+            asked: BTreeSet::new(),
+        };
+        let _ = tokio::task::spawn_blocking(move || self.discard()).await;
+        fresh
+    }
+
     /// Whether it holds a file open.
     pub fn is_open(&self) -> bool {
         matches!(self.place, Place::Part(_))

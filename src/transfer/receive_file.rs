@@ -131,6 +131,11 @@ pub async fn receive_file<R: FileReader>(
         (FileEnd::Whole { .. } | FileEnd::Identical { .. }, Err(error)) => error,
         (end, _) => end,
     };
+    if partial.is_spoiled() {
+        // Not kept until a later sync succeeds: that would prove nothing.
+        partial = partial.renewed().await;
+        intake.table.lock().set_done(intake.index, 0);
+    }
     if let (Place::Nowhere, FileEnd::Open { .. } | FileEnd::Lost(_) | FileEnd::Stopped) =
         (&partial.place, &end)
     {

@@ -8,6 +8,11 @@
     missing_docs
 )]
 
+#[cfg(unix)]
+pub mod side;
+#[cfg(target_os = "linux")]
+pub mod space;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

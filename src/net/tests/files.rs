@@ -377,14 +377,13 @@ async fn over(way: settings::Way, len: usize) -> quinn::PathStats {
     let endpoint = || {
         let runtime = Arc::new(quinn::TokioRuntime);
         let udp = socket::open(Some(LOCALHOST), 0).unwrap();
-        let inner = quinn::Runtime::wrap_udp_socket(runtime.as_ref(), udp).unwrap();
         let mut server = quinn::ServerConfig::with_crypto(identity.server_config().unwrap());
         server.transport_config(settings::transport(way));
         let mut config = quinn::EndpointConfig::default();
         config
             .max_udp_payload_size(settings::UDP_PAYLOAD_MAX)
             .unwrap();
-        let socket = Arc::new(socket::SplittingSocket::new(inner));
+        let socket = socket::wrapped(udp).unwrap();
         quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime).unwrap()
     };
     let (from, to) = (endpoint(), endpoint());

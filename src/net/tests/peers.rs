@@ -251,7 +251,7 @@ async fn the_usual_socket_serves_both_families() {
     };
     let connection = a.connector.prepare_connection(dial, SOON).await.unwrap();
     assert_eq!(connection.observed(), Some(a.addr()), "as IPv4, not mapped");
-    let candidates = net.candidate_addrs();
+    let candidates = net.addrs().borrow().clone();
     assert!(!candidates.is_empty());
     assert!(
         candidates

@@ -1,0 +1,181 @@
+//! Where a peer can be found: each side tells the other on the connection stream, and tells it
+//! again when it changes, so that both find each other after the way between them broke.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::SendStream;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::acceptor::Arrival;
+use super::connection::PeerConnection;
+use super::connector::DIAL_ADDRS_MAX;
+use super::frames::{self, FrameReader};
+use super::link::Offence;
+use super::pool::Shared;
+use crate::protocol::message::{ADDRS_TOLD_MAX, ConnectionMessage};
+
+/// How often a peer is listened to: it may tell as often as it likes.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells and listens until the connection ends.
+pub(super) async fn talk(
+    shared: Arc<Shared>,
+    arrivals: mpsc::Sender<Arrival>,
+    connection: PeerConnection,
+) {
+    if let Some((send, recv)) = connection.take_stream() {
+        tokio::join!(
+            tell(&shared, &connection, send),
+            listen(&shared, &arrivals, &connection, recv),
+        );
+    }
+}
+
+/// Tells the peer where we are, once somebody has decided that it may know.
+async fn tell(shared: &Shared, connection: &PeerConnection, mut send: SendStream) {
+    connection.may_know_addrs().await;
+    let mut addrs = shared.addrs();
+    loop {
+        let mut now = addrs.borrow_and_update().clone();
+        now.truncate(ADDRS_TOLD_MAX);
+        let message = ConnectionMessage::Addresses(now);
+        let told = frames::send(&mut send, &message, connection).await;
+        if told.is_err() || addrs.changed().await.is_err() {
+            // Nobody listens (any more).
+            return;
+        }
+    }
+}
+
+async fn listen(
+    shared: &Shared,
+    arrivals: &mpsc::Sender<Arrival>,
+    connection: &PeerConnection,
+    mut recv: FrameReader,
+) {
+    loop {
+        match recv.next(connection).await {
+            Ok(Some(ConnectionMessage::Addresses(addrs))) => {
+                if addrs.len() > ADDRS_TOLD_MAX {
+                    connection.offend(Offence::TooManyAddrs);
+                    return;
+                }
+                let remote = connection.remote_addr().ip();
+                let addrs: Vec<SocketAddr> = addrs
+                    .into_iter()
+                    .filter(|addr| is_plausible(*addr, remote))
+                    .collect();
+                shared.told(connection.id(), addrs.clone());
+                let from = connection.clone();
+                let news = Arrival::Addresses { from, addrs };
+                if arrivals.send(news).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Some(ConnectionMessage::Welcome { .. } | ConnectionMessage::Reveal { .. })) => {
+                connection.offend(Offence::UnexpectedMessage);
+                return;
+            }
+            Ok(None) => return,
+            Err(error) => {
+                connection.judged(error);
+                return;
+            }
+        }
+        sleep(LISTEN_EVERY).await;
+    }
+}
+
+/// Whether a computer that is seen at `remote` can be at `addr`.
+fn is_plausible(addr: SocketAddr, remote: IpAddr) -> bool {
+    let ip = addr.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    let is_elsewhere = ip.is_unspecified() || ip.is_multicast() || is_broadcast;
+    addr.port() != 0 && !is_elsewhere && (!ip.is_loopback() || remote.is_loopback())
+}
+
+/// The addresses to dial, in order and each once: what is asked for with `told` behind its first,
+/// which is where the peer was last. A link-local address without its interface, which is how
+/// others tell it, is tried at each of `interfaces`.
+pub(super) fn to_dial(
+    asked: &[SocketAddr],
+    told: &[SocketAddr],
+    interfaces: &[u32],
+) -> Vec<SocketAddr> {
+    let (first, rest) = asked.split_at(asked.len().min(1));
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for addr in first.iter().chain(told).chain(rest) {
+        for addr in at_interfaces(*addr, interfaces) {
+            if addrs.len() < DIAL_ADDRS_MAX && !addrs.contains(&addr) {
+                addrs.push(addr);
+            }
+        }
+    }
+    addrs
+}
+
+fn at_interfaces(addr: SocketAddr, interfaces: &[u32]) -> Vec<SocketAddr> {
+    match addr {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+            let at = |scope: &u32| SocketAddrV6::new(*v6.ip(), v6.port(), 0, *scope).into();
+            interfaces.iter().map(at).collect()
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => vec![addr],
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_a_peer_tells_cannot_be_a_place_where_no_computer_is() {
+        let remote = "10.0.0.5".parse().unwrap();
+        for (addr, good) in [
+            ("10.0.0.6:3485", true),
+            ("[2001:db8::1]:3485", true),
+            ("[fe80::1]:3485", true),
+            ("10.0.0.6:0", false),
+            ("0.0.0.0:3485", false),
+            ("255.255.255.255:3485", false),
+            ("224.0.0.1:3485", false),
+            ("[::ffff:224.0.0.1]:3485", false),
+            ("[ff02::1]:3485", false),
+            ("127.0.0.1:3485", false),
+            ("[::ffff:127.0.0.1]:3485", false),
+        ] {
+            assert_eq!(is_plausible(addr.parse().unwrap(), remote), good, "{addr}");
+        }
+        assert!(is_plausible(
+            addrs(&["127.0.0.1:1"])[0],
+            [127, 0, 0, 2].into()
+        ));
+    }
+
+    #[test]
+    fn where_the_peer_was_last_comes_first_and_then_where_it_says_that_it_is() {
+        let asked = addrs(&["10.0.0.1:1", "10.0.0.2:1"]);
+        let told = addrs(&["10.0.0.3:1", "10.0.0.1:1"]);
+        let dialled = to_dial(&asked, &told, &[]);
+        assert_eq!(dialled, addrs(&["10.0.0.1:1", "10.0.0.3:1", "10.0.0.2:1"]));
+        assert_eq!(to_dial(&[], &told, &[]), told);
+        let many: Vec<SocketAddr> = (1..100).map(|n| ([10, 0, 0, n], 1).into()).collect();
+        assert_eq!(to_dial(&many, &many, &[]).len(), DIAL_ADDRS_MAX);
+    }
+
+    #[test]
+    fn a_link_local_address_without_interface_is_tried_at_each() {
+        let asked = addrs(&["[fe80::1]:1", "[fe80::2%7]:1"]);
+        let dialled = to_dial(&asked, &[], &[2, 3]);
+        let wanted = addrs(&["[fe80::1%2]:1", "[fe80::1%3]:1", "[fe80::2%7]:1"]);
+        assert_eq!(dialled, wanted);
+    }
+}

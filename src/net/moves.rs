@@ -44,7 +44,7 @@ pub(super) async fn follow(shared: Arc<Shared>, socket: UdpSocket, local: Socket
             told = changes.next() => told,
             Some(silent) = probes.join_next() => {
                 if let Ok(Some(connection)) = silent {
-                    give_up(&shared, &connection, "no answer since the network changed", &mut calls);
+                    give_up(&shared, &connection, "no answer after a change", &mut calls);
                 }
                 continue;
             }

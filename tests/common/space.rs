@@ -61,7 +61,7 @@ impl Cable {
     /// Drops what comes to an end, as an expression of `nft` says.
     pub fn drop_incoming(&self, end: usize, what: &str) {
         let rules = format!(
-            "table inet cut {{ chain in {{ type filter hook input priority 0; {what} drop; }} }}"
+            "table inet cut {{ chain in {{ type filter hook input priority 0; {what} drop; }} ; }}"
         );
         self.nft(end, &["add", "table", "inet", "cut"]);
         self.nft(end, &[&rules]);

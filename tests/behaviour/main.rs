@@ -18,6 +18,7 @@ mod conflicts;
 mod content;
 mod nodes;
 mod questions;
+mod receipts;
 mod room;
 mod steering;
 

@@ -49,10 +49,17 @@ impl Peer {
     }
 
     pub async fn dial_as(addr: &str, identity: Identity) -> Self {
+        Self::dial_with(addr, identity, quinn::TransportConfig::default()).await
+    }
+
+    pub async fn dial_with(
+        addr: &str,
+        identity: Identity,
+        mut transport: quinn::TransportConfig,
+    ) -> Self {
         let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let tls = identity.client_config(None).unwrap();
         let mut config = quinn::ClientConfig::new(tls.crypto.clone());
-        let mut transport = quinn::TransportConfig::default();
         transport.keep_alive_interval(Some(Duration::from_secs(2)));
         config.transport_config(Arc::new(transport));
         let quic = endpoint

@@ -70,10 +70,11 @@ impl<L: Inbound> Run<'_, L> {
             journal: taken.journal.clone(),
             table,
             progress,
+            rooms: self.incoming.terms.budget.rooms.clone(),
         };
         self.show(index, FileState::Active);
         let (stop, stopped) = oneshot::channel();
-        let compares = partial.groups.iter().any(Option::is_some);
+        let compares = !partial.groups.is_empty();
         self.active.insert(index, Active { stop, compares });
         self.tasks
             .spawn(receive_file(intake, partial, reader, stopped));
@@ -239,7 +240,7 @@ impl<L: Inbound> Run<'_, L> {
     ) -> Result<(), Ended> {
         if let Some(at) = self.ready.iter().position(|ready| ready.index() == index) {
             if let Some(delivery) = self.ready.remove(at) {
-                self.ready_bytes -= delivery.memory();
+                self.ready_weight -= delivery.weight();
                 let _ = tokio::task::spawn_blocking(move || delivery.discard()).await;
             }
             self.whole.remove(&index);

@@ -70,10 +70,15 @@ impl<L: Inbound> Run<'_, L> {
             let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
                 known.unwrap_or_else(|| plan_entry(index, &entry, &rules))
             };
-            (from..).zip(entries).map(plan).collect()
+            let verdicts = (from..).zip(entries).map(plan).collect();
+            // Folders and links have their receipts with this plan.
+            rules.folder.sync().map(|()| verdicts)
         };
         let verdicts = tokio::task::spawn_blocking(work).await;
-        Ok(Some(verdicts.map_err(|e| Ended::Lost(e.to_string()))?))
+        match verdicts.map_err(io::Error::other).flatten() {
+            Ok(verdicts) => Ok(Some(verdicts)),
+            Err(error) => Err(Ended::Lost(error.to_string())),
+        }
     }
 
     /// Finds out in the background what there is of held files.
@@ -129,8 +134,7 @@ impl<L: Inbound> Run<'_, L> {
             let size = table.file_size(index).unwrap_or(0);
             table.set_done(index, partial.bytes().min(size));
             let count = group_count(size);
-            for (group, hash) in (0..count).zip(&partial.groups) {
-                let Some(hash) = hash else { continue };
+            for (&group, hash) in partial.groups.range(..count) {
                 match pages.back_mut() {
                     Some((first, page))
                         if *first + page.len() as u32 == group && page.len() < HAVE_GROUPS_MAX =>

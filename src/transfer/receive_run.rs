@@ -5,7 +5,6 @@ mod planning;
 mod steering;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +16,15 @@ use super::control::{News, Order};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
 use super::partial::Partial;
-use super::plan::{Check, Verdict, check, folder_times, part_tag, plan_entry, runs};
-use super::receive_file::{FileEnd, Intake, Small, receive_file};
+use super::plan::folder_times;
+use super::receive_file::{FileEnd, Intake, Small};
 use super::receiver::{Incoming, Taken, is_cancel, send};
-use super::state::TransferEvent;
-use super::status::{FileState, PausedBy};
-use crate::fault::Fault;
-use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, Offence};
-use crate::protocol::groups::{GROUP_LEN, Hash, group_count};
+use super::status::FileState;
+use crate::net::link::{Inbound, InboundEvent, Offence};
+use crate::protocol::groups::Hash;
 use crate::protocol::message::{
-    Code, Entry, FileHeader, FileIndex, HAVE_GROUPS_MAX, Outcome, PauseReason, Receipt,
-    ReceiverMessage, Scope, SenderMessage, SinkFault, Steer, SteerAction,
+    Code, FileHeader, FileIndex, Receipt, ReceiverMessage, Scope, SenderMessage, SinkFault, Steer,
+    SteerAction,
 };
 use crate::storage::journal::Record;
 use crate::storage::name::SafePath;

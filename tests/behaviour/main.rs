@@ -12,6 +12,7 @@ mod common;
 mod pair;
 mod world;
 
+mod aside;
 mod breaks;
 mod changes;
 mod conflicts;

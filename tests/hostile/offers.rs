@@ -214,13 +214,8 @@ async fn the_transfer_of_one_peer_is_unknown_to_every_other() {
     let file_stream = other_file(&other).await;
     assert!(file_stream.is_none(), "files only where one was agreed to");
     peer.file(id(1), 0, b"x").await;
-    stream
-        .until(|m| matches!(m, ReceiverMessage::Settled(_)))
-        .await;
-    stream.say(&SenderMessage::Finish { entries: 1 }).await;
-    stream
-        .until(|m| matches!(m, ReceiverMessage::Complete))
-        .await;
+    stream.settled().await;
+    stream.finish(1).await;
     world.to.completed(id(1)).await;
     world.finish().await;
 }

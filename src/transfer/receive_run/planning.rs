@@ -1,6 +1,16 @@
 //! Before files come: what to do with each entry, and what there is of it already.
 
-use super::*;
+use std::collections::VecDeque;
+use std::io;
+
+use super::{PLAN_MAX, Run, discard};
+use crate::net::link::Inbound;
+use crate::protocol::groups::{Hash, group_count};
+use crate::protocol::message::{Entry, FileIndex, HAVE_GROUPS_MAX, ReceiverMessage};
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::Partial;
+use crate::transfer::plan::{Check, Verdict, check, part_tag, plan_entry, runs};
+use crate::transfer::status::FileState;
 
 impl<L: Inbound> Run<'_, L> {
     /// Decides about all entries that have come since the last plan.
@@ -128,7 +138,7 @@ impl<L: Inbound> Run<'_, L> {
         }
         partial.asked.clear();
         let stamp = partial.stamp;
-        let mut pages: VecDeque<(u32, Vec<[u8; 32]>)> = VecDeque::new();
+        let mut pages: VecDeque<(u32, Vec<Hash>)> = VecDeque::new();
         {
             let mut table = self.incoming.table.lock();
             let size = table.file_size(index).unwrap_or(0);

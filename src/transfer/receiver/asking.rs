@@ -1,6 +1,24 @@
 //! The question to the person, and what is known about the room for the files.
 
-use super::*;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Incoming, Taken, is_cancel, message, plain, send};
+use crate::fault::Fault;
+use crate::net::link::{Inbound, Offence};
+use crate::protocol::message::{DeclineReason, ReceiverMessage, Room, Scope, SenderMessage};
+use crate::storage::folder::Folder;
+use crate::storage::journal::{Journal, JournalHead};
+use crate::transfer::control::{Asking, Decision, News, Order};
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::SharedJournal;
+use crate::transfer::plan::Rules;
+use crate::transfer::tops::{Tops, top_of};
 
 impl Incoming {
     pub(super) async fn ask<L: Inbound>(

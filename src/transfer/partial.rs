@@ -184,3 +184,46 @@ impl Partial {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    /// Groups that are left of all of a file of `from` bytes when its size is `to`.
+    fn kept(from: u64, to: u64) -> Vec<u32> {
+        let mut partial = Partial::new("t".into());
+        partial.resize(from);
+        partial.groups = (0..group_count(from)).map(|n| (n, [1; 32])).collect();
+        partial.resize(to);
+        assert_eq!(partial.size, to);
+        partial.groups.into_keys().collect()
+    }
+
+    #[test]
+    fn another_size_ends_the_groups_whose_length_or_kind_changes() {
+        let three = 2 * GROUP_LEN + 10;
+        assert_eq!(kept(three, three), [0, 1, 2]);
+        assert_eq!(kept(three, three + 1), [0, 1]);
+        assert_eq!(kept(three, 9 * GROUP_LEN), [0, 1]);
+        assert_eq!(kept(three, GROUP_LEN + 1), [0]);
+        assert_eq!(kept(three, 2 * GROUP_LEN), [0, 1]);
+        assert_eq!(kept(3 * GROUP_LEN, 4 * GROUP_LEN), [0, 1, 2]);
+        // An only group has a hash of another kind.
+        assert_eq!(kept(three, GROUP_LEN), [0; 0]);
+        assert_eq!(kept(GROUP_LEN, three), [0; 0]);
+    }
+
+    #[test]
+    fn a_file_that_is_only_claimed_takes_no_memory() {
+        let mut partial = Partial::new("t".into());
+        partial.resize(1 << 50);
+        partial.begin_version(Stamp([1; 16]));
+        assert!(partial.groups.is_empty() && partial.is_empty());
+        partial.damaged = 1;
+        assert!(
+            !partial.is_empty(),
+            "how often it was damaged is remembered"
+        );
+    }
+}

@@ -252,3 +252,25 @@ async fn files_begun_without_end_do_not_use_up_what_a_process_may_open() {
         .await;
     world.finish().await;
 }
+
+/// Each group is right by itself, but together they are not the file that was announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_groups_do_not_make_up_its_hash_is_never_saved() {
+    let world = World::start().await;
+    for (n, size) in [(1, 5), (2, 3 << 20)] {
+        let (peer, mut stream) = world.accepted(id(n), &[file("mixed", size)]).await;
+        let mut bytes = file_bytes(id(n), 0, &vec![1; size as usize]);
+        *bytes.last_mut().unwrap() ^= 1;
+        for _ in 0..3 {
+            let mut send = peer.uni(&bytes).await;
+            let _ = send.finish();
+        }
+        let damaged = peerconnect::protocol::message::SinkFault::Damaged;
+        let failed = peerconnect::protocol::message::Outcome::Failed(damaged);
+        assert_eq!(stream.settled().await[0].outcome, failed);
+        stream.finish(1).await;
+        world.to.completed(id(n)).await;
+        world.has_nothing_of("mixed");
+    }
+    world.finish().await;
+}

@@ -414,3 +414,23 @@ async fn a_person_who_paused_is_not_overruled_by_files_that_do_not_fit() {
         assert_eq!(world.sending.outcomes(), [NEW, CANCELLED]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_waits_for_files_that_were_announced() {
+    let mut world = World::<Memory>::new().await;
+    let path = world.file("first", &content(1, 20_000));
+    let late = world.file("late", b"late");
+    world.offer(&[&path]);
+    let table = world.sending.table.clone();
+    let ends = world.run_while(|sending, _, _| async move {
+        assert!(table.lock().begin_attach());
+        sending
+            .until("the first file", |side| side.outcome(0).is_some())
+            .await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        sending.order(Order::Attach(vec![late])).await;
+    });
+    let ends = ends.await;
+    world.completed(ends).await;
+    assert_eq!(world.got("late"), b"late");
+}

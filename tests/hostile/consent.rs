@@ -153,3 +153,24 @@ async fn an_offender_leaves_no_parts_and_no_journal() {
     );
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_last_transfer_the_way_for_files_closes() {
+    let world = World::start().await;
+    let (peer, mut stream) = world.accepted(id(1), &[file("agreed", 6)]).await;
+    complete(&peer, &mut stream, b"agreed").await;
+    world.to.completed(id(1)).await;
+    // What was granted while it ran can be used up, and is not renewed.
+    let header = peerconnect::protocol::frame::encode(&super::peer::header(id(1), 0, 6)).unwrap();
+    let mut opened = 0;
+    while let Ok(stream) =
+        tokio::time::timeout(std::time::Duration::from_millis(500), peer.quic.open_uni()).await
+    {
+        let mut stream = stream.unwrap();
+        let _ = stream.write_all(&header).await;
+        let _ = stream.stopped().await;
+        opened += 1;
+        assert!(opened <= 100, "files may come for ever");
+    }
+    world.finish().await;
+}

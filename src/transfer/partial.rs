@@ -129,7 +129,7 @@ impl Partial {
             tag: self.tag.clone(),
             stamp: None,
             size: self.size,
-            groups: vec![None; self.groups.len()],
+            groups: BTreeMap::new(),
             place: Place::Nowhere,
             damaged: self.damaged,
             asked: BTreeSet::new(),

@@ -360,9 +360,21 @@ async fn try_one(case: Case) {
     two.check(&format!("in the end, {when}"), true);
 }
 
+/// What the tracer has written. It may end a moment after its program.
+fn traced(log: &Path) -> String {
+    let start = Instant::now();
+    loop {
+        let trace = std::fs::read_to_string(log).unwrap_or_default();
+        if trace.contains("(INJECTED)") || start.elapsed() > Duration::from_secs(1) {
+            return trace;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Whether the content of a file did not come to the disk.
 fn was_sync_of_content(log: &Path) -> bool {
-    let trace = std::fs::read_to_string(log).unwrap_or_default();
+    let trace = traced(log);
     let mut failed = trace.lines().filter(|line| line.contains("(INJECTED)"));
     failed.any(|line| line.contains("sync(") && line.contains(".pcpart>"))
 }
@@ -370,7 +382,7 @@ fn was_sync_of_content(log: &Path) -> bool {
 /// Whether the call that failed had nothing to do with a disk: it woke a thread, wrote to the
 /// terminal, or loaded the program.
 fn is_elsewhere(log: &Path) -> bool {
-    let trace = std::fs::read_to_string(log).unwrap_or_default();
+    let trace = traced(log);
     // The tracer counts the calls of each thread: more than one may have failed.
     let mut failed = trace.lines().filter(|line| line.contains("(INJECTED)"));
     let places = [

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use peerconnect::config::Paths;
@@ -29,9 +30,7 @@ pub struct Side {
 impl Side {
     /// One that listens on loopback, always at the same port.
     pub fn new(home: PathBuf) -> Self {
-        // Free now; nobody else asks for a particular one.
-        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port().to_string();
+        let port = free_port().to_string();
         Self::at(home, &["--bind", "127.0.0.1", "--port", &port])
     }
 
@@ -160,6 +159,20 @@ impl Side {
             assert!(self.ended().is_none(), "it has ended: {}", self.said());
             assert!(start.elapsed() < HANG, "nothing moves: {}", self.said());
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A port that is free, also between two runs of a program: not one of those that the system gives
+/// to whoever asks for any.
+fn free_port() -> u16 {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (std::process::id().wrapping_mul(101).wrapping_add(number)) % 10_000;
+        let port = u16::try_from(port).unwrap();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }

@@ -14,7 +14,7 @@ use super::connection::PeerConnection;
 use super::connector::Connector;
 use super::pool::Shared;
 use super::settings::{ETHERNET_PAYLOAD, UDP_PAYLOAD_MAX, Way, transport};
-use super::socket::{self, SplittingSocket};
+use super::socket::{self, BatchingSocket};
 use super::{errors, interfaces};
 use crate::identity::{Identity, IdentityError};
 use crate::protocol::message::{Code, NAME_LEN_MAX};
@@ -90,7 +90,7 @@ pub async fn bind(
     let local = socket.local_addr().map_err(BindError::Socket)?;
     let runtime = Arc::new(TokioRuntime);
     let inner = quinn::Runtime::wrap_udp_socket(runtime.as_ref(), socket);
-    let socket = Arc::new(SplittingSocket::new(inner.map_err(BindError::Socket)?));
+    let socket = BatchingSocket::new(inner.map_err(BindError::Socket)?);
     let server = server_config(identity)?;
     let mut config = EndpointConfig::default();
     // Fails only for sizes below 1,200.

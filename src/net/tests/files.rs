@@ -384,7 +384,7 @@ async fn over(way: settings::Way, len: usize) -> quinn::PathStats {
         config
             .max_udp_payload_size(settings::UDP_PAYLOAD_MAX)
             .unwrap();
-        let socket = Arc::new(socket::SplittingSocket::new(inner));
+        let socket = socket::BatchingSocket::new(inner);
         quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime).unwrap()
     };
     let (from, to) = (endpoint(), endpoint());

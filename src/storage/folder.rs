@@ -134,22 +134,11 @@ impl Folder {
         Ok(())
     }
 
-    /// What is under a name, without following links. Another answer may be right a moment later:
-    /// good for plans, not for safety.
-    pub fn look(&self, path: &SafePath) -> io::Result<Existing> {
-        let (parent, name) = path.split();
-        let found = self
-            .dir(parent)
-            .and_then(|dir| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW));
-        match found {
-            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
-                size: size_of_file(&stat),
-            }),
-            Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
-            Ok(_) => Ok(Existing::Other),
-            Err(Errno::NOENT) => Ok(Existing::Nothing),
-            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Existing::Other),
-            Err(e) => Err(e.into()),
+    /// Looks under many names, one after the other.
+    pub fn looks(&self) -> Looks<'_> {
+        Looks {
+            folder: self,
+            last: None,
         }
     }
 
@@ -324,6 +313,46 @@ impl Folder {
     }
 }
 
+/// Looks under names. The folder of the last one is kept open, because the next one is mostly in
+/// it, too: do not keep this for long.
+#[derive(Debug)]
+pub struct Looks<'a> {
+    folder: &'a Folder,
+    last: Option<(String, Dir)>,
+}
+
+impl Looks<'_> {
+    /// What is under a name, without following links. Another answer may be right a moment later:
+    /// good for plans, not for safety.
+    pub fn look(&mut self, path: &SafePath) -> io::Result<Existing> {
+        let (parent, name) = path.split();
+        let found = self
+            .dir(parent)
+            .and_then(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
+        match found {
+            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
+                size: size_of_file(&stat),
+            }),
+            Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
+            Ok(_) => Ok(Existing::Other),
+            Err(Errno::NOENT) => Ok(Existing::Nothing),
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Existing::Other),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn dir(&mut self, parent: &str) -> rustix::io::Result<Dir> {
+        match &self.last {
+            Some((path, dir)) if path == parent => Ok(dir.clone()),
+            Some(_) | None => {
+                let dir = self.folder.dir(parent)?;
+                self.last = Some((parent.to_owned(), dir.clone()));
+                Ok(dir)
+            }
+        }
+    }
+}
+
 /// Creates a file of ours exclusively. A left-over of the same name is removed first: the names
 /// given here end in [`PART_SUFFIX`], which no received file has.
 pub(super) fn create_file(dir: &Dir, name: &str, mode: Mode) -> io::Result<File> {
@@ -456,7 +485,7 @@ mod tests {
         symlink("sub/file", dir.path().join("link")).unwrap();
         symlink("sub", dir.path().join("dirlink")).unwrap();
         for folder in both(dir.path()) {
-            let look = |text: &str| folder.look(&path(text)).unwrap();
+            let look = |text: &str| folder.looks().look(&path(text)).unwrap();
             assert_eq!(look("nothing"), Existing::Nothing);
             assert_eq!(look("no/such/parent"), Existing::Nothing);
             assert_eq!(look("sub/file"), Existing::File { size: 5 });
@@ -515,7 +544,8 @@ mod tests {
             assert!(folder.make_folder(&path("link/sub")).is_err());
             assert!(folder.make_folder(&path("link/sub/x/y")).is_err());
             assert!(folder.make_symlink(&path("link/sub/x"), "y").is_err());
-            assert_eq!(folder.look(&path("link/sub/x")).unwrap(), Existing::Other);
+            let seen = folder.looks().look(&path("link/sub/x")).unwrap();
+            assert_eq!(seen, Existing::Other);
             assert!(folder.make_folder(&path("file/x")).is_err());
             assert!(folder.set_folder_time(&path("link"), Timestamp(0)).is_err());
             folder.sync().unwrap();

@@ -17,7 +17,7 @@ use super::control::{News, Order};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
 use super::partial::Partial;
-use super::plan::{Check, Verdict, check, folder_times, part_tag, plan_entry, runs};
+use super::plan::{Check, Planner, Verdict, check, folder_times, part_tag, runs};
 use super::receive_file::{FileEnd, Intake, receive_file};
 use super::receiver::{Incoming, Taken, is_cancel, send};
 use super::state::TransferEvent;

@@ -67,8 +67,9 @@ impl<L: Inbound> Run<'_, L> {
             return Ok(None);
         }
         let work = move || {
+            let mut planner = Planner::new(&rules);
             let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
-                known.unwrap_or_else(|| plan_entry(index, &entry, &rules))
+                known.unwrap_or_else(|| planner.plan(index, &entry))
             };
             (from..).zip(entries).map(plan).collect()
         };

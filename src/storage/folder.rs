@@ -318,7 +318,15 @@ impl Folder {
 #[derive(Debug)]
 pub struct Looks<'a> {
     folder: &'a Folder,
-    last: Option<(String, Dir)>,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    path: String,
+    dir: Dir,
+    /// Whether nothing is in it: so it is with folders that have just been made.
+    empty: bool,
 }
 
 impl Looks<'_> {
@@ -326,9 +334,10 @@ impl Looks<'_> {
     /// good for plans, not for safety.
     pub fn look(&mut self, path: &SafePath) -> io::Result<Existing> {
         let (parent, name) = path.split();
-        let found = self
-            .dir(parent)
-            .and_then(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
+        let found = self.last(parent).and_then(|last| match last.empty {
+            true => Err(Errno::NOENT),
+            false => statat(&last.dir, name, AtFlags::SYMLINK_NOFOLLOW),
+        });
         match found {
             Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
                 size: size_of_file(&stat),
@@ -341,16 +350,29 @@ impl Looks<'_> {
         }
     }
 
-    fn dir(&mut self, parent: &str) -> rustix::io::Result<Dir> {
-        match &self.last {
-            Some((path, dir)) if path == parent => Ok(dir.clone()),
-            Some(_) | None => {
+    fn last(&mut self, parent: &str) -> rustix::io::Result<&Last> {
+        let last = match self.last.take().filter(|last| last.path == parent) {
+            Some(last) => last,
+            None => {
                 let dir = self.folder.dir(parent)?;
-                self.last = Some((parent.to_owned(), dir.clone()));
-                Ok(dir)
+                Last {
+                    path: parent.to_owned(),
+                    empty: is_empty(&dir)?,
+                    dir,
+                }
             }
+        };
+        Ok(self.last.insert(last))
+    }
+}
+
+fn is_empty(dir: &Dir) -> rustix::io::Result<bool> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        if ![c".", c".."].contains(&entry?.file_name()) {
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
 /// Creates a file of ours exclusively. A left-over of the same name is removed first: the names

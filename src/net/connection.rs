@@ -250,6 +250,17 @@ impl PeerConnection {
         self.close_because(Code::Replaced, why, || LinkError::Lost(why.into()));
     }
 
+    /// Whether it has ended and the peer knows: it said so itself, or answered when we did.
+    pub(super) fn is_close_heard(&self) -> bool {
+        match self.inner.quic.close_reason() {
+            None => false,
+            Some(ConnectionError::LocallyClosed) => {
+                self.inner.quic.stats().frame_rx.connection_close > 0
+            }
+            Some(_) => true,
+        }
+    }
+
     /// Ends it at once, with everything on it. The first reason given counts.
     pub fn close(&self, code: Code) {
         self.close_because(code, "", || {

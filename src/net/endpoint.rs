@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::acceptor::{self, Arrival};
+use super::connection::PeerConnection;
 use super::connector::Connector;
 use super::pool::Shared;
 use super::settings::{ETHERNET_PAYLOAD, UDP_PAYLOAD_MAX, Way, transport};
@@ -30,6 +31,9 @@ const CALL_BUFFERS_MAX: u64 = 4 * 1024 * 1024;
 
 /// How long a shutdown waits for the other sides to hear of it.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the other sides have heard of it.
+const HEARD_PAUSE: Duration = Duration::from_millis(1);
 
 /// Where to listen, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,9 +157,13 @@ impl Net {
     /// Stops taking calls, closes all connections with [`Code::Done`], and waits until the other
     /// sides have heard of it, 3 s at most.
     pub async fn shutdown(mut self) {
+        let connections = self.shared.connections();
         let tasks = self.close();
         let ended = async {
-            self.shared.endpoint.wait_idle().await;
+            tokio::select! {
+                () = heard(&connections) => {}
+                () = self.shared.endpoint.wait_idle() => {}
+            }
             if let Some(mut tasks) = tasks {
                 while tasks.join_next().await.is_some() {}
             }
@@ -175,6 +183,19 @@ impl Net {
         let code = errors::wire(Code::Done);
         self.shared.endpoint.close(code, b"");
         tasks
+    }
+}
+
+/// Waits until the peers of connections that were closed here have heard of it. QUIC itself waits
+/// three times as long as an answer may take in any case: a tenth of a second on the best path.
+async fn heard(connections: &[PeerConnection]) {
+    loop {
+        // Once in any case: calls that are only half-way are told, too. QUIC does not say when an
+        // answer comes, so it is asked.
+        tokio::time::sleep(HEARD_PAUSE).await;
+        if connections.iter().all(PeerConnection::is_close_heard) {
+            return;
+        }
     }
 }
 

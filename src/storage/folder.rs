@@ -138,22 +138,11 @@ impl Folder {
         Ok(())
     }
 
-    /// What is under a name, without following links. Another answer may be right a moment later:
-    /// good for plans, not for safety.
-    pub fn look(&self, path: &SafePath) -> io::Result<Existing> {
-        let (parent, name) = path.split();
-        let found = self
-            .dir(parent)
-            .and_then(|dir| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW));
-        match found {
-            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
-                size: size_of_file(&stat),
-            }),
-            Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
-            Ok(_) => Ok(Existing::Other),
-            Err(Errno::NOENT) => Ok(Existing::Nothing),
-            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Existing::Other),
-            Err(e) => Err(e.into()),
+    /// Looks under many names, one after the other.
+    pub fn looks(&self) -> Looks<'_> {
+        Looks {
+            folder: self,
+            last: None,
         }
     }
 
@@ -334,6 +323,68 @@ impl Folder {
     }
 }
 
+/// Looks under names. The folder of the last one is kept open, because the next one is mostly in
+/// it, too: do not keep this for long.
+#[derive(Debug)]
+pub struct Looks<'a> {
+    folder: &'a Folder,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    path: String,
+    dir: Dir,
+    /// Whether nothing is in it: so it is with folders that have just been made.
+    empty: bool,
+}
+
+impl Looks<'_> {
+    /// What is under a name, without following links. Another answer may be right a moment later:
+    /// good for plans, not for safety.
+    pub fn look(&mut self, path: &SafePath) -> io::Result<Existing> {
+        let (parent, name) = path.split();
+        let found = self.last(parent).and_then(|last| match last.empty {
+            true => Err(Errno::NOENT),
+            false => statat(&last.dir, name, AtFlags::SYMLINK_NOFOLLOW),
+        });
+        match found {
+            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
+                size: size_of_file(&stat),
+            }),
+            Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
+            Ok(_) => Ok(Existing::Other),
+            Err(Errno::NOENT) => Ok(Existing::Nothing),
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Existing::Other),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn last(&mut self, parent: &str) -> rustix::io::Result<&Last> {
+        let last = match self.last.take().filter(|last| last.path == parent) {
+            Some(last) => last,
+            None => {
+                let dir = self.folder.dir(parent)?;
+                Last {
+                    path: parent.to_owned(),
+                    empty: is_empty(&dir)?,
+                    dir,
+                }
+            }
+        };
+        Ok(self.last.insert(last))
+    }
+}
+
+fn is_empty(dir: &Dir) -> rustix::io::Result<bool> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        if ![c".", c".."].contains(&entry?.file_name()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Creates a file of ours exclusively. A left-over of the same name is removed first: the names
 /// given here end in [`PART_SUFFIX`], which no received file has.
 pub(super) fn create_file(dir: &Dir, name: &str, mode: Mode) -> io::Result<File> {
@@ -466,7 +517,7 @@ mod tests {
         symlink("sub/file", dir.path().join("link")).unwrap();
         symlink("sub", dir.path().join("dirlink")).unwrap();
         for folder in both(dir.path()) {
-            let look = |text: &str| folder.look(&path(text)).unwrap();
+            let look = |text: &str| folder.looks().look(&path(text)).unwrap();
             assert_eq!(look("nothing"), Existing::Nothing);
             assert_eq!(look("no/such/parent"), Existing::Nothing);
             assert_eq!(look("sub/file"), Existing::File { size: 5 });
@@ -525,7 +576,8 @@ mod tests {
             assert!(folder.make_folder(&path("link/sub")).is_err());
             assert!(folder.make_folder(&path("link/sub/x/y")).is_err());
             assert!(folder.make_symlink(&path("link/sub/x"), "y").is_err());
-            assert_eq!(folder.look(&path("link/sub/x")).unwrap(), Existing::Other);
+            let seen = folder.looks().look(&path("link/sub/x")).unwrap();
+            assert_eq!(seen, Existing::Other);
             assert!(folder.make_folder(&path("file/x")).is_err());
             assert!(folder.set_folder_time(&path("link"), Timestamp(0)).is_err());
             folder.sync().unwrap();

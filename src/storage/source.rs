@@ -92,13 +92,19 @@ impl SourceFile {
     /// If the path names another file, that one is open afterwards. A file that was deleted
     /// meanwhile can still be read and has not changed.
     pub fn refresh(&mut self) -> Result<bool, SourceFault> {
-        let mut now = State::of(&self.file.metadata().map_err(|e| fault(&e))?);
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(named) if State::of(&named).is_same_file(&now) => {}
-            Ok(_) => (self.file, now) = open_regular(&self.path)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        let now = match std::fs::symlink_metadata(&self.path).map(|named| State::of(&named)) {
+            // Numbers of files are used again, but not while one is open.
+            Ok(named) if named.is_same_file(&self.state) => named,
+            Ok(_) => {
+                let (file, now) = open_regular(&self.path)?;
+                self.file = file;
+                now
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                State::of(&self.file.metadata().map_err(|e| fault(&e))?)
+            }
             Err(e) => return Err(fault(&e)),
-        }
+        };
         let changed = now != self.state;
         self.state = now;
         Ok(changed)

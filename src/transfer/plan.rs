@@ -13,7 +13,7 @@ use crate::protocol::message::{
     Entry, EntryKind, FileIndex, Outcome, PlanAction, PlanRun, Receipt, SinkFault, Timestamp,
     TransferId,
 };
-use crate::storage::folder::{Existing, Folder};
+use crate::storage::folder::{Existing, Folder, Looks};
 use crate::storage::journal::{PartRecord, Replay};
 use crate::storage::name::{SafePath, is_safe_link_target};
 use crate::storage::part::Part;
@@ -84,67 +84,92 @@ impl Verdict {
     }
 }
 
-/// Decides about one entry; makes folders and links at once.
-pub fn plan_entry(index: FileIndex, entry: &Entry, rules: &Rules) -> Verdict {
-    let settle = |outcome, saved_as, hash| {
-        Verdict::Settle(Receipt {
-            index,
-            outcome,
-            saved_as,
-            hash,
-        })
-    };
-    let top = entry.path.split('/').next().unwrap_or(&entry.path);
-    if rules.excluded.contains(top) {
-        return settle(Outcome::Skipped, None, None);
-    }
-    if let Some(done) = rules.replay.as_ref().and_then(|r| r.done.get(&entry.path)) {
-        return settle(done.outcome, done.saved_as.clone(), done.hash);
-    }
-    let Ok(path) = SafePath::parse(&entry.path) else {
-        return settle(Outcome::Failed(SinkFault::Name), None, None);
-    };
-    let saved_as = (path.as_str() != entry.path).then(|| path.as_str().to_owned());
-    match &entry.kind {
-        EntryKind::Folder { .. } => settle(made(rules.folder.make_folder(&path)), saved_as, None),
-        EntryKind::Symlink { target } => settle(link(&rules.folder, &path, target), saved_as, None),
-        EntryKind::File { size, .. } => plan_file(index, path, *size, &entry.path, rules),
-    }
+/// Decides about entries, one after the other.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    rules: &'a Rules,
+    looks: Looks<'a>,
 }
 
-fn plan_file(index: FileIndex, path: SafePath, size: u64, name: &str, rules: &Rules) -> Verdict {
-    let settle = |outcome| {
-        Verdict::Settle(Receipt {
-            index,
-            outcome,
-            saved_as: None,
-            hash: None,
-        })
-    };
-    if let Some(part) = rules.replay.as_ref().and_then(|r| r.parts.get(name)) {
-        return Verdict::Check(Check {
-            index,
-            path,
-            size,
-            part: Some(part.clone()),
-        });
+impl<'a> Planner<'a> {
+    /// Goes by `rules`.
+    pub fn new(rules: &'a Rules) -> Self {
+        Self {
+            rules,
+            looks: rules.folder.looks(),
+        }
     }
-    match (rules.folder.look(&path), rules.policy) {
-        (Ok(Existing::File { size: there }), _) if there == size => Verdict::Check(Check {
-            index,
-            path,
-            size,
-            part: None,
-        }),
-        (Ok(Existing::File { .. } | Existing::Folder | Existing::Other), policy) => match policy {
-            ConflictPolicy::Skip => settle(Outcome::Skipped),
-            ConflictPolicy::Fail => settle(Outcome::Failed(SinkFault::Exists)),
-            ConflictPolicy::Rename | ConflictPolicy::Overwrite => Verdict::Send,
-        },
-        (Ok(Existing::Nothing), _) => Verdict::Send,
-        (Err(error), _) => {
-            tracing::debug!(%error, "the place of a file cannot be looked at");
-            settle(Outcome::Failed(SinkFault::CannotWrite))
+
+    /// Decides about one entry; makes folders and links at once.
+    pub fn plan(&mut self, index: FileIndex, entry: &Entry) -> Verdict {
+        let rules = self.rules;
+        let settle = |outcome, saved_as, hash| {
+            Verdict::Settle(Receipt {
+                index,
+                outcome,
+                saved_as,
+                hash,
+            })
+        };
+        let top = entry.path.split('/').next().unwrap_or(&entry.path);
+        if rules.excluded.contains(top) {
+            return settle(Outcome::Skipped, None, None);
+        }
+        if let Some(done) = rules.replay.as_ref().and_then(|r| r.done.get(&entry.path)) {
+            return settle(done.outcome, done.saved_as.clone(), done.hash);
+        }
+        let Ok(path) = SafePath::parse(&entry.path) else {
+            return settle(Outcome::Failed(SinkFault::Name), None, None);
+        };
+        let saved_as = (path.as_str() != entry.path).then(|| path.as_str().to_owned());
+        match &entry.kind {
+            EntryKind::Folder { .. } => {
+                settle(made(rules.folder.make_folder(&path)), saved_as, None)
+            }
+            EntryKind::Symlink { target } => {
+                settle(link(&rules.folder, &path, target), saved_as, None)
+            }
+            EntryKind::File { size, .. } => self.plan_file(index, path, *size, &entry.path),
+        }
+    }
+
+    fn plan_file(&mut self, index: FileIndex, path: SafePath, size: u64, name: &str) -> Verdict {
+        let settle = |outcome| {
+            Verdict::Settle(Receipt {
+                index,
+                outcome,
+                saved_as: None,
+                hash: None,
+            })
+        };
+        let replay = self.rules.replay.as_ref();
+        if let Some(part) = replay.and_then(|r| r.parts.get(name)) {
+            return Verdict::Check(Check {
+                index,
+                path,
+                size,
+                part: Some(part.clone()),
+            });
+        }
+        match (self.looks.look(&path), self.rules.policy) {
+            (Ok(Existing::File { size: there }), _) if there == size => Verdict::Check(Check {
+                index,
+                path,
+                size,
+                part: None,
+            }),
+            (Ok(Existing::File { .. } | Existing::Folder | Existing::Other), policy) => {
+                match policy {
+                    ConflictPolicy::Skip => settle(Outcome::Skipped),
+                    ConflictPolicy::Fail => settle(Outcome::Failed(SinkFault::Exists)),
+                    ConflictPolicy::Rename | ConflictPolicy::Overwrite => Verdict::Send,
+                }
+            }
+            (Ok(Existing::Nothing), _) => Verdict::Send,
+            (Err(error), _) => {
+                tracing::debug!(%error, "the place of a file cannot be looked at");
+                settle(Outcome::Failed(SinkFault::CannotWrite))
+            }
         }
     }
 }

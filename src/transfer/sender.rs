@@ -5,6 +5,7 @@
 //! the receiver has is always told by the receiver, so that a new link, or a new start of either
 //! program, begins exactly like the first one.
 
+mod actives;
 mod files;
 mod steering;
 
@@ -13,9 +14,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval};
 
+use self::actives::Actives;
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
 use super::pauses::Pauses;
@@ -136,7 +138,7 @@ impl Outgoing {
             held: HashMap::new(),
             parked: HashSet::new(),
             confirmed: Confirmed::default(),
-            active: HashMap::new(),
+            active: Actives::default(),
             in_doubt: HashMap::new(),
             again: HashMap::new(),
             tasks: JoinSet::new(),
@@ -190,11 +192,6 @@ impl Confirmed {
     }
 }
 
-struct Active {
-    abort: AbortHandle,
-    large: bool,
-}
-
 struct Run<'a, L: Outbound> {
     transfer: &'a mut Outgoing,
     link: L,
@@ -211,7 +208,7 @@ struct Run<'a, L: Outbound> {
     /// Files that were their turn while they were paused.
     parked: HashSet<FileIndex>,
     confirmed: Confirmed,
-    active: HashMap<FileIndex, Active>,
+    active: Actives,
     /// What the receiver should have of large files without a receipt, in case it wants a part
     /// again.
     in_doubt: HashMap<FileIndex, Held>,
@@ -438,10 +435,8 @@ impl<L: Outbound> Run<'_, L> {
             self.confirmed.insert(receipt.index);
             table.settle(receipt);
             // Sending may stand still: paused, or at a limit.
-            if matches!(receipt.outcome, Outcome::Failed(_))
-                && let Some(active) = self.active.remove(&receipt.index)
-            {
-                active.abort.abort();
+            if matches!(receipt.outcome, Outcome::Failed(_)) {
+                self.active.abort(receipt.index);
             }
         }
         Ok(())
@@ -468,7 +463,7 @@ impl<L: Outbound> Run<'_, L> {
     async fn leave(&mut self, ended: &Ended) {
         {
             let mut table = self.transfer.shared.table.lock();
-            for &index in self.active.keys() {
+            for index in self.active.indices() {
                 table.set_state(index, FileState::Waiting);
             }
         }

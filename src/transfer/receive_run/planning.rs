@@ -9,7 +9,7 @@ use crate::protocol::groups::{Hash, group_count};
 use crate::protocol::message::{Entry, FileIndex, HAVE_GROUPS_MAX, ReceiverMessage};
 use crate::transfer::ended::Ended;
 use crate::transfer::partial::Partial;
-use crate::transfer::plan::{Check, Verdict, check, part_tag, plan_entry, runs};
+use crate::transfer::plan::{Check, Planner, Verdict, check, part_tag, runs};
 use crate::transfer::status::FileState;
 
 impl<L: Inbound> Run<'_, L> {
@@ -77,8 +77,9 @@ impl<L: Inbound> Run<'_, L> {
             return Ok(None);
         }
         let work = move || {
+            let mut planner = Planner::new(&rules);
             let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
-                known.unwrap_or_else(|| plan_entry(index, &entry, &rules))
+                known.unwrap_or_else(|| planner.plan(index, &entry))
             };
             let verdicts = (from..).zip(entries).map(plan).collect();
             // Folders and links have their receipts with this plan.

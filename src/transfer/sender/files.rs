@@ -1,5 +1,6 @@
 //! Files in flight: which one is next, and what came of each.
 
+use super::actives::Moving;
 use super::*;
 
 impl<L: Outbound> Run<'_, L> {
@@ -35,13 +36,7 @@ impl<L: Outbound> Run<'_, L> {
             let abort = self
                 .tasks
                 .spawn(async move { (index, send_file(job, opener, shared).await) });
-            self.active.insert(
-                index,
-                Active {
-                    abort,
-                    large: size > GROUP_LEN,
-                },
-            );
+            self.active.insert(index, abort, size > GROUP_LEN);
         }
     }
 
@@ -56,11 +51,8 @@ impl<L: Outbound> Run<'_, L> {
             self.queue.pop_front();
             self.parked.insert(paused);
         }
-        // Files that are paused by themselves hold no place.
-        let moving = self.active.iter().filter(|(i, _)| !pauses.has(**i));
-        let large = moving.clone().filter(|(_, a)| a.large).count();
-        let small = moving.count() - large;
         let front = self.queue.front()?;
+        let Moving { large, small } = self.active.moving(&pauses);
         let is_large = |index| {
             self.transfer
                 .shared
@@ -98,7 +90,7 @@ impl<L: Outbound> Run<'_, L> {
                 return Err(Ended::Lost("a fault of this program".into()));
             }
         };
-        self.active.remove(&index);
+        self.active.remove(index);
         match sent {
             Sent::Whole(held) => {
                 if held.groups.len() > 1 && !self.confirmed.has(index) {
@@ -125,9 +117,7 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     pub(super) fn stop_file(&mut self, index: FileIndex) {
-        if let Some(active) = self.active.remove(&index) {
-            active.abort.abort();
-        }
+        self.active.abort(index);
         self.queue.remove(index);
         self.parked.remove(&index);
     }
@@ -146,10 +136,8 @@ impl<L: Outbound> Run<'_, L> {
         }
         self.in_doubt.remove(&index);
         self.again.remove(&index);
-        if let Some(active) = self.active.remove(&index) {
-            // The receiver has given that stream up.
-            active.abort.abort();
-        }
+        // The receiver has given that stream up, if there is one.
+        self.active.abort(index);
         self.set_done_from_held(index);
         if self.transfer.first.contains(&index) {
             self.queue.push_front(index);
@@ -177,7 +165,7 @@ impl<L: Outbound> Run<'_, L> {
         if group >= group_count(size.saturating_mul(2)).saturating_add(GROWN_GROUPS_MAX) {
             return Err(Ended::Misbehaved(Offence::WrongGroup));
         }
-        if self.active.contains_key(&index) {
+        if self.active.contains(index) {
             let groups = self.again.entry(index).or_default();
             if groups.len() >= GROUPS_AGAIN_MAX {
                 return Err(Ended::Misbehaved(Offence::WrongGroup));

@@ -66,7 +66,7 @@ impl<L: Outbound> Run<'_, L> {
                 if self.parked.remove(&index) {
                     self.queue.push_front(index);
                 }
-                let state = match self.active.contains_key(&index) {
+                let state = match self.active.contains(index) {
                     true => FileState::Active,
                     false => FileState::Waiting,
                 };

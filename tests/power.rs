@@ -4,10 +4,6 @@
 //! The disk is an ext4 file system in a file, and the power cut is its emergency shutdown without
 //! a flush of its log: everything that the kernel has not yet given to the device is lost. Needs
 //! root, a loop device, and python3 for the one system call.
-//!
-//! The harness was proven with programs that are wrong: with `Part::sync` and the syncs of
-//! `storage/publish.rs` left out, one at a time, it reported wrong content under final names and
-//! delivered files that were missing.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,

@@ -30,7 +30,7 @@ const PIECE_LEN_MIN: usize = 64 * 1024;
 const PIECE_WAIT: Duration = Duration::from_millis(100);
 /// Up to this many files are read at once into buffers for the longest pieces, more of them into
 /// buffers for the shortest: large files come a few at a time, and small ones need no more.
-const LONG_BUFFERS_MAX: usize = 16;
+const LONG_BUFFERS_MAX: usize = 4;
 
 /// Opens file streams on a connection.
 #[derive(Debug, Clone)]

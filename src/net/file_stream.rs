@@ -30,7 +30,7 @@ const PIECE_LEN_MIN: usize = 64 * 1024;
 const PIECE_WAIT: Duration = Duration::from_millis(100);
 /// Up to this many files are read at once into buffers for the longest pieces, more of them into
 /// buffers for the shortest: large files come a few at a time, and small ones need no more.
-const LONG_BUFFERS_MAX: usize = 16;
+const LONG_BUFFERS_MAX: usize = 4;
 
 /// Opens file streams on a connection.
 #[derive(Debug, Clone)]
@@ -200,8 +200,7 @@ impl QuicFileReader {
                 return Ok(Some(self.decoder.pass(chunk.bytes)));
             }
             Some(chunk) => {
-                let capacity = self.capacity();
-                self.decoder.buf.reserve(capacity);
+                self.make_room();
                 self.decoder.buf.put_slice(&chunk.bytes);
             }
         }
@@ -223,7 +222,9 @@ impl QuicFileReader {
         }
     }
 
-    async fn fill(&mut self) -> Result<(), LinkError> {
+    /// Room for another piece behind what is in the buffer. As long as there is some in the same
+    /// memory no other is taken: each piece that somebody keeps holds all of the memory it is in.
+    fn make_room(&mut self) {
         let target = self.capacity();
         let buf = &mut self.decoder.buf;
         let missing = target.saturating_sub(buf.len()).max(1);
@@ -231,7 +232,11 @@ impl QuicFileReader {
             // Always the same capacity: the memory is used again if its pieces are gone by now.
             buf.reserve(missing);
         }
-        let more = fill(&mut self.stream, buf, &self.connection).await?;
+    }
+
+    async fn fill(&mut self) -> Result<(), LinkError> {
+        self.make_room();
+        let more = fill(&mut self.stream, &mut self.decoder.buf, &self.connection).await?;
         self.fin = !more;
         Ok(())
     }

@@ -33,7 +33,7 @@ use crate::storage::name::SafePath;
 const PLAN_MAX: u32 = 4096;
 /// Weight of complete files that may wait for their final names: see [`Delivery::weight`]. Leaves
 /// room for those that are still coming.
-const READY_WEIGHT_MAX: usize = 8 * 1024 * 1024;
+const READY_WEIGHT_MAX: usize = 6 * 1024 * 1024;
 /// How long nothing may move while files are under way and nobody paused.
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How often the disk is looked at while it is full, and the link while nothing moves.

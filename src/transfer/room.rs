@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most bytes of content that all incoming transfers of a node hold in memory together. An honest
 /// sender has three groups of large files and 64 small files under way at once.
-pub const CONTENT_MAX: usize = 12 * 1024 * 1024;
+pub const CONTENT_MAX: usize = 8 * 1024 * 1024;
 
 /// What all incoming transfers of a node hold. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -122,3 +122,26 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_there_already_is_left_out_however_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"x").unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        std::os::unix::fs::symlink(&file, dir.path().join("link")).unwrap();
+        let (sources, table) = (Sources::default(), SharedTable::default());
+        let same = ["file", "file", "sub/../file", "./file", "link"];
+        for way in same {
+            let listed = sources.add(&[dir.path().join(way)], &table);
+            assert!(listed.failed.is_empty() && !listed.full, "{way}");
+            assert_eq!(table.lock().len(), 1, "{way}");
+        }
+        assert_eq!(table.lock().path(0), "file");
+    }
+}

@@ -258,6 +258,11 @@ async fn floods_of_a_receiver_cost_nothing_and_harm_no_other_transfer() {
     let mut offered = taker.offered().await;
     offered.listed().await;
     let stream = &mut offered.stream;
+    for _ in 0..20_000 {
+        stream
+            .say(&M::Asked(peerconnect::protocol::message::Room::Fits))
+            .await;
+    }
     stream.say(&M::Accepted).await;
     stream.say(&plan(301, PlanAction::Hold)).await;
     stream.say(&M::Start { entries: 301 }).await;
@@ -271,9 +276,6 @@ async fn floods_of_a_receiver_cost_nothing_and_harm_no_other_transfer() {
         let index = 1 + n % 300;
         stream.say(&M::Again { index, group: 0 }).await;
         stream.say(&have(index, 0, 1)).await;
-        stream
-            .say(&M::Asked(peerconnect::protocol::message::Room::Fits))
-            .await;
     }
     let good = from.file("good", &content(5, 3_000_000));
     let other = from.send(&honest.link(), &[&good]).await;

@@ -48,6 +48,8 @@ pub struct Finished {
     pub executable: bool,
     /// What is in it.
     pub content: Content,
+    /// What happens when its name is taken by different content.
+    pub policy: ConflictPolicy,
 }
 
 /// The content of a [`Finished`] file.
@@ -81,15 +83,12 @@ pub struct Published {
 ///
 /// Equal content under the name, or under a numbered one, is [`Outcome::Identical`] with every
 /// policy. [`ConflictPolicy::Overwrite`] replaces regular files only, and none of the same batch.
+/// With [`ConflictPolicy::Ask`], what Overwrite would replace is an
+/// [`io::ErrorKind::AlreadyExists`]; anything else counts as with Rename.
 /// A full disk is [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`].
-pub fn publish(
-    folder: &Folder,
-    batch: Vec<Finished>,
-    policy: ConflictPolicy,
-) -> Vec<io::Result<Published>> {
+pub fn publish(folder: &Folder, batch: Vec<Finished>) -> Vec<io::Result<Published>> {
     let mut run = Batch {
         folder,
-        policy,
         singly: batch.len() <= SYNC_SINGLY_MAX || !HAS_SYNCFS,
         places: Vec::new(),
         by_path: HashMap::new(),
@@ -117,7 +116,6 @@ const HAS_SYNCFS: bool = false;
 
 struct Batch<'a> {
     folder: &'a Folder,
-    policy: ConflictPolicy,
     singly: bool,
     /// Folders of this batch, each resolved once.
     places: Vec<Place>,
@@ -140,6 +138,7 @@ struct Job {
     path: SafePath,
     modified: Timestamp,
     executable: bool,
+    policy: ConflictPolicy,
     place: usize,
     staged: Staged,
 }
@@ -180,6 +179,7 @@ impl Batch<'_> {
             path: file.path,
             modified: file.modified,
             executable: file.executable,
+            policy: file.policy,
             place,
             staged,
         })
@@ -261,7 +261,7 @@ impl Batch<'_> {
                 job.staged.remove(&dir)?;
                 return Ok(self.named(job, path, Outcome::Identical));
             }
-            match self.policy {
+            match job.policy {
                 ConflictPolicy::Skip => {
                     job.staged.remove(&dir)?;
                     return Ok(Published {
@@ -269,20 +269,25 @@ impl Batch<'_> {
                         outcome: Outcome::Skipped,
                     });
                 }
-                ConflictPolicy::Overwrite if !self.saved.contains(&path) => {
+                ConflictPolicy::Overwrite | ConflictPolicy::Ask if !self.saved.contains(&path) => {
                     let old = match statat(&dir, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                         // It went away just now: the name is free.
                         Err(Errno::NOENT) => continue,
                         other => other?,
                     };
-                    if file_type(&old) == FileType::RegularFile {
-                        renameat(from_dir, from, &dir, path.file_name())?;
-                        return Ok(self.named(job, path, Outcome::Overwritten));
+                    let ask = job.policy == ConflictPolicy::Ask;
+                    match (file_type(&old) == FileType::RegularFile, ask) {
+                        (true, true) => return Err(Errno::EXIST.into()),
+                        (true, false) => {
+                            renameat(from_dir, from, &dir, path.file_name())?;
+                            return Ok(self.named(job, path, Outcome::Overwritten));
+                        }
+                        (false, true) => path = job.path.numbered(number),
+                        (false, false) => break,
                     }
-                    break;
                 }
                 ConflictPolicy::Fail => break,
-                ConflictPolicy::Rename | ConflictPolicy::Overwrite => {
+                ConflictPolicy::Rename | ConflictPolicy::Overwrite | ConflictPolicy::Ask => {
                     path = job.path.numbered(number);
                 }
             }
@@ -296,7 +301,7 @@ impl Batch<'_> {
 
     fn named(&mut self, job: &Job, path: SafePath, outcome: Outcome) -> Published {
         self.places[job.place].touched = true;
-        if self.policy == ConflictPolicy::Overwrite {
+        if matches!(job.policy, ConflictPolicy::Overwrite | ConflictPolicy::Ask) {
             self.saved.insert(path.clone());
         }
         Published { path, outcome }
@@ -464,6 +469,7 @@ mod tests {
                 bytes: Bytes::copy_from_slice(content),
                 tag: format!("t{tag}"),
             },
+            policy: ConflictPolicy::Rename,
         }
     }
 
@@ -484,7 +490,8 @@ mod tests {
     }
 
     fn one(folder: &Folder, file: Finished, policy: ConflictPolicy) -> Published {
-        publish(folder, vec![file], policy).remove(0).unwrap()
+        let file = Finished { policy, ..file };
+        publish(folder, vec![file]).remove(0).unwrap()
     }
 
     /// Every file below `dir` with its content, sorted.
@@ -656,6 +663,48 @@ mod tests {
     }
 
     #[test]
+    fn asking_keeps_old_and_new_apart_and_touches_neither() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("a"), "old").unwrap();
+        std::fs::create_dir(dir.path().join("dir")).unwrap();
+        let file = |file| Finished {
+            policy: ConflictPolicy::Ask,
+            ..file
+        };
+        let large = part(&folder, "a", 2, b"new");
+        let Content::Part(kept) = &large.content else {
+            panic!("a part");
+        };
+        let kept = kept.clone();
+        let batch = vec![
+            file(small("a", 1, b"new")),
+            file(large),
+            file(small("a", 3, b"old")),
+            file(small("dir", 4, b"x")),
+            file(small("free", 5, b"x")),
+            file(small("free", 6, b"y")),
+        ];
+        let mut told = publish(&folder, batch).into_iter();
+        for _ in 0..2 {
+            let error = told.next().unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        let told: Vec<Published> = told.map(Result::unwrap).collect();
+        let expected = [
+            published("a", Outcome::Identical),
+            published("dir (1)", Outcome::Renamed),
+            published("free", Outcome::New),
+            published("free (1)", Outcome::Renamed),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"old");
+        let mut content = [0; 3];
+        kept.read_at(0, &mut content).unwrap();
+        assert_eq!(&content, b"new", "the part is kept");
+    }
+
+    #[test]
     fn two_files_with_one_name_in_one_batch_are_both_kept() {
         for policy in [ConflictPolicy::Rename, ConflictPolicy::Overwrite] {
             let dir = tempfile::tempdir().unwrap();
@@ -665,9 +714,12 @@ mod tests {
             let batch: Vec<Finished> = names
                 .iter()
                 .enumerate()
-                .map(|(n, name)| small(name, n as u32, format!("{n}").as_bytes()))
+                .map(|(n, name)| Finished {
+                    policy,
+                    ..small(name, n as u32, format!("{n}").as_bytes())
+                })
                 .collect();
-            let told: Vec<Published> = publish(&folder, batch, policy)
+            let told: Vec<Published> = publish(&folder, batch)
                 .into_iter()
                 .map(Result::unwrap)
                 .collect();
@@ -685,7 +737,10 @@ mod tests {
                     ],
                     ["a", "a (1)", "b (1)", "b (2)", "a (2)", "c"],
                 ),
-                ConflictPolicy::Overwrite | ConflictPolicy::Skip | ConflictPolicy::Fail => (
+                ConflictPolicy::Overwrite
+                | ConflictPolicy::Skip
+                | ConflictPolicy::Fail
+                | ConflictPolicy::Ask => (
                     &[
                         ("a", b"0"),
                         ("a (1)", b"1"),
@@ -727,7 +782,7 @@ mod tests {
             replaced,
             small("deep/er/good3", 6, b"6"),
         ];
-        let told = publish(&folder, batch, ConflictPolicy::Rename);
+        let told = publish(&folder, batch);
         let good: Vec<bool> = told.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false, true, false, false, true]);
         expect(
@@ -791,11 +846,11 @@ mod tests {
             });
             for folder in [with.clone(), with.without_openat2()] {
                 for n in 0..ROUNDS {
-                    let files = vec![
-                        small("sub/precious", n, b"new"),
-                        small("sub/x/y", n, b"new"),
-                    ];
-                    let told = publish(&folder, files, ConflictPolicy::Overwrite);
+                    let file = |name| Finished {
+                        policy: ConflictPolicy::Overwrite,
+                        ..small(name, n, b"new")
+                    };
+                    let told = publish(&folder, vec![file("sub/precious"), file("sub/x/y")]);
                     saved += told.iter().filter(|r| r.is_ok()).count();
                     if let Ok(part) = Part::create(&folder, &path("sub/z"), "t") {
                         let _ = part.discard();
@@ -851,7 +906,7 @@ mod tests {
         assert!(folder.space().unwrap().free <= 256 * 1024);
         let content = vec![7; 40 * 1024];
         let batch = (0..12).map(|n| small(&format!("f{n:02}"), n, &content));
-        let told = publish(&folder, batch.collect(), ConflictPolicy::Rename);
+        let told = publish(&folder, batch.collect());
         let saved = told.iter().filter(|r| r.is_ok()).count();
         assert!((1..12).contains(&saved));
         for e in told.iter().filter_map(|r| r.as_ref().err()) {
@@ -877,7 +932,7 @@ mod tests {
         let folder = Folder::open(disk.0.path()).unwrap();
         assert!(folder.space().unwrap().inodes.is_some_and(|n| n < 10));
         let batch = (0..20).map(|n| small(&format!("f{n}"), n, b"x"));
-        let told = publish(&folder, batch.collect(), ConflictPolicy::Rename);
+        let told = publish(&folder, batch.collect());
         assert!(told[0].is_ok());
         let last = told.last().unwrap().as_ref().unwrap_err();
         assert_eq!(last.kind(), io::ErrorKind::StorageFull);
@@ -891,7 +946,7 @@ mod tests {
         let folder = Folder::open(disk.0.path()).unwrap();
         let kind = io::ErrorKind::ReadOnlyFilesystem;
         assert_eq!(folder.check_writable().unwrap_err().kind(), kind);
-        let told = publish(&folder, vec![small("a", 1, b"x")], ConflictPolicy::Rename);
+        let told = publish(&folder, vec![small("a", 1, b"x")]);
         assert_eq!(told[0].as_ref().unwrap_err().kind(), kind);
     }
 }

@@ -1,6 +1,15 @@
 //! Before files come: what to do with each entry, and what there is of it already.
 
 use super::*;
+use crate::config::ConflictPolicy;
+
+/// How the verdict about an entry comes about.
+enum Plan {
+    /// It is known from earlier.
+    Known(Verdict),
+    /// From the disk, and by this policy if the name is taken.
+    Look(ConflictPolicy),
+}
 
 impl<L: Inbound> Run<'_, L> {
     /// Decides about all entries that have come since the last plan.
@@ -15,6 +24,7 @@ impl<L: Inbound> Run<'_, L> {
             for verdict in verdicts {
                 match verdict {
                     Verdict::Send => {}
+                    Verdict::Ask(index, rival) => self.wait_for_answer(index, rival),
                     Verdict::Begun(index) => begun.push(index),
                     Verdict::Check(check) => checks.push(check),
                     Verdict::Settle(receipt) => receipts.push(receipt),
@@ -49,26 +59,28 @@ impl<L: Inbound> Run<'_, L> {
         let table = self.incoming.table.clone();
         let taken = self.taken()?;
         let rules = taken.rules.clone();
-        let entries: Vec<(Entry, Option<Verdict>)> = {
+        let entries: Vec<(Entry, Plan)> = {
             let table = table.lock();
             let end = table.len().min(from + PLAN_MAX);
-            let known = |index| match table.receipt(index) {
-                Some(receipt) => Some(Verdict::Settle(receipt)),
-                None => taken
-                    .partials
-                    .contains_key(&index)
-                    .then_some(Verdict::Begun(index)),
+            let plan = |index| match (table.receipt(index), table.rival(index)) {
+                (Some(receipt), _) => Plan::Known(Verdict::Settle(receipt)),
+                (None, Some(rival)) => Plan::Known(Verdict::Ask(index, rival)),
+                (None, None) if taken.partials.contains_key(&index) => {
+                    Plan::Known(Verdict::Begun(index))
+                }
+                (None, None) => Plan::Look(taken.policy(table.path(index))),
             };
             (from..end)
-                .filter_map(|i| Some((table.entry(i)?, known(i))))
+                .filter_map(|i| Some((table.entry(i)?, plan(i))))
                 .collect()
         };
         if entries.is_empty() {
             return Ok(None);
         }
         let work = move || {
-            let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
-                known.unwrap_or_else(|| plan_entry(index, &entry, &rules))
+            let plan = |(index, (entry, plan)): (FileIndex, (Entry, Plan))| match plan {
+                Plan::Known(verdict) => verdict,
+                Plan::Look(policy) => plan_entry(index, &entry, &rules, policy),
             };
             (from..).zip(entries).map(plan).collect()
         };

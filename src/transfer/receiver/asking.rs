@@ -1,6 +1,8 @@
 //! The question to the person, and what is known about the room for the files.
 
 use super::*;
+use crate::storage::folder::Space;
+use crate::transfer::present::present;
 
 impl Incoming {
     pub(super) async fn ask<L: Inbound>(
@@ -146,12 +148,16 @@ impl Incoming {
         folder: PathBuf,
         excluded: HashSet<String>,
     ) -> Result<(), Ended> {
+        let policy = match self.terms.on_conflict {
+            ConflictPolicy::Ask if !self.terms.people.is_anybody_there() => ConflictPolicy::Rename,
+            policy => policy,
+        };
         let head = JournalHead {
             transfer: self.id,
             peer: self.peer,
             peer_name: self.peer_name.clone(),
             folder: folder.clone(),
-            on_conflict: self.terms.on_conflict,
+            on_conflict: policy,
             excluded: excluded.iter().cloned().collect(),
             started: self.started,
         };
@@ -170,7 +176,6 @@ impl Incoming {
             }
         };
         self.reporter.tell(News::Answered { folder }).await;
-        let policy = self.terms.on_conflict;
         self.taken = Some(Taken {
             rules: Arc::new(Rules {
                 folder: root,
@@ -180,24 +185,36 @@ impl Incoming {
             }),
             journal: SharedJournal::new(journal),
             partials: HashMap::new(),
+            answers: Answers::default(),
         });
+        if self.pauses.all() == Some(PausedBy::Us) {
+            self.keep_pause(true);
+        }
         Ok(())
     }
 
-    /// Looks at a folder: is there room, may it be written?
+    /// Looks at a folder: is there room, may it be written? What is there already needs none.
     async fn view(&self, folder: PathBuf, excluded: &HashSet<String>) -> View {
-        let (needed, files) = self.table.lock().wanted(excluded);
-        let path = folder.clone();
-        let work = move || {
+        let (path, table, policy) = (folder.clone(), self.table.clone(), self.terms.on_conflict);
+        let excluded = excluded.clone();
+        let work = move || -> io::Result<(Space, u64, u64)> {
             let folder = Folder::open(&path)?;
             folder.check_writable()?;
-            folder.space()
+            let space = folder.space()?;
+            let (needed, files) = table.lock().wanted(&excluded);
+            if space.free >= needed && space.inodes.is_none_or(|inodes| inodes >= files) {
+                return Ok((space, needed, files));
+            }
+            // Only where it matters: with many files this takes seconds.
+            let there = present(&folder, &table, &excluded, policy);
+            let needed = needed.saturating_sub(there.bytes);
+            Ok((space, needed, files.saturating_sub(there.entries)))
         };
-        let space = tokio::task::spawn_blocking(work)
+        let seen = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|e| Err(io::Error::other(e)));
-        match space {
-            Ok(space) if space.free < needed => {
+        match seen {
+            Ok((space, needed, _)) if space.free < needed => {
                 let free = space.free;
                 let obstacle = Fault::DiskFull {
                     folder: folder.clone(),
@@ -212,7 +229,7 @@ impl Incoming {
                     obstacle: Some(obstacle),
                 }
             }
-            Ok(space) if space.inodes.is_some_and(|inodes| inodes < files) => {
+            Ok((space, _, files)) if space.inodes.is_some_and(|inodes| inodes < files) => {
                 let why = format!("the disk cannot take {files} more files");
                 let obstacle = Fault::CannotWrite {
                     path: folder.clone(),
@@ -226,7 +243,7 @@ impl Incoming {
                     obstacle: Some(obstacle),
                 }
             }
-            Ok(space) => View {
+            Ok((space, ..)) => View {
                 folder,
                 free: space.free,
                 room: Room::Fits,

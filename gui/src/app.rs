@@ -268,7 +268,7 @@ impl App {
     fn ask(&mut self, command: Command, about: About) {
         match about {
             About::Answer(transfer) => {
-                self.model.answered.insert(transfer);
+                self.model.answer(transfer);
             }
             About::Conflict(transfer, file) => {
                 self.model.decided.insert((transfer, file));

@@ -132,8 +132,8 @@ pub(crate) struct Model {
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
-    /// Questions that were answered here and are still in the overview.
-    pub(crate) answered: BTreeSet<TransferId>,
+    /// Questions that were answered here and are still in the overview, with the round in which.
+    pub(crate) answered: BTreeMap<TransferId, u32>,
     /// Conflicts that were decided here and are still in the overview.
     pub(crate) decided: BTreeSet<(TransferId, FileIndex)>,
     pub(crate) notices: Vec<Notice>,
@@ -159,7 +159,7 @@ impl Model {
             selected: None,
             doubt: None,
             unfolded: BTreeMap::new(),
-            answered: BTreeSet::new(),
+            answered: BTreeMap::new(),
             decided: BTreeSet::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
@@ -183,8 +183,10 @@ impl Model {
             .take_if(|id| overview.transfer(*id).is_none_or(|t| t.state.is_final()));
         self.unfolded.retain(|id, _| !gone(id));
         self.paces.retain(|id, _| !gone(id));
-        self.answered
-            .retain(|id| overview.transfer(*id).is_some_and(|t| t.question.is_some()));
+        self.answered.retain(|id, round| {
+            let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
+            question.is_some_and(|question| question.round == *round)
+        });
         self.decided.retain(|(id, file)| {
             let open = overview.transfer(*id).and_then(|t| t.conflict.as_ref());
             open.is_some_and(|conflict| conflict.index == *file)
@@ -268,6 +270,17 @@ impl Model {
                 hint: String::new(),
             },
         );
+    }
+
+    /// The question about this transfer is answered, as it stands now.
+    pub(crate) fn answer(&mut self, transfer: TransferId) {
+        let question = self
+            .overview
+            .transfer(transfer)
+            .and_then(|t| t.question.as_ref());
+        if let Some(question) = question {
+            self.answered.insert(transfer, question.round);
+        }
     }
 
     /// Tells the person what went wrong.

@@ -76,10 +76,20 @@ impl Questions {
         self.open.is_none() && matches!(self.lines, Lines::Come(_))
     }
 
-    /// Asks about an offer, unless another question is open. Whether it was asked.
+    /// Asks about an offer, again if it was asked before, unless another question is open. Whether
+    /// it was asked.
     pub(crate) fn ask(&mut self, me: &Overview, t: &TransferSnapshot, out: &mut Output) -> bool {
+        if let Some(Open::Offer(open)) = &self.open
+            && open.id == t.id
+        {
+            self.open = None;
+            out.unprompt();
+            // Behind the prompt that waits.
+            out.say("");
+        }
         let free = self.is_free();
         if free {
+            self.answered.remove(&t.id);
             self.put(Open::Offer(t.clone().into()), &question(me, t), out);
         }
         free
@@ -364,6 +374,7 @@ mod tests {
             free: 212_000_000_000,
             obstacle: None,
             seconds_left: 300,
+            round: 1,
         });
         let text = question(&overview(vec![]), &t);
         assert_eq!(

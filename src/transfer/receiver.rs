@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::budget::{Budget, Share};
-use super::control::{Asking, Decision, News, Order, People, Progress, Reporter};
+use super::control::{Decision, News, Order, People, Progress, Reporter};
 use super::ended::Ended;
 use super::partial::{Partial, SharedJournal};
 use super::pauses::Pauses;
@@ -27,14 +27,12 @@ use super::rivals::Answers;
 use super::state::TransferEvent;
 use super::status::{FileState, PausedBy};
 use super::table::{FileTable, SharedTable};
-use super::tops::{Tops, top_of};
 use crate::config::ConflictPolicy;
-use crate::fault::Fault;
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
 use crate::peer::PeerId;
 use crate::protocol::message::{
-    Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Room, Scope,
-    SenderMessage, SinkFault, SteerAction, TransferId,
+    Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Scope, SenderMessage,
+    SinkFault, SteerAction, TransferId,
 };
 use crate::storage::folder::Folder;
 use crate::storage::journal::{Journal, JournalHead, Replay};

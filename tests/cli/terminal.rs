@@ -148,6 +148,7 @@ fn offer() -> TransferSnapshot {
             free: 212_000_000_000,
             obstacle: None,
             seconds_left: 300,
+            round: 1,
         }),
         conflict: None,
         conflicts: 0,

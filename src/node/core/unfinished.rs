@@ -169,7 +169,7 @@ impl Core {
                 };
             }
             News::Event(_) | News::Fault(_) | News::Path(_) | News::Manifest => return,
-            News::Ask(_) | News::Answered { .. } => return,
+            News::Ask(_) | News::Answered { .. } | News::PeerRoom(_) => return,
         }
         self.put_wishes(id, wishes).await;
     }

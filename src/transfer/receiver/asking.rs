@@ -1,8 +1,29 @@
 //! The question to the person, and what is known about the room for the files.
 
-use super::*;
-use crate::storage::folder::Space;
-use crate::transfer::present::present;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::control::{Asking, Decision, News, Order};
+use super::super::ended::Ended;
+use super::super::partial::SharedJournal;
+use super::super::plan::Rules;
+use super::super::present::{Present, present};
+use super::super::rivals::Answers;
+use super::super::status::PausedBy;
+use super::super::tops::{Tops, top_of};
+use super::{Incoming, Taken, is_cancel, message, plain, send};
+use crate::config::ConflictPolicy;
+use crate::fault::Fault;
+use crate::net::link::{Inbound, Offence};
+use crate::protocol::message::{DeclineReason, ReceiverMessage, Room, Scope, SenderMessage};
+use crate::storage::folder::{Folder, Space};
+use crate::storage::journal::{Journal, JournalHead};
 
 impl Incoming {
     pub(super) async fn ask<L: Inbound>(
@@ -14,36 +35,42 @@ impl Incoming {
             return self.pretend_absence(link).await;
         }
         let mut folder = self.terms.folder.clone();
-        let mut asked = false;
+        let until = Instant::now() + self.terms.answer_timeout;
+        // What the person and the sender were told last.
+        let mut told: Option<Room> = None;
+        let mut presumed = None;
         loop {
-            let view = self.view(folder.clone(), &HashSet::new()).await;
+            let all = HashSet::new();
+            let view = self.view(folder.clone(), &all, &mut presumed).await;
             if self.terms.accepted {
                 return match view.refusal() {
                     None => self.take(link, view.folder, HashSet::new()).await,
                     Some(reason) => self.refuse(link, view, reason).await,
                 };
             }
-            if !asked {
+            if told.is_none_or(|told| is_news(told, view.room)) {
                 send(link, ReceiverMessage::Asked(view.room)).await?;
-                asked = true;
+                told = Some(view.room);
+                let left = until.saturating_duration_since(Instant::now());
+                self.reporter.tell(News::Ask(view.asking(left))).await;
             }
-            let asking = view.asking(self.terms.answer_timeout);
-            self.reporter.tell(News::Ask(asking)).await;
-            match self.decision(link, orders).await? {
-                Decision::Decline => {
+            match self.wish(link, orders, until).await? {
+                Wish::LookAgain => {}
+                Wish::Decided(Decision::Decline) => {
                     return self.decline(link, DeclineReason::Person).await;
                 }
-                Decision::Accept {
+                Wish::Decided(Decision::Accept {
                     folder: chosen,
                     only,
-                } => {
+                }) => {
                     folder = chosen.unwrap_or(folder);
                     let excluded = self.excluded(only.as_deref());
-                    let view = self.view(folder.clone(), &excluded).await;
-                    // A folder without room is asked about again, with the reason.
+                    let view = self.view(folder.clone(), &excluded, &mut None).await;
                     if view.refusal().is_none() {
                         return self.take(link, view.folder, excluded).await;
                     }
+                    // A folder without room is asked about again, with the reason.
+                    told = None;
                 }
             }
         }
@@ -82,19 +109,23 @@ impl Incoming {
         self.decline(link, DeclineReason::NoAnswer).await
     }
 
-    /// Waits for the person, or for a reason not to wait any longer.
-    pub(super) async fn decision<L: Inbound>(
+    /// Waits for the person until `until`, for a reason not to wait any longer, or for one to look
+    /// at the room again: room comes and goes, and so do files of the offer.
+    async fn wish<L: Inbound>(
         &mut self,
         link: &mut L,
         orders: &mut mpsc::Receiver<Order>,
-    ) -> Result<Decision, Ended> {
-        let timeout = tokio::time::sleep(self.terms.answer_timeout);
-        tokio::pin!(timeout);
+        until: Instant,
+    ) -> Result<Wish, Ended> {
+        let look = tokio::time::sleep_until(until.min(Instant::now() + LOOK_EVERY));
+        tokio::pin!(look);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Answer(decision)) => return Ok(decision),
-                    Some(Order::Cancel(Scope::Transfer)) => return Ok(Decision::Decline),
+                    Some(Order::Answer(decision)) => return Ok(Wish::Decided(decision)),
+                    Some(Order::Cancel(Scope::Transfer)) => {
+                        return Ok(Wish::Decided(Decision::Decline));
+                    }
                     Some(order) => {
                         self.offline_order(order).await;
                     }
@@ -110,14 +141,18 @@ impl Incoming {
                             return Err(Ended::Misbehaved(Offence::Contradiction));
                         }
                         self.reporter.tell(News::Manifest).await;
+                        return Ok(Wish::LookAgain);
                     }
                     SenderMessage::Steer(_) | SenderMessage::FileFailed { .. } => {}
                     SenderMessage::Finish { .. } => {
                         return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
                     }
                 },
-                () = &mut timeout => {
-                    self.decline(link, DeclineReason::NoAnswer).await?;
+                () = &mut look => {
+                    if Instant::now() >= until {
+                        self.decline(link, DeclineReason::NoAnswer).await?;
+                    }
+                    return Ok(Wish::LookAgain);
                 }
             }
         }
@@ -193,28 +228,47 @@ impl Incoming {
         Ok(())
     }
 
-    /// Looks at a folder: is there room, may it be written? What is there already needs none.
-    async fn view(&self, folder: PathBuf, excluded: &HashSet<String>) -> View {
+    /// Looks at a folder: is there room, may it be written? What is there already needs none; that
+    /// is looked at only where it matters, and not each time, because it takes seconds with many
+    /// files.
+    async fn view(
+        &self,
+        folder: PathBuf,
+        excluded: &HashSet<String>,
+        presumed: &mut Option<Presumed>,
+    ) -> View {
         let (path, table, policy) = (folder.clone(), self.table.clone(), self.terms.on_conflict);
-        let excluded = excluded.clone();
-        let work = move || -> io::Result<(Space, u64, u64)> {
+        let (excluded, entries) = (excluded.clone(), self.table.lock().len());
+        let known = presumed
+            .as_ref()
+            .filter(|presumed| presumed.is_of(&folder, entries))
+            .map(|presumed| presumed.present);
+        let work = move || -> io::Result<(Space, u64, u64, Option<Present>)> {
             let folder = Folder::open(&path)?;
             folder.check_writable()?;
             let space = folder.space()?;
             let (needed, files) = table.lock().wanted(&excluded);
             if space.free >= needed && space.inodes.is_none_or(|inodes| inodes >= files) {
-                return Ok((space, needed, files));
+                return Ok((space, needed, files, None));
             }
-            // Only where it matters: with many files this takes seconds.
-            let there = present(&folder, &table, &excluded, policy);
+            let there = known.unwrap_or_else(|| present(&folder, &table, &excluded, policy));
             let needed = needed.saturating_sub(there.bytes);
-            Ok((space, needed, files.saturating_sub(there.entries)))
+            let files = files.saturating_sub(there.entries);
+            Ok((space, needed, files, known.is_none().then_some(there)))
         };
         let seen = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|e| Err(io::Error::other(e)));
+        if let Ok((.., Some(present))) = seen {
+            *presumed = Some(Presumed {
+                folder: folder.clone(),
+                entries,
+                at: Instant::now(),
+                present,
+            });
+        }
         match seen {
-            Ok((space, needed, _)) if space.free < needed => {
+            Ok((space, needed, ..)) if space.free < needed => {
                 let free = space.free;
                 let obstacle = Fault::DiskFull {
                     folder: folder.clone(),
@@ -229,7 +283,7 @@ impl Incoming {
                     obstacle: Some(obstacle),
                 }
             }
-            Ok((space, _, files)) if space.inodes.is_some_and(|inodes| inodes < files) => {
+            Ok((space, _, files, _)) if space.inodes.is_some_and(|inodes| inodes < files) => {
                 let why = format!("the disk cannot take {files} more files");
                 let obstacle = Fault::CannotWrite {
                     path: folder.clone(),
@@ -263,6 +317,43 @@ impl Incoming {
                 }
             }
         }
+    }
+}
+
+/// How often the room is looked at while a person is asked.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long it is believed what a look at all files has found.
+const PRESUMED_FOR: Duration = Duration::from_secs(30);
+
+/// What is presumed to be in a folder already.
+struct Presumed {
+    folder: PathBuf,
+    entries: u32,
+    at: Instant,
+    present: Present,
+}
+
+impl Presumed {
+    /// Whether it is about these entries in this folder, and fresh.
+    fn is_of(&self, folder: &Path, entries: u32) -> bool {
+        self.folder == folder && self.entries == entries && self.at.elapsed() < PRESUMED_FOR
+    }
+}
+
+/// What ends a wait for the person.
+enum Wish {
+    /// The person has answered.
+    Decided(Decision),
+    /// The room, or what is offered, may be different now.
+    LookAgain,
+}
+
+/// Whether the person and the sender must hear of `now`: free bytes alone change all the time.
+fn is_news(told: Room, now: Room) -> bool {
+    match (told, now) {
+        (Room::Missing { needed: told, .. }, Room::Missing { needed: now, .. }) => told != now,
+        (told, now) => told != now,
     }
 }
 

@@ -2,7 +2,6 @@
 //! comes back as [`Action`]s that are carried out here.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc;
 
 use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};

@@ -153,7 +153,7 @@ pub(crate) fn asking(n: u8) -> TransferSnapshot {
 
 /// Files arriving from "Kitchen", of which 15 have names that are taken.
 pub(crate) fn conflicting(n: u8) -> TransferSnapshot {
-    let version = |bytes, days| Version {
+    let version = |bytes, days: i64| Version {
         bytes,
         modified: Timestamp((NOW as i64 - days * 86_400) * 1_000_000_000),
     };

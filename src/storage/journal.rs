@@ -368,7 +368,7 @@ fn fill(from: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::protocol::groups::GROUP_LEN;
+    use crate::protocol::groups::{GROUP_LEN, group_count};
     use std::os::unix::fs::PermissionsExt;
 
     const ID: TransferId = TransferId([7; 16]);

@@ -1,7 +1,5 @@
 //! Pauses that outlive the program of the person who paused.
 
-use std::time::Duration;
-
 use peerconnect::node::api::{Command, Overview};
 use peerconnect::protocol::message::Scope;
 use peerconnect::transfer::control::Order;
@@ -81,7 +79,6 @@ async fn a_file_that_the_receiver_paused_is_paused_after_its_restart<P: Pair>() 
     world.restart_sender();
     let ends = world.run_while(|sending, receiving, _| async move {
         sending.until_settled(&["a"]).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let b = receiving.index("b");
         for side in [&sending, &receiving] {
             assert_eq!(side.table.lock().state(b), Some(FileState::Paused));

@@ -72,6 +72,7 @@ impl Side {
                         seen.obstacle = asking.obstacle;
                     }
                     News::PeerRoom(room) => seen.rooms.push(room),
+                    News::PausedFile { .. } => {}
                     News::Path(_) | News::Manifest | News::Answered { .. } => {}
                 }
             }

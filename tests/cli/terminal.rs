@@ -54,7 +54,8 @@ impl Terminal {
             Stdio::from(File::options().read(true).write(true).open(path).unwrap())
         };
         let mut command = home.command(args);
-        command.env("LANG", "C.UTF-8").env("TERM", "xterm");
+        let calm = [("LANG", "C.UTF-8"), ("TERM", "xterm"), ("TZ", "UTC")];
+        command.envs(calm);
         let child = command
             .stdin(theirs())
             .stdout(theirs())

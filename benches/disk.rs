@@ -33,6 +33,7 @@ fn files() -> Vec<Vec<Finished>> {
             bytes: bytes.clone(),
             tag: format!("0123456789abcdef-{n}"),
         },
+        policy: ConflictPolicy::Rename,
     };
     let batches = all.chunks(BATCH);
     batches
@@ -60,7 +61,7 @@ fn publish_small_files(c: &mut Criterion) {
             },
             |(dir, folder, files)| {
                 for batch in files {
-                    for result in publish(&folder, batch, ConflictPolicy::Rename) {
+                    for result in publish(&folder, batch) {
                         result.expect("the file is saved");
                     }
                 }

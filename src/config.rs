@@ -35,6 +35,31 @@ pub enum ConflictPolicy {
     Overwrite,
     /// Fail this file.
     Fail,
+    /// Ask the person, file by file; where nobody can be asked, as `Rename`.
+    Ask,
+}
+
+/// What a person says about a name that is taken by different content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConflictAnswer {
+    /// Keep both: the new one becomes `name (1).ext`.
+    KeepBoth,
+    /// Put the new one in place of the old one, once it is complete and verified.
+    Replace,
+    /// Keep the old one, do not take the new one.
+    Skip,
+}
+
+impl ConflictAnswer {
+    /// The policy that does the same.
+    pub fn policy(self) -> ConflictPolicy {
+        match self {
+            Self::KeepBoth => ConflictPolicy::Rename,
+            Self::Replace => ConflictPolicy::Overwrite,
+            Self::Skip => ConflictPolicy::Skip,
+        }
+    }
 }
 
 impl fmt::Display for ConflictPolicy {
@@ -44,6 +69,7 @@ impl fmt::Display for ConflictPolicy {
             Self::Skip => "skip",
             Self::Overwrite => "overwrite",
             Self::Fail => "fail",
+            Self::Ask => "ask",
         })
     }
 }
@@ -237,7 +263,8 @@ impl Settings {
             (
                 "on_conflict",
                 "When a name is taken by different content: \"rename\" (keep both), \"skip\",\n\
-                 # \"overwrite\" or \"fail\". Equal content is never taken twice.",
+                 # \"overwrite\", \"fail\", or \"ask\" you each time (where nobody can be asked, as\n\
+                 # \"rename\"). Equal content is never taken twice.",
                 text(&self.on_conflict.to_string()),
             ),
             (
@@ -421,7 +448,7 @@ mod tests {
             "port = \"x\"",
             "rate_limit = \"fast\"",
             "answer_timeout = \"soon\"",
-            "on_conflict = \"ask\"",
+            "on_conflict = \"perhaps\"",
         ] {
             let error = parse(&format!("\n{text}\n")).unwrap_err();
             assert!(error.contains("line 2"), "{text}: {error}");

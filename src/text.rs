@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
+
 /// Text from a peer or a file system, made safe for a terminal, a window or a log: characters that
 /// control, hide or reorder what is shown are escaped.
 #[derive(Clone, Copy)]
@@ -76,6 +78,36 @@ pub fn duration(seconds: u64) -> String {
         (0, h, m, _) => format!("{h} h {m} min"),
         (d, 0, _, _) => format!("{d} d"),
         (d, h, _, _) => format!("{d} d {h} h"),
+    }
+}
+
+/// A moment (seconds since 1970) as people say it, where this computer is: `today 14:03`,
+/// `yesterday 09:15`, `3 May`, `3 May 2024`.
+pub fn day(at: i64, now: u64) -> String {
+    day_in(at, now, &TimeZone::system())
+}
+
+fn day_in(at: i64, now: u64, zone: &TimeZone) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "March", "April", "May", "June", "July", "Aug", "Sept", "Oct", "Nov", "Dec",
+    ];
+    let local = |seconds| {
+        let moment = jiff::Timestamp::from_second(seconds).ok()?;
+        Some(zone.to_datetime(moment))
+    };
+    let now = i64::try_from(now).ok().and_then(local);
+    let (Some(at), Some(now)) = (local(at), now) else {
+        return "at no known time".into();
+    };
+    let (day, time) = (at.date(), format!("{:02}:{:02}", at.hour(), at.minute()));
+    let month = MONTHS[(at.month() - 1) as usize];
+    match now.date() {
+        today if day == today => format!("today {time}"),
+        today if today.yesterday().is_ok_and(|yesterday| yesterday == day) => {
+            format!("yesterday {time}")
+        }
+        today if day.year() == today.year() => format!("{} {month}", day.day()),
+        _ => format!("{} {month} {}", day.day(), day.year()),
     }
 }
 
@@ -186,6 +218,27 @@ mod tests {
         }
         assert_eq!(path::to_text("/a/b".as_ref()), "/a/b");
         assert!(path::from_text("\0xyz".into()).is_err());
+    }
+
+    #[test]
+    fn days_are_said_as_people_say_them_where_they_are() {
+        // 2027-01-15 08:00 UTC; one hour later where this person is.
+        const NOW: u64 = 1_800_000_000;
+        const HOUR: i64 = 3600;
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        for (at, text) in [
+            (0, "today 09:00"),
+            (-9 * HOUR, "today 00:00"),
+            (-9 * HOUR - 60, "yesterday 23:59"),
+            (-40 * HOUR, "13 Jan"),
+            (-400 * HOUR, "29 Dec 2026"),
+            (48 * HOUR, "17 Jan"),
+            (i64::MAX - NOW as i64, "at no known time"),
+        ] {
+            let at = NOW as i64 + at;
+            assert_eq!(day_in(at, NOW, &zone), text, "{at}");
+        }
+        assert_eq!(day_in(-1, NOW, &zone), "1 Jan 1970");
     }
 
     #[test]

@@ -109,8 +109,9 @@ fn no_name_gets_outside_or_changes_what_is_there() {
                 bytes: Bytes::from(format!("{n} {m}")),
                 tag: format!("{n}-{m}"),
             },
+            policy: ConflictPolicy::Rename,
         });
-        for result in publish(&folder, files.collect(), ConflictPolicy::Rename) {
+        for result in publish(&folder, files.collect()) {
             match result {
                 Ok(done) => assert!(saved.insert(done.path), "one name for two files"),
                 Err(_) => failed += 1,

@@ -72,6 +72,7 @@ async fn received<F: Future<Output = MemoryOutbound>>(
         journals: dir.join("journals"),
         folder: dir.join("in"),
         on_conflict: ConflictPolicy::Rename,
+        people: Default::default(),
         accepted,
         blocked: false,
         answer_timeout: Duration::from_secs(300),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use peerconnect::config::ConflictAnswer;
 use peerconnect::protocol::message::{
     Entry, EntryKind, PauseReason, Scope, Steer, SteerAction, Timestamp,
 };
@@ -81,12 +82,18 @@ impl Script<'_> {
 
     pub fn order(&mut self) -> Order {
         let (folder, only) = (None, None);
-        match self.byte() % 6 {
+        let answers = [
+            ConflictAnswer::KeepBoth,
+            ConflictAnswer::Replace,
+            ConflictAnswer::Skip,
+        ];
+        match self.byte() % 7 {
             0 => Order::Pause(self.scope()),
             1 => Order::Resume(self.scope()),
             2 => Order::Cancel(self.scope()),
             3 => Order::First(self.number()),
             4 => Order::Answer(Decision::Decline),
+            5 => Order::Conflict(self.scope(), self.pick(&answers)),
             _ => Order::Answer(Decision::Accept { folder, only }),
         }
     }

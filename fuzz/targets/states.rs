@@ -15,7 +15,7 @@ use peerconnect::protocol::message::{
     ReceiverMessage, SenderMessage, SourceFault, Stamp, Timestamp, TransferId,
 };
 use peerconnect::transfer::budget::Budget;
-use peerconnect::transfer::control::{News, Order, Progress, Reporter};
+use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
@@ -91,11 +91,15 @@ async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
         ConflictPolicy::Skip,
         ConflictPolicy::Overwrite,
         ConflictPolicy::Fail,
+        ConflictPolicy::Ask,
     ];
+    let people = People::default();
+    let _here = (flags & 64 == 0).then(|| people.attend());
     let terms = Terms {
         journals: dir.join("journals"),
         folder: dir.join("in"),
         on_conflict: script.pick(&policies),
+        people: people.clone(),
         accepted: flags & 1 == 0,
         blocked: flags & 62 == 62,
         answer_timeout: Duration::from_secs(300),

@@ -2,24 +2,23 @@
 //! comes back as [`Action`]s that are carried out here.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Reply, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
-use peerconnect::text::Shown;
 use peerconnect::transfer::status::FileQuery;
 
 use crate::bridge::Bridge;
+use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
+use crate::elsewhere::{DONE_MAX, Done};
 use crate::input;
 use crate::link_ui::{LinkDraft, link_ui};
-use crate::model::{About, Action, Model, Staged};
+use crate::model::{About, Action, Model};
 use crate::offer_ui::{OffersDraft, offers_ui};
-use crate::outside::{Outside, Pick, Picked};
+use crate::outside::Outside;
 use crate::pages::{PAGE, Pages};
 use crate::peers_ui::{PeersDraft, peers_ui};
 use crate::staged_ui::{StagedDraft, staged_ui};
@@ -35,32 +34,19 @@ pub(crate) struct Drafts {
     pub(crate) peers: PeersDraft,
     pub(crate) staged: StagedDraft,
     pub(crate) offers: OffersDraft,
+    pub(crate) conflicts: ConflictsDraft,
     pub(crate) transfers: TransfersDraft,
     /// What the person was told that dropping will do, while files hang over the window.
     pub(crate) drop: Option<input::Under>,
 }
 
-/// What comes back from work done elsewhere.
-enum Done {
-    Picked(Pick, Option<TransferId>, Picked),
-    Looked {
-        found: Vec<Staged>,
-        missing: Vec<PathBuf>,
-    },
-    Said(String),
-}
-
-/// Results of work elsewhere that wait for a frame; a thread with one more waits itself. A test
-/// that works elsewhere at once must not reach it within a frame.
-const DONE_MAX: usize = 64;
-
 /// The window of one node.
 pub struct App {
-    ctx: Context,
+    pub(crate) ctx: Context,
     pub(crate) bridge: Bridge,
-    outside: Outside,
-    done: mpsc::Receiver<Done>,
-    finish: mpsc::SyncSender<Done>,
+    pub(crate) outside: Outside,
+    pub(crate) done: mpsc::Receiver<Done>,
+    pub(crate) finish: mpsc::SyncSender<Done>,
     pub(crate) model: Model,
     pub(crate) drafts: Drafts,
     pub(crate) title: String,
@@ -168,7 +154,8 @@ impl App {
             .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
         let news = !model.notices.is_empty()
             || !model.overview.notices.is_empty()
-            || model.questions().next().is_some();
+            || model.questions().next().is_some()
+            || model.conflicts().next().is_some();
         if news {
             let height = ui.available_height() * 0.5;
             Panel::top("news")
@@ -179,6 +166,7 @@ impl App {
                     // As high as the cards are, not as the panel was a frame ago.
                     cards.min_scrolled_height(height).show(ui, |ui| {
                         actions.extend(offers_ui(ui, model, &mut drafts.offers));
+                        actions.extend(conflicts_ui(ui, model, &mut drafts.conflicts));
                         actions.extend(notices_ui(ui, model));
                     });
                 });
@@ -255,7 +243,12 @@ impl App {
                 model.say(Tone::Ok, "Copied. Send it to the other person.");
             }
             Action::ShowLink(shown) => model.link_shown = shown,
-            Action::ShowFolder(folder) => self.show_folder(folder),
+            Action::ShowFolder(folder) => self.show(folder),
+            Action::Open(transfer) => {
+                let query = FileQuery::Range { from: 0, count: 1 };
+                let rows = Command::Files { transfer, query };
+                self.ask(rows, About::Open(transfer));
+            }
             Action::Dismiss(number) => model.notices.retain(|n| n.number != number),
             Action::DismissNode(text) => {
                 model.dismissed.insert(text);
@@ -272,8 +265,15 @@ impl App {
     }
 
     fn ask(&mut self, command: Command, about: About) {
-        if let About::Answer(transfer) = about {
-            self.model.answer(transfer);
+        match about {
+            About::Answer(transfer) => {
+                self.model.answer(transfer);
+            }
+            About::Conflict(transfer, file) => {
+                self.model.decided.insert((transfer, file));
+            }
+            About::Nothing | About::Send(_) | About::AddPeer => {}
+            About::Page(..) | About::Open(_) => {}
         }
         if let Err(fault) = self.bridge.ask(command, about.clone()) {
             self.reply(about, Err(fault));
@@ -299,6 +299,10 @@ impl App {
             (About::Answer(transfer), Err(_)) => {
                 self.model.answered.remove(transfer);
             }
+            (About::Conflict(transfer, file), Err(_)) => {
+                self.model.decided.remove(&(*transfer, *file));
+            }
+            (About::Open(transfer), Ok(Reply::Files(rows))) => self.open_file(*transfer, rows),
             (About::Page(transfer, page), result) => {
                 let rows = match result {
                     Ok(Reply::Files(rows)) => Some(rows.clone()),
@@ -311,6 +315,7 @@ impl App {
                 return;
             }
             (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
+            (About::Conflict(..) | About::Open(_), _) => {}
         }
         if about == About::AddPeer {
             self.model.adding = false;
@@ -375,113 +380,6 @@ impl App {
                 About::Page(transfer, page),
             );
         }
-    }
-}
-
-/// Work elsewhere.
-impl App {
-    /// Does something that may take long, then wakes the window with what came out.
-    fn elsewhere(&self, work: impl FnOnce() -> Option<Done> + Send + 'static) {
-        let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
-        (self.outside.run)(Box::new(move || {
-            // The window may have closed meanwhile: then nobody wants to know.
-            if let Some(done) = work()
-                && finish.send(done).is_ok()
-            {
-                ctx.request_repaint_after(Duration::from_millis(10));
-            }
-        }));
-    }
-
-    fn pick(&mut self, what: Pick, whose: Option<TransferId>) {
-        if self.model.picking {
-            return;
-        }
-        self.model.picking = true;
-        let pick = Arc::clone(&self.outside.pick);
-        self.elsewhere(move || Some(Done::Picked(what, whose, pick(what))));
-    }
-
-    /// Looks at paths that are to be sent: a network drive may take its time.
-    fn look(&self, paths: Vec<PathBuf>) {
-        self.elsewhere(move || {
-            let mut found = Vec::new();
-            let mut missing = Vec::new();
-            for path in paths {
-                match look_at(path) {
-                    Ok(entry) => found.push(entry),
-                    Err(path) => missing.push(path),
-                }
-            }
-            Some(Done::Looked { found, missing })
-        });
-    }
-
-    fn show_folder(&self, folder: PathBuf) {
-        let open = Arc::clone(&self.outside.open);
-        self.elsewhere(move || open(&folder).err().map(Done::Said));
-    }
-
-    fn finished(&mut self, done: Done) {
-        match done {
-            Done::Picked(what, whose, picked) => {
-                self.model.picking = false;
-                self.picked(what, whose, picked);
-            }
-            Done::Looked { found, missing } => {
-                self.model.stage(found);
-                if let Some(first) = missing.first() {
-                    let first = Shown(&first.to_string_lossy()).to_string();
-                    let text = match missing.len() {
-                        1 => format!("\"{first}\" is not there, or may not be read."),
-                        n => format!("\"{first}\" and {} more are not there.", n - 1),
-                    };
-                    self.model.say(Tone::Error, text);
-                }
-            }
-            Done::Said(text) => self.model.say(Tone::Error, text),
-        }
-    }
-
-    fn picked(&mut self, what: Pick, whose: Option<TransferId>, picked: Picked) {
-        let model = &mut self.model;
-        match picked {
-            Picked::Nothing => {}
-            Picked::NoDialog => model.say(
-                Tone::Warn,
-                "No file dialog on this system. Type a path below, or drop files on the window.",
-            ),
-            Picked::Garbled => model.say(
-                Tone::Error,
-                "The file dialog gave names that do not exist. Drop the files on the window \
-                 instead.",
-            ),
-            Picked::Paths(paths) => match (what, whose) {
-                (Pick::Files | Pick::Folder, _) => self.look(paths),
-                (Pick::Target, whose) => {
-                    let folder = paths.first().map(|p| p.to_string_lossy().into_owned());
-                    match whose {
-                        Some(id) => {
-                            if let Some(folder) = folder {
-                                self.drafts.offers.set_folder(id, folder);
-                            }
-                        }
-                        None => self.drafts.top.folder = folder,
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// What a path is; the path itself if it is not there.
-fn look_at(path: PathBuf) -> Result<Staged, PathBuf> {
-    match std::fs::metadata(&path) {
-        Ok(meta) => Ok(Staged {
-            bytes: meta.is_file().then_some(meta.len()),
-            path,
-        }),
-        Err(_) => Err(path),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use peerconnect::config::{Paths, Settings};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::NodeHandle;
+use peerconnect::node::api::{Command, NodeHandle};
 use peerconnect::node::instance::{self, Instance};
 use peerconnect::node::{NodeOptions, ResumeAtStart};
 use peerconnect_gui::Wake;
@@ -78,6 +78,11 @@ fn hold(options: NodeOptions, ready: &Ready) -> Result<(), Fault> {
     runtime.block_on(async {
         let instance = instance::reach(options).await?;
         let mut pictures = instance.node.overview();
+        // Who opens a window can be asked.
+        let attended = instance.node.call(Command::Attend).await;
+        if let Err(fault) = attended {
+            tracing::debug!(%fault, "nobody will be asked");
+        }
         // The window has gone if nobody takes it; then this ends with the program.
         let _ = ready.send(Ok(instance.node.clone()));
         if instance.is_shared() {

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use egui::{Align, Label, Layout, Popup, ScrollArea, Ui};
-use peerconnect::node::api::Command;
-use peerconnect::protocol::message::Scope;
+use peerconnect::config::ConflictAnswer;
+use peerconnect::node::api::{Again, Command};
+use peerconnect::protocol::message::{Outcome, Scope};
 use peerconnect::text::{Shown, bytes};
 use peerconnect::transfer::status::{Direction, FileRow, FileState, RowKind, TransferSnapshot};
 
@@ -74,7 +75,7 @@ fn want(
 fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Action>) {
     let path = Shown(&row.path).to_string();
     let open = !matches!(row.state, FileState::Settled(_)) && !t.state.is_final();
-    if open {
+    if open || may_be_tried_again(t, row) {
         let more = icons::button(ui, Icon::More, &format!("More about {path}"));
         menu(&more, t, row, actions);
     } else {
@@ -112,6 +113,12 @@ fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Acti
     });
 }
 
+/// Whether it did not arrive, and we are the ones who can send it again.
+fn may_be_tried_again(t: &TransferSnapshot, row: &FileRow) -> bool {
+    let failed = matches!(row.state, FileState::Settled(Outcome::Failed(_)));
+    failed && t.direction == Direction::Sending && row.kind == RowKind::File
+}
+
 /// Text in a column of fixed width: numbers of several rows stand below each other.
 fn cell(ui: &mut Ui, width: f32, align: Align, text: egui::RichText) {
     let layout = match align {
@@ -129,6 +136,28 @@ fn menu(more: &egui::Response, t: &TransferSnapshot, row: &FileRow, actions: &mu
         let mut ask = |command| actions.push(Action::Ask(command, About::Nothing));
         let transfer = t.id;
         let scope = Scope::File(row.index);
+        if may_be_tried_again(t, row) {
+            if ui.button("Try this file again").clicked() {
+                let what = Again::File(row.index);
+                ask(Command::SendAgain { transfer, what });
+            }
+            return;
+        }
+        if row.state == FileState::Asking {
+            for (text, answer) in [
+                ("Keep both", ConflictAnswer::KeepBoth),
+                ("Replace yours", ConflictAnswer::Replace),
+                ("Skip the new one", ConflictAnswer::Skip),
+            ] {
+                if ui.button(text).clicked() {
+                    ask(Command::AnswerConflict {
+                        transfer,
+                        scope,
+                        answer,
+                    });
+                }
+            }
+        }
         if row.state == FileState::Paused {
             if ui.button("Resume this file").clicked() {
                 ask(Command::Resume { transfer, scope });

@@ -21,10 +21,13 @@ impl App {
     }
 
     pub(crate) fn set_title(&mut self, ctx: &Context) {
-        let title = match (self.model.questions().count(), self.model.percent()) {
-            (1.., _) => "PeerConnect: somebody wants to send you files".to_owned(),
-            (0, Some(percent)) => format!("{percent} % · PeerConnect"),
-            (0, None) => "PeerConnect".to_owned(),
+        let asked = self.model.questions().next().is_some();
+        let conflict = self.model.conflicts().next().is_some();
+        let title = match (asked, conflict, self.model.percent()) {
+            (true, ..) => "PeerConnect: somebody wants to send you files".to_owned(),
+            (false, true, _) => "PeerConnect: a file is already there and differs".to_owned(),
+            (false, false, Some(percent)) => format!("{percent} % · PeerConnect"),
+            (false, false, None) => "PeerConnect".to_owned(),
         };
         // Setting a title paints a frame: only when it is another one.
         if title != self.title {
@@ -35,7 +38,9 @@ impl App {
 
     /// Asks for attention once for each question, without taking the focus.
     pub(crate) fn call_attention(&mut self, ctx: &Context) {
-        let open: Vec<TransferId> = self.model.questions().map(|t| t.id).collect();
+        let offers = self.model.questions();
+        let conflicts = self.model.conflicts().map(|(t, _)| t);
+        let open: Vec<TransferId> = offers.chain(conflicts).map(|t| t.id).collect();
         let new = open.iter().any(|id| !self.called.contains(id));
         if new && !ctx.input(|i| i.viewport().focused.unwrap_or(true)) {
             ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(

@@ -7,8 +7,11 @@
 
 mod app;
 mod bridge;
+mod conflict_ui;
 mod dialogs;
+mod elsewhere;
 mod files_ui;
+mod guard;
 mod icons;
 mod input;
 mod leave_ui;

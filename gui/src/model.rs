@@ -8,9 +8,9 @@ use std::sync::Arc;
 use peerconnect::fault::{Face, Fault, Words};
 use peerconnect::node::api::{Command, Overview, PeerInfo};
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::message::TransferId;
+use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::{Direction, TransferSnapshot};
+use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
 use crate::outside::Pick;
 use crate::pages::Pages;
@@ -59,6 +59,8 @@ pub(crate) enum Action {
     ShowLink(bool),
     /// Show a folder in the system's file manager.
     ShowFolder(PathBuf),
+    /// Open the only file of this transfer with the program that the system has for it.
+    Open(TransferId),
     /// Take a notice of ours away.
     Dismiss(u64),
     /// Take a notice of the node away.
@@ -80,8 +82,12 @@ pub(crate) enum About {
     AddPeer,
     /// The answer to a question: it can be answered again if this fails.
     Answer(TransferId),
+    /// What becomes of a file whose name is taken: it can be said again if this fails.
+    Conflict(TransferId, FileIndex),
     /// A page of a file table.
     Page(TransferId, u32),
+    /// The only file of a transfer, to open it.
+    Open(TransferId),
 }
 
 /// A file or folder that will be sent.
@@ -128,6 +134,8 @@ pub(crate) struct Model {
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
     /// Questions that were answered here and are still in the overview, with the round in which.
     pub(crate) answered: BTreeMap<TransferId, u32>,
+    /// Conflicts that were decided here and are still in the overview.
+    pub(crate) decided: BTreeSet<(TransferId, FileIndex)>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) dismissed: BTreeSet<String>,
     pub(crate) link_shown: bool,
@@ -152,6 +160,7 @@ impl Model {
             doubt: None,
             unfolded: BTreeMap::new(),
             answered: BTreeMap::new(),
+            decided: BTreeSet::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
             link_shown: false,
@@ -177,6 +186,10 @@ impl Model {
         self.answered.retain(|id, round| {
             let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
             question.is_some_and(|question| question.round == *round)
+        });
+        self.decided.retain(|(id, file)| {
+            let open = overview.transfer(*id).and_then(|t| t.conflict.as_ref());
+            open.is_some_and(|conflict| conflict.index == *file)
         });
         self.chosen
             .retain(|id| overview.peers.iter().any(|p| p.id == *id));
@@ -206,6 +219,12 @@ impl Model {
     /// Questions to the person, oldest first.
     pub(crate) fn questions(&self) -> impl Iterator<Item = &TransferSnapshot> {
         self.overview.transfers.iter().filter(|t| is_question(t))
+    }
+
+    /// Files whose names are taken, the first of each transfer.
+    pub(crate) fn conflicts(&self) -> impl Iterator<Item = (&TransferSnapshot, &Conflict)> {
+        let transfers = self.overview.transfers.iter();
+        transfers.filter_map(|t| Some((t, t.conflict.as_ref()?)))
     }
 
     /// The selected transfer if files can be added to it.

@@ -12,23 +12,18 @@ use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes};
 use peerconnect::transfer::status::{Question, TransferSnapshot};
 
+use crate::guard::Guard;
 use crate::icons::{self, Icon};
 use crate::model::{About, Action, Model};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
 use crate::words;
 
-/// Seconds after a card has appeared or moved before it can be accepted: a click or key that was
-/// meant for something else comes sooner.
-const GUARD: f64 = 0.4;
-
 /// What is being decided here.
 #[derive(Debug, Default)]
 pub(crate) struct OffersDraft {
     cards: BTreeMap<TransferId, Card>,
-    /// The cards as they stood last, and since when they stand so.
-    order: Vec<TransferId>,
-    since: f64,
+    guard: Guard<TransferId>,
 }
 
 #[derive(Debug)]
@@ -125,16 +120,11 @@ impl OffersDraft {
     /// Brings the cards up to date; true once they have stood still long enough.
     fn settle(&mut self, model: &Model, time: f64) -> bool {
         let order: Vec<TransferId> = model.questions().map(|t| t.id).collect();
-        if order != self.order {
-            self.since = time;
-            self.order = order;
-            let order = &self.order;
-            self.cards.retain(|id, _| order.contains(id));
-        }
+        self.cards.retain(|id, _| order.contains(id));
         for t in model.questions() {
             self.cards.entry(t.id).or_insert_with(|| Card::new(t));
         }
-        time - self.since >= GUARD
+        self.guard.settle(order, time)
     }
 }
 
@@ -199,10 +189,7 @@ pub(crate) fn offers_ui(ui: &mut Ui, model: &Model, draft: &mut OffersDraft) -> 
     let mut actions = Vec::new();
     let time = ui.input(|i| i.time);
     let still = draft.settle(model, time);
-    if !still {
-        let left = draft.since + GUARD - time;
-        ui.request_repaint_after(std::time::Duration::from_secs_f64(left.max(0.01)));
-    }
+    draft.guard.wake(ui.ctx(), time);
     for t in model.questions() {
         if let (Some(question), Some(card)) = (&t.question, draft.cards.get_mut(&t.id)) {
             theme::loud_card(ui).show(ui, |ui| {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{Me, Overview, PeerInfo};
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::message::TransferId;
+use peerconnect::protocol::message::{Timestamp, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
+    Conflict, Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
+    Version,
 };
 
 /// "Now" in the tests, in seconds since 1970.
@@ -102,6 +103,8 @@ pub(crate) fn sending() -> TransferSnapshot {
         }),
         folder: None,
         question: None,
+        conflict: None,
+        conflicts: 0,
         seconds: 4.0,
         started: NOW - 4,
         settled: 0,
@@ -144,6 +147,25 @@ pub(crate) fn asking(n: u8) -> TransferSnapshot {
             seconds_left: 300,
             round: 1,
         }),
+        ..receiving(n)
+    }
+}
+
+/// Files arriving from "Kitchen", of which 15 have names that are taken.
+pub(crate) fn conflicting(n: u8) -> TransferSnapshot {
+    let version = |bytes, days: i64| Version {
+        bytes,
+        modified: Timestamp((NOW as i64 - days * 86_400) * 1_000_000_000),
+    };
+    TransferSnapshot {
+        conflict: Some(Conflict {
+            index: 1,
+            path: "report.pdf".into(),
+            old: version(2_000_000, 600),
+            new: version(2_100_000, 0),
+            keep_both_as: "report (1).pdf".into(),
+        }),
+        conflicts: 15,
         ..receiving(n)
     }
 }

@@ -5,7 +5,7 @@ use egui::{
     Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
     WidgetInfo,
 };
-use peerconnect::node::api::Command;
+use peerconnect::node::api::{Again, Command};
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
@@ -258,25 +258,52 @@ fn said(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status, actions: &mut
         Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
     };
     let line = Label::new(theme::note(ui, tone, &status.line)).truncate();
-    let arrived = t.direction == Direction::Receiving && t.files_done > 0 && t.state.is_final();
-    match &t.folder {
-        Some(folder) if arrived => {
-            ui.horizontal(|ui| {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    if theme::small(ui, "Show in folder").clicked() {
-                        actions.push(Action::ShowFolder(folder.clone()));
+    let offers = offers(t);
+    if offers.is_empty() {
+        ui.add(line);
+    } else {
+        ui.horizontal(|ui| {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                for (text, action) in offers {
+                    if theme::small(ui, &text).clicked() {
+                        actions.push(action);
                     }
-                    ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(line));
-                });
+                }
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(line));
             });
-        }
-        Some(_) | None => {
-            ui.add(line);
-        }
+        });
     }
     if !status.more.is_empty() {
         let more = theme::note(ui, Tone::Weak, &status.more);
         ui.add(Label::new(more).wrap().selectable(true));
+    }
+}
+
+/// What can be done with a transfer that is over, from right to left.
+fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
+    let again = |what| {
+        let transfer = t.id;
+        Action::Ask(Command::SendAgain { transfer, what }, About::Nothing)
+    };
+    if !t.state.is_final() {
+        return Vec::new();
+    }
+    match (t.direction, &t.folder) {
+        (Direction::Sending, _) if t.state != TransferState::Completed => {
+            vec![("Send again".into(), again(Again::All))]
+        }
+        (Direction::Sending, _) if t.files_failed > 0 => {
+            let failed = words::files(t.files_failed);
+            vec![(format!("Try {failed} again"), again(Again::Failed))]
+        }
+        (Direction::Receiving, Some(folder)) if t.files_done > 0 => {
+            let mut offers = vec![("Show in folder".into(), Action::ShowFolder(folder.clone()))];
+            if t.entries == 1 {
+                offers.push(("Open".into(), Action::Open(t.id)));
+            }
+            offers
+        }
+        (Direction::Sending | Direction::Receiving, _) => Vec::new(),
     }
 }
 

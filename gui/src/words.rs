@@ -144,6 +144,10 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
             parts.push(format!("{} left", duration(left)));
         }
     }
+    if t.conflicts > 0 {
+        let wait = count(t.conflicts.into(), "file waits", "files wait");
+        parts.push(format!("{wait} for your answer"));
+    }
     match t.limit {
         Limit::Setting => parts.push("limited by your setting".into()),
         Limit::Disk => parts.push("the disk is the limit".into()),
@@ -232,6 +236,7 @@ pub(crate) fn file_state(row: &FileRow) -> (String, Tone) {
             Tone::Accent,
         ),
         FileState::Paused => ("paused".into(), Tone::Warn),
+        FileState::Asking => ("needs an answer".into(), Tone::Warn),
         FileState::Settled(outcome) => settled(outcome),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use peerconnect::config::{self, ConflictPolicy};
+use peerconnect::config::{self, ConflictAnswer, ConflictPolicy};
 use peerconnect::storage::store::Accept;
 
 const EVERYWHERE: &str = "Everywhere";
@@ -132,6 +132,8 @@ pub(crate) enum Verb {
     /// Pause a transfer or some of its files
     Pause(Steered),
     /// Continue a transfer, or some of its files; without an id all that can go on
+    ///
+    /// A transfer of yours that is over is sent again: only what failed if the rest has arrived.
     Resume {
         /// The transfer: the first digits of its id, as `list` shows it
         id: Option<String>,
@@ -151,6 +153,17 @@ pub(crate) enum Verb {
         id: String,
         /// Name or path of the file; may be a pattern such as '*.pdf'
         file: String,
+    },
+    /// Say what becomes of files whose names are taken by different content
+    Answer {
+        /// The transfer: the first digits of its id, as `list` shows it
+        id: String,
+        /// What becomes of them
+        answer: ConflictAnswer,
+        /// Only files whose name or path fits, such as '*.mp4' [default: all of the transfer, now
+        /// and later]
+        #[arg(long, value_name = "GLOB")]
+        file: Option<String>,
     },
     /// Show finished transfers, newest first
     History {

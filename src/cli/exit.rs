@@ -25,6 +25,12 @@ impl Exit {
         Self(fault.exit_code())
     }
 
+    /// Whether a transfer that ended like this can be sent again, with a chance to arrive.
+    pub(crate) fn may_send_again(self) -> bool {
+        // Declined, not answered, no room, not writable, sources, damaged, names, some of them.
+        matches!(self.0, 6 | 7 | 9..=14)
+    }
+
     /// The code for a transfer that has ended. `kinds` are the codes of its failed files, as far
     /// as they are known.
     pub(crate) fn of_transfer(transfer: &TransferSnapshot, kinds: &BTreeSet<u8>) -> Self {

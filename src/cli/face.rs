@@ -50,8 +50,8 @@ pub(crate) enum Answers {
     Nobody,
     /// It takes those of this peer.
     Peer(PeerId),
-    /// A person at the terminal.
-    Person(Box<Questions>),
+    /// The person at the terminal.
+    Person,
 }
 
 /// A face and what it knows.
@@ -63,6 +63,8 @@ pub(crate) struct Face<'a> {
     pub(crate) signals: &'a mut Signals,
     pub(crate) goal: Goal,
     pub(crate) answers: Answers,
+    /// The person at the terminal, who can be asked.
+    pub(crate) person: Option<Questions>,
     /// How long a lost connection is waited for; `None` for ever.
     pub(crate) retry: Option<Duration>,
     trackers: BTreeMap<TransferId, Tracker>,
@@ -85,6 +87,7 @@ impl<'a> Face<'a> {
             signals,
             goal,
             answers: Answers::Nobody,
+            person: None,
             retry: None,
             trackers: BTreeMap::new(),
             notices: Arc::new([]),
@@ -94,6 +97,12 @@ impl<'a> Face<'a> {
 
     /// Shows what happens until the goal is reached, a signal comes, or nobody reads any more.
     pub(crate) async fn run(mut self) -> Exit {
+        if self.person.is_some()
+            && let Err(fault) = self.node.call(Command::Attend).await
+        {
+            // The end of the node is noticed by its pictures.
+            tracing::debug!(%fault, "nobody will be asked");
+        }
         let mut overview = self.node.overview();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -123,7 +132,7 @@ impl<'a> Face<'a> {
             tokio::select! {
                 changed = overview.changed() => ended = changed.is_err(),
                 signal = self.signals.next() => return self.interrupted(signal).await,
-                line = self.answers.line() => self.answered(line).await,
+                line = line(&mut self.person) => self.answered(line).await,
                 _ = tick.tick() => {}
             }
         }
@@ -149,6 +158,7 @@ impl<'a> Face<'a> {
             more |= tracker.tell(self.node, self.out).await;
         }
         self.ask(picture).await;
+        self.ask_about_names();
         self.show_active().await;
         more
     }
@@ -184,7 +194,7 @@ impl<'a> Face<'a> {
                 && t.state == TransferState::AwaitingAnswer
                 && t.question.is_some();
             if !open {
-                if let Answers::Person(questions) = &mut self.answers {
+                if let Some(questions) = &mut self.person {
                     questions.withdraw(t, self.out);
                 }
                 continue;
@@ -193,10 +203,11 @@ impl<'a> Face<'a> {
             if tracker.asked == round {
                 continue;
             }
-            match &mut self.answers {
-                Answers::Person(questions) => {
+            match &self.answers {
+                Answers::Person => {
                     // One question at a time; the others wait for their turn.
-                    if questions.ask(picture, t, self.out) {
+                    let questions = self.person.as_mut();
+                    if questions.is_some_and(|q| q.ask(picture, t, self.out)) {
                         tracker.asked = round;
                     }
                 }
@@ -234,11 +245,31 @@ impl<'a> Face<'a> {
         }
     }
 
+    /// Has the person say what becomes of files whose names are taken, or says how that is done
+    /// elsewhere.
+    fn ask_about_names(&mut self) {
+        for tracker in self.trackers.values_mut() {
+            let t = &tracker.last;
+            match (&mut self.person, &t.conflict) {
+                (Some(questions), _) => questions.ask_about_name(t, self.out),
+                (None, Some(conflict)) if !tracker.hinted => {
+                    tracker.hinted = true;
+                    self.out.say(&format!(
+                        "\"{}\" is already there and differs. It waits for an answer: in the \
+                         window, or with `peerconnect answer {} keep-both|replace|skip`.",
+                        Shown(&conflict.path),
+                        t.id.short()
+                    ));
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
     async fn answered(&mut self, line: Option<String>) {
-        let Answers::Person(questions) = &mut self.answers else {
-            return;
-        };
-        questions.answer(line, self.node, self.out).await;
+        if let Some(questions) = &mut self.person {
+            questions.answer(line, self.node, self.out).await;
+        }
     }
 
     async fn show_active(&mut self) {
@@ -384,13 +415,11 @@ impl<'a> Face<'a> {
     }
 }
 
-impl Answers {
-    /// The next line of the person; waits for ever where there is none. Cancel-safe.
-    async fn line(&mut self) -> Option<String> {
-        match self {
-            Self::Person(questions) => questions.line().await,
-            Self::Nobody | Self::Peer(_) => std::future::pending().await,
-        }
+/// The next line of the person; waits for ever where there is none. Cancel-safe.
+async fn line(person: &mut Option<Questions>) -> Option<String> {
+    match person {
+        Some(questions) => questions.line().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What people read. Names that come from elsewhere are always shown through [`Shown`].
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
@@ -28,7 +29,13 @@ pub(crate) struct Human {
     symbols: Symbols,
     colour: bool,
     progress: Progress,
+    /// A question is on the line: what is said meanwhile waits here.
+    asking: bool,
+    held: VecDeque<String>,
 }
+
+/// Texts that are held back while a question is on the line; then the oldest go.
+const HELD_MAX: usize = 200;
 
 #[derive(Debug)]
 enum Progress {
@@ -49,6 +56,8 @@ impl Human {
                 ProgressStyle::Plain => Progress::Plain(Plain::default()),
                 ProgressStyle::Auto | ProgressStyle::None => Progress::None,
             },
+            asking: false,
+            held: VecDeque::new(),
         }
     }
 
@@ -66,7 +75,8 @@ impl Human {
                     self.say(&text);
                 }
             }
-            Event::Path(_) | Event::File(..) => {}
+            // Who answers has more to say about it.
+            Event::Path(_) | Event::File(..) | Event::Conflict(..) => {}
             Event::Progress(t) => self.progress(t),
             Event::FileDone(t, row) => {
                 if t.files <= FILE_LINES_MAX
@@ -89,6 +99,7 @@ impl Human {
         match &mut self.progress {
             Progress::None => {}
             Progress::Plain(plain) => line = plain.due(t, Instant::now()),
+            Progress::Bars(_) if self.asking => {}
             Progress::Bars(bars) => match t.state {
                 TransferState::Transferring
                 | TransferState::Paused
@@ -112,7 +123,7 @@ impl Human {
     }
 
     pub(crate) fn active_files(&mut self, rows: &[FileRow]) {
-        if let Progress::Bars(bars) = &mut self.progress {
+        if let (Progress::Bars(bars), false) = (&mut self.progress, self.asking) {
             bars.active(rows);
         }
     }
@@ -133,6 +144,14 @@ impl Human {
     pub(crate) fn prompt(&mut self, text: &str) {
         self.clear();
         self.write(text);
+        self.asking = true;
+    }
+
+    pub(crate) fn unprompt(&mut self) {
+        self.asking = false;
+        for text in std::mem::take(&mut self.held) {
+            self.write(&text);
+        }
     }
 
     fn error(&mut self, fault: &Fault) {
@@ -141,6 +160,13 @@ impl Human {
     }
 
     fn write(&mut self, text: &str) {
+        if self.asking {
+            if self.held.len() == HELD_MAX {
+                self.held.pop_front();
+            }
+            self.held.push_back(text.to_owned());
+            return;
+        }
         let write = || {
             // Without a stderr there is nobody to tell.
             let _ = std::io::stderr().lock().write_all(text.as_bytes());

@@ -5,7 +5,9 @@ use peerconnect::net::link::PathKind;
 use peerconnect::node::api::Me;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::{Direction, FileRow, FileState, RowKind, TransferSnapshot};
+use peerconnect::transfer::status::{
+    Direction, FileRow, FileState, RowKind, TransferSnapshot, Version,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -72,6 +74,18 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
             if let Some(body) = file_done(t, row) {
                 write_line("file_done", body, to);
             }
+        }
+        Event::Conflict(t, conflict) => {
+            let version = |version: &Version| {
+                let modified = version.modified.0.div_euclid(1_000_000_000);
+                json!({ "bytes": version.bytes, "modified": modified })
+            };
+            let body = json!({
+                "transfer": t.id.to_string(), "i": conflict.index, "name": conflict.path,
+                "old": version(&conflict.old), "new": version(&conflict.new),
+                "keep_both_as": conflict.keep_both_as, "conflicts": t.conflicts,
+            });
+            write_line("conflict", body, to);
         }
         Event::Error(t, index, fault) => write_line("error", error(*t, *index, fault), to),
         Event::Summary(t, exit) => write_line("summary", summary(t, *exit), to),
@@ -155,7 +169,7 @@ pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
         "peer": { "name": t.peer_name, "id": t.peer.map(|id| id.to_string()),
                   "trusted": t.trusted },
         "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
-        "paused_by": t.paused_by,
+        "paused_by": t.paused_by, "conflicts": t.conflicts,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,
         "bytes": t.bytes, "bytes_done": t.bytes_done, "sent_bytes": t.bytes_moved,

@@ -112,6 +112,9 @@ async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
         Verb::Pause(steered) => steer::pause(&steered, context).await,
         Verb::Resume { id, file, retry } => steer::resume(id, file, retry, context).await,
         Verb::Cancel(steered) => steer::cancel(&steered, context).await,
+        Verb::Answer { id, answer, file } => {
+            steer::answer(&id, answer, file.as_deref(), context).await
+        }
         Verb::First { id, file } => steer::first(&id, &file, context).await,
         Verb::History { count, clear } => show::history(count, clear, context).await,
         Verb::Id { qr } => show::id(qr, context).await,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::Me;
-use peerconnect::transfer::status::{FileRow, TransferSnapshot};
+use peerconnect::transfer::status::{Conflict, FileRow, TransferSnapshot};
 use tokio::sync::mpsc;
 
 use super::args::{Global, ProgressStyle};
@@ -39,6 +39,8 @@ pub(crate) enum Event<'a> {
     Progress(&'a TransferSnapshot),
     /// The fate of one of its files.
     FileDone(&'a TransferSnapshot, &'a FileRow),
+    /// The name of one of its files is taken; the person is asked.
+    Conflict(&'a TransferSnapshot, &'a Conflict),
     /// Something went wrong with it, or with one file of it.
     Error(Option<&'a TransferSnapshot>, Option<u32>, &'a Fault),
     /// It has ended, or this face has.
@@ -145,10 +147,18 @@ impl Output {
         }
     }
 
-    /// A question to the person; stays on the line. Shown even with `-q`.
+    /// A question to the person; stays on the line. Shown even with `-q`. Until
+    /// [`Self::unprompt`], nothing is written beside it.
     pub(crate) fn prompt(&mut self, text: &str) {
         if let Style::Human(human) = &mut self.style {
             human.prompt(text);
+        }
+    }
+
+    /// The question is answered or taken back: what was held back meanwhile is said.
+    pub(crate) fn unprompt(&mut self) {
+        if let Style::Human(human) = &mut self.style {
+            human.unprompt();
         }
     }
 
@@ -169,6 +179,7 @@ impl Output {
     pub(crate) async fn finish(mut self) {
         if let Style::Human(human) = &mut self.style {
             human.clear();
+            human.unprompt();
         }
         self.stdout.finish().await;
     }

@@ -160,6 +160,8 @@ fn total_line(
     let running = t.state == TransferState::Transferring;
     let speed = if !running {
         phase_word(t.state).to_owned()
+    } else if without_a_byte >= STALLED && t.conflicts > 0 {
+        format!("{} wait for your answer", t.conflicts)
     } else if without_a_byte >= STALLED {
         let seconds = duration(without_a_byte.as_secs());
         format!("stalled {seconds}{}", limit_word(t.limit))

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use peerconnect::config::ConflictPolicy;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Overview, ReceiveRule};
 use peerconnect::protocol::message::TransferId;
@@ -44,11 +45,16 @@ async fn wait_for_one(
     let goal = Goal::Next {
         not: seen(&picture, instance.is_shared()),
         until: args.timeout.map(|timeout| Instant::now() + timeout),
-        declinable: matches!(answers, Answers::Person(_) | Answers::Peer(_)),
+        declinable: matches!(answers, Answers::Person | Answers::Peer(_)),
     };
+    let person = person(context);
+    if person.is_none() && !instance.is_shared() {
+        warn_about_names(&args.take, context);
+    }
     let Context { out, signals, .. } = context;
     let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
     face.answers = answers;
+    face.person = person;
     face.retry = Some(args.retry);
     Ok(face.run().await)
 }
@@ -80,9 +86,14 @@ pub(crate) async fn daemon(args: TakeArgs, context: &mut Context) -> Result<Exit
     let goal = Goal::Stay {
         not: seen(&picture, false),
     };
+    let person = person(context);
+    if person.is_none() {
+        warn_about_names(&args, context);
+    }
     let Context { out, signals, .. } = context;
     let mut face = Face::new(&instance.node, false, out, signals, goal);
     face.answers = answers;
+    face.person = person;
     let exit = face.run().await;
     instance.close().await;
     Ok(exit)
@@ -117,8 +128,8 @@ fn answers(args: &TakeArgs, picture: &Overview, context: &Context) -> Result<Ans
     if args.yes {
         return Ok(Answers::Nobody);
     }
-    if !context.out.is_json() && std::io::stdin().is_terminal() {
-        return Ok(Answers::Person(Box::new(Questions::from_stdin())));
+    if is_person_there(context) {
+        return Ok(Answers::Person);
     }
     let always = |accept| accept == Accept::Always;
     if picture.peers.iter().any(|p| always(p.record.accept)) {
@@ -129,6 +140,25 @@ fn answers(args: &TakeArgs, picture: &Overview, context: &Context) -> Result<Ans
               a peer with `peerconnect peers trust`"
             .into(),
     })
+}
+
+fn is_person_there(context: &Context) -> bool {
+    !context.out.is_json() && std::io::stdin().is_terminal()
+}
+
+/// The person at the terminal, if there is one to be asked.
+pub(crate) fn person(context: &Context) -> Option<Questions> {
+    is_person_there(context).then(Questions::from_stdin)
+}
+
+/// Says what becomes of a wish that cannot be granted.
+fn warn_about_names(args: &TakeArgs, context: &mut Context) {
+    if args.on_conflict == Some(ConflictPolicy::Ask) {
+        context.out.say(
+            "Nobody can be asked here. Unless somebody opens the window, files whose names are \
+             taken get a number.",
+        );
+    }
 }
 
 /// Transfers that have nothing to do with what is waited for: with a node of our own those that

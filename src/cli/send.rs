@@ -8,12 +8,12 @@ use peerconnect::node::api::{Command, Overview, Reply, Target};
 use peerconnect::protocol::message::SourceFault;
 use peerconnect::text::Shown;
 
-use super::Context;
 use super::args::SendArgs;
 use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Purpose, reach};
 use super::output::Event;
+use super::{Context, quoted};
 
 /// Most peers that are offered as a choice.
 const CHOICES_MAX: usize = 20;
@@ -56,10 +56,11 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 .call(Command::SetRateLimit(Some(limit)))
                 .await?;
         }
-        let to = match args.to {
-            Some(text) => Target::Text(text),
+        let to = match &args.to {
+            Some(text) => Target::Text(text.clone()),
             None => choose(&picture, signals).await?,
         };
+        let again = again(&to, &args.paths);
         let command = Command::SendFiles {
             to,
             paths,
@@ -75,11 +76,35 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
         let goal = Goal::These(vec![id]);
         let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
         face.retry = Some(args.retry);
-        Ok(face.run().await)
+        let exit = face.run().await;
+        if exit.may_send_again() {
+            let command = match instance.is_shared() {
+                true => format!("peerconnect resume {}", id.short()),
+                false => again,
+            };
+            out.say(&format!(
+                "Send again with: {command}\n  What has arrived is not sent twice."
+            ));
+        }
+        Ok(exit)
     };
     let result = sent.await;
     instance.close().await;
     result
+}
+
+/// The command that sends the same again.
+fn again(to: &Target, paths: &[PathBuf]) -> String {
+    let to = match to {
+        Target::Peer(peer) => peer.to_string(),
+        Target::Text(text) => text.clone(),
+    };
+    let mut command = format!("peerconnect send --to {}", quoted(&to));
+    for path in paths {
+        command.push(' ');
+        command.push_str(&quoted(&path.to_string_lossy()));
+    }
+    command
 }
 
 /// A reply of the wrong kind: a fault of this program.

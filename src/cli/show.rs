@@ -77,7 +77,12 @@ fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
         Direction::Sending => format!("to {}", Shown(&t.peer_name)),
         Direction::Receiving => format!("from {}", Shown(&t.peer_name)),
     };
+    let waiting = |n: u32| {
+        let files = count(n.into(), "file waits", "files wait");
+        format!("{files} for your answer")
+    };
     let state = match (t.state, t.eta_seconds) {
+        (TransferState::Transferring, _) if t.conflicts > 0 && t.rate == 0 => waiting(t.conflicts),
         (TransferState::Transferring, Some(left)) => {
             format!("{}/s, {} left", bytes(t.rate), duration(left))
         }

@@ -4,18 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use peerconnect::config::ConflictAnswer;
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview};
+use peerconnect::node::api::{Again, Command, NodeHandle, Overview, Reply};
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::count;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::TransferSnapshot;
 
 use super::Context;
 use super::args::Steered;
 use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Instance, Purpose, reach, running};
+use super::receive::person;
 use super::resolve;
-use super::send::source;
+use super::send::{source, unexpected};
 
 pub(crate) async fn attach(
     id: &str,
@@ -76,6 +80,25 @@ pub(crate) async fn first(id: &str, file: &str, context: &mut Context) -> Result
     done(context, transfer, "Comes first now.").await
 }
 
+pub(crate) async fn answer(
+    id: &str,
+    answer: ConflictAnswer,
+    file: Option<&str>,
+    context: &mut Context,
+) -> Result<Exit, Fault> {
+    let node = must_run(context).await?;
+    let transfer = resolve::transfer(&picture(&node), id)?.id;
+    for scope in scopes(&node, transfer, file).await? {
+        let command = Command::AnswerConflict {
+            transfer,
+            scope,
+            answer,
+        };
+        node.call(command).await?;
+    }
+    done(context, transfer, "Answered.").await
+}
+
 pub(crate) async fn resume(
     id: Option<String>,
     file: Option<String>,
@@ -99,7 +122,13 @@ async fn resume_with(
     let node = &instance.node;
     let picture = picture(node);
     let transfers: Vec<TransferId> = match id {
-        Some(id) => vec![resolve::transfer(&picture, id)?.id],
+        Some(id) => {
+            let t = resolve::transfer(&picture, id)?;
+            if t.state.is_final() {
+                return again(node, t, file, context).await;
+            }
+            vec![t.id]
+        }
         None => {
             let open = picture.transfers.iter().filter(|t| !t.state.is_final());
             open.map(|t| t.id).collect()
@@ -120,10 +149,45 @@ async fn resume_with(
         return Ok(Exit::OK);
     }
     let goal = Goal::These(transfers);
+    let person = person(context);
     let Context { out, signals, .. } = context;
     let mut face = Face::new(node, false, out, signals, goal);
     face.retry = Some(retry);
+    face.person = person;
     Ok(face.run().await)
+}
+
+/// Sends again what is over: what failed, or all if nothing has arrived.
+async fn again(
+    node: &NodeHandle,
+    t: &TransferSnapshot,
+    file: Option<&str>,
+    context: &mut Context,
+) -> Result<Exit, Fault> {
+    let whole = match t.state == TransferState::Completed {
+        true => Again::Failed,
+        false => Again::All,
+    };
+    let what: Vec<Again> = match file {
+        None => vec![whole],
+        Some(pattern) => {
+            let files = resolve::files(node, t.id, pattern).await?;
+            files.into_iter().map(Again::File).collect()
+        }
+    };
+    let mut last = t.id;
+    for what in what {
+        let command = Command::SendAgain {
+            transfer: t.id,
+            what,
+        };
+        match node.call(command).await? {
+            Reply::Transfer { id, .. } => last = id,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    let text = format!("Sending again, as {}.", last.short());
+    done(context, last, &text).await
 }
 
 /// What a command is about: the whole transfer, or those of its files that fit.

@@ -41,6 +41,8 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         }),
         folder: None,
         question: None,
+        conflict: None,
+        conflicts: 0,
         seconds: 0.0,
         started: 0,
         settled: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Reply};
-use peerconnect::protocol::message::{Outcome, TransferId};
+use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
@@ -33,6 +33,8 @@ pub(crate) struct Tracker {
     pub(crate) last: TransferSnapshot,
     /// The round in which the person was asked, or an answer was not ours to give.
     pub(crate) asked: Option<u32>,
+    /// Whether it was said that a file waits for an answer which nobody can give here.
+    pub(crate) hinted: bool,
     /// How it ended, once everything about it has been told.
     pub(crate) exit: Option<Exit>,
     state: Option<TransferState>,
@@ -41,6 +43,8 @@ pub(crate) struct Tracker {
         Option<std::net::SocketAddr>,
     )>,
     offered: bool,
+    /// The file that the person is asked about, as was told last.
+    conflict: Option<FileIndex>,
     /// What keeps the receiver from accepting, as told last.
     obstacle: Option<Fault>,
     listed: u32,
@@ -57,10 +61,12 @@ impl Tracker {
             id: snapshot.id,
             last: snapshot,
             asked: None,
+            hinted: false,
             exit: None,
             state: None,
             path: None,
             offered: false,
+            conflict: None,
             obstacle: None,
             listed: 0,
             settled: 0,
@@ -92,6 +98,13 @@ impl Tracker {
         if path.is_some() && path != self.path {
             self.path = path;
             out.emit(Event::Path(&self.last)).await;
+        }
+        let conflict = self.last.conflict.as_ref();
+        if conflict.map(|c| c.index) != self.conflict {
+            self.conflict = conflict.map(|c| c.index);
+            if let Some(conflict) = conflict {
+                out.emit(Event::Conflict(&self.last, conflict)).await;
+            }
         }
         let more = self.tell_files(node, out).await;
         self.tell_progress(out, now).await;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::ConflictPolicy;
+use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
 pub use crate::transfer::control::Decision;
+use crate::transfer::control::People;
 use crate::transfer::status::{FileQuery, FileRow, TransferSnapshot};
 
 /// Who files are sent to, as a person says it.
@@ -53,6 +54,19 @@ pub enum Command {
         /// The person's decision.
         decision: Decision,
     },
+    /// Says what shall become of a file whose name is taken by different content
+    /// ([`TransferSnapshot::conflict`]).
+    AnswerConflict {
+        /// Which transfer.
+        transfer: TransferId,
+        /// That file; or the whole transfer: all files that wait for an answer, and those that
+        /// will.
+        scope: Scope,
+        /// What shall become of them.
+        answer: ConflictAnswer,
+    },
+    /// A person is at this face and can be asked, until the face or its connection ends.
+    Attend,
     /// Pauses a transfer or one file of it.
     Pause {
         /// Which transfer.
@@ -73,6 +87,14 @@ pub enum Command {
         transfer: TransferId,
         /// All of it or one file.
         scope: Scope,
+    },
+    /// Sends files of a transfer of ours again, that is over or whose file failed, as a transfer of
+    /// its own. What has arrived is not sent twice. Replies [`Reply::Transfer`].
+    SendAgain {
+        /// Which transfer.
+        transfer: TransferId,
+        /// Which of its files.
+        what: Again,
     },
     /// Sends this file before the others.
     First {
@@ -125,6 +147,17 @@ pub enum Command {
     ClearHistory,
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
+}
+
+/// Which files are sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Again {
+    /// All of them.
+    All,
+    /// Those that failed.
+    Failed,
+    /// This one.
+    File(FileIndex),
 }
 
 /// How offers are taken where no person is asked.
@@ -224,6 +257,7 @@ pub const REQUESTS_MAX: usize = 64;
 pub struct NodeHandle {
     requests: mpsc::Sender<Request>,
     overview: watch::Receiver<Arc<Overview>>,
+    people: People,
 }
 
 impl NodeHandle {
@@ -231,7 +265,17 @@ impl NodeHandle {
     pub fn new(first: Overview) -> (Self, mpsc::Receiver<Request>, watch::Sender<Arc<Overview>>) {
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let (publisher, overview) = watch::channel(Arc::new(first));
-        (Self { requests, overview }, incoming, publisher)
+        let handle = Self {
+            requests,
+            overview,
+            people: People::default(),
+        };
+        (handle, incoming, publisher)
+    }
+
+    /// Who looks at a node of this process; see [`Command::Attend`].
+    pub(super) fn people(&self) -> &People {
+        &self.people
     }
 
     /// Asks for something and waits for the reply. A node that has ended answers

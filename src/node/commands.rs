@@ -19,9 +19,9 @@ use crate::transfer::state::TransferState;
 use crate::transfer::status::Direction;
 
 type Answer = oneshot::Sender<Result<Reply, Fault>>;
-type Replied = Result<Reply, Fault>;
+pub(super) type Replied = Result<Reply, Fault>;
 
-fn not_found(what: impl Into<String>) -> Fault {
+pub(super) fn not_found(what: impl Into<String>) -> Fault {
     Fault::NotFound { what: what.into() }
 }
 
@@ -36,6 +36,17 @@ impl Core {
             } => self.send(to, paths, separate).await,
             Command::Attach { transfer, paths } => self.attach(transfer, paths).await,
             Command::Answer { transfer, decision } => self.answer(transfer, decision),
+            Command::AnswerConflict {
+                transfer,
+                scope,
+                answer,
+            } => self.order(transfer, Order::Conflict(scope, answer)),
+            Command::Attend => {
+                let people = &self.people;
+                self.attendance.get_or_insert_with(|| people.attend());
+                Ok(Reply::Done)
+            }
+            Command::SendAgain { transfer, what } => self.send_again(transfer, what).await,
             Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)),
             Command::Resume { transfer, scope } => self.resume(transfer, scope).await,
             Command::Cancel { transfer, scope } => self.cancel(transfer, scope).await,
@@ -123,12 +134,17 @@ impl Core {
         if entry.orders.is_some() || entry.state().is_final() {
             return self.order(id, Order::Resume(scope));
         }
+        let paused = entry.is_paused_here();
         match entry.direction {
             Direction::Receiving => self.continue_incoming(id).await,
             Direction::Sending => match self.outgoing.remove(&id) {
                 Some(record) => self.continue_outgoing(record).await,
                 None => return Err(not_found("such transfer")),
             },
+        }
+        if paused {
+            // It begins as it was left. (What the other side paused is not ours to resume.)
+            self.order(id, Order::Resume(Scope::Transfer))?;
         }
         Ok(Reply::Transfer {
             id,
@@ -219,19 +235,20 @@ impl Core {
             let peer = callee.expect.is_some() && record.peer == callee.expect;
             (peer || record.target == typed) && record.paths == paths
         };
-        self.outgoing
-            .values()
-            .find(same)
+        let mut all = self.outgoing.values().filter(same);
+        // Not one of only some of their files.
+        all.find(|record| !self.is_selective(record.transfer))
             .map(|record| record.transfer)
     }
 
     fn running_to(&self, peer: Option<PeerId>) -> Option<TransferId> {
         let peer = peer?;
-        let running = self.book.iter().find(|(_, entry)| {
+        let running = self.book.iter().find(|(id, entry)| {
             entry.direction == Direction::Sending
                 && entry.peer == Some(peer)
                 && entry.orders.is_some()
                 && !entry.state().is_final()
+                && !self.is_selective(*id)
         });
         running.map(|(id, _)| id)
     }
@@ -245,6 +262,11 @@ impl Core {
         if entry.direction == Direction::Receiving {
             return Err(Fault::Invalid {
                 why: "files can only be added when sending".into(),
+            });
+        }
+        if self.is_selective(id) {
+            return Err(Fault::Invalid {
+                why: "this transfer sends some files again; send others by themselves".into(),
             });
         }
         let table = entry.table.clone();
@@ -417,7 +439,7 @@ fn check_paths(paths: &[PathBuf]) -> Result<(), Fault> {
     }
 }
 
-fn random_id() -> Result<TransferId, Fault> {
+pub(super) fn random_id() -> Result<TransferId, Fault> {
     let mut id = [0; 16];
     let random = rustls::crypto::ring::default_provider().secure_random;
     random.fill(&mut id).map_err(|_| Fault::Internal {

@@ -27,7 +27,7 @@ use crate::config::{Paths, create_private_dir};
 use crate::fault::Fault;
 
 /// Version of the frames here. Both ends are on one computer: they agree or part.
-const CONTROL_VERSION: u32 = 1;
+const CONTROL_VERSION: u32 = 2;
 
 /// Largest frame: a picture of some thousand transfers with all their names.
 const FRAME_MAX: usize = 16 * 1024 * 1024;
@@ -186,6 +186,8 @@ async fn take_commands<R: AsyncRead + Unpin>(
 ) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(COMMANDS_MAX));
     let mut running = JoinSet::new();
+    // As long as the client is connected.
+    let mut attendance = None;
     loop {
         let permit = Arc::clone(&room).acquire_owned().await;
         let next = loop {
@@ -195,6 +197,14 @@ async fn take_commands<R: AsyncRead + Unpin>(
             }
         };
         match next {
+            Some(ToNode::Command {
+                id,
+                command: Command::Attend,
+            }) => {
+                attendance.get_or_insert_with(|| node.people().attend());
+                let result = Ok(Reply::Done);
+                let _ = replies.send(FromNode::Reply { id, result }).await;
+            }
             Some(ToNode::Command { id, command }) => {
                 let (node, replies) = (node.clone(), replies.clone());
                 running.spawn(async move {

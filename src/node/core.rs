@@ -19,7 +19,7 @@ use super::control;
 use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
 use super::outgoing::{Contact, OutgoingTask};
-use super::records::Records;
+use super::records::{Records, Unfinished};
 use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
@@ -34,11 +34,11 @@ use crate::peer::PeerId;
 use crate::protocol::link_uri::Link;
 use crate::protocol::message::{Code, TransferId};
 use crate::storage::journal::{self, Journal};
-use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store};
+use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store, Wishes};
 use crate::text::Shown;
 use crate::transfer::bookkeeper::{Bookkeeper, NewTransfer, Person, unix_now};
 use crate::transfer::budget::Budget;
-use crate::transfer::control::{News, ORDERS_MAX, Progress, Reporter};
+use crate::transfer::control::{Attendance, News, ORDERS_MAX, People, Progress, Reporter};
 use crate::transfer::limiter::Limiter;
 use crate::transfer::receiver::{Incoming, Terms, Who};
 use crate::transfer::repeat::{is_repeated, repeat};
@@ -46,7 +46,7 @@ use crate::transfer::send_file::Shared;
 use crate::transfer::sender::Outgoing;
 use crate::transfer::sources::Sources;
 use crate::transfer::state::TransferState;
-use crate::transfer::status::Direction;
+use crate::transfer::status::{Direction, PausedBy};
 use crate::transfer::table::SharedTable;
 
 /// News that may wait for the loop.
@@ -83,6 +83,11 @@ pub(super) struct Core {
     pub(super) tasks: JoinSet<()>,
     /// What was being sent and has not ended, by transfer.
     pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
+    /// What the person wants of it, where there is anything.
+    pub(super) wishes: HashMap<TransferId, Wishes>,
+    /// Who can be asked, and the one at this process's own face.
+    pub(super) people: People,
+    pub(super) attendance: Option<Attendance>,
     pub(super) stopping: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     net: Net,
@@ -115,7 +120,7 @@ impl Core {
             confine: _,
         } = options;
         let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
-        let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
+        let (records, unfinished) = Records::start(store).map_err(|e| internal(e.to_string()))?;
         let first = Overview {
             me: Me {
                 id: identity.id(),
@@ -145,6 +150,9 @@ impl Core {
             records,
             tasks: JoinSet::new(),
             outgoing: HashMap::new(),
+            wishes: HashMap::new(),
+            people: handle.people().clone(),
+            attendance: None,
             stopping: false,
             links: HashMap::new(),
             addrs: net.addrs(),
@@ -160,7 +168,7 @@ impl Core {
         };
         core.enforce_blocks();
         core.serve_control(&handle);
-        core.find_unfinished(outgoing, resume).await;
+        core.find_unfinished(unfinished, resume).await;
         core.publish();
         Ok((core, handle))
     }
@@ -312,6 +320,7 @@ impl Core {
 
     async fn on_news(&mut self, id: TransferId, news: News) {
         self.changed = true;
+        self.keep_pauses(id, &news).await;
         let Some(state) = self.book.apply(id, news) else {
             return;
         };
@@ -350,7 +359,9 @@ impl Core {
 
     async fn on_final(&mut self, id: TransferId) {
         self.links.remove(&id);
-        if self.outgoing.remove(&id).is_some() {
+        let only = self.wishes.remove(&id).and_then(|wishes| wishes.only);
+        let sent = self.outgoing.remove(&id);
+        if sent.is_some() {
             self.records
                 .write(move |store| store.remove_outgoing(id))
                 .await;
@@ -358,6 +369,7 @@ impl Core {
         let Some(entry) = self.book.get_mut(id) else {
             return;
         };
+        entry.sent = sent.map(|record| (record, only));
         entry.orders = None;
         if entry.is_noise() {
             // Whoever offers and takes back must not fill the history.

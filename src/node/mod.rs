@@ -5,6 +5,7 @@
 //! it brings. What blocks (syncs, listings, hashing of files that are there already) goes to the
 //! blocking pool.
 
+mod again;
 pub mod api;
 mod commands;
 pub mod control;

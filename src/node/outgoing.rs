@@ -13,6 +13,7 @@ use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
 use crate::peer::PeerId;
 use crate::protocol::message::{Code, DeclineReason, TransferId};
+use crate::storage::store::Wishes;
 use crate::transfer::control::{News, Order, Reporter};
 use crate::transfer::ended::Ended;
 use crate::transfer::sender::Outgoing;
@@ -55,6 +56,8 @@ pub(super) struct OutgoingTask {
     pub(super) sources: Sources,
     /// What the person chose.
     pub(super) paths: Vec<PathBuf>,
+    /// What the person wants of it from an earlier run.
+    pub(super) wishes: Wishes,
     /// Whom to send to.
     pub(super) callee: Callee,
     /// Whether it was accepted in an earlier run.
@@ -117,6 +120,12 @@ impl OutgoingTask {
         let work = tokio::task::spawn_blocking(move || sources.add(&paths, &table));
         let listed: Listed = work.await.unwrap_or_default();
         self.reporter.tell(News::Manifest).await;
+        let Wishes {
+            paused,
+            paused_files,
+            ..
+        } = std::mem::take(&mut self.wishes);
+        self.outgoing.pause_again(paused, &paused_files).await;
         let empty = self.table.lock().is_empty();
         let fault = match listed.failed.into_iter().next() {
             _ if listed.full => Some(Fault::Invalid {

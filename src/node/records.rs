@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::peer::PeerId;
-use crate::storage::store::{Accept, OutgoingRecord, PeerRecord, Store, StoreError};
+use crate::protocol::message::TransferId;
+use crate::storage::store::{Accept, OutgoingRecord, PeerRecord, Store, StoreError, Wishes};
 use crate::transfer::bookkeeper::unix_now;
 
 /// Database jobs that may wait.
@@ -31,11 +32,22 @@ pub(super) struct Records {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What earlier runs were sending.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) outgoing: Vec<OutgoingRecord>,
+    pub(super) wishes: HashMap<TransferId, Wishes>,
+}
+
 impl Records {
-    /// Reads everything and starts the writing thread. Gives what was being sent, too.
-    pub(super) fn start(store: Store) -> Result<(Self, Vec<OutgoingRecord>), StoreError> {
+    /// Reads everything and starts the writing thread. Gives what was being sent, too, and what
+    /// the person wanted of it.
+    pub(super) fn start(store: Store) -> Result<(Self, Unfinished), StoreError> {
         let peers = store.peers()?.into_iter().collect();
-        let outgoing = store.outgoing()?;
+        let unfinished = Unfinished {
+            outgoing: store.outgoing()?,
+            wishes: store.wishes()?,
+        };
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
         let work = move || {
             while let Some(job) = waiting.blocking_recv() {
@@ -53,7 +65,7 @@ impl Records {
                 jobs,
                 thread: Some(thread),
             },
-            outgoing,
+            unfinished,
         ))
     }
 

@@ -81,6 +81,8 @@ pub enum Existing {
     File {
         /// Its size in bytes.
         size: u64,
+        /// Its modification time.
+        modified: Timestamp,
     },
     /// A folder.
     Folder,
@@ -351,6 +353,7 @@ impl Looks<'_> {
         match found {
             Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Existing::File {
                 size: size_of_file(&stat),
+                modified: modified(&stat),
             }),
             Ok(stat) if file_type(&stat) == FileType::Directory => Ok(Existing::Folder),
             Ok(_) => Ok(Existing::Other),
@@ -428,6 +431,13 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
 /// Size in bytes.
 pub(super) fn size_of_file(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// When a file was changed last.
+fn modified(stat: &Stat) -> Timestamp {
+    const SECOND: i64 = 1_000_000_000;
+    let seconds = i64::saturating_mul(stat.st_mtime as _, SECOND);
+    Timestamp(seconds.saturating_add(stat.st_mtime_nsec as _))
 }
 
 /// For `futimens`: this modification time, and the access time as it is.
@@ -514,13 +524,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
         std::fs::write(dir.path().join("sub/file"), "12345").unwrap();
+        let modified = Timestamp(-1_500_000_001);
+        let file = File::options()
+            .write(true)
+            .open(dir.path().join("sub/file"));
+        futimens(file.unwrap(), &times(modified)).unwrap();
         symlink("sub/file", dir.path().join("link")).unwrap();
         symlink("sub", dir.path().join("dirlink")).unwrap();
         for folder in both(dir.path()) {
             let look = |text: &str| folder.looks().look(&path(text)).unwrap();
             assert_eq!(look("nothing"), Existing::Nothing);
             assert_eq!(look("no/such/parent"), Existing::Nothing);
-            assert_eq!(look("sub/file"), Existing::File { size: 5 });
+            let file = Existing::File { size: 5, modified };
+            assert_eq!(look("sub/file"), file);
             assert_eq!(look("sub/deep"), Existing::Folder);
             assert_eq!(look("link"), Existing::Other);
             assert_eq!(look("sub/file/below"), Existing::Other);

@@ -6,7 +6,8 @@
 //! promised to anybody and is cut off. A record about a part counts only together with that part
 //! (see [`PartIdentity`]).
 
-use std::collections::{BTreeMap, HashMap};
+mod replay;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,10 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use super::part::PartIdentity;
 use super::path_bytes;
-use crate::config::ConflictPolicy;
+use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::peer::PeerId;
-use crate::protocol::groups::{Hash, group_count, group_len};
+use crate::protocol::groups::Hash;
 use crate::protocol::message::{Outcome, Stamp, TransferId};
+
+pub use replay::{DoneRecord, PartRecord, Replay};
 
 /// What a journal starts with: our name and the version of the format.
 pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x01";
@@ -101,45 +104,20 @@ pub enum Record {
     },
     /// Everything is settled.
     Complete,
-}
-
-/// What the records of a journal amount to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Replay {
-    /// Files that have a part, by offered path.
-    pub parts: HashMap<String, PartRecord>,
-    /// Entries that are settled, by offered path.
-    pub done: HashMap<String, DoneRecord>,
-    /// Files and bytes of the whole transfer, if they were known.
-    pub totals: Option<(u32, u64)>,
-    /// Whether everything is settled.
-    pub complete: bool,
-}
-
-/// What is known about a part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartRecord {
-    /// Last stamp of the source.
-    pub stamp: Stamp,
-    /// Last size of the source, in bytes.
-    pub size: u64,
-    /// The part after its last sync.
-    pub part: PartIdentity,
-    /// Tag of the part.
-    pub tag: String,
-    /// Hashes of the groups that were verified and durable, by group.
-    pub groups: BTreeMap<u32, Hash>,
-}
-
-/// What is known about a settled entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoneRecord {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Where it was saved, if under another path.
-    pub saved_as: Option<String>,
-    /// Hash of the content, if it is a file that is here.
-    pub hash: Option<Hash>,
+    /// What the person said about a name that is taken.
+    Answer {
+        /// The entry, as offered; `None` for all that are not answered one by one.
+        path: Option<String>,
+        /// What to do.
+        answer: ConflictAnswer,
+    },
+    /// The person paused or resumed.
+    Paused {
+        /// The entry, as offered; `None` for the whole transfer.
+        path: Option<String>,
+        /// Whether it stands still from now on.
+        paused: bool,
+    },
 }
 
 /// An open journal; the only writer of its file.
@@ -275,72 +253,6 @@ pub fn list(dir: &Path) -> io::Result<Vec<(JournalHead, Replay)>> {
     Ok(found)
 }
 
-impl Replay {
-    /// Takes the next record into account.
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Groups {
-                path,
-                stamp,
-                size,
-                part,
-                tag,
-                first,
-                hashes,
-            } => {
-                self.done.remove(&path);
-                let known = self.parts.entry(path).or_insert_with(|| PartRecord {
-                    stamp,
-                    size,
-                    part,
-                    tag: tag.clone(),
-                    groups: BTreeMap::new(),
-                });
-                known.update(stamp, size, part, tag);
-                let numbers = first..group_count(size);
-                known.groups.extend(numbers.zip(hashes));
-            }
-            Record::Done {
-                path,
-                outcome,
-                saved_as,
-                hash,
-            } => {
-                self.parts.remove(&path);
-                let done = DoneRecord {
-                    outcome,
-                    saved_as,
-                    hash,
-                };
-                self.done.insert(path, done);
-            }
-            Record::Totals { files, bytes } => self.totals = Some((files, bytes)),
-            Record::Complete => self.complete = true,
-        }
-    }
-}
-
-impl PartRecord {
-    /// Goes over to a newer state of source and part, and forgets the groups that it ends: all of
-    /// them if the part is another file, otherwise those that have another length now, because
-    /// the last group of a file changes with the file's size. The hash of an only group is of
-    /// another kind than those of several.
-    fn update(&mut self, stamp: Stamp, size: u64, part: PartIdentity, tag: String) {
-        if self.tag != tag || self.part.inode != part.inode {
-            self.groups.clear();
-        } else if self.size != size {
-            let old = self.size;
-            let same_kind = (group_count(old) == 1) == (group_count(size) == 1);
-            self.groups
-                .retain(|&g, _| same_kind && group_len(old, g) == group_len(size, g));
-        }
-        self.stamp = stamp;
-        self.size = size;
-        self.part = part;
-        self.tag = tag;
-    }
-}
-
 fn journal_path(dir: &Path, transfer: TransferId) -> PathBuf {
     dir.join(format!("{transfer}.{SUFFIX}"))
 }
@@ -456,7 +368,7 @@ fn fill(from: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::protocol::groups::GROUP_LEN;
+    use crate::protocol::groups::{GROUP_LEN, group_count};
     use std::os::unix::fs::PermissionsExt;
 
     const ID: TransferId = TransferId([7; 16]);
@@ -544,6 +456,63 @@ mod tests {
         assert_eq!(list(&state).unwrap(), [], "it is finished");
         journal.remove().unwrap();
         assert!(Journal::open(&state, ID).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_person_said_is_remembered_and_forgotten_with_its_file() {
+        let answer = |path: Option<&str>, answer| Record::Answer {
+            path: path.map(str::to_owned),
+            answer,
+        };
+        let paused = |path: Option<&str>, paused| Record::Paused {
+            path: path.map(str::to_owned),
+            paused,
+        };
+        let said = vec![
+            answer(Some("a"), ConflictAnswer::Replace),
+            answer(Some("c"), ConflictAnswer::KeepBoth),
+            answer(None, ConflictAnswer::Skip),
+            paused(None, true),
+            paused(Some("a"), true),
+            paused(Some("b"), true),
+            paused(Some("b"), false),
+            paused(Some("c"), true),
+            done("c"),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(dir.path(), &head()).unwrap();
+        journal.append(&said).unwrap();
+        drop(journal);
+        let (mut journal, _, told) = Journal::open(dir.path(), ID).unwrap().unwrap();
+        let answers = [("a".to_owned(), ConflictAnswer::Replace)];
+        assert_eq!(told.answers, answers.into());
+        assert_eq!(told.answer_all, Some(ConflictAnswer::Skip));
+        assert_eq!(
+            (told.paused, told.paused_files),
+            (true, ["a".to_owned()].into())
+        );
+        journal.append(&[paused(None, false)]).unwrap();
+        drop(journal);
+        let (_, _, told) = Journal::open(dir.path(), ID).unwrap().unwrap();
+        assert!(!told.paused);
+    }
+
+    #[test]
+    fn records_keep_the_numbers_that_older_journals_have() {
+        let mut all = records();
+        all.push(Record::Complete);
+        let number = |record: &Record| postcard::to_stdvec(record).unwrap()[0];
+        let numbers: Vec<u8> = all.iter().map(number).collect();
+        assert_eq!(numbers, [2, 0, 1, 0, 1, 3]);
+        let policies = [
+            ConflictPolicy::Rename,
+            ConflictPolicy::Skip,
+            ConflictPolicy::Overwrite,
+            ConflictPolicy::Fail,
+            ConflictPolicy::Ask,
+        ];
+        let numbers = policies.map(|policy| postcard::to_stdvec(&policy).unwrap()[0]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Finished {
     pub executable: bool,
     /// What is in it.
     pub content: Content,
+    /// What happens when its name is taken by different content.
+    pub policy: ConflictPolicy,
 }
 
 /// The content of a [`Finished`] file.
@@ -81,15 +83,12 @@ pub struct Published {
 ///
 /// Equal content under the name, or under a numbered one, is [`Outcome::Identical`] with every
 /// policy. [`ConflictPolicy::Overwrite`] replaces regular files only, and none of the same batch.
+/// With [`ConflictPolicy::Ask`], what Overwrite would replace is an
+/// [`io::ErrorKind::AlreadyExists`]; anything else counts as with Rename.
 /// A full disk is [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`].
-pub fn publish(
-    folder: &Folder,
-    batch: Vec<Finished>,
-    policy: ConflictPolicy,
-) -> Vec<io::Result<Published>> {
+pub fn publish(folder: &Folder, batch: Vec<Finished>) -> Vec<io::Result<Published>> {
     let mut run = Batch {
         folder,
-        policy,
         singly: batch.len() <= SYNC_SINGLY_MAX || !HAS_SYNCFS,
         places: Vec::new(),
         by_path: HashMap::new(),
@@ -117,7 +116,6 @@ const HAS_SYNCFS: bool = false;
 
 struct Batch<'a> {
     folder: &'a Folder,
-    policy: ConflictPolicy,
     singly: bool,
     /// Folders of this batch, each resolved once.
     places: Vec<Place>,
@@ -140,6 +138,7 @@ struct Job {
     path: SafePath,
     modified: Timestamp,
     executable: bool,
+    policy: ConflictPolicy,
     place: usize,
     staged: Staged,
 }
@@ -180,6 +179,7 @@ impl Batch<'_> {
             path: file.path,
             modified: file.modified,
             executable: file.executable,
+            policy: file.policy,
             place,
             staged,
         })
@@ -261,7 +261,7 @@ impl Batch<'_> {
                 job.staged.remove(&dir)?;
                 return Ok(self.named(job, path, Outcome::Identical));
             }
-            match self.policy {
+            match job.policy {
                 ConflictPolicy::Skip => {
                     job.staged.remove(&dir)?;
                     return Ok(Published {
@@ -269,20 +269,25 @@ impl Batch<'_> {
                         outcome: Outcome::Skipped,
                     });
                 }
-                ConflictPolicy::Overwrite if !self.saved.contains(&path) => {
+                ConflictPolicy::Overwrite | ConflictPolicy::Ask if !self.saved.contains(&path) => {
                     let old = match statat(&dir, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                         // It went away just now: the name is free.
                         Err(Errno::NOENT) => continue,
                         other => other?,
                     };
-                    if file_type(&old) == FileType::RegularFile {
-                        renameat(from_dir, from, &dir, path.file_name())?;
-                        return Ok(self.named(job, path, Outcome::Overwritten));
+                    let ask = job.policy == ConflictPolicy::Ask;
+                    match (file_type(&old) == FileType::RegularFile, ask) {
+                        (true, true) => return Err(Errno::EXIST.into()),
+                        (true, false) => {
+                            renameat(from_dir, from, &dir, path.file_name())?;
+                            return Ok(self.named(job, path, Outcome::Overwritten));
+                        }
+                        (false, true) => path = job.path.numbered(number),
+                        (false, false) => break,
                     }
-                    break;
                 }
                 ConflictPolicy::Fail => break,
-                ConflictPolicy::Rename | ConflictPolicy::Overwrite => {
+                ConflictPolicy::Rename | ConflictPolicy::Overwrite | ConflictPolicy::Ask => {
                     path = job.path.numbered(number);
                 }
             }
@@ -296,7 +301,7 @@ impl Batch<'_> {
 
     fn named(&mut self, job: &Job, path: SafePath, outcome: Outcome) -> Published {
         self.places[job.place].touched = true;
-        if self.policy == ConflictPolicy::Overwrite {
+        if matches!(job.policy, ConflictPolicy::Overwrite | ConflictPolicy::Ask) {
             self.saved.insert(path.clone());
         }
         Published { path, outcome }

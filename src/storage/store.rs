@@ -6,6 +6,7 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ const PEERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("peers
 const PINS: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("pins");
 const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history");
 const OUTGOING: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("outgoing");
+const WISHES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("outgoing_wishes");
 
 /// The open database. One process at a time has it; methods may be called from several threads.
 /// Every change is durable when its method returns.
@@ -83,6 +85,18 @@ pub struct OutgoingRecord {
     pub created: u64,
     /// Whether the receiver has accepted it.
     pub accepted: bool,
+}
+
+/// What a person wants of files on their way out, besides that they arrive. By their paths as
+/// offered: positions may be others after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// All of it stands still until the person resumes it.
+    pub paused: bool,
+    /// These files stand still.
+    pub paused_files: BTreeSet<String>,
+    /// Only these files go, of all that was chosen; `None` for all.
+    pub only: Option<BTreeSet<String>>,
 }
 
 impl Store {
@@ -144,6 +158,7 @@ impl Store {
             t.open_table(PINS).map_err(damaged)?;
             t.open_table(HISTORY).map_err(damaged)?;
             t.open_table(OUTGOING).map_err(damaged)?;
+            t.open_table(WISHES).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)
@@ -266,13 +281,43 @@ impl Store {
         })
     }
 
-    /// Forgets a transfer of ours; fine if it is not there.
+    /// Forgets a transfer of ours and the wishes about it; fine if it is not there.
     pub fn remove_outgoing(&self, transfer: TransferId) -> Result<(), StoreError> {
         self.write(|t| {
-            let mut table = t.open_table(OUTGOING).map_err(damaged)?;
-            table.remove(&transfer.0).map_err(damaged)?;
+            for table in [OUTGOING, WISHES] {
+                let mut table = t.open_table(table).map_err(damaged)?;
+                table.remove(&transfer.0).map_err(damaged)?;
+            }
             Ok(())
         })
+    }
+
+    /// Remembers what a person wants of a transfer of ours, or that there is nothing to remember.
+    pub fn put_wishes(&self, transfer: TransferId, wishes: &Wishes) -> Result<(), StoreError> {
+        let value = encode(wishes)?;
+        self.write(|t| {
+            let mut table = t.open_table(WISHES).map_err(damaged)?;
+            if *wishes == Wishes::default() {
+                table.remove(&transfer.0).map_err(damaged)?;
+            } else {
+                let value = value.as_slice();
+                table.insert(&transfer.0, value).map_err(damaged)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What a person wants of our unfinished transfers, where there is anything.
+    pub fn wishes(&self) -> Result<HashMap<TransferId, Wishes>, StoreError> {
+        let table = self.read()?.open_table(WISHES).map_err(damaged)?;
+        let mut found = HashMap::new();
+        for row in table.iter().map_err(damaged)? {
+            let (key, value) = row.map_err(damaged)?;
+            if let Some(wishes) = decode("outgoing_wishes", value.value()) {
+                found.insert(TransferId(*key.value()), wishes);
+            }
+        }
+        Ok(found)
     }
 
     /// Our unfinished transfers, oldest first.
@@ -573,6 +618,33 @@ mod tests {
             Err(StoreError::Damaged(_) | StoreError::Io(_))
         ));
         assert_eq!(std::fs::read(&path).unwrap(), [7; 8192]);
+    }
+
+    #[test]
+    fn wishes_live_as_long_as_their_transfer() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let id = outgoing(1).transfer;
+        assert!(store.wishes().unwrap().is_empty());
+        let wishes = Wishes {
+            paused: true,
+            paused_files: ["a/b".to_owned()].into(),
+            only: Some(["a/b".to_owned(), "c".to_owned()].into()),
+        };
+        store.put_outgoing(&outgoing(1)).unwrap();
+        store.put_wishes(id, &wishes).unwrap();
+        assert_eq!(
+            store.wishes().unwrap(),
+            HashMap::from([(id, wishes.clone())])
+        );
+        store.put_wishes(id, &Wishes::default()).unwrap();
+        assert!(
+            store.wishes().unwrap().is_empty(),
+            "nothing is wished any more"
+        );
+        store.put_wishes(id, &wishes).unwrap();
+        store.remove_outgoing(id).unwrap();
+        assert!(store.wishes().unwrap().is_empty());
     }
 
     #[test]

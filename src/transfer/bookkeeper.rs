@@ -1,7 +1,7 @@
 //! The transfers bookkeeper: one map, one writer. What the original calls current, continued,
 //! completed and scheduled are filters over it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::net::link::PathInfo;
 use crate::peer::PeerId;
 use crate::protocol::message::{Room, TransferId};
+use crate::storage::store::OutgoingRecord;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -82,6 +83,8 @@ pub struct NewTransfer {
     pub progress: Arc<Progress>,
     /// The folder, if receiving and known.
     pub folder: Option<PathBuf>,
+    /// Whether the person here had paused it.
+    pub paused: bool,
 }
 
 /// One transfer in the book.
@@ -103,6 +106,9 @@ pub struct Entry {
     pub accepted: bool,
     /// The folder, if receiving and known.
     pub folder: Option<PathBuf>,
+    /// What was sent, once it is over, to send it again: what was chosen, and which files of it
+    /// only (`None` for all).
+    pub sent: Option<(OutgoingRecord, Option<BTreeSet<String>>)>,
     state: TransferState,
     paused_by: Option<PausedBy>,
     fault: Option<Fault>,
@@ -140,8 +146,9 @@ impl Bookkeeper {
             orders: None,
             accepted: false,
             folder: new.folder,
+            sent: None,
             state: new.state,
-            paused_by: None,
+            paused_by: new.paused.then_some(PausedBy::Us),
             fault: None,
             path: None,
             asking: None,
@@ -232,6 +239,8 @@ impl Bookkeeper {
                 return changed;
             }
             News::PausedBy(by) => entry.paused_by = by,
+            // The rows say it.
+            News::PausedFile { .. } => {}
             News::Fault(fault) => entry.fault = fault,
             News::PeerRoom(room) => {
                 let peer = entry.peer_name.clone();
@@ -314,6 +323,11 @@ impl Entry {
         self.direction == Direction::Receiving && !self.accepted && ended
     }
 
+    /// Whether the person here paused it.
+    pub fn is_paused_here(&self) -> bool {
+        self.paused_by == Some(PausedBy::Us)
+    }
+
     /// Names at top level, as far as they are kept.
     pub fn top_names(&self) -> &[TopName] {
         &self.top.1
@@ -349,10 +363,12 @@ impl Entry {
 
     fn snapshot(&self, id: TransferId, person: impl Fn(PeerId) -> Person) -> TransferSnapshot {
         let person = self.peer.map(person).unwrap_or_default();
-        let (totals, settled, entries) = {
+        let (totals, settled, entries, (conflicts, conflict)) = {
             let table = self.table.lock();
-            (table.totals(), table.settled(), table.len())
+            let (totals, conflicts) = (table.totals(), table.conflicts());
+            (totals, table.settled(), table.len(), conflicts)
         };
+        let ended = self.state.is_final();
         let moving = self.state == TransferState::Transferring;
         let rate = if moving { self.meter.rate() } else { 0 };
         let left = totals.bytes.saturating_sub(totals.bytes_done);
@@ -370,7 +386,7 @@ impl Entry {
             words: person
                 .words
                 .filter(|_| !person.trusted && !self.state.is_final()),
-            state: self.state,
+            state: self.shown_state(),
             paused_by: self.paused_by,
             fault: self.fault.clone(),
             top_names: self.top.1.clone(),
@@ -391,10 +407,23 @@ impl Entry {
             path: self.path.clone(),
             folder: self.folder.clone(),
             question: self.question(),
+            conflict: conflict.filter(|_| !ended),
+            conflicts: if ended { 0 } else { conflicts },
             seconds: elapsed.as_secs_f64(),
             started: self.started,
             settled,
             entries,
+        }
+    }
+
+    /// What the person paused is paused, also while the peer is away.
+    fn shown_state(&self) -> TransferState {
+        match (self.state, self.paused_by) {
+            (
+                TransferState::Preparing | TransferState::Connecting | TransferState::Interrupted,
+                Some(PausedBy::Us),
+            ) => TransferState::Paused,
+            (state, _) => state,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::state::TransferEvent;
 use super::status::{Limit, PausedBy};
+use crate::config::ConflictAnswer;
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
 use crate::protocol::message::{FileIndex, Room, Scope, TransferId};
@@ -45,6 +46,36 @@ pub enum Order {
     Attach(Vec<PathBuf>),
     /// The answer to the question; receiving only.
     Answer(Decision),
+    /// What shall become of a file whose name is taken, or of all such files from now on;
+    /// receiving only.
+    Conflict(Scope, ConflictAnswer),
+}
+
+/// How many faces with a person before them look at a node. Cheap to clone; all are the same.
+#[derive(Debug, Clone, Default)]
+pub struct People(Arc<AtomicUsize>);
+
+impl People {
+    /// Somebody is there while this lives.
+    pub fn attend(&self) -> Attendance {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Attendance(self.clone())
+    }
+
+    /// Whether anybody is there who can be asked.
+    pub fn is_anybody_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// While this lives, somebody can be asked.
+#[derive(Debug)]
+pub struct Attendance(People);
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Orders that may wait for a transfer's task.
@@ -57,6 +88,13 @@ pub enum News {
     Event(TransferEvent),
     /// Who paused it; `None` when it goes on.
     PausedBy(Option<PausedBy>),
+    /// The person here paused one file, or it goes on; sending only, where the node remembers it.
+    PausedFile {
+        /// Which one.
+        index: FileIndex,
+        /// Whether it stands still now.
+        paused: bool,
+    },
     /// Why it ended, or what holds it up.
     Fault(Option<Fault>),
     /// Whether the receiver has room, as it says while its person is asked.

@@ -28,6 +28,8 @@ pub struct Delivery {
     index: FileIndex,
     name: String,
     hash: Hash,
+    /// What there is of it, without the place, if its name turns out to be taken.
+    partial: Box<Partial>,
     finished: Finished,
     /// Of content that is in memory.
     room: Option<Room>,
@@ -40,6 +42,9 @@ pub enum Delivered {
     Settled(Receipt),
     /// The disk is full; the content of a small file is lost.
     NoSpace(FileIndex),
+    /// Its name is taken by different content, and the person wants to be asked. What there is of
+    /// it is kept; the content of a small file is not.
+    Taken(FileIndex, Box<Partial>),
     /// It cannot be written.
     CannotWrite(FileIndex, String),
 }
@@ -49,7 +54,7 @@ impl Delivered {
     pub fn index(&self) -> FileIndex {
         match self {
             Self::Settled(receipt) => receipt.index,
-            Self::NoSpace(index) | Self::CannotWrite(index, _) => *index,
+            Self::NoSpace(index) | Self::Taken(index, _) | Self::CannotWrite(index, _) => *index,
         }
     }
 }
@@ -58,7 +63,7 @@ impl Delivery {
     /// A complete file: in its part, or in memory.
     pub fn new(
         intake: &Intake,
-        partial: Partial,
+        mut partial: Partial,
         small: Option<Small>,
         hash: Hash,
     ) -> Option<Self> {
@@ -66,10 +71,11 @@ impl Delivery {
             EntryKind::File { executable, .. } => executable,
             EntryKind::Folder { .. } | EntryKind::Symlink { .. } => return None,
         };
-        let (content, room) = match (partial.place, small) {
+        let place = std::mem::replace(&mut partial.place, Place::Nowhere);
+        let (content, room) = match (place, small) {
             (Place::Part(part), _) => (Content::Part(part), None),
             (Place::Nowhere | Place::Closed(_) | Place::Existing(_), Some(small)) => {
-                let (bytes, tag) = (small.bytes, partial.tag);
+                let (bytes, tag) = (small.bytes, partial.tag.clone());
                 (Content::Small { bytes, tag }, Some(small.room))
             }
             (Place::Nowhere | Place::Closed(_) | Place::Existing(_), None) => return None,
@@ -80,14 +86,21 @@ impl Delivery {
             modified,
             executable,
             content,
+            policy: intake.policy,
         };
         Some(Self {
             index: intake.index,
             name: intake.name.clone(),
             hash,
+            partial: partial.into(),
             finished,
             room,
         })
+    }
+
+    /// The entry's path, as offered.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The entry.
@@ -112,30 +125,39 @@ impl Delivery {
     }
 }
 
-/// Publishes a batch and records it. Blocking.
+/// Publishes a batch, each file by its policy, and records it. Blocking.
 pub fn deliver(
-    batch: Vec<Delivery>,
+    batch: Vec<(Delivery, ConflictPolicy)>,
     folder: &Folder,
-    policy: ConflictPolicy,
     journal: &SharedJournal,
 ) -> Vec<Delivered> {
     let mut finished = Vec::with_capacity(batch.len());
     let mut labels = Vec::with_capacity(batch.len());
     let mut rooms = Vec::new();
-    for delivery in batch {
-        rooms.extend(delivery.room);
+    for (delivery, policy) in batch {
         let part = match &delivery.finished.content {
             Content::Part(part) => Some(part.clone()),
             Content::Small { .. } => None,
         };
-        labels.push((delivery.index, delivery.name, delivery.hash, part));
-        finished.push(delivery.finished);
+        let Delivery {
+            index,
+            name,
+            hash,
+            partial,
+            finished: file,
+            room,
+        } = delivery;
+        rooms.extend(room);
+        labels.push((index, name, hash, partial, part, policy));
+        finished.push(Finished { policy, ..file });
     }
-    let results = publish(folder, finished, policy);
+    let results = publish(folder, finished);
     drop(rooms);
     let mut records = Vec::with_capacity(labels.len());
     let mut delivered = Vec::with_capacity(labels.len());
-    for ((index, name, hash, part), result) in labels.into_iter().zip(results) {
+    for (label, result) in labels.into_iter().zip(results) {
+        let (index, name, hash, partial, part, policy) = label;
+        let ask = policy == ConflictPolicy::Ask;
         delivered.push(match result {
             Ok(published) => {
                 let saved_as =
@@ -149,11 +171,23 @@ pub fn deliver(
                 records.push(done(name, &receipt));
                 Delivered::Settled(receipt)
             }
+            Err(error) if ask && error.kind() == io::ErrorKind::AlreadyExists => {
+                Delivered::Taken(index, put_back(partial, part))
+            }
             Err(error) => failed(index, &error, part),
         });
     }
     journal.append(&records);
     delivered
+}
+
+/// What there is of a file that was not given its name.
+fn put_back(mut partial: Box<Partial>, part: Option<Arc<Part>>) -> Box<Partial> {
+    match part {
+        Some(part) => partial.place = Place::Part(part),
+        None => partial.groups.clear(),
+    }
+    partial
 }
 
 /// What the journal keeps of a receipt.

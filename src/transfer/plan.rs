@@ -6,6 +6,7 @@ use std::io;
 
 use super::partial::{Partial, Place};
 use super::receive_file::read_exact_at;
+use super::rivals::Rival;
 use super::table::FileTable;
 use crate::config::ConflictPolicy;
 use crate::protocol::groups::{GROUP_LEN, Hash, group_count, group_len, group_offset, hash_group};
@@ -56,6 +57,8 @@ pub enum Verdict {
     Check(Check),
     /// A part of it is at hand.
     Begun(FileIndex),
+    /// Its name is taken by different content: the person is asked.
+    Ask(FileIndex, Rival),
     /// It is settled without its content coming.
     Settle(Receipt),
 }
@@ -78,7 +81,7 @@ impl Verdict {
     pub fn action(&self) -> PlanAction {
         match self {
             Self::Send => PlanAction::Send,
-            Self::Check(_) | Self::Begun(_) => PlanAction::Hold,
+            Self::Check(_) | Self::Begun(_) | Self::Ask(..) => PlanAction::Hold,
             Self::Settle(_) => PlanAction::Skip,
         }
     }
@@ -100,8 +103,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Decides about one entry; makes folders and links at once.
-    pub fn plan(&mut self, index: FileIndex, entry: &Entry) -> Verdict {
+    /// Decides about one entry; makes folders and links at once. `policy` is what happens if its
+    /// name is taken: that of the rules, or what the person said about this one.
+    pub fn plan(&mut self, index: FileIndex, entry: &Entry, policy: ConflictPolicy) -> Verdict {
         let rules = self.rules;
         let settle = |outcome, saved_as, hash| {
             Verdict::Settle(Receipt {
@@ -129,11 +133,28 @@ impl<'a> Planner<'a> {
             EntryKind::Symlink { target } => {
                 settle(link(&rules.folder, &path, target), saved_as, None)
             }
-            EntryKind::File { size, .. } => self.plan_file(index, path, *size, &entry.path),
+            EntryKind::File { size, .. } => {
+                let part = rules.replay.as_ref().and_then(|r| r.parts.get(&entry.path));
+                match part {
+                    Some(part) => Verdict::Check(Check {
+                        index,
+                        path,
+                        size: *size,
+                        part: Some(part.clone()),
+                    }),
+                    None => self.plan_file(index, path, *size, policy),
+                }
+            }
         }
     }
 
-    fn plan_file(&mut self, index: FileIndex, path: SafePath, size: u64, name: &str) -> Verdict {
+    fn plan_file(
+        &mut self,
+        index: FileIndex,
+        path: SafePath,
+        size: u64,
+        policy: ConflictPolicy,
+    ) -> Verdict {
         let settle = |outcome| {
             Verdict::Settle(Receipt {
                 index,
@@ -142,33 +163,29 @@ impl<'a> Planner<'a> {
                 hash: None,
             })
         };
-        let replay = self.rules.replay.as_ref();
-        if let Some(part) = replay.and_then(|r| r.parts.get(name)) {
-            return Verdict::Check(Check {
-                index,
-                path,
-                size,
-                part: Some(part.clone()),
-            });
-        }
-        match (self.looks.look(&path), self.rules.policy) {
-            (Ok(Existing::File { size: there }), _) if there == size => Verdict::Check(Check {
+        let found = match self.looks.look(&path) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "the place of a file cannot be looked at");
+                return settle(Outcome::Failed(SinkFault::CannotWrite));
+            }
+        };
+        match (found, policy) {
+            (Existing::Nothing, _) => Verdict::Send,
+            (Existing::File { size: there, .. }, _) if there == size => Verdict::Check(Check {
                 index,
                 path,
                 size,
                 part: None,
             }),
-            (Ok(Existing::File { .. } | Existing::Folder | Existing::Other), policy) => {
-                match policy {
-                    ConflictPolicy::Skip => settle(Outcome::Skipped),
-                    ConflictPolicy::Fail => settle(Outcome::Failed(SinkFault::Exists)),
-                    ConflictPolicy::Rename | ConflictPolicy::Overwrite => Verdict::Send,
-                }
+            // Of another size, it cannot be the same: no byte need come before the answer.
+            (Existing::File { size, modified }, ConflictPolicy::Ask) => {
+                Verdict::Ask(index, Rival::new(&self.rules.folder, &path, size, modified))
             }
-            (Ok(Existing::Nothing), _) => Verdict::Send,
-            (Err(error), _) => {
-                tracing::debug!(%error, "the place of a file cannot be looked at");
-                settle(Outcome::Failed(SinkFault::CannotWrite))
+            (_, ConflictPolicy::Skip) => settle(Outcome::Skipped),
+            (_, ConflictPolicy::Fail) => settle(Outcome::Failed(SinkFault::Exists)),
+            (_, ConflictPolicy::Rename | ConflictPolicy::Overwrite | ConflictPolicy::Ask) => {
+                Verdict::Send
             }
         }
     }

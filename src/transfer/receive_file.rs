@@ -63,7 +63,8 @@ pub enum FileEnd {
     },
     /// The same part was damaged too often.
     Damaged,
-    /// The name is taken by different content, and that counts as a failure or as unwanted.
+    /// The name is taken by different content, and that counts as a failure or as unwanted, or
+    /// the person must be asked.
     Exists,
     /// The file grew beyond what was agreed.
     Grown,
@@ -267,9 +268,10 @@ impl Stream<'_> {
     async fn leave_existing(&mut self) -> Result<(), FileEnd> {
         match (&self.partial.place, self.intake.policy) {
             (Place::Nowhere | Place::Part(_) | Place::Closed(_), _) => Ok(()),
-            (Place::Existing(_), ConflictPolicy::Fail | ConflictPolicy::Skip) => {
-                Err(FileEnd::Exists)
-            }
+            (
+                Place::Existing(_),
+                ConflictPolicy::Fail | ConflictPolicy::Skip | ConflictPolicy::Ask,
+            ) => Err(FileEnd::Exists),
             (Place::Existing(_), ConflictPolicy::Rename | ConflictPolicy::Overwrite) => {
                 self.copy_existing().await
             }

@@ -1,5 +1,6 @@
 //! Receiving over one link, from the acceptance on: streams in, verified files out, receipts back.
 
+mod conflicts;
 mod files;
 mod planning;
 mod steering;
@@ -137,7 +138,7 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     async fn steps(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<Never, Ended> {
-        self.repeat_pause().await?;
+        self.repeat_pauses().await?;
         self.plan().await?;
         loop {
             self.deliver();
@@ -187,8 +188,13 @@ impl<'a, L: Inbound> Run<'a, L> {
             };
             self.ready_weight -= std::mem::take(&mut self.delivering_weight);
             for delivered in delivered.unwrap_or_default() {
-                if let Delivered::Settled(receipt) = delivered {
-                    self.incoming.table.lock().settle(&receipt);
+                match delivered {
+                    Delivered::Settled(receipt) => {
+                        self.incoming.table.lock().settle(&receipt);
+                    }
+                    // Asked about over the next link, when its content is complete again.
+                    Delivered::Taken(index, partial) => self.keep(index, *partial),
+                    Delivered::NoSpace(_) | Delivered::CannotWrite(..) => {}
                 }
             }
         }
@@ -223,13 +229,15 @@ impl<'a, L: Inbound> Run<'a, L> {
         }
     }
 
-    /// Shows where a file is, if nobody paused it.
+    /// Shows where a file is, if nobody paused it and nobody is asked about it.
     fn show(&self, index: FileIndex, state: FileState) {
-        let state = match self.incoming.pauses.has(index) {
-            true => FileState::Paused,
-            false => state,
+        let mut table = self.incoming.table.lock();
+        let state = match (self.incoming.pauses.has(index), table.rival(index)) {
+            (true, _) => FileState::Paused,
+            (false, Some(_)) => FileState::Asking,
+            (false, None) => state,
         };
-        self.incoming.table.lock().set_state(index, state);
+        table.set_state(index, state);
     }
 
     fn is_settled(&self, index: FileIndex) -> bool {
@@ -360,8 +368,13 @@ impl<'a, L: Inbound> Run<'a, L> {
         let count = self.ready.len().min(BATCH_MAX);
         let batch: Vec<Delivery> = self.ready.drain(..count).collect();
         self.delivering_weight = batch.iter().map(Delivery::weight).sum();
+        let with_policy = |delivery: Delivery| {
+            let policy = taken.policy(delivery.name());
+            (delivery, policy)
+        };
+        let batch = batch.into_iter().map(with_policy).collect();
         let (rules, journal) = (taken.rules.clone(), taken.journal.clone());
-        let work = move || deliver(batch, &rules.folder, rules.policy, &journal);
+        let work = move || deliver(batch, &rules.folder, &journal);
         self.delivering = Some(tokio::task::spawn_blocking(work));
     }
 
@@ -380,6 +393,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             match delivered {
                 Delivered::Settled(receipt) => receipts.push(receipt),
                 Delivered::NoSpace(index) => self.on_full(index).await?,
+                Delivered::Taken(index, partial) => self.taken_name(index, *partial).await?,
                 Delivered::CannotWrite(index, why) => self.cannot_write(index, why).await?,
             }
         }

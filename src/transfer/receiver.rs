@@ -6,8 +6,9 @@
 //! the connection broke or one of the programs was killed.
 
 mod asking;
+mod offline;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::budget::{Budget, Share};
-use super::control::{Decision, News, Order, Progress, Reporter};
-use super::deliver::done;
+use super::control::{Decision, News, Order, People, Progress, Reporter};
 use super::ended::Ended;
 use super::partial::{Partial, SharedJournal};
 use super::pauses::Pauses;
 use super::plan::Rules;
 use super::receive_run::Run;
+use super::rivals::Answers;
 use super::state::TransferEvent;
-use super::status::PausedBy;
+use super::status::{FileState, PausedBy};
 use super::table::{FileTable, SharedTable};
 use crate::config::ConflictPolicy;
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
@@ -50,8 +51,11 @@ pub struct Terms {
     pub journals: PathBuf,
     /// Where the files go, unless the person says otherwise.
     pub folder: PathBuf,
-    /// What happens when a name is taken.
+    /// What happens when a name is taken. `Ask` counts as `Rename` if nobody is there when the
+    /// transfer is accepted.
     pub on_conflict: ConflictPolicy,
+    /// Who can be asked.
+    pub people: People,
     /// Whether the person need not be asked.
     pub accepted: bool,
     /// Whether the person has blocked this peer: it sees nobody answering.
@@ -73,6 +77,10 @@ pub struct Incoming {
     pub(super) reporter: Reporter,
     pub(super) terms: Terms,
     pub(super) pauses: Pauses,
+    /// Files that the person paused in an earlier run, as offered, until their numbers are known.
+    pub(super) paused_before: HashSet<String>,
+    /// Whether the journal says that the person paused all of it.
+    pause_kept: bool,
     pub(super) started: u64,
     /// There since the person accepted.
     pub(super) taken: Option<Taken>,
@@ -87,6 +95,15 @@ pub(super) struct Taken {
     pub(super) journal: SharedJournal,
     /// What there is of files that are not complete.
     pub(super) partials: HashMap<FileIndex, Partial>,
+    /// What the person said about names that are taken.
+    pub(super) answers: Answers,
+}
+
+impl Taken {
+    /// What happens to an entry when its name is taken.
+    pub(super) fn policy(&self, path: &str) -> ConflictPolicy {
+        self.answers.policy(path, self.rules.policy)
+    }
 }
 
 /// Who and what an incoming transfer is.
@@ -129,6 +146,8 @@ impl Incoming {
             reporter,
             terms,
             pauses,
+            paused_before: HashSet::new(),
+            pause_kept: false,
             started,
             taken,
             share,
@@ -143,6 +162,13 @@ impl Incoming {
         head: JournalHead,
         replay: Replay,
     ) -> io::Result<()> {
+        let answers = Answers::of(&replay);
+        self.pauses.forget_files();
+        self.paused_before.clone_from(&replay.paused_files);
+        self.pause_kept = replay.paused;
+        if replay.paused {
+            self.pauses.pause(Scope::Transfer, PausedBy::Us);
+        }
         let rules = Rules {
             folder: Folder::open(&head.folder)?,
             policy: head.on_conflict,
@@ -154,6 +180,7 @@ impl Incoming {
             rules: Arc::new(rules),
             journal: SharedJournal::new(journal),
             partials: HashMap::new(),
+            answers,
         });
         Ok(())
     }
@@ -161,53 +188,6 @@ impl Incoming {
     /// Who paused the whole transfer.
     pub fn paused_by(&self) -> Option<PausedBy> {
         self.pauses.all()
-    }
-
-    /// Carries out an order while there is no link. Returns whether the transfer is given up.
-    pub async fn offline_order(&mut self, order: Order) -> bool {
-        match order {
-            Order::Pause(scope) => {
-                self.pauses.pause(scope, PausedBy::Us);
-                if scope == Scope::Transfer {
-                    self.reporter.tell(News::PausedBy(Some(PausedBy::Us))).await;
-                }
-            }
-            Order::Resume(scope) => {
-                self.pauses.resume(scope);
-                if scope == Scope::Transfer {
-                    self.reporter.tell(News::PausedBy(None)).await;
-                }
-            }
-            Order::Cancel(Scope::Transfer) | Order::Answer(Decision::Decline) => return true,
-            Order::Cancel(Scope::File(index)) => self.cancel_file(index).await,
-            Order::First(_) | Order::Attach(_) => {}
-            Order::Answer(Decision::Accept { .. }) => {}
-        }
-        false
-    }
-
-    /// The sender hears of it over the next link.
-    async fn cancel_file(&mut self, index: FileIndex) {
-        let receipt = Receipt {
-            index,
-            outcome: Outcome::Failed(SinkFault::Cancelled),
-            saved_as: None,
-            hash: None,
-        };
-        let path = {
-            let mut table = self.table.lock();
-            if !table.settle(&receipt) {
-                return;
-            }
-            table.path(index).to_owned()
-        };
-        let Some(taken) = &mut self.taken else {
-            return;
-        };
-        taken.journal.append(&[done(path, &receipt)]);
-        if let Some(partial) = taken.partials.remove(&index) {
-            let _ = tokio::task::spawn_blocking(move || partial.discard()).await;
-        }
     }
 
     /// Whether the person has accepted.

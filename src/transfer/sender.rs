@@ -96,15 +96,11 @@ impl Outgoing {
         match order {
             Order::Pause(scope) => {
                 self.pauses.send_modify(|p| p.pause(scope, PausedBy::Us));
-                if scope == Scope::Transfer {
-                    self.reporter.tell(News::PausedBy(Some(PausedBy::Us))).await;
-                }
+                self.tell_pause(scope, Some(PausedBy::Us)).await;
             }
             Order::Resume(scope) => {
                 self.pauses.send_modify(|p| p.resume(scope));
-                if scope == Scope::Transfer {
-                    self.reporter.tell(News::PausedBy(None)).await;
-                }
+                self.tell_pause(scope, None).await;
             }
             Order::Cancel(Scope::Transfer) => return true,
             Order::Cancel(Scope::File(index)) => {
@@ -120,7 +116,7 @@ impl Outgoing {
                 self.shared.table.lock().end_attach();
                 self.reporter.tell(News::Manifest).await;
             }
-            Order::Answer(_) => {}
+            Order::Answer(_) | Order::Conflict(..) => {}
         }
         false
     }
@@ -358,7 +354,7 @@ impl<L: Outbound> Run<'_, L> {
                 self.transfer.reporter.tell(News::PausedBy(None)).await;
             }
         }
-        Ok(())
+        self.repeat_file_pauses().await
     }
 
     fn on_plan(&mut self, runs: &[PlanRun]) -> Result<(), Ended> {

@@ -1,6 +1,6 @@
 //! Where the entries of an outgoing transfer lie on this computer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +21,19 @@ struct Inner {
     tops: HashMap<String, PathBuf>,
     /// Entries whose local path does not follow from their own: names that are not UTF-8.
     exact: HashMap<FileIndex, PathBuf>,
+    /// Only these files are wanted, of all that is listed.
+    only: Option<BTreeSet<String>>,
 }
 
 impl Sources {
+    /// Nothing yet. Of what is added, only files with these paths count, if there are any given.
+    pub fn only(only: Option<BTreeSet<String>>) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            only,
+            ..Inner::default()
+        })))
+    }
+
     /// The local path of an entry.
     pub fn local(&self, index: FileIndex, path: &str) -> Option<PathBuf> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +76,9 @@ impl Sources {
         let Scanned { mut entry, local } = scanned;
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.rename_top(&mut entry, &local, names);
+        if !inner.is_wanted(&entry.path) {
+            return true;
+        }
         let Ok(index) = table.lock().push(&entry) else {
             return false;
         };
@@ -86,6 +99,10 @@ pub struct Listed {
 }
 
 impl Inner {
+    fn is_wanted(&self, path: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(path))
+    }
+
     fn local(&self, index: FileIndex, path: &str) -> Option<PathBuf> {
         if let Some(exact) = self.exact.get(&index) {
             return Some(exact.clone());

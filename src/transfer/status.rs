@@ -13,7 +13,8 @@ use crate::fault::Fault;
 use crate::net::link::PathInfo;
 use crate::peer::PeerId;
 use crate::protocol::groups::Hash;
-use crate::protocol::message::{FileIndex, Outcome, TransferId};
+use crate::protocol::message::{FileIndex, Outcome, Timestamp, TransferId};
+use crate::text::{bytes, day};
 
 /// Which way the files go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,6 +76,11 @@ pub struct TransferSnapshot {
     pub folder: Option<PathBuf>,
     /// What the person is asked; receiving and [`TransferState::AwaitingAnswer`] only.
     pub question: Option<Question>,
+    /// The first file whose name is taken by different content and that waits for the person to
+    /// say what shall become of it. Everything else goes on meanwhile.
+    pub conflict: Option<Conflict>,
+    /// How many such files there are.
+    pub conflicts: u32,
     /// Seconds since it was started here, without pauses of the program.
     pub seconds: f64,
     /// When it was started, in seconds since 1970.
@@ -139,6 +145,38 @@ pub struct Question {
     pub round: u32,
 }
 
+/// A file whose name is taken by different content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Its number in the manifest.
+    pub index: FileIndex,
+    /// Its path, as offered. Show with [`crate::text::Shown`].
+    pub path: String,
+    /// The file that has the name now.
+    pub old: Version,
+    /// The file that would come.
+    pub new: Version,
+    /// What the new one would be called if both are kept: the path below the folder.
+    pub keep_both_as: String,
+}
+
+/// What tells two files of one name apart before their content does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Modification time.
+    pub modified: Timestamp,
+}
+
+impl Version {
+    /// `2.10 MB, today 14:03`; `now` is in seconds since 1970.
+    pub fn words(&self, now: u64) -> String {
+        let seconds = self.modified.0.div_euclid(1_000_000_000);
+        format!("{}, {}", bytes(self.bytes), day(seconds, now))
+    }
+}
+
 /// Where one file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -151,6 +189,8 @@ pub enum FileState {
     Active,
     /// Paused by itself.
     Paused,
+    /// Its name is taken by different content; the person is asked, see [`Conflict`].
+    Asking,
     /// Settled.
     Settled(Outcome),
 }

@@ -3,9 +3,12 @@
 //! Built for a million entries: paths lie in one string, a row takes 40 bytes, and everything that
 //! most rows do not have (link targets, other names) lies beside it.
 
-use std::collections::{HashMap, HashSet};
+mod undecided;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::rivals::Rival;
 use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TopName};
 use super::tops::Tops;
 use crate::net::link::Offence;
@@ -42,6 +45,8 @@ pub struct FileTable {
     /// Bytes of entries that are not settled and not there yet.
     left: u64,
     hashes: HashMap<FileIndex, Hash>,
+    /// Files that have the names of entries which wait for a person.
+    rivals: BTreeMap<FileIndex, Rival>,
     settled: Vec<FileIndex>,
     digest: blake3::Hasher,
     totals: Totals,
@@ -315,6 +320,7 @@ impl FileTable {
             return false;
         }
         self.left -= row.left();
+        self.rivals.remove(&receipt.index);
         row.state = FileState::Settled(receipt.outcome);
         let (failed, there) = match receipt.outcome {
             Outcome::Failed(_) => (true, false),
@@ -353,15 +359,12 @@ impl FileTable {
                 saved_as: self.saved_as.get(&index).map(|s| s.to_string()),
                 hash: self.hashes.get(&index).copied(),
             }),
-            FileState::Waiting | FileState::Checking | FileState::Active | FileState::Paused => {
-                None
-            }
+            FileState::Waiting
+            | FileState::Checking
+            | FileState::Active
+            | FileState::Paused
+            | FileState::Asking => None,
         }
-    }
-
-    /// Bytes that are still to come.
-    pub fn bytes_left(&self) -> u64 {
-        self.left
     }
 
     /// Whether a receipt of a peer keeps the limits for texts: a name as long as a path may be,
@@ -376,7 +379,8 @@ impl FileTable {
         /// What an entry of a map takes beside its text.
         const BESIDE: usize = 48;
         let texts = self.paths.capacity() + self.targets_len + self.saved_len;
-        let beside = (self.symlinks.len() + self.saved_as.len() + self.hashes.len()) * BESIDE;
+        let beside = self.symlinks.len() + self.saved_as.len() + self.hashes.len();
+        let beside = (beside + self.rivals.len()) * BESIDE;
         let rows = self.rows.capacity() * size_of::<Row>() + self.settled.capacity() * 4;
         texts + beside + rows + self.tops.memory()
     }
@@ -449,9 +453,11 @@ impl Row {
     fn left(&self) -> u64 {
         match self.state {
             FileState::Settled(_) => 0,
-            FileState::Waiting | FileState::Checking | FileState::Active | FileState::Paused => {
-                self.size.saturating_sub(self.done)
-            }
+            FileState::Waiting
+            | FileState::Checking
+            | FileState::Active
+            | FileState::Paused
+            | FileState::Asking => self.size.saturating_sub(self.done),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What only whole nodes show: several transfers at once, watchers, limits, restarts.
 
-use peerconnect::config::ConflictPolicy;
+use peerconnect::config::{ConflictAnswer, ConflictPolicy};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Decision, Target};
+use peerconnect::node::api::{Again, Command, Decision, Target};
 use peerconnect::protocol::message::{DeclineReason, Scope, TransferId};
 use peerconnect::transfer::state::TransferState;
 
@@ -259,4 +259,83 @@ async fn another_key_at_an_address_that_was_typed_before_gets_nothing() {
         "{end:#?}"
     );
     assert!(!tree(&to.inbox()).contains_key("second"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_declined_is_sent_again_and_of_what_failed_only_that() {
+    let mut shape = Shape::asking("to");
+    shape.on_conflict = ConflictPolicy::Fail;
+    let (to, from) = (shape.start(), Shape::new("from").start());
+    std::fs::create_dir_all(to.inbox().join("d/e")).unwrap();
+    std::fs::write(to.inbox().join("d/e/taken"), b"old").unwrap();
+    from.file("d/free", b"free");
+    std::fs::create_dir(from.outbox("d/e")).unwrap();
+    std::fs::write(from.outbox("d/e/taken"), b"the new one").unwrap();
+    let answer = |id, decision| Command::Answer {
+        transfer: id,
+        decision,
+    };
+    let again = async |transfer, what| {
+        let command = Command::SendAgain { transfer, what };
+        match from.call(command).await {
+            peerconnect::node::api::Reply::Transfer { id, .. } => id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = from.send(&to.link(), &[&from.outbox("d")]).await;
+    asked(&to, first).await;
+    to.call(answer(first, Decision::Decline)).await;
+    let end = from.ended(first).await;
+    assert_eq!(end.state, TransferState::Rejected);
+
+    let second = again(first, Again::All).await;
+    asked(&to, second).await;
+    to.call(answer(second, ACCEPT)).await;
+    let end = from.completed(second).await;
+    assert_eq!((end.files, end.files_done, end.files_failed), (2, 1, 1));
+
+    std::fs::remove_file(to.inbox().join("d/e/taken")).unwrap();
+    let third = again(second, Again::Failed).await;
+    asked(&to, third).await;
+    to.call(answer(third, ACCEPT)).await;
+    let end = from.completed(third).await;
+    assert_eq!((end.files, end.files_done), (1, 1));
+    to.completed(third).await;
+    assert_eq!(tree(&to.inbox())["d/e/taken"], b"the new one");
+    let nothing = Command::SendAgain {
+        transfer: third,
+        what: Again::Failed,
+    };
+    let refused = from.handle.call(nothing).await.unwrap_err();
+    assert_eq!(refused.slug(), "invalid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_about_a_name_is_asked_again_after_a_restart() {
+    let mut shape = Shape::new("to");
+    shape.on_conflict = ConflictPolicy::Ask;
+    let (mut to, from) = (shape.start(), Shape::new("from").start());
+    to.call(Command::Attend).await;
+    std::fs::create_dir_all(to.inbox()).unwrap();
+    std::fs::write(to.inbox().join("taken"), b"old").unwrap();
+    let (taken, free) = (from.file("taken", b"the new one"), from.file("free", b"x"));
+    let id = from.send(&to.link(), &[&taken, &free]).await;
+    let open = |o: &peerconnect::node::api::Overview| {
+        let t = o.transfer(id).filter(|t| t.files_done == 1)?;
+        t.conflict.clone()
+    };
+    let before = to.until(open).await;
+    to.stop().await;
+    to.restart();
+    assert_eq!(to.until(open).await, before);
+    let answer = Command::AnswerConflict {
+        transfer: id,
+        scope: Scope::File(before.index),
+        answer: ConflictAnswer::Replace,
+    };
+    to.call(answer).await;
+    let end = to.completed(id).await;
+    assert_eq!((end.conflicts, end.conflict), (0, None));
+    from.completed(id).await;
+    assert_eq!(tree(&to.inbox())["taken"], b"the new one");
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use peerconnect::fault::Fault;
-use peerconnect::protocol::message::{Room, Scope};
+use peerconnect::protocol::message::{DeclineReason, Room, Scope};
 use peerconnect::transfer::control::{Decision, Order};
+use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::status::PausedBy;
 
 use crate::common::content;
@@ -185,4 +186,28 @@ async fn a_link_that_breaks_while_the_disk_is_full_goes_on_when_there_is_room() 
     assert_eq!(world.receiving.seen.lock().unwrap().paused, None);
     assert_eq!(world.sending.moved() - moved, 8_000_000 - done);
     assert!(world.got("x") == content(1, 8_000_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_already_needs_no_room() {
+    let mut world = World::<Memory>::new().await;
+    let Some(_disk) = Disk::new(&world.inbox(), 12) else {
+        return;
+    };
+    world.file("x/a", &content(1, 5_000_000));
+    world.file("x/b", &content(2, 3_000_000));
+    world.send_all().await;
+    let filler = world.inbox().join("filler");
+    std::fs::write(&filler, vec![0; 3_500_000]).unwrap();
+    world.another();
+    world.send_all().await;
+    assert_eq!(world.sending.moved(), 0);
+    // What only looks like it does: the file is another one now, and does not fit.
+    world.another();
+    world.file("x/a", &content(3, 5_000_000));
+    let dir = world.out().join("x");
+    world.offer(&[&dir]);
+    let (sent, _) = world.run().await;
+    let full = |ended: &Ended| matches!(ended, Ended::Declined(DeclineReason::NoRoom { .. }));
+    assert!(full(&sent), "{sent:?}");
 }

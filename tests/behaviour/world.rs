@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use peerconnect::config::ConflictPolicy;
+use peerconnect::config::{ConflictAnswer, ConflictPolicy};
 use peerconnect::fault::Fault;
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::message::{FileIndex, Outcome, Room, TransferId};
+use peerconnect::protocol::message::{FileIndex, Outcome, Room, Scope, TransferId};
 use peerconnect::storage::journal::Journal;
-use peerconnect::transfer::control::{News, ORDERS_MAX, Order, Progress, Reporter};
+use peerconnect::transfer::control::{News, ORDERS_MAX, Order, People, Progress, Reporter};
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
@@ -72,6 +72,7 @@ impl Side {
                         seen.obstacle = asking.obstacle;
                     }
                     News::PeerRoom(room) => seen.rooms.push(room),
+                    News::PausedFile { .. } => {}
                     News::Path(_) | News::Manifest | News::Answered { .. } => {}
                 }
             }
@@ -117,6 +118,27 @@ impl Side {
             Some(FileState::Settled(outcome)) => Some(outcome),
             _ => None,
         }
+    }
+
+    /// Waits until so many files wait for the person.
+    pub async fn until_asked(&self, count: u32) {
+        let so = |side: &Self| side.table.lock().conflicts().0 == count;
+        self.until("questions about names", so).await;
+    }
+
+    /// Waits until these are settled.
+    pub async fn until_settled(&self, paths: &[&str]) {
+        let settled = |side: &Self| {
+            let settled = |path: &&str| side.outcome(side.index(path)).is_some();
+            paths.iter().all(settled)
+        };
+        self.until("the others", settled).await;
+    }
+
+    /// What becomes of one file whose name is taken.
+    pub async fn answer(&self, path: &str, answer: ConflictAnswer) {
+        let scope = Scope::File(self.index(path));
+        self.order(Order::Conflict(scope, answer)).await;
     }
 
     pub fn outcomes(&self) -> Vec<Option<Outcome>> {
@@ -178,6 +200,7 @@ impl<P: Pair> World<P> {
             journals: dir.path().join("journals"),
             folder: dir.path().join("in"),
             on_conflict: ConflictPolicy::Rename,
+            people: People::default(),
             accepted: true,
             blocked: false,
             answer_timeout: Duration::from_secs(60),

@@ -7,18 +7,19 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use peerconnect::config::Paths;
+use peerconnect::config::{ConflictAnswer, ConflictPolicy, Paths};
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
     Command, Decision, Me, NodeHandle, Overview, PeerInfo, Reply, Target,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::message::{Outcome, TransferId};
+use peerconnect::protocol::message::{Outcome, Scope, Timestamp, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
+    Conflict, Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
+    Version,
 };
 use tokio::sync::watch;
 
@@ -53,7 +54,8 @@ impl Terminal {
             Stdio::from(File::options().read(true).write(true).open(path).unwrap())
         };
         let mut command = home.command(args);
-        command.env("LANG", "C.UTF-8").env("TERM", "xterm");
+        let calm = [("LANG", "C.UTF-8"), ("TERM", "xterm"), ("TZ", "UTC")];
+        command.envs(calm);
         let child = command
             .stdin(theirs())
             .stdout(theirs())
@@ -149,6 +151,8 @@ fn offer() -> TransferSnapshot {
             seconds_left: 300,
             round: 1,
         }),
+        conflict: None,
+        conflicts: 0,
         seconds: 11.4,
         started: 0,
         settled: 0,
@@ -361,5 +365,92 @@ fn send_asks_to_whom_and_shows_that_the_other_must_answer() {
     t.files_done = 41;
     node.shows(&t);
     terminal.shows("41 files delivered to anna");
+    terminal.ends_with_code(0);
+}
+
+/// The first of three files whose names are taken.
+fn conflict(index: u32, path: &str) -> Conflict {
+    let version = |bytes| Version {
+        bytes,
+        modified: Timestamp(1_000_000_000_000_000_000),
+    };
+    Conflict {
+        index,
+        path: path.into(),
+        old: version(2_000_000),
+        new: version(2_100_000),
+        keep_both_as: format!("{path} (1)"),
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_asked_about_while_files_move() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let args = ["receive", "--yes", "--on-conflict", "ask"];
+    let mut terminal = Terminal::start(&home, &args);
+    let rule = node.next();
+    assert!(
+        matches!(&rule, Command::Expect(rule) if rule.on_conflict == ConflictPolicy::Ask),
+        "{rule:?}"
+    );
+    let mut t = offer();
+    t.question = None;
+    t.state = TransferState::Transferring;
+    (t.bytes_done, t.rate) = (756_000_000, 108_000_000);
+    (t.conflicts, t.conflict) = (3, Some(conflict(1, "evil\u{1b}[31m.pdf")));
+    node.shows(&t);
+    terminal.shows("[K/r/s; \"k all\" for the other 2 too] ");
+    for part in [
+        "\"evil\\u{1b}[31m.pdf\" is already there and differs.",
+        "Yours: 2.00 MB, 9 Sept 2001",
+        "New:   2.10 MB, 9 Sept 2001; beside yours it would be \"evil\\u{1b}[31m.pdf (1)\"",
+    ] {
+        assert!(terminal.seen.contains(part), "{part} in {}", terminal.seen);
+    }
+    terminal.types("what?");
+    terminal.shows("[K/r/s; ");
+    terminal.types("s");
+    let answer = |scope, answer| Command::AnswerConflict {
+        transfer: TransferId([0x3f; 16]),
+        scope,
+        answer,
+    };
+    assert_eq!(node.next(), answer(Scope::File(1), ConflictAnswer::Skip));
+
+    (t.conflicts, t.conflict) = (2, Some(conflict(2, "b")));
+    node.shows(&t);
+    terminal.shows("for the other 1 too] ");
+    terminal.types("r all");
+    assert_eq!(
+        node.next(),
+        answer(Scope::Transfer, ConflictAnswer::Replace)
+    );
+    (t.conflicts, t.conflict) = (0, None);
+    t.state = TransferState::Completed;
+    (t.files_done, t.bytes_done) = (41, t.bytes);
+    node.shows(&t);
+    terminal.shows("41 files in /srv/in, verified");
+    terminal.ends_with_code(0);
+}
+
+#[test]
+fn a_question_about_a_name_that_was_answered_elsewhere_goes_away() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["receive", "--yes"]);
+    node.next();
+    let mut t = offer();
+    t.question = None;
+    t.state = TransferState::Transferring;
+    (t.conflicts, t.conflict) = (1, Some(conflict(1, "a")));
+    node.shows(&t);
+    terminal.shows("skip the new one? [K/r/s] ");
+    (t.conflicts, t.conflict) = (0, None);
+    node.shows(&t);
+    terminal.shows("Not needed any more.");
+    t.state = TransferState::Completed;
+    t.files_done = 41;
+    node.shows(&t);
     terminal.ends_with_code(0);
 }

@@ -1,6 +1,7 @@
 //! The window as a person meets it: found by label, clicked, typed into; the tests are the node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod conflicts;
 mod pictures;
 mod questions;
 mod sending;

@@ -84,6 +84,27 @@ fn draw_question(theme: Theme, name: &str) {
     snapshot(&mut stage, name);
 }
 
+#[test]
+fn taken_name() {
+    draw_conflict(Theme::Light, "conflict");
+}
+
+#[test]
+fn taken_name_in_the_dark() {
+    draw_conflict(Theme::Dark, "conflict_dark");
+}
+
+fn draw_conflict(theme: Theme, name: &str) {
+    let mut t = samples::conflicting(2);
+    // The same text in every time zone.
+    let conflict = t.conflict.as_mut().unwrap();
+    for version in [&mut conflict.old, &mut conflict.new] {
+        version.modified.0 -= 20 * 365 * 86_400 * 1_000_000_000;
+    }
+    let mut stage = stage(peers(), vec![samples::sending(), t], theme);
+    snapshot(&mut stage, name);
+}
+
 fn rows() -> Vec<FileRow> {
     let name = |index: u32, path: &str, bytes, bytes_done, state| FileRow {
         path: path.into(),

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use egui::{Key, Modifiers, ViewportCommand, ViewportEvent, ViewportId};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Reply};
-use peerconnect::protocol::message::{Outcome, Scope};
+use peerconnect::node::api::{Again, Command, NodeHandle, Reply};
+use peerconnect::protocol::message::{Outcome, Scope, SinkFault};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileQuery, FileState, PausedBy, TransferSnapshot};
 
@@ -71,6 +71,91 @@ fn a_waiting_transfer_says_for_whom_and_a_finished_one_where() {
     );
     stage.click("Clear finished");
     assert_eq!(stage.command(), Command::ClearFinished);
+}
+
+#[test]
+fn what_did_not_arrive_is_sent_again_by_a_button() {
+    let ended = |n, state, files_failed| TransferSnapshot {
+        state,
+        files_failed,
+        fault: None,
+        ..samples::numbered(n)
+    };
+    for (state, failed, button, what) in [
+        (TransferState::Rejected, 0, "Send again", Again::All),
+        (TransferState::Failed, 0, "Send again", Again::All),
+        (TransferState::Cancelled, 0, "Send again", Again::All),
+        (
+            TransferState::Completed,
+            2,
+            "Try 2 files again",
+            Again::Failed,
+        ),
+    ] {
+        let t = ended(1, state, failed);
+        let transfer = t.id;
+        let mut stage = Stage::with(vec![], vec![t]);
+        stage.click(button);
+        assert_eq!(stage.command(), Command::SendAgain { transfer, what });
+    }
+    let done = ended(1, TransferState::Completed, 0);
+    let theirs = TransferSnapshot {
+        state: TransferState::Cancelled,
+        ..samples::receiving(2)
+    };
+    let stage = Stage::with(vec![], vec![done, theirs]);
+    assert!(!stage.says("again"));
+}
+
+#[test]
+fn a_file_that_failed_can_be_tried_again_alone() {
+    let mut t = samples::sending();
+    t.state = TransferState::Completed;
+    t.files_failed = 1;
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    stage.click(&format!("Show files of {SUBJECT}"));
+    stage.command();
+    let mut rows: Vec<_> = (0..3).map(samples::row).collect();
+    rows[0].state = FileState::Settled(Outcome::New);
+    rows[1].state = FileState::Settled(Outcome::Failed(SinkFault::Damaged));
+    stage.reply(Ok(Reply::Files(rows)));
+    assert!(stage.find("More about photos/000000.jpg").is_none());
+    stage.click("More about photos/000001.jpg");
+    stage.click("Try this file again");
+    let (transfer, what) = (t.id, Again::File(1));
+    assert_eq!(stage.command(), Command::SendAgain { transfer, what });
+}
+
+#[test]
+fn a_single_file_that_arrived_is_opened_under_the_name_it_has_here() {
+    let mut done = TransferSnapshot {
+        state: TransferState::Completed,
+        files_done: 1,
+        entries: 1,
+        ..samples::receiving(2)
+    };
+    let mut stage = Stage::with(vec![], vec![done.clone()]);
+    stage.click("Open");
+    stage.command();
+    let mut row = samples::row(0);
+    row.state = FileState::Settled(Outcome::Renamed);
+    row.saved_as = Some("photos/0 (1).jpg".into());
+    stage.reply(Ok(Reply::Files(vec![row.clone()])));
+    let opened = "/srv/Downloads/PeerConnect/photos/0 (1).jpg".into();
+    assert_eq!(
+        *stage.opened.lock().unwrap(),
+        [opened] as [std::path::PathBuf; 1]
+    );
+    // What was not saved has no name here, and what a peer calls it is none.
+    stage.click("Open");
+    stage.command();
+    row.state = FileState::Settled(Outcome::Skipped);
+    row.saved_as = None;
+    stage.reply(Ok(Reply::Files(vec![row])));
+    assert_eq!(stage.opened.lock().unwrap().len(), 1);
+    done.entries = 3;
+    stage.publish(samples::overview(vec![], vec![done]));
+    assert!(stage.find("Open").is_none());
 }
 
 #[test]

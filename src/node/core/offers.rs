@@ -142,6 +142,7 @@ impl Core {
             on_conflict: rule
                 .as_ref()
                 .map_or(self.settings.on_conflict, |r| r.on_conflict),
+            people: self.people.clone(),
             accepted: accept == Accept::Always || rule.is_some_and(|r| r.accept_all),
             blocked: accept == Accept::Block,
             answer_timeout: self.settings.answer_timeout,
@@ -165,6 +166,7 @@ impl Core {
             .as_ref()
             .map_or_else(unix_now, |(_, head, _)| head.started);
         let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
+        let paused = opened.as_ref().is_some_and(|(_, _, replay)| replay.paused);
         let who = Who {
             id,
             peer,
@@ -200,6 +202,7 @@ impl Core {
             table: table.clone(),
             progress,
             folder,
+            paused,
         });
         entry.orders = Some(orders);
         entry.accepted = accepted;

@@ -16,7 +16,8 @@ impl Core {
             pauses: watch::Sender::new(Default::default()).subscribe(),
             disk: Arc::default(),
         };
-        let sources = Sources::default();
+        let wishes = self.wishes.get(&id).cloned().unwrap_or_default();
+        let sources = Sources::only(wishes.only.clone());
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
         let entry = self.book.insert(NewTransfer {
             id,
@@ -28,6 +29,7 @@ impl Core {
             table: table.clone(),
             progress,
             folder: None,
+            paused: wishes.paused,
         });
         entry.orders = Some(orders);
         entry.accepted = record.accepted;
@@ -37,6 +39,7 @@ impl Core {
             table,
             sources,
             paths: record.paths.clone(),
+            wishes,
             callee,
             accepted: record.accepted,
             orders: orders_in,
@@ -51,17 +54,14 @@ impl Core {
     }
 
     /// Enters what earlier runs left; what shall go on at once is started.
-    pub(super) async fn find_unfinished(
-        &mut self,
-        outgoing: Vec<OutgoingRecord>,
-        resume: ResumeAtStart,
-    ) {
+    pub(super) async fn find_unfinished(&mut self, unfinished: Unfinished, resume: ResumeAtStart) {
+        self.wishes = unfinished.wishes;
         let wanted = |id| match resume {
             ResumeAtStart::All => true,
             ResumeAtStart::None => false,
             ResumeAtStart::Only(only) => only == id,
         };
-        for record in outgoing {
+        for record in unfinished.outgoing {
             if wanted(record.transfer) {
                 self.continue_outgoing(record).await;
             } else {
@@ -91,6 +91,7 @@ impl Core {
             table: SharedTable::default(),
             progress: Progress::shared(),
             folder: None,
+            paused: self.wishes.get(&record.transfer).is_some_and(|w| w.paused),
         });
         self.outgoing.insert(record.transfer, record);
     }
@@ -98,7 +99,7 @@ impl Core {
     pub(super) fn enter_dormant_incoming(
         &mut self,
         head: journal::JournalHead,
-        _replay: &journal::Replay,
+        replay: &journal::Replay,
     ) {
         let entry = self.book.insert(NewTransfer {
             id: head.transfer,
@@ -110,6 +111,7 @@ impl Core {
             table: SharedTable::default(),
             progress: Progress::shared(),
             folder: Some(head.folder),
+            paused: replay.paused,
         });
         entry.accepted = true;
     }
@@ -145,6 +147,43 @@ impl Core {
             terms,
             Some((journal, head, replay)),
         );
+    }
+
+    /// Remembers for the next run what the person paused of what is being sent.
+    pub(super) async fn keep_pauses(&mut self, id: TransferId, news: &News) {
+        if !self.outgoing.contains_key(&id) {
+            return;
+        }
+        let mut wishes = self.wishes.get(&id).cloned().unwrap_or_default();
+        match news {
+            News::PausedBy(by) => wishes.paused = *by == Some(PausedBy::Us),
+            News::PausedFile { index, paused } => {
+                let table = self.book.get(id).map(|entry| entry.table.clone());
+                let path = table.map(|table| table.lock().path(*index).to_owned());
+                let Some(path) = path.filter(|path| !path.is_empty()) else {
+                    return;
+                };
+                match paused {
+                    true => wishes.paused_files.insert(path),
+                    false => wishes.paused_files.remove(&path),
+                };
+            }
+            News::Event(_) | News::Fault(_) | News::Path(_) | News::Manifest => return,
+            News::Ask(_) | News::Answered { .. } | News::PeerRoom(_) => return,
+        }
+        self.put_wishes(id, wishes).await;
+    }
+
+    /// Remembers what the person wants of what is being sent.
+    pub(in crate::node) async fn put_wishes(&mut self, id: TransferId, wishes: Wishes) {
+        let known = self.wishes.get(&id);
+        if known == Some(&wishes) || (known.is_none() && wishes == Wishes::default()) {
+            return;
+        }
+        self.wishes.insert(id, wishes.clone());
+        self.records
+            .write(move |store| store.put_wishes(id, &wishes))
+            .await;
     }
 
     /// How a known peer is called.

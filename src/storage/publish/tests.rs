@@ -18,6 +18,7 @@ fn small(name: &str, tag: u32, content: &[u8]) -> Finished {
             bytes: Bytes::copy_from_slice(content),
             tag: format!("t{tag}"),
         },
+        policy: ConflictPolicy::Rename,
     }
 }
 
@@ -38,7 +39,8 @@ fn published(name: &str, outcome: Outcome) -> Published {
 }
 
 fn one(folder: &Folder, file: Finished, policy: ConflictPolicy) -> Published {
-    publish(folder, vec![file], policy).remove(0).unwrap()
+    let file = Finished { policy, ..file };
+    publish(folder, vec![file]).remove(0).unwrap()
 }
 
 /// Every file below `dir` with its content, sorted.
@@ -210,6 +212,48 @@ fn folders_links_and_their_targets_are_never_replaced() {
 }
 
 #[test]
+fn asking_keeps_old_and_new_apart_and_touches_neither() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    std::fs::write(dir.path().join("a"), "old").unwrap();
+    std::fs::create_dir(dir.path().join("dir")).unwrap();
+    let file = |file| Finished {
+        policy: ConflictPolicy::Ask,
+        ..file
+    };
+    let large = part(&folder, "a", 2, b"new");
+    let Content::Part(kept) = &large.content else {
+        panic!("a part");
+    };
+    let kept = kept.clone();
+    let batch = vec![
+        file(small("a", 1, b"new")),
+        file(large),
+        file(small("a", 3, b"old")),
+        file(small("dir", 4, b"x")),
+        file(small("free", 5, b"x")),
+        file(small("free", 6, b"y")),
+    ];
+    let mut told = publish(&folder, batch).into_iter();
+    for _ in 0..2 {
+        let error = told.next().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+    let told: Vec<Published> = told.map(Result::unwrap).collect();
+    let expected = [
+        published("a", Outcome::Identical),
+        published("dir (1)", Outcome::Renamed),
+        published("free", Outcome::New),
+        published("free (1)", Outcome::Renamed),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"old");
+    let mut content = [0; 3];
+    kept.read_at(0, &mut content).unwrap();
+    assert_eq!(&content, b"new", "the part is kept");
+}
+
+#[test]
 fn two_files_with_one_name_in_one_batch_are_both_kept() {
     for policy in [ConflictPolicy::Rename, ConflictPolicy::Overwrite] {
         let dir = tempfile::tempdir().unwrap();
@@ -219,9 +263,12 @@ fn two_files_with_one_name_in_one_batch_are_both_kept() {
         let batch: Vec<Finished> = names
             .iter()
             .enumerate()
-            .map(|(n, name)| small(name, n as u32, format!("{n}").as_bytes()))
+            .map(|(n, name)| Finished {
+                policy,
+                ..small(name, n as u32, format!("{n}").as_bytes())
+            })
             .collect();
-        let told: Vec<Published> = publish(&folder, batch, policy)
+        let told: Vec<Published> = publish(&folder, batch)
             .into_iter()
             .map(Result::unwrap)
             .collect();
@@ -239,7 +286,10 @@ fn two_files_with_one_name_in_one_batch_are_both_kept() {
                 ],
                 ["a", "a (1)", "b (1)", "b (2)", "a (2)", "c"],
             ),
-            ConflictPolicy::Overwrite | ConflictPolicy::Skip | ConflictPolicy::Fail => (
+            ConflictPolicy::Overwrite
+            | ConflictPolicy::Skip
+            | ConflictPolicy::Fail
+            | ConflictPolicy::Ask => (
                 &[
                     ("a", b"0"),
                     ("a (1)", b"1"),
@@ -281,7 +331,7 @@ fn a_file_that_fails_harms_no_other_and_keeps_its_part() {
         replaced,
         small("deep/er/good3", 6, b"6"),
     ];
-    let told = publish(&folder, batch, ConflictPolicy::Rename);
+    let told = publish(&folder, batch);
     let good: Vec<bool> = told.iter().map(Result::is_ok).collect();
     assert_eq!(good, [true, false, false, true, false, false, true]);
     expect(
@@ -345,11 +395,11 @@ fn nothing_is_written_through_a_link_that_is_swapped_in_meanwhile() {
         });
         for folder in [with.clone(), with.without_openat2()] {
             for n in 0..ROUNDS {
-                let files = vec![
-                    small("sub/precious", n, b"new"),
-                    small("sub/x/y", n, b"new"),
-                ];
-                let told = publish(&folder, files, ConflictPolicy::Overwrite);
+                let file = |name| Finished {
+                    policy: ConflictPolicy::Overwrite,
+                    ..small(name, n, b"new")
+                };
+                let told = publish(&folder, vec![file("sub/precious"), file("sub/x/y")]);
                 saved += told.iter().filter(|r| r.is_ok()).count();
                 if let Ok(part) = Part::create(&folder, &path("sub/z"), "t") {
                     let _ = part.discard();
@@ -405,7 +455,7 @@ fn a_full_disk_is_told_as_such_and_leaves_no_waste() {
     assert!(folder.space().unwrap().free <= 256 * 1024);
     let content = vec![7; 40 * 1024];
     let batch = (0..12).map(|n| small(&format!("f{n:02}"), n, &content));
-    let told = publish(&folder, batch.collect(), ConflictPolicy::Rename);
+    let told = publish(&folder, batch.collect());
     let saved = told.iter().filter(|r| r.is_ok()).count();
     assert!((1..12).contains(&saved));
     for e in told.iter().filter_map(|r| r.as_ref().err()) {
@@ -431,7 +481,7 @@ fn a_disk_without_inodes_left_is_full() {
     let folder = Folder::open(disk.0.path()).unwrap();
     assert!(folder.space().unwrap().inodes.is_some_and(|n| n < 10));
     let batch = (0..20).map(|n| small(&format!("f{n}"), n, b"x"));
-    let told = publish(&folder, batch.collect(), ConflictPolicy::Rename);
+    let told = publish(&folder, batch.collect());
     assert!(told[0].is_ok());
     let last = told.last().unwrap().as_ref().unwrap_err();
     assert_eq!(last.kind(), io::ErrorKind::StorageFull);
@@ -445,6 +495,6 @@ fn a_read_only_folder_is_noticed_before_and_while_writing() {
     let folder = Folder::open(disk.0.path()).unwrap();
     let kind = io::ErrorKind::ReadOnlyFilesystem;
     assert_eq!(folder.check_writable().unwrap_err().kind(), kind);
-    let told = publish(&folder, vec![small("a", 1, b"x")], ConflictPolicy::Rename);
+    let told = publish(&folder, vec![small("a", 1, b"x")]);
     assert_eq!(told[0].as_ref().unwrap_err().kind(), kind);
 }

@@ -4,7 +4,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use super::{Active, FileDone, Run, STREAMS_WAITING_MAX, discard};
-use crate::config::ConflictPolicy;
 use crate::fault::Fault;
 use crate::net::link::{FileReader, Inbound, LinkError, Offence};
 use crate::protocol::groups::{GROUP_LEN, Hash};
@@ -53,6 +52,11 @@ impl<L: Inbound> Run<'_, L> {
         let index = header.index;
         let (name, offered) = {
             let table = self.incoming.table.lock();
+            if table.rival(index).is_some() {
+                // It crossed with what made it wait for the person, who decides what comes.
+                reader.stop(Code::Paused);
+                return Ok(());
+            }
             let settled = matches!(table.state(index), Some(FileState::Settled(_)));
             match (settled, table.file_size(index)) {
                 // It crossed with the message that it is not wanted any more.
@@ -76,6 +80,7 @@ impl<L: Inbound> Run<'_, L> {
         let taken = self.taken()?;
         let partial = taken.partials.remove(&index);
         let partial = partial.unwrap_or_else(|| Partial::new(part_tag(id, index)));
+        let policy = taken.policy(&name);
         let intake = Intake {
             index,
             header,
@@ -83,7 +88,7 @@ impl<L: Inbound> Run<'_, L> {
             name,
             path,
             folder: taken.rules.folder.clone(),
-            policy: taken.rules.policy,
+            policy,
             journal: taken.journal.clone(),
             table,
             progress,
@@ -173,7 +178,7 @@ impl<L: Inbound> Run<'_, L> {
                 Ok(())
             }
             FileEnd::Damaged => self.drop_file(partial, index, SinkFault::Damaged).await,
-            FileEnd::Exists => self.exists(index).await,
+            FileEnd::Exists => self.taken_name(index, partial).await,
             FileEnd::Grown => {
                 let fault = SinkFault::Source(crate::protocol::message::SourceFault::Changing);
                 self.drop_file(partial, index, fault).await
@@ -200,16 +205,6 @@ impl<L: Inbound> Run<'_, L> {
                 }
             }
         }
-    }
-
-    pub(super) async fn exists(&mut self, index: FileIndex) -> Result<(), Ended> {
-        let outcome = match self.taken()?.rules.policy {
-            ConflictPolicy::Skip => Outcome::Skipped,
-            ConflictPolicy::Fail | ConflictPolicy::Rename | ConflictPolicy::Overwrite => {
-                Outcome::Failed(SinkFault::Exists)
-            }
-        };
-        self.settle_as(index, outcome, None).await
     }
 
     pub(super) async fn cannot_write(

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::{PLAN_MAX, Run, discard};
+use crate::config::ConflictPolicy;
 use crate::net::link::Inbound;
 use crate::protocol::groups::{Hash, group_count};
 use crate::protocol::message::{Entry, FileIndex, HAVE_GROUPS_MAX, ReceiverMessage};
@@ -11,6 +12,14 @@ use crate::transfer::ended::Ended;
 use crate::transfer::partial::Partial;
 use crate::transfer::plan::{Check, Planner, Verdict, check, part_tag, runs};
 use crate::transfer::status::FileState;
+
+/// How the verdict about an entry comes about.
+enum Plan {
+    /// It is known from earlier.
+    Known(Verdict),
+    /// From the disk, and by this policy if the name is taken.
+    Look(ConflictPolicy),
+}
 
 impl<L: Inbound> Run<'_, L> {
     /// Decides about all entries that have come since the last plan.
@@ -25,6 +34,7 @@ impl<L: Inbound> Run<'_, L> {
             for verdict in verdicts {
                 match verdict {
                     Verdict::Send => {}
+                    Verdict::Ask(index, rival) => self.wait_for_answer(index, rival),
                     Verdict::Begun(index) => begun.push(index),
                     Verdict::Check(check) => checks.push(check),
                     Verdict::Settle(receipt) => receipts.push(receipt),
@@ -59,18 +69,19 @@ impl<L: Inbound> Run<'_, L> {
         let table = self.incoming.table.clone();
         let taken = self.taken()?;
         let rules = taken.rules.clone();
-        let entries: Vec<(Entry, Option<Verdict>)> = {
+        let entries: Vec<(Entry, Plan)> = {
             let table = table.lock();
             let end = table.len().min(from + PLAN_MAX);
-            let known = |index| match table.receipt(index) {
-                Some(receipt) => Some(Verdict::Settle(receipt)),
-                None => taken
-                    .partials
-                    .contains_key(&index)
-                    .then_some(Verdict::Begun(index)),
+            let plan = |index| match (table.receipt(index), table.rival(index)) {
+                (Some(receipt), _) => Plan::Known(Verdict::Settle(receipt)),
+                (None, Some(rival)) => Plan::Known(Verdict::Ask(index, rival)),
+                (None, None) if taken.partials.contains_key(&index) => {
+                    Plan::Known(Verdict::Begun(index))
+                }
+                (None, None) => Plan::Look(taken.policy(table.path(index))),
             };
             (from..end)
-                .filter_map(|i| Some((table.entry(i)?, known(i))))
+                .filter_map(|i| Some((table.entry(i)?, plan(i))))
                 .collect()
         };
         if entries.is_empty() {
@@ -78,8 +89,9 @@ impl<L: Inbound> Run<'_, L> {
         }
         let work = move || {
             let mut planner = Planner::new(&rules);
-            let plan = |(index, (entry, known)): (FileIndex, (Entry, Option<Verdict>))| {
-                known.unwrap_or_else(|| planner.plan(index, &entry))
+            let plan = |(index, (entry, plan)): (FileIndex, (Entry, Plan))| match plan {
+                Plan::Known(verdict) => verdict,
+                Plan::Look(policy) => planner.plan(index, &entry, policy),
             };
             let verdicts = (from..).zip(entries).map(plan).collect();
             // Folders and links have their receipts with this plan.

@@ -14,21 +14,43 @@ use crate::transfer::state::TransferEvent;
 use crate::transfer::status::{FileState, PausedBy};
 
 impl<L: Inbound> Run<'_, L> {
-    /// A pause outlives the link that it was made on.
-    pub(super) async fn repeat_pause(&mut self) -> Result<(), Ended> {
+    /// Pauses outlive the link that they were made on, and the program. Those of the sender are
+    /// the sender's to repeat; of the disk we see for ourselves.
+    pub(super) async fn repeat_pauses(&mut self) -> Result<(), Ended> {
+        self.find_paused();
+        for index in self.incoming.pauses.forget_theirs() {
+            self.show(index, FileState::Waiting);
+        }
         match self.incoming.pauses.all() {
-            None => Ok(()),
-            // The sender's pause is the sender's to repeat; of the disk we see for ourselves.
+            None => {}
             Some(PausedBy::DiskFull | PausedBy::Peer) => {
                 self.incoming.pauses.resume(Scope::Transfer);
                 self.incoming.reporter.tell(News::PausedBy(None)).await;
-                Ok(())
             }
             Some(PausedBy::Us) => {
                 self.incoming.reporter.event(TransferEvent::Pause).await;
-                self.steer(Scope::Transfer, SteerAction::Pause(PauseReason::Person))
-                    .await
+                let action = SteerAction::Pause(PauseReason::Person);
+                self.steer(Scope::Transfer, action).await?;
             }
+        }
+        for index in self.incoming.pauses.ours() {
+            self.show(index, FileState::Paused);
+            let action = SteerAction::Pause(PauseReason::Person);
+            self.steer(Scope::File(index), action).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds the files by name that the person had paused before this program started.
+    fn find_paused(&mut self) {
+        let names = std::mem::take(&mut self.incoming.paused_before);
+        if names.is_empty() {
+            return;
+        }
+        let table = self.incoming.table.lock();
+        for index in (0..table.len()).filter(|&index| names.contains(table.path(index))) {
+            let scope = Scope::File(index);
+            self.incoming.pauses.pause(scope, PausedBy::Us);
         }
     }
 
@@ -56,33 +78,41 @@ impl<L: Inbound> Run<'_, L> {
         self.incoming.pauses.pause(scope, by);
         match scope {
             Scope::Transfer => {
+                self.incoming.keep_pause(by == PausedBy::Us);
                 self.incoming.reporter.tell(News::PausedBy(Some(by))).await;
                 self.incoming.reporter.event(TransferEvent::Pause).await;
             }
-            Scope::File(index) => self
-                .incoming
-                .table
-                .lock()
-                .set_state(index, FileState::Paused),
+            Scope::File(index) => {
+                if by == PausedBy::Us {
+                    self.incoming.keep_file_pause(index, true);
+                }
+                self.show(index, FileState::Paused);
+            }
         }
     }
 
     pub(super) async fn resume(&mut self, scope: Scope) -> Result<(), Ended> {
         let paused = self.incoming.pauses.all();
+        let is_ours = |index| self.incoming.pauses.is_ours(index);
+        let ours = matches!(scope, Scope::File(index) if is_ours(index));
         self.incoming.pauses.resume(scope);
         match (scope, paused) {
             (Scope::File(index), _) => {
+                if ours {
+                    self.incoming.keep_file_pause(index, false);
+                }
                 let active = self.active.contains_key(&index);
                 let state = if active {
                     FileState::Active
                 } else {
                     FileState::Waiting
                 };
-                self.incoming.table.lock().set_state(index, state);
+                self.show(index, state);
                 Ok(())
             }
             (Scope::Transfer, None) => Ok(()),
             (Scope::Transfer, Some(_)) => {
+                self.incoming.keep_pause(false);
                 self.moved.1 = Instant::now();
                 self.incoming.reporter.tell(News::PausedBy(None)).await;
                 self.incoming.reporter.tell(News::Fault(None)).await;
@@ -152,6 +182,7 @@ impl<L: Inbound> Run<'_, L> {
             // No such file: somebody typed a wrong number.
             Order::Cancel(Scope::File(_)) => Ok(()),
             Order::First(index) => self.steer(Scope::File(index), SteerAction::First).await,
+            Order::Conflict(scope, answer) => self.on_answer(scope, answer).await,
             Order::Attach(_) | Order::Answer(_) => Ok(()),
         }
     }
@@ -199,6 +230,8 @@ impl<L: Inbound> Run<'_, L> {
     /// Whether the sender could send files at once, and nothing here has to happen first.
     pub(super) fn is_owed_files(&self) -> bool {
         let busy = self.delivering.is_some() || !self.ready.is_empty() || self.unchecked > 0;
-        !busy && self.incoming.table.lock().settled() < self.planned
+        let table = self.incoming.table.lock();
+        // What waits for the person here is nothing that the sender owes.
+        !busy && table.settled() + table.conflicts().0 < self.planned
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +10,19 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Incoming, Taken, is_cancel, message, plain, send};
+use crate::config::ConflictPolicy;
 use crate::fault::Fault;
 use crate::net::link::{Inbound, Offence};
 use crate::protocol::message::{DeclineReason, ReceiverMessage, Room, Scope, SenderMessage};
-use crate::storage::folder::Folder;
+use crate::storage::folder::{Folder, Space};
 use crate::storage::journal::{Journal, JournalHead};
 use crate::transfer::control::{Asking, Decision, News, Order};
 use crate::transfer::ended::Ended;
 use crate::transfer::partial::SharedJournal;
 use crate::transfer::plan::Rules;
+use crate::transfer::present::{Present, present};
+use crate::transfer::rivals::Answers;
+use crate::transfer::status::PausedBy;
 use crate::transfer::tops::{Tops, top_of};
 
 impl Incoming {
@@ -34,8 +38,10 @@ impl Incoming {
         let until = Instant::now() + self.terms.answer_timeout;
         // What the person and the sender were told last.
         let mut told: Option<Room> = None;
+        let mut presumed = None;
         loop {
-            let view = self.view(folder.clone(), &HashSet::new()).await;
+            let all = HashSet::new();
+            let view = self.view(folder.clone(), &all, &mut presumed).await;
             if self.terms.accepted {
                 return match view.refusal() {
                     None => self.take(link, view.folder, HashSet::new()).await,
@@ -59,7 +65,7 @@ impl Incoming {
                 }) => {
                     folder = chosen.unwrap_or(folder);
                     let excluded = self.excluded(only.as_deref());
-                    let view = self.view(folder.clone(), &excluded).await;
+                    let view = self.view(folder.clone(), &excluded, &mut None).await;
                     if view.refusal().is_none() {
                         return self.take(link, view.folder, excluded).await;
                     }
@@ -177,12 +183,16 @@ impl Incoming {
         folder: PathBuf,
         excluded: HashSet<String>,
     ) -> Result<(), Ended> {
+        let policy = match self.terms.on_conflict {
+            ConflictPolicy::Ask if !self.terms.people.is_anybody_there() => ConflictPolicy::Rename,
+            policy => policy,
+        };
         let head = JournalHead {
             transfer: self.id,
             peer: self.peer,
             peer_name: self.peer_name.clone(),
             folder: folder.clone(),
-            on_conflict: self.terms.on_conflict,
+            on_conflict: policy,
             excluded: excluded.iter().cloned().collect(),
             started: self.started,
         };
@@ -201,7 +211,6 @@ impl Incoming {
             }
         };
         self.reporter.tell(News::Answered { folder }).await;
-        let policy = self.terms.on_conflict;
         self.taken = Some(Taken {
             rules: Arc::new(Rules {
                 folder: root,
@@ -211,24 +220,55 @@ impl Incoming {
             }),
             journal: SharedJournal::new(journal),
             partials: HashMap::new(),
+            answers: Answers::default(),
         });
+        if self.pauses.all() == Some(PausedBy::Us) {
+            self.keep_pause(true);
+        }
         Ok(())
     }
 
-    /// Looks at a folder: is there room, may it be written?
-    async fn view(&self, folder: PathBuf, excluded: &HashSet<String>) -> View {
-        let (needed, files) = self.table.lock().wanted(excluded);
-        let path = folder.clone();
-        let work = move || {
+    /// Looks at a folder: is there room, may it be written? What is there already needs none; that
+    /// is looked at only where it matters, and not each time, because it takes seconds with many
+    /// files.
+    async fn view(
+        &self,
+        folder: PathBuf,
+        excluded: &HashSet<String>,
+        presumed: &mut Option<Presumed>,
+    ) -> View {
+        let (path, table, policy) = (folder.clone(), self.table.clone(), self.terms.on_conflict);
+        let (excluded, entries) = (excluded.clone(), self.table.lock().len());
+        let known = presumed
+            .as_ref()
+            .filter(|presumed| presumed.is_of(&folder, entries))
+            .map(|presumed| presumed.present);
+        let work = move || -> io::Result<(Space, u64, u64, Option<Present>)> {
             let folder = Folder::open(&path)?;
             folder.check_writable()?;
-            folder.space()
+            let space = folder.space()?;
+            let (needed, files) = table.lock().wanted(&excluded);
+            if space.free >= needed && space.inodes.is_none_or(|inodes| inodes >= files) {
+                return Ok((space, needed, files, None));
+            }
+            let there = known.unwrap_or_else(|| present(&folder, &table, &excluded, policy));
+            let needed = needed.saturating_sub(there.bytes);
+            let files = files.saturating_sub(there.entries);
+            Ok((space, needed, files, known.is_none().then_some(there)))
         };
-        let space = tokio::task::spawn_blocking(work)
+        let seen = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|e| Err(io::Error::other(e)));
-        match space {
-            Ok(space) if space.free < needed => {
+        if let Ok((.., Some(present))) = seen {
+            *presumed = Some(Presumed {
+                folder: folder.clone(),
+                entries,
+                at: Instant::now(),
+                present,
+            });
+        }
+        match seen {
+            Ok((space, needed, ..)) if space.free < needed => {
                 let free = space.free;
                 let obstacle = Fault::DiskFull {
                     folder: folder.clone(),
@@ -243,7 +283,7 @@ impl Incoming {
                     obstacle: Some(obstacle),
                 }
             }
-            Ok(space) if space.inodes.is_some_and(|inodes| inodes < files) => {
+            Ok((space, _, files, _)) if space.inodes.is_some_and(|inodes| inodes < files) => {
                 let why = format!("the disk cannot take {files} more files");
                 let obstacle = Fault::CannotWrite {
                     path: folder.clone(),
@@ -257,7 +297,7 @@ impl Incoming {
                     obstacle: Some(obstacle),
                 }
             }
-            Ok(space) => View {
+            Ok((space, ..)) => View {
                 folder,
                 free: space.free,
                 room: Room::Fits,
@@ -282,6 +322,24 @@ impl Incoming {
 
 /// How often the room is looked at while a person is asked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long it is believed what a look at all files has found.
+const PRESUMED_FOR: Duration = Duration::from_secs(30);
+
+/// What is presumed to be in a folder already.
+struct Presumed {
+    folder: PathBuf,
+    entries: u32,
+    at: Instant,
+    present: Present,
+}
+
+impl Presumed {
+    /// Whether it is about these entries in this folder, and fresh.
+    fn is_of(&self, folder: &Path, entries: u32) -> bool {
+        self.folder == folder && self.entries == entries && self.at.elapsed() < PRESUMED_FOR
+    }
+}
 
 /// What ends a wait for the person.
 enum Wish {

@@ -1,6 +1,42 @@
 //! Pauses, cancels, stalls, and what people want.
 
+use std::collections::BTreeSet;
+
 use super::*;
+
+impl Outgoing {
+    /// Tells the node who paused, which remembers the pauses of our own person.
+    pub(super) async fn tell_pause(&self, scope: Scope, by: Option<PausedBy>) {
+        let news = match scope {
+            Scope::Transfer => News::PausedBy(by),
+            Scope::File(index) => News::PausedFile {
+                index,
+                paused: by == Some(PausedBy::Us),
+            },
+        };
+        self.reporter.tell(news).await;
+    }
+
+    /// Pauses what the person had paused before this program started: all of it, and these files.
+    pub async fn pause_again(&mut self, all: bool, files: &BTreeSet<String>) {
+        if all {
+            let pause = |p: &mut Pauses| p.pause(Scope::Transfer, PausedBy::Us);
+            self.pauses.send_modify(pause);
+            self.tell_pause(Scope::Transfer, Some(PausedBy::Us)).await;
+        }
+        if files.is_empty() {
+            return;
+        }
+        let mut table = self.shared.table.lock();
+        for index in 0..table.len() {
+            if files.contains(table.path(index)) {
+                let pause = |p: &mut Pauses| p.pause(Scope::File(index), PausedBy::Us);
+                self.pauses.send_modify(pause);
+                table.set_state(index, FileState::Paused);
+            }
+        }
+    }
+}
 
 impl<L: Outbound> Run<'_, L> {
     pub(super) async fn on_steer(&mut self, steer: Steer) -> Result<(), Ended> {
@@ -32,16 +68,36 @@ impl<L: Outbound> Run<'_, L> {
         Ok(())
     }
 
+    /// What the receiver paused is the receiver's to repeat over a new link, and what we did ours.
+    pub(super) async fn repeat_file_pauses(&mut self) -> Result<(), Ended> {
+        let mut theirs = Vec::new();
+        let forget = |p: &mut Pauses| theirs = p.forget_theirs();
+        self.transfer.pauses.send_modify(forget);
+        for index in theirs {
+            let mut table = self.transfer.shared.table.lock();
+            table.set_state(index, FileState::Waiting);
+        }
+        let ours = self.transfer.pauses.borrow().ours();
+        for index in ours {
+            let action = SteerAction::Pause(PauseReason::Person);
+            self.steer(Scope::File(index), action).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn pause(&mut self, scope: Scope, by: PausedBy) {
         self.transfer.pauses.send_modify(|p| p.pause(scope, by));
         match scope {
             Scope::Transfer => {
-                self.transfer.reporter.tell(News::PausedBy(Some(by))).await;
+                self.transfer.tell_pause(scope, Some(by)).await;
                 if self.accepted {
                     self.transfer.reporter.event(TransferEvent::Pause).await;
                 }
             }
             Scope::File(index) => {
+                if by == PausedBy::Us {
+                    self.transfer.tell_pause(scope, Some(by)).await;
+                }
                 self.transfer
                     .shared
                     .table
@@ -53,10 +109,15 @@ impl<L: Outbound> Run<'_, L> {
 
     pub(super) async fn resume(&mut self, scope: Scope) {
         let was_paused = self.transfer.paused_by().is_some();
+        let is_ours = |index| self.transfer.pauses.borrow().is_ours(index);
+        let ours = matches!(scope, Scope::File(index) if is_ours(index));
         self.transfer.pauses.send_modify(|p| p.resume(scope));
+        if ours {
+            self.transfer.tell_pause(scope, None).await;
+        }
         match scope {
             Scope::Transfer if was_paused => {
-                self.transfer.reporter.tell(News::PausedBy(None)).await;
+                self.transfer.tell_pause(scope, None).await;
                 if self.accepted {
                     self.transfer.reporter.event(TransferEvent::Resume).await;
                 }
@@ -113,7 +174,7 @@ impl<L: Outbound> Run<'_, L> {
                 self.attach(paths);
                 Ok(())
             }
-            Order::Answer(_) => Ok(()),
+            Order::Answer(_) | Order::Conflict(..) => Ok(()),
         }
     }
 

@@ -1,0 +1,136 @@
+//! Names that are taken by different content: a card for the first of each transfer, which waits
+//! until the person says what becomes of it. Everything else goes on meanwhile.
+
+use std::collections::BTreeSet;
+
+use egui::{Align, Label, Layout, Ui};
+use peerconnect::config::ConflictAnswer;
+use peerconnect::node::api::Command;
+use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
+use peerconnect::text::Shown;
+use peerconnect::transfer::status::{Conflict, TransferSnapshot};
+
+use crate::guard::Guard;
+use crate::model::{About, Action, Model};
+use crate::staged_ui::shorten;
+use crate::theme::{self, Tone};
+
+/// Most characters of a name on a card; the whole one shows when the pointer rests on it.
+const NAME_LEN: usize = 60;
+
+/// What is being decided here.
+#[derive(Debug, Default)]
+pub(crate) struct ConflictsDraft {
+    /// Transfers whose other files shall be treated the same.
+    same: BTreeSet<TransferId>,
+    guard: Guard<(TransferId, FileIndex)>,
+}
+
+/// All cards.
+pub(crate) fn conflicts_ui(ui: &mut Ui, model: &Model, draft: &mut ConflictsDraft) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let time = ui.input(|i| i.time);
+    let cards: Vec<_> = model.conflicts().map(|(t, c)| (t.id, c.index)).collect();
+    draft
+        .same
+        .retain(|id| cards.iter().any(|(card, _)| card == id));
+    let still = draft.guard.settle(cards, time);
+    draft.guard.wake(ui.ctx(), time);
+    for (t, conflict) in model.conflicts() {
+        theme::loud_card(ui).show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.push_id((t.id.0, "conflict"), |ui| {
+                let open = !model.decided.contains(&(t.id, conflict.index));
+                ui.add_enabled_ui(open, |ui| {
+                    one(ui, model, t, conflict, still && open, draft, &mut actions);
+                });
+            });
+        });
+    }
+    actions
+}
+
+fn one(
+    ui: &mut Ui,
+    model: &Model,
+    t: &TransferSnapshot,
+    conflict: &Conflict,
+    ready: bool,
+    draft: &mut ConflictsDraft,
+    actions: &mut Vec<Action>,
+) {
+    let path = Shown(&conflict.path).to_string();
+    let title = theme::runs(
+        ui,
+        16.0,
+        &[
+            (&format!("\"{}\"", shorten(&path, NAME_LEN)), Tone::Plain),
+            (" is already there and differs.", Tone::Weak),
+        ],
+    );
+    ui.add(Label::new(title).wrap()).on_hover_text(&path);
+    let versions = format!(
+        "Yours: {} · New: {}, from {}",
+        conflict.old.words(model.now),
+        conflict.new.words(model.now),
+        Shown(&t.peer_name)
+    );
+    ui.add(Label::new(theme::note(ui, Tone::Weak, versions)).wrap());
+    ui.add_space(2.0);
+    ui.horizontal(|ui| {
+        let others = t.conflicts.saturating_sub(1);
+        if others > 0 {
+            let mut same = draft.same.contains(&t.id);
+            let text = format!("same for the other {others}");
+            if ui.checkbox(&mut same, text).changed() {
+                match same {
+                    true => draft.same.insert(t.id),
+                    false => draft.same.remove(&t.id),
+                };
+            }
+        }
+        let same = others > 0 && draft.same.contains(&t.id);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let mut answer = |answer| actions.push(answered(t, conflict, same, answer));
+            let name = conflict.keep_both_as.rsplit('/').next();
+            let beside = shorten(&Shown(name.unwrap_or_default()).to_string(), 28);
+            let keep = theme::primary(ui, ready, &format!("Keep both → \"{beside}\""))
+                .accessible_name(format!("Keep both: {path}"));
+            if keep.clicked() {
+                answer(ConflictAnswer::KeepBoth);
+            }
+            ui.add_enabled_ui(ready, |ui| {
+                let replace = theme::plain(ui, "Replace")
+                    .on_hover_text("Yours is replaced once the new one is complete and verified")
+                    .accessible_name(format!("Replace {path}"));
+                if replace.clicked() {
+                    answer(ConflictAnswer::Replace);
+                }
+                let skip = theme::plain(ui, "Skip")
+                    .on_hover_text("Keep yours, do not take the new one")
+                    .accessible_name(format!("Skip {path}"));
+                if skip.clicked() {
+                    answer(ConflictAnswer::Skip);
+                }
+            });
+        });
+    });
+}
+
+fn answered(
+    t: &TransferSnapshot,
+    conflict: &Conflict,
+    same: bool,
+    answer: ConflictAnswer,
+) -> Action {
+    let scope = match same {
+        true => Scope::Transfer,
+        false => Scope::File(conflict.index),
+    };
+    let command = Command::AnswerConflict {
+        transfer: t.id,
+        scope,
+        answer,
+    };
+    Action::Ask(command, About::Conflict(t.id, conflict.index))
+}

@@ -1,0 +1,163 @@
+//! What the window has done elsewhere, because a person, a disk or a program may take its time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerconnect::protocol::message::{Outcome, TransferId};
+use peerconnect::text::Shown;
+use peerconnect::transfer::status::{FileRow, FileState, RowKind};
+
+use crate::app::App;
+use crate::model::Staged;
+use crate::outside::{Pick, Picked};
+use crate::theme::Tone;
+
+/// What comes back from work done elsewhere.
+pub(crate) enum Done {
+    Picked(Pick, Option<TransferId>, Picked),
+    Looked {
+        found: Vec<Staged>,
+        missing: Vec<PathBuf>,
+    },
+    Said(String),
+}
+
+/// Results of work elsewhere that wait for a frame; a thread with one more waits itself. A test
+/// that works elsewhere at once must not reach it within a frame.
+pub(crate) const DONE_MAX: usize = 64;
+
+impl App {
+    /// Does something that may take long, then wakes the window with what came out.
+    fn elsewhere(&self, work: impl FnOnce() -> Option<Done> + Send + 'static) {
+        let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
+        (self.outside.run)(Box::new(move || {
+            // The window may have closed meanwhile: then nobody wants to know.
+            if let Some(done) = work()
+                && finish.send(done).is_ok()
+            {
+                ctx.request_repaint_after(Duration::from_millis(10));
+            }
+        }));
+    }
+
+    pub(crate) fn pick(&mut self, what: Pick, whose: Option<TransferId>) {
+        if self.model.picking {
+            return;
+        }
+        self.model.picking = true;
+        let pick = Arc::clone(&self.outside.pick);
+        self.elsewhere(move || Some(Done::Picked(what, whose, pick(what))));
+    }
+
+    /// Looks at paths that are to be sent: a network drive may take its time.
+    pub(crate) fn look(&self, paths: Vec<PathBuf>) {
+        self.elsewhere(move || {
+            let mut found = Vec::new();
+            let mut missing = Vec::new();
+            for path in paths {
+                match look_at(path) {
+                    Ok(entry) => found.push(entry),
+                    Err(path) => missing.push(path),
+                }
+            }
+            Some(Done::Looked { found, missing })
+        });
+    }
+
+    /// Shows a folder or file with the program that the system has for it.
+    pub(crate) fn show(&self, path: PathBuf) {
+        let open = Arc::clone(&self.outside.open);
+        self.elsewhere(move || open(&path).err().map(Done::Said));
+    }
+
+    /// Opens the only file of a transfer, under the name that it has here.
+    pub(crate) fn open_file(&self, transfer: TransferId, rows: &[FileRow]) {
+        let t = self.model.overview.transfer(transfer);
+        let folder = t.and_then(|t| t.folder.clone());
+        if let (Some(folder), [row]) = (folder, rows)
+            && let Some(name) = arrived_as(row)
+        {
+            self.show(folder.join(name));
+        }
+    }
+
+    pub(crate) fn finished(&mut self, done: Done) {
+        match done {
+            Done::Picked(what, whose, picked) => {
+                self.model.picking = false;
+                self.picked(what, whose, picked);
+            }
+            Done::Looked { found, missing } => {
+                self.model.stage(found);
+                if let Some(first) = missing.first() {
+                    let first = Shown(&first.to_string_lossy()).to_string();
+                    let text = match missing.len() {
+                        1 => format!("\"{first}\" is not there, or may not be read."),
+                        n => format!("\"{first}\" and {} more are not there.", n - 1),
+                    };
+                    self.model.say(Tone::Error, text);
+                }
+            }
+            Done::Said(text) => self.model.say(Tone::Error, text),
+        }
+    }
+
+    fn picked(&mut self, what: Pick, whose: Option<TransferId>, picked: Picked) {
+        let model = &mut self.model;
+        match picked {
+            Picked::Nothing => {}
+            Picked::NoDialog => model.say(
+                Tone::Warn,
+                "No file dialog on this system. Type a path below, or drop files on the window.",
+            ),
+            Picked::Garbled => model.say(
+                Tone::Error,
+                "The file dialog gave names that do not exist. Drop the files on the window \
+                 instead.",
+            ),
+            Picked::Paths(paths) => match (what, whose) {
+                (Pick::Files | Pick::Folder, _) => self.look(paths),
+                (Pick::Target, whose) => {
+                    let folder = paths.first().map(|p| p.to_string_lossy().into_owned());
+                    match whose {
+                        Some(id) => {
+                            if let Some(folder) = folder {
+                                self.drafts.offers.set_folder(id, folder);
+                            }
+                        }
+                        None => self.drafts.top.folder = folder,
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// What a path is; the path itself if it is not there.
+fn look_at(path: PathBuf) -> Result<Staged, PathBuf> {
+    match std::fs::metadata(&path) {
+        Ok(meta) => Ok(Staged {
+            bytes: meta.is_file().then_some(meta.len()),
+            path,
+        }),
+        Err(_) => Err(path),
+    }
+}
+
+/// The path below the folder that a file was saved under, if it is here.
+fn arrived_as(row: &FileRow) -> Option<&str> {
+    let here = match row.state {
+        FileState::Settled(outcome) => match outcome {
+            Outcome::New | Outcome::Identical | Outcome::Renamed | Outcome::Overwritten => true,
+            Outcome::Skipped | Outcome::Failed(_) => false,
+        },
+        FileState::Waiting
+        | FileState::Checking
+        | FileState::Active
+        | FileState::Paused
+        | FileState::Asking => false,
+    };
+    let name = row.saved_as.as_deref().unwrap_or(&row.path);
+    (here && row.kind == RowKind::File).then_some(name)
+}

@@ -247,8 +247,9 @@ async fn one_peer_makes_us_hold_little_however_much_it_begins() {
         let _ = begun.reset(3u32.into());
     }
     let claimed = status(pid, "VmHWM:") - before;
-    println!("{begun} {waiting} {claimed}");
-    assert!(claimed < 40 * MIB, "{begun} {waiting} {claimed}");
+    assert!(begun < 24 * MIB, "{begun}");
+    // 16 MiB of it are what QUIC takes in before anybody reads it.
+    assert!(claimed < 48 * MIB, "{begun} {waiting} {claimed}");
     // It works on for everybody else.
     let small = sender.write("small", 1000, 1);
     sender.send(&daemon, &[small.as_path()]).end().with_code(0);

@@ -73,6 +73,13 @@ pub enum Fault {
         /// Bytes of the whole transfer.
         total: u64,
     },
+    /// A transfer of an original ended in the middle; nothing of the kind can be continued.
+    Incomplete {
+        /// Name of the peer.
+        peer: String,
+        /// Bytes of files that are complete.
+        kept: u64,
+    },
     /// The disk has not enough room.
     DiskFull {
         /// The folder that the files should go to.
@@ -225,6 +232,7 @@ impl Fault {
             Self::CancelledByPeer { .. } => ("cancelled-by-peer", 6),
             Self::Cancelled => ("cancelled", 130),
             Self::Lost { .. } => ("lost", 8),
+            Self::Incomplete { .. } => ("incomplete", 8),
             Self::DiskFull { .. } => ("disk-full", 9),
             Self::CannotWrite { .. } => ("cannot-write", 10),
             Self::NameExists { .. } => ("name-exists", 13),
@@ -332,6 +340,14 @@ impl Fault {
                 format!("The connection to {} was lost.", Shown(peer)),
                 format!("{} of {} are safe.", bytes(*kept), bytes(*total)),
                 "It goes on where it stopped when both are online.".into(),
+            ),
+            Self::Incomplete { peer, kept } => (
+                format!("{} broke off in the middle.", Shown(peer)),
+                format!(
+                    "{} in complete files are kept, the rest is not.",
+                    bytes(*kept)
+                ),
+                "It runs an old version, which cannot continue. Ask for the rest again.".into(),
             ),
             Self::DiskFull {
                 folder,

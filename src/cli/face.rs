@@ -14,6 +14,7 @@ use peerconnect::transfer::status::{Direction, TransferSnapshot};
 use tokio::time::Instant;
 
 use super::exit::Exit;
+use super::human::claimed;
 use super::output::{Event, Output};
 use super::question::Questions;
 use super::signals::{Signal, Signals};
@@ -197,7 +198,7 @@ impl<'a> Face<'a> {
                     // One question at a time; the others wait for their turn.
                     tracker.asked = questions.ask(picture, t, self.out);
                 }
-                Answers::Peer(peer) if t.peer == Some(*peer) => {
+                Answers::Peer(peer) if t.peer == Some((*peer).into()) => {
                     tracker.asked = true;
                     let accept = Command::Answer {
                         transfer: t.id,
@@ -213,6 +214,14 @@ impl<'a> Face<'a> {
                 Answers::Peer(_) | Answers::Nobody => {
                     tracker.asked = true;
                     let who = Shown(&t.peer_name);
+                    if t.is_legacy() {
+                        let who = claimed(t);
+                        self.out.say(&format!(
+                            "{who} wants to send files. Not taken without a question: use \
+                             --accept-unencrypted to take whatever old versions send."
+                        ));
+                        continue;
+                    }
                     self.out.say(&format!(
                         "{who} wants to send files. Not taken without a question: trust {who} \
                          with `peerconnect peers trust`, or use --yes."

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::BufRead;
+use std::path::Path;
 
 use peerconnect::node::api::{Command, Decision, NodeHandle, Overview, Reply};
 use peerconnect::protocol::message::TransferId;
@@ -9,7 +10,7 @@ use peerconnect::text::{Shown, bytes, count};
 use peerconnect::transfer::status::{FileQuery, ROWS_MAX, TOP_NAMES_MAX, TransferSnapshot};
 use tokio::sync::mpsc;
 
-use super::human::top_names;
+use super::human::{claimed, top_names};
 use super::output::{Event, Output};
 
 /// Lines of the person that may wait.
@@ -51,7 +52,7 @@ impl Questions {
             return false;
         }
         out.say(&question(me, t));
-        out.prompt(PROMPT);
+        out.prompt(prompt(t));
         self.open = Some(t.clone());
         true
     }
@@ -90,6 +91,7 @@ impl Questions {
             return;
         };
         let decision = match line.trim().to_lowercase().as_str() {
+            "" if t.is_legacy() => Decision::Decline,
             "" | "y" | "yes" => Decision::Accept {
                 folder: None,
                 only: None,
@@ -97,11 +99,11 @@ impl Questions {
             "n" | "no" => Decision::Decline,
             "l" | "list" => {
                 list(t, node, out).await;
-                out.prompt(PROMPT);
+                out.prompt(prompt(t));
                 return;
             }
             _ => {
-                out.prompt(PROMPT);
+                out.prompt(prompt(t));
                 return;
             }
         };
@@ -117,16 +119,28 @@ impl Questions {
             }
             Err(fault) => {
                 out.emit(Event::Error(Some(t), None, &fault)).await;
-                out.prompt(PROMPT);
+                out.prompt(prompt(t));
             }
         }
     }
 }
 
 const PROMPT: &str = "Accept? [Y/n/list] ";
+/// Where a careless Enter must not be a yes.
+const PROMPT_OF_ORIGINAL: &str = "Accept? [y/N/list] ";
+
+fn prompt(t: &TransferSnapshot) -> &'static str {
+    match t.is_legacy() {
+        true => PROMPT_OF_ORIGINAL,
+        false => PROMPT,
+    }
+}
 
 fn question(me: &Overview, t: &TransferSnapshot) -> String {
     let folder = t.folder.as_deref().unwrap_or(&me.me.folder);
+    if t.is_legacy() {
+        return question_of_original(t, folder);
+    }
     let mut text = format!(
         "{} wants to send {}, {}, into {}\n  {}",
         Shown(&t.peer_name),
@@ -147,6 +161,28 @@ fn question(me: &Overview, t: &TransferSnapshot) -> String {
             Shown(words)
         ));
     }
+    text
+}
+
+/// An original says little, and proves nothing of it.
+fn question_of_original(t: &TransferSnapshot, folder: &Path) -> String {
+    let mut text = format!("{} wants to send files", claimed(t));
+    if t.files > 0 {
+        let files = count(t.files.into(), "file", "files");
+        let names = top_names(t, TOP_NAMES_MAX);
+        text.push_str(&format!(", {files} so far ({names})"));
+    }
+    text.push_str(&format!(", into {}", Shown(&folder.to_string_lossy())));
+    if let Some(question) = &t.question {
+        text.push_str(&format!("\n  ({} free)", bytes(question.free)));
+        if let Some(obstacle) = &question.obstacle {
+            text.push_str(&format!("\n  {obstacle}"));
+        }
+    }
+    text.push_str(
+        "\n  Nobody can check who that is, and others in the network can read along. It says \
+         what it sends only while it sends.",
+    );
     text
 }
 

@@ -21,9 +21,11 @@ pub mod memory;
 pub mod pieces;
 mod pool;
 mod probe;
+pub mod requests;
 pub mod router;
 pub mod settings;
 mod socket;
+pub mod tcp;
 pub mod transfer_link;
 
 pub use acceptor::Arrival;

@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use super::part::PartIdentity;
 use super::path_bytes;
 use crate::config::ConflictPolicy;
-use crate::peer::PeerId;
+use crate::peer::Party;
 use crate::protocol::groups::{Hash, group_count, group_len};
 use crate::protocol::message::{Outcome, Stamp, TransferId};
 
 /// What a journal starts with: our name and the version of the format.
-pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x01";
+pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x02";
 
 /// Most bytes of one record.
 pub const RECORD_LEN_MAX: usize = 1024 * 1024;
@@ -47,7 +47,7 @@ pub struct JournalHead {
     /// Which transfer.
     pub transfer: TransferId,
     /// Who sends; nobody else may continue it.
-    pub peer: PeerId,
+    pub peer: Party,
     /// Its name then.
     pub peer_name: String,
     /// The folder that the files go to.
@@ -456,6 +456,7 @@ fn fill(from: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::peer::PeerId;
     use crate::protocol::groups::GROUP_LEN;
     use std::os::unix::fs::PermissionsExt;
 
@@ -470,7 +471,7 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         JournalHead {
             transfer: ID,
-            peer: PeerId::of_public_key(b"k"),
+            peer: PeerId::of_public_key(b"k").into(),
             peer_name: "Anna".into(),
             folder: PathBuf::from(std::ffi::OsStr::from_bytes(b"/not text \xff")),
             on_conflict: ConflictPolicy::Rename,

@@ -29,6 +29,9 @@ pub struct Rules {
     pub excluded: HashSet<String>,
     /// What an earlier run of the program did.
     pub replay: Option<Replay>,
+    /// Whether the sender can leave out what is here already. Otherwise everything comes, and
+    /// what is equal is found out when it is complete.
+    pub compares: bool,
 }
 
 impl Rules {
@@ -130,12 +133,15 @@ fn plan_file(index: FileIndex, path: SafePath, size: u64, name: &str, rules: &Ru
         });
     }
     match (rules.folder.look(&path), rules.policy) {
-        (Ok(Existing::File { size: there }), _) if there == size => Verdict::Check(Check {
-            index,
-            path,
-            size,
-            part: None,
-        }),
+        (Ok(Existing::File { size: there }), _) if there == size => match rules.compares {
+            true => Verdict::Check(Check {
+                index,
+                path,
+                size,
+                part: None,
+            }),
+            false => Verdict::Send,
+        },
         (Ok(Existing::File { .. } | Existing::Folder | Existing::Other), policy) => match policy {
             ConflictPolicy::Skip => settle(Outcome::Skipped),
             ConflictPolicy::Fail => settle(Outcome::Failed(SinkFault::Exists)),

@@ -94,6 +94,8 @@ pub struct Intake {
     pub table: SharedTable,
     /// Counters of the transfer.
     pub progress: Arc<Progress>,
+    /// Whether what is here can be continued over another link.
+    pub resumable: bool,
 }
 
 /// Reads `reader` to its end, or until `stop` says otherwise. Not to be dropped midway: what it

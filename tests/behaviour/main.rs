@@ -17,6 +17,7 @@ mod changes;
 mod conflicts;
 mod content;
 mod nodes;
+mod plain;
 mod questions;
 mod room;
 mod steering;

@@ -333,10 +333,10 @@ async fn only_the_chosen_peer_is_taken_without_a_question() {
     });
     let mut stranger = t.clone();
     stranger.id = TransferId([1; 16]);
-    stranger.peer = Some(PeerId::from_bytes([1; 32]));
+    stranger.peer = Some(PeerId::from_bytes([1; 32]).into());
     let node = FakeNode::start(vec![stranger, t.clone()]);
     let (commands, pictures) = (Arc::clone(&node.commands), node.pictures.clone());
-    let chosen = t.peer.unwrap();
+    let chosen = t.peer.unwrap().key().unwrap();
     let id = t.id;
     let finish = async {
         while commands.lock().unwrap().is_empty() {

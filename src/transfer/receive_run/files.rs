@@ -70,6 +70,7 @@ impl<L: Inbound> Run<'_, L> {
             journal: taken.journal.clone(),
             table,
             progress,
+            resumable: taken.rules.compares,
         };
         self.show(index, FileState::Active);
         let (stop, stopped) = oneshot::channel();

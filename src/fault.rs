@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::message::{DeclineReason, SourceFault};
+mod words;
+
+use self::words::{peer_room, source};
+use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
 /// What went wrong, classed by who has to act.
@@ -49,6 +52,13 @@ pub enum Fault {
         peer: String,
         /// Why.
         reason: DeclineReason,
+    },
+    /// The receiver cannot take the files as things are; its person is being asked meanwhile.
+    PeerRoom {
+        /// Name of the receiver.
+        peer: String,
+        /// What is missing.
+        room: Room,
     },
     /// Nobody answered the question.
     NoAnswer {
@@ -211,6 +221,7 @@ impl Fault {
             Self::PeerOffline { .. }
                 | Self::NoAnswer { .. }
                 | Self::Lost { .. }
+                | Self::PeerRoom { .. }
                 | Self::NoRoute { .. }
         )
     }
@@ -227,6 +238,10 @@ impl Fault {
                 DeclineReason::NotWritable => ("cannot-write", 10),
                 DeclineReason::NoAnswer => ("no-answer", 7),
                 DeclineReason::Person | DeclineReason::Busy => ("declined", 6),
+            },
+            Self::PeerRoom { room, .. } => match room {
+                Room::Fits | Room::Missing { .. } | Room::NoInodes => ("disk-full", 9),
+                Room::NotWritable => ("cannot-write", 10),
             },
             Self::NoAnswer { .. } => ("no-answer", 7),
             Self::CancelledByPeer { .. } => ("cancelled-by-peer", 6),
@@ -317,6 +332,7 @@ impl Fault {
                 none(),
             ),
             Self::Declined { peer, reason } => self.declined(peer, *reason),
+            Self::PeerRoom { peer, room } => peer_room(peer, *room),
             Self::NoAnswer { peer, seconds } => (
                 format!(
                     "Nobody answered on {} for {}.",
@@ -454,33 +470,6 @@ impl Fault {
                 "Try again in a while.".into(),
             ),
         }
-    }
-}
-
-fn source(path: &str, reason: SourceFault) -> (String, String, String) {
-    let path = Shown(path);
-    let others = String::from("Other files are not affected.");
-    match reason {
-        SourceFault::Missing => (
-            format!("\"{path}\" is not there."),
-            others,
-            "Check the name; it may have been moved or deleted.".into(),
-        ),
-        SourceFault::Unreadable => (
-            format!("\"{path}\" can't be read: no permission."),
-            others,
-            "Change its permissions, or leave it out.".into(),
-        ),
-        SourceFault::Changing => (
-            format!("\"{path}\" was being changed while it was sent."),
-            others,
-            "Send it again when it's finished.".into(),
-        ),
-        SourceFault::Io => (
-            format!("\"{path}\" can't be read: the disk reports an error."),
-            others,
-            "Check the disk it is on.".into(),
-        ),
     }
 }
 

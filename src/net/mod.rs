@@ -1,4 +1,5 @@
-//! Links to peers: QUIC now, the traits that hide it, and who may connect.
+//! Links to peers: QUIC, the original's TCP ([`tcp`]), the traits that hide which it is, and who
+//! may connect.
 //!
 //! [`endpoint::bind`] gives the three ends of it: a [`connector::Connector`] to reach peers, the
 //! [`acceptor::Arrival`]s, and the [`endpoint::Net`] that owns everything. A transfer on a

@@ -12,6 +12,7 @@ mod common;
 mod pair;
 mod world;
 
+mod aside;
 mod breaks;
 mod changes;
 mod conflicts;
@@ -19,6 +20,7 @@ mod content;
 mod nodes;
 mod plain;
 mod questions;
+mod receipts;
 mod room;
 mod steering;
 

@@ -150,6 +150,26 @@ async fn a_transfer_of_files_is_what_an_original_sends() {
     assert_eq!(rest, expected);
 }
 
+fn a_file_and_a_folder() -> Vec<Entry> {
+    let made = |path: &str| Entry {
+        path: path.into(),
+        kind: EntryKind::Folder {
+            modified: Timestamp(0),
+        },
+    };
+    let symlink = Entry {
+        path: "d/link".into(),
+        kind: EntryKind::Symlink { target: "b".into() },
+    };
+    vec![
+        file("x", 1),
+        made("d"),
+        file("d/a/b", 1),
+        made("d/hollow"),
+        symlink,
+    ]
+}
+
 #[tokio::test]
 async fn a_folder_goes_over_a_connection_of_its_own_after_the_files() {
     let (listener, addr) = listen().await;
@@ -164,23 +184,7 @@ async fn a_folder_goes_over_a_connection_of_its_own_after_the_files() {
         bytes
     });
     let mut link = link(addr).await;
-    let made = |path: &str| Entry {
-        path: path.into(),
-        kind: EntryKind::Folder {
-            modified: Timestamp(0),
-        },
-    };
-    let symlink = Entry {
-        path: "d/link".into(),
-        kind: EntryKind::Symlink { target: "b".into() },
-    };
-    let entries = vec![
-        file("x", 1),
-        made("d"),
-        file("d/a/b", 1),
-        made("d/hollow"),
-        symlink,
-    ];
+    let entries = a_file_and_a_folder();
     offer(&mut link, entries).await;
     assert_eq!(link.recv().await.unwrap(), ReceiverMessage::Accepted);
     use PlanAction::{Hold, Send, Skip};

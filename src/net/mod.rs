@@ -21,6 +21,7 @@ pub mod memory;
 pub mod pieces;
 mod pool;
 mod probe;
+pub mod requests;
 pub mod router;
 pub mod settings;
 mod socket;

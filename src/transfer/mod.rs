@@ -15,6 +15,7 @@ pub mod receive_file;
 mod receive_run;
 pub mod receiver;
 pub mod repeat;
+pub mod room;
 pub mod send_file;
 pub mod sender;
 pub mod sources;

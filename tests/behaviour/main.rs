@@ -12,12 +12,14 @@ mod common;
 mod pair;
 mod world;
 
+mod aside;
 mod breaks;
 mod changes;
 mod conflicts;
 mod content;
 mod nodes;
 mod questions;
+mod receipts;
 mod room;
 mod steering;
 

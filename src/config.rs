@@ -74,8 +74,57 @@ impl fmt::Display for ConflictPolicy {
     }
 }
 
+/// Whether this computer talks to programs of the original's kind, which encrypt nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LegacyMode {
+    /// Both ways.
+    #[default]
+    On,
+    /// Takes from them, and sends nothing to them.
+    ReceiveOnly,
+    /// Not at all: their ports stay closed.
+    Off,
+}
+
+impl fmt::Display for LegacyMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::ReceiveOnly => "receive-only",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// What happens to the files of an original when nobody has answered within the 4 s that it waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LegacyUnanswered {
+    /// It is told yes, and what comes is kept aside, slowly and without a name, until a person
+    /// decides.
+    #[default]
+    Hold,
+    /// It is told no.
+    Decline,
+}
+
+impl fmt::Display for LegacyUnanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "hold",
+            Self::Decline => "decline",
+        })
+    }
+}
+
 /// The UDP port that a node listens at unless told otherwise: that of the original program.
 pub const DEFAULT_PORT: u16 = 3485;
+
+/// The TCP port where originals send files. QUIC uses UDP, so both fit the same number.
+pub const LEGACY_PORT: u16 = 3485;
+/// The UDP port where originals ask who is there.
+pub const LEGACY_REQ_PORT: u16 = 3486;
 
 /// What a person can set. Precedence: flag, environment, `config.toml`, default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -95,6 +144,14 @@ pub struct Settings {
     /// How long an offer waits for an answer before it counts as not answered.
     #[serde(deserialize_with = "units::duration")]
     pub answer_timeout: Duration,
+    /// Whether this computer talks to programs of the original's kind.
+    pub legacy: LegacyMode,
+    /// TCP port for their files; 0 for any free one.
+    pub legacy_port: u16,
+    /// UDP port for their requests; 0 for any free one.
+    pub legacy_req_port: u16,
+    /// What happens to their files when nobody answers in time for them.
+    pub legacy_unanswered: LegacyUnanswered,
 }
 
 impl Default for Settings {
@@ -112,6 +169,14 @@ impl Default for Settings {
             rate_limit: None,
             // Long enough to come from the next room, short enough not to wait in vain.
             answer_timeout: Duration::from_secs(300),
+            // People who still run the original are reached without a setting; nothing of theirs
+            // is taken without a question.
+            legacy: LegacyMode::On,
+            // Where originals look.
+            legacy_port: LEGACY_PORT,
+            legacy_req_port: LEGACY_REQ_PORT,
+            // A person needs longer than 4 s, and a sender should not have to send twice.
+            legacy_unanswered: LegacyUnanswered::Hold,
         }
     }
 }
@@ -241,7 +306,7 @@ impl Settings {
     }
 
     /// Keys, meanings and values as they are written.
-    fn fields(&self) -> [(&'static str, &'static str, String); 6] {
+    fn fields(&self) -> [(&'static str, &'static str, String); 10] {
         let text = |text: &str| toml::Value::from(text).to_string();
         [
             (
@@ -280,6 +345,30 @@ impl Settings {
                 "answer_timeout",
                 "How long an offer waits for your answer, as in \"90s\", \"5min\", \"2h\".",
                 text(&format!("{}s", self.answer_timeout.as_secs())),
+            ),
+            (
+                "legacy",
+                "Whether to talk to old versions of PeerConnect (1.x, Python), which encrypt \
+                 nothing:\n# \"on\", \"receive-only\" or \"off\". Nothing of theirs is ever \
+                 taken without a question.",
+                text(&self.legacy.to_string()),
+            ),
+            (
+                "legacy_port",
+                "TCP port for the files of old versions; 0 for any free one.",
+                self.legacy_port.to_string(),
+            ),
+            (
+                "legacy_req_port",
+                "UDP port for the requests of old versions; 0 for any free one.",
+                self.legacy_req_port.to_string(),
+            ),
+            (
+                "legacy_unanswered",
+                "Old versions wait 4 seconds for an answer. When nobody has answered then: \
+                 \"hold\" (say yes,\n# and keep what comes aside until you decide) or \
+                 \"decline\".",
+                text(&self.legacy_unanswered.to_string()),
             ),
         ]
     }

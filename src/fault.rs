@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod words;
+
+use self::words::{peer_room, source};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -79,6 +82,13 @@ pub enum Fault {
         kept: u64,
         /// Bytes of the whole transfer.
         total: u64,
+    },
+    /// A transfer of an original ended in the middle; nothing of the kind can be continued.
+    Incomplete {
+        /// Name of the peer.
+        peer: String,
+        /// Bytes of files that are complete.
+        kept: u64,
     },
     /// The disk has not enough room.
     DiskFull {
@@ -237,6 +247,7 @@ impl Fault {
             Self::CancelledByPeer { .. } => ("cancelled-by-peer", 6),
             Self::Cancelled => ("cancelled", 130),
             Self::Lost { .. } => ("lost", 8),
+            Self::Incomplete { .. } => ("incomplete", 8),
             Self::DiskFull { .. } => ("disk-full", 9),
             Self::CannotWrite { .. } => ("cannot-write", 10),
             Self::NameExists { .. } => ("name-exists", 13),
@@ -346,6 +357,14 @@ impl Fault {
                 format!("{} of {} are safe.", bytes(*kept), bytes(*total)),
                 "It goes on where it stopped when both are online.".into(),
             ),
+            Self::Incomplete { peer, kept } => (
+                format!("{} broke off in the middle.", Shown(peer)),
+                format!(
+                    "{} in complete files are kept, the rest is not.",
+                    bytes(*kept)
+                ),
+                "It runs an old version, which cannot continue. Ask for the rest again.".into(),
+            ),
             Self::DiskFull {
                 folder,
                 needed,
@@ -451,57 +470,6 @@ impl Fault {
                 "Try again in a while.".into(),
             ),
         }
-    }
-}
-
-fn peer_room(peer: &str, room: Room) -> (String, String, String) {
-    let peer = Shown(peer);
-    let waiting = "It can be accepted as soon as there is room; nothing is lost.";
-    let title = format!("{peer} has not enough room.");
-    match room {
-        Room::Fits => (format!("{peer} has room."), String::new(), String::new()),
-        Room::Missing { needed, free } => (
-            title,
-            format!("Needs {}, free {}. {waiting}", bytes(needed), bytes(free)),
-            String::new(),
-        ),
-        Room::NoInodes => (
-            title,
-            format!("Its disk cannot take so many files. {waiting}"),
-            String::new(),
-        ),
-        Room::NotWritable => (
-            format!("{peer} cannot save files in its download folder."),
-            "Its owner may choose another one; nothing is lost.".into(),
-            String::new(),
-        ),
-    }
-}
-
-fn source(path: &str, reason: SourceFault) -> (String, String, String) {
-    let path = Shown(path);
-    let others = String::from("Other files are not affected.");
-    match reason {
-        SourceFault::Missing => (
-            format!("\"{path}\" is not there."),
-            others,
-            "Check the name; it may have been moved or deleted.".into(),
-        ),
-        SourceFault::Unreadable => (
-            format!("\"{path}\" can't be read: no permission."),
-            others,
-            "Change its permissions, or leave it out.".into(),
-        ),
-        SourceFault::Changing => (
-            format!("\"{path}\" was being changed while it was sent."),
-            others,
-            "Send it again when it's finished.".into(),
-        ),
-        SourceFault::Io => (
-            format!("\"{path}\" can't be read: the disk reports an error."),
-            others,
-            "Check the disk it is on.".into(),
-        ),
     }
 }
 

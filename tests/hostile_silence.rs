@@ -80,7 +80,7 @@ async fn received<F: Future<Output = MemoryOutbound>>(
     };
     let who = Who {
         id: ID,
-        peer: PeerId::from_bytes([2; 32]),
+        peer: PeerId::from_bytes([2; 32]).into(),
         peer_name: "mallory".into(),
         started: 1,
     };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
@@ -132,4 +133,11 @@ fn every_message_is_in_the_specification() {
     ] {
         assert!(PROTOCOL.contains(name), "{name}");
     }
+}
+
+#[test]
+fn what_is_said_about_old_versions_is_what_the_code_does() {
+    assert!(README.contains(&format!("at most {} bytes", grouped(QUARANTINE_MAX))));
+    let original_waits = std::time::Duration::from_secs(4);
+    assert!(README.contains("waits 4 seconds") && ANSWER_WITHIN < original_waits);
 }

@@ -14,6 +14,10 @@ use crate::wire::Wire;
 pub(crate) enum Contestant {
     Tcp,
     PeerConnect,
+    /// PeerConnect to itself over the original's protocol.
+    Legacy,
+    /// The reference peer, which works like the original, to itself.
+    Reference,
     Rsync,
     Scp,
 }
@@ -30,7 +34,10 @@ impl Contestant {
     /// Those that can take part over this wire. rsync runs as a daemon, unencrypted; scp needs a
     /// server that lets us in without a question.
     pub(crate) fn all(wire: &Wire) -> Vec<Self> {
-        let mut all = vec![Self::Tcp, Self::PeerConnect];
+        let mut all = vec![Self::Tcp, Self::PeerConnect, Self::Legacy];
+        if wire.is_loopback() && reference_works() {
+            all.push(Self::Reference);
+        }
         if installed("rsync") {
             all.push(Self::Rsync);
         }
@@ -44,6 +51,8 @@ impl Contestant {
         match self {
             Self::Tcp => "plain TCP copy",
             Self::PeerConnect => "PeerConnect",
+            Self::Legacy => "old protocol",
+            Self::Reference => "reference peer",
             Self::Rsync => "rsync daemon",
             Self::Scp => "scp",
         }
@@ -52,6 +61,13 @@ impl Contestant {
 
 fn installed(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
+}
+
+fn reference_works() -> bool {
+    let python = Command::new("python3")
+        .args(["-c", "import umsgpack"])
+        .output();
+    python.is_ok_and(|output| output.status.success())
 }
 
 fn ssh_works() -> bool {
@@ -119,6 +135,8 @@ fn round(
             let _ = fs::remove_dir_all(work.join("sender"));
             outcome
         }
+        Contestant::Legacy => legacy(wire, source, target, work),
+        Contestant::Reference => reference(source, target),
         Contestant::Rsync => rsync(wire, source, target, work),
         Contestant::Scp => {
             let mut send = wire.command(0, "scp");
@@ -127,6 +145,68 @@ fn round(
             run(send, None)
         }
     }
+}
+
+/// The files of a folder, one by one, as originals send them.
+fn files_of(source: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(source).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn legacy(wire: &Wire, source: &Path, target: &Path, work: &Path) -> Option<Outcome> {
+    let program = env!("CARGO_BIN_EXE_peerconnect");
+    let ports = [
+        "--port",
+        "0",
+        "--legacy-port",
+        "0",
+        "--legacy-req-port",
+        "0",
+        "--json",
+    ];
+    let ip = wire.receiver().to_string();
+    let mut receive = wire.command(1, program);
+    receive
+        .args(["receive", "--accept-unencrypted", "--bind", &ip])
+        .args(ports);
+    receive.arg("--out").arg(target);
+    receive.arg("--config-dir").arg(work.join("receiver"));
+    let (receiver, hello) = start(receive);
+    let hello: serde_json::Value = serde_json::from_str(&hello).unwrap();
+    let (port, req_port) = (&hello["legacy"]["port"], &hello["legacy"]["req_port"]);
+    let mut send = wire.command(0, program);
+    send.args(["send", "--to", &format!("legacy:{ip}:{port}/{req_port}")])
+        .args(ports);
+    send.args(files_of(source));
+    send.arg("--config-dir").arg(work.join("sender"));
+    let outcome = run(send, Some(receiver));
+    let _ = fs::remove_dir_all(work.join("receiver"));
+    let _ = fs::remove_dir_all(work.join("sender"));
+    outcome
+}
+
+fn reference(source: &Path, target: &Path) -> Option<Outcome> {
+    let peer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/legacy/legacy_peer.py");
+    let alone = ["--no-kad", "--ip", "127.0.0.1"];
+    let mut receive = Command::new("python3");
+    receive.args([
+        peer,
+        "recv",
+        "--listen",
+        "127.0.0.1:9799",
+        "--once",
+        "1",
+        "--dir",
+    ]);
+    receive.arg(target).args(alone);
+    let (receiver, _) = start(receive);
+    // It says who it is before it listens.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut send = Command::new("python3");
+    send.args([peer, "send", "127.0.0.1:9799"])
+        .args(files_of(source))
+        .args(alone);
+    run(send, Some(receiver))
 }
 
 fn rsync(wire: &Wire, source: &Path, target: &Path, work: &Path) -> Option<Outcome> {

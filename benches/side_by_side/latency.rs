@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use peerconnect::config::{ConflictPolicy, Paths, Settings};
+use peerconnect::config::{ConflictPolicy, LegacyMode, Paths, Settings};
 use peerconnect::node::api::{Command, NodeHandle, ReceiveRule, Reply, Target};
 use peerconnect::node::{Node, NodeOptions, ResumeAtStart};
 use peerconnect::protocol::message::TransferId;
@@ -74,12 +74,16 @@ fn start(dir: &Path) -> Node {
         paths: Paths::below(&dir.join("state")),
         settings: Settings {
             folder: folder.clone(),
+            legacy: LegacyMode::Off,
             ..Settings::default()
         },
         bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         port: Some(0),
+        legacy_port: None,
+        legacy_req_port: None,
         rule: Some(ReceiveRule {
             accept_all: true,
+            accept_unencrypted: false,
             folder,
             on_conflict,
         }),

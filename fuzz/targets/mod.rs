@@ -3,6 +3,7 @@
 
 mod codecs;
 mod files;
+mod legacy;
 mod script;
 mod states;
 
@@ -10,12 +11,13 @@ mod states;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("frames", codecs::frames),
     ("addresses", codecs::addresses),
     ("names", codecs::names),
     ("pieces", codecs::pieces),
     ("control", codecs::control),
+    ("legacy", legacy::legacy),
     ("journal", files::journal),
     ("settings", files::settings),
     ("receiver", states::receiver),

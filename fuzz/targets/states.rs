@@ -107,7 +107,7 @@ async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
     };
     let who = Who {
         id: ID,
-        peer: PeerId::from_bytes([2; 32]),
+        peer: PeerId::from_bytes([2; 32]).into(),
         peer_name: "mallory".into(),
         started: 1,
     };

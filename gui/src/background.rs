@@ -38,6 +38,8 @@ impl Background {
             paths: self.paths.clone(),
             bind: None,
             port: None,
+            legacy_port: None,
+            legacy_req_port: None,
             rule: None,
             resume: ResumeAtStart::All,
             confine: false,

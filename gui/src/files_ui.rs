@@ -81,7 +81,7 @@ fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Acti
     } else {
         ui.add_space(36.0);
     }
-    let (state, tone) = words::file_state(row);
+    let (state, tone) = words::file_state(row, t.is_legacy());
     cell(ui, 124.0, Align::Min, theme::note(ui, tone, state));
     let size = match row.kind {
         RowKind::File => bytes(row.bytes),

@@ -149,7 +149,8 @@ pub(crate) fn answer_first(
     if !accept {
         return vec![decline(t)];
     }
-    if !still || card.obstacle(t, question).is_some() {
+    // What nobody can check is not taken by a key that was meant for something else.
+    if !still || t.is_legacy() || card.obstacle(t, question).is_some() {
         return Vec::new();
     }
     accepted(t, card)
@@ -165,7 +166,7 @@ fn decline(t: &TransferSnapshot) -> Action {
 
 fn accepted(t: &TransferSnapshot, card: &Card) -> Vec<Action> {
     let mut actions = Vec::new();
-    if let (true, Some(peer)) = (card.always, t.peer) {
+    if let (true, Some(peer)) = (card.always, t.peer.and_then(|peer| peer.key())) {
         let trust = Command::Trust {
             peer,
             accept: Accept::Always,
@@ -217,21 +218,30 @@ fn one(
 ) {
     let name = Shown(&t.peer_name).to_string();
     ui.horizontal(|ui| {
-        theme::avatar(ui, t.peer.as_ref(), &t.peer_name, 36.0);
+        let key = t.peer.and_then(|peer| peer.key());
+        theme::avatar(ui, key.as_ref(), &t.peer_name, 36.0);
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
-            let wants = format!(
-                " wants to send you {} ({})",
-                words::files(t.files),
-                bytes(t.bytes)
-            );
+            let wants = match (t.is_legacy(), t.files) {
+                // It names its files only while it sends them.
+                (true, 0) => " wants to send you files".to_owned(),
+                (true, _) => format!(" wants to send you {} so far", words::files(t.files)),
+                (false, _) => format!(
+                    " wants to send you {} ({})",
+                    words::files(t.files),
+                    bytes(t.bytes)
+                ),
+            };
             let text = theme::runs(ui, 16.0, &[(&name, Tone::Plain), (&wants, Tone::Weak)]);
             ui.add(Label::new(text).wrap());
             identity(ui, t);
         });
     });
     ui.add_space(2.0);
-    ticks(ui, t, card);
+    match t.is_legacy() {
+        true => names(ui, t),
+        false => ticks(ui, t, card),
+    }
     folder(ui, model, t, question, card, actions);
     let obstacle = card.obstacle(t, question);
     if let Some(obstacle) = &obstacle {
@@ -240,7 +250,10 @@ fn one(
     }
     ui.add_space(2.0);
     ui.horizontal(|ui| {
-        ui.checkbox(&mut card.always, format!("always accept from {name}"));
+        // Nobody could know next time who that is.
+        if !t.is_legacy() {
+            ui.checkbox(&mut card.always, format!("always accept from {name}"));
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let accept = theme::primary(ui, ready && obstacle.is_none(), "Accept")
                 .on_hover_text("Ctrl+Shift+A")
@@ -260,7 +273,14 @@ fn one(
 
 /// Whether we know who asks, and how to find out.
 fn identity(ui: &mut Ui, t: &TransferSnapshot) {
-    if t.trusted {
+    if t.is_legacy() {
+        let text = format!(
+            "{}. Nobody can check who it is that calls itself so, and others in the network can \
+             read along.",
+            words::NOT_ENCRYPTED
+        );
+        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+    } else if t.trusted {
         ui.label(theme::note(ui, Tone::Ok, "trusted ✔"));
     } else if let Some(three) = &t.words {
         let three = words::three_words(three);
@@ -275,6 +295,14 @@ fn identity(ui: &mut Ui, t: &TransferSnapshot) {
         ui.add(Label::new(text).wrap());
     } else {
         ui.label(theme::note(ui, Tone::Warn, "New device"));
+    }
+}
+
+/// What has been announced so far.
+fn names(ui: &mut Ui, t: &TransferSnapshot) {
+    if t.top_count > 0 {
+        let names = words::names(&t.top_names, t.top_count, t.top_names.len());
+        ui.add(Label::new(theme::note(ui, Tone::Weak, names)).wrap());
     }
 }
 

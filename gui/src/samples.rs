@@ -1,12 +1,14 @@
 //! Overviews for tests: a small world with names that the tests can speak about.
 #![allow(clippy::unwrap_used)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{Me, Overview, PeerInfo};
-use peerconnect::peer::PeerId;
+use peerconnect::peer::{LegacyPeer, Party, PeerId};
+use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Timestamp, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
@@ -28,6 +30,7 @@ pub(crate) fn me() -> Me {
         folder: "/srv/Downloads/PeerConnect".into(),
         rate_limit: None,
         pid: std::process::id(),
+        legacy: None,
     }
 }
 
@@ -74,7 +77,7 @@ pub(crate) fn sending() -> TransferSnapshot {
     TransferSnapshot {
         id: TransferId([1; 16]),
         direction: Direction::Sending,
-        peer: Some(PeerId::of_public_key(b"Living-room PC")),
+        peer: Some(PeerId::of_public_key(b"Living-room PC").into()),
         peer_name: "Living-room PC".into(),
         trusted: true,
         words: None,
@@ -124,7 +127,7 @@ pub(crate) fn numbered(n: u8) -> TransferSnapshot {
 pub(crate) fn receiving(n: u8) -> TransferSnapshot {
     TransferSnapshot {
         direction: Direction::Receiving,
-        peer: Some(PeerId::of_public_key(b"Kitchen")),
+        peer: Some(PeerId::of_public_key(b"Kitchen").into()),
         peer_name: "Kitchen".into(),
         folder: Some("/srv/Downloads/PeerConnect".into()),
         ..numbered(n)
@@ -166,6 +169,37 @@ pub(crate) fn conflicting(n: u8) -> TransferSnapshot {
             keep_both_as: "report (1).pdf".into(),
         }),
         conflicts: 15,
+        ..receiving(n)
+    }
+}
+
+/// "Old laptop", which runs an old version, asks whether we want what it has begun to send.
+pub(crate) fn asking_original(n: u8) -> TransferSnapshot {
+    let claimed = LegacyPeer {
+        id: LegacyId::DEFAULT_PROFILE,
+        addr: SocketAddr::from(([192, 0, 2, 7], 50_000)),
+    };
+    TransferSnapshot {
+        peer: Some(Party::Legacy(claimed)),
+        peer_name: "Old laptop".into(),
+        words: None,
+        path: Some(PathInfo {
+            kind: PathKind::LegacyPlain,
+            addr: Some(claimed.addr),
+            rtt: None,
+        }),
+        ..asking(n)
+    }
+}
+
+/// The same, arriving.
+pub(crate) fn receiving_original(n: u8) -> TransferSnapshot {
+    let asking = asking_original(n);
+    TransferSnapshot {
+        peer: asking.peer,
+        peer_name: asking.peer_name,
+        path: asking.path,
+        trusted: false,
         ..receiving(n)
     }
 }

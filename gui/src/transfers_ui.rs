@@ -101,9 +101,18 @@ fn card(
 fn subject(t: &TransferSnapshot) -> String {
     let names = words::names(&t.top_names, t.top_count, 2);
     let who = Shown(&t.peer_name);
+    let mark = mark(t);
     match t.direction {
-        Direction::Sending => format!("{names} to {who}"),
-        Direction::Receiving => format!("{names} from {who}"),
+        Direction::Sending => format!("{names} to {who}{mark}"),
+        Direction::Receiving => format!("{names} from {who}{mark}"),
+    }
+}
+
+/// What a transfer with an old version carries everywhere.
+fn mark(t: &TransferSnapshot) -> String {
+    match t.is_legacy() {
+        true => format!("   {}", words::NOT_ENCRYPTED),
+        false => String::new(),
     }
 }
 
@@ -130,6 +139,7 @@ fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Acti
                         (&names, Tone::Plain),
                         (&format!("   {arrow} "), Tone::Weak),
                         (&way, Tone::Weak),
+                        (&mark(t), Tone::Warn),
                     ],
                 );
                 ui.add(Label::new(text).truncate());

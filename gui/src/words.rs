@@ -159,10 +159,14 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
     parts.join(" · ")
 }
 
+/// What everybody must know about transfers with old versions.
+pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";
+
 fn way(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "direct, encrypted",
         PathKind::Memory => "on this computer",
+        PathKind::LegacyPlain => "not encrypted (old version)",
     }
 }
 
@@ -199,8 +203,12 @@ fn completed(t: &TransferSnapshot) -> Status {
             bytes(t.bytes_done)
         ),
         Direction::Receiving => format!(
-            "{} arrived and verified · {}",
+            "{} {} · {}",
             files(t.files_done),
+            match t.is_legacy() {
+                true => "arrived, not verified",
+                false => "arrived and verified",
+            },
             bytes(t.bytes_done)
         ),
     };
@@ -227,7 +235,7 @@ fn fault(t: &TransferSnapshot, tone: Tone, otherwise: String) -> Status {
 }
 
 /// Words for one file.
-pub(crate) fn file_state(row: &FileRow) -> (String, Tone) {
+pub(crate) fn file_state(row: &FileRow, legacy: bool) -> (String, Tone) {
     match row.state {
         FileState::Waiting => ("waiting".into(), Tone::Weak),
         FileState::Checking => ("checking".into(), Tone::Weak),
@@ -237,16 +245,17 @@ pub(crate) fn file_state(row: &FileRow) -> (String, Tone) {
         ),
         FileState::Paused => ("paused".into(), Tone::Warn),
         FileState::Asking => ("needs an answer".into(), Tone::Warn),
-        FileState::Settled(outcome) => settled(outcome),
+        FileState::Settled(outcome) => settled(outcome, legacy),
     }
 }
 
-fn settled(outcome: Outcome) -> (String, Tone) {
+fn settled(outcome: Outcome, legacy: bool) -> (String, Tone) {
+    let there = if legacy { "arrived" } else { "verified" };
     match outcome {
-        Outcome::New => ("verified".into(), Tone::Ok),
+        Outcome::New => (there.into(), Tone::Ok),
         Outcome::Identical => ("already there".into(), Tone::Ok),
-        Outcome::Renamed => ("verified, renamed".into(), Tone::Ok),
-        Outcome::Overwritten => ("verified, replaced".into(), Tone::Ok),
+        Outcome::Renamed => (format!("{there}, renamed"), Tone::Ok),
+        Outcome::Overwritten => (format!("{there}, replaced"), Tone::Ok),
         Outcome::Skipped => ("skipped".into(), Tone::Weak),
         Outcome::Failed(why) => (sink(why).into(), Tone::Error),
     }
@@ -263,6 +272,7 @@ fn sink(why: SinkFault) -> &'static str {
         SinkFault::Source(SourceFault::Changing) => "was being changed",
         SinkFault::Source(SourceFault::Io) => "sender's disk failed",
         SinkFault::Cancelled => "cancelled",
+        SinkFault::Unsupported => "old versions can't take links",
     }
 }
 

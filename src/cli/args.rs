@@ -85,9 +85,21 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "IP",
           help_heading = EVERYWHERE, display_order = 906)]
     pub(crate) bind: Option<IpAddr>,
+    /// TCP port for files of old versions; 0 for any free one
+    #[arg(long, global = true, value_name = "PORT",
+          help_heading = EVERYWHERE, display_order = 907)]
+    pub(crate) legacy_port: Option<u16>,
+    /// UDP port for requests of old versions; 0 for any free one
+    #[arg(long, global = true, value_name = "PORT",
+          help_heading = EVERYWHERE, display_order = 908)]
+    pub(crate) legacy_req_port: Option<u16>,
+    /// Have nothing to do with old versions, which encrypt nothing
+    #[arg(long, global = true, conflicts_with_all = ["legacy_port", "legacy_req_port"],
+          help_heading = EVERYWHERE, display_order = 909)]
+    pub(crate) no_legacy: bool,
     /// Keep everything in this folder: settings, identity, history [env: PEERCONNECT_CONFIG_DIR]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath,
-          help_heading = EVERYWHERE, display_order = 907)]
+          help_heading = EVERYWHERE, display_order = 910)]
     pub(crate) config_dir: Option<PathBuf>,
 }
 
@@ -241,9 +253,13 @@ pub(crate) struct TakeArgs {
     #[arg(short, long, value_name = "DIR", env = "PEERCONNECT_DOWNLOADS", hide_env_values = true,
           value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
-    /// Take everything from everybody without a question
+    /// Take everything from everybody without a question, old versions apart
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Take what old versions send without a question too: not encrypted, and nobody knows from
+    /// whom
+    #[arg(long)]
+    pub(crate) accept_unencrypted: bool,
     /// Take offers of this peer only, and those without a question
     #[arg(long, value_name = "PEER", conflicts_with = "yes")]
     pub(crate) from: Option<String>,

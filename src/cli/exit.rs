@@ -72,5 +72,9 @@ pub(crate) fn fault_of_file(path: &str, why: SinkFault) -> Fault {
         SinkFault::Damaged => Fault::VerifyFailed { path },
         SinkFault::Source(reason) => Fault::Source { path, reason },
         SinkFault::Cancelled => Fault::Cancelled,
+        SinkFault::Unsupported => Fault::CannotWrite {
+            path: path.into(),
+            why: "old versions know no links between files".into(),
+        },
     }
 }

@@ -14,6 +14,7 @@ use peerconnect::transfer::status::{Direction, TransferSnapshot};
 use tokio::time::Instant;
 
 use super::exit::Exit;
+use super::human::claimed;
 use super::output::{Event, Output};
 use super::question::Questions;
 use super::signals::{Signal, Signals};
@@ -211,7 +212,7 @@ impl<'a> Face<'a> {
                         tracker.asked = round;
                     }
                 }
-                Answers::Peer(peer) if t.peer == Some(*peer) => {
+                Answers::Peer(peer) if t.peer == Some((*peer).into()) => {
                     tracker.asked = round;
                     let obstacle = t.question.as_ref().and_then(|q| q.obstacle.as_ref());
                     if let Some(fault) = obstacle {
@@ -236,6 +237,14 @@ impl<'a> Face<'a> {
                         continue;
                     }
                     let who = Shown(&t.peer_name);
+                    if t.is_legacy() {
+                        let who = claimed(t);
+                        self.out.say(&format!(
+                            "{who} wants to send files. Not taken without a question: use \
+                             --accept-unencrypted to take whatever old versions send."
+                        ));
+                        continue;
+                    }
                     self.out.say(&format!(
                         "{who} wants to send files. Not taken without a question: trust {who} \
                          with `peerconnect peers trust`, or use --yes."

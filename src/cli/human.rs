@@ -15,7 +15,7 @@ use peerconnect::transfer::status::{
 
 use super::args::ProgressStyle;
 use super::exit::Exit;
-use super::json::path_word;
+use super::json::path_words;
 use super::output::Event;
 use super::progress::{Bars, Plain, Symbols, percent};
 
@@ -255,6 +255,13 @@ fn state(t: &TransferSnapshot) -> Option<String> {
             }
             text
         }
+        // It names its files only when they come.
+        (TransferState::Transferring, Direction::Receiving) if t.is_legacy() => {
+            format!("Receiving from {}.", claimed(t))
+        }
+        (TransferState::Transferring, Direction::Sending) if t.is_legacy() => {
+            format!("{} takes the files.", claimed(t))
+        }
         (TransferState::Transferring, Direction::Receiving) => format!(
             "Receiving {} from {peer}, {}",
             count(t.files.into(), "file", "files"),
@@ -283,6 +290,14 @@ fn state(t: &TransferSnapshot) -> Option<String> {
     Some(text)
 }
 
+/// A peer that proved nothing, and what that means.
+pub(crate) fn claimed(t: &TransferSnapshot) -> String {
+    format!("\"{}\" ({NOT_ENCRYPTED})", Shown(&t.peer_name))
+}
+
+/// What everybody must know about transfers with programs of the original's kind.
+pub(crate) const NOT_ENCRYPTED: &str = "not encrypted, old version";
+
 fn file_done(row: &FileRow, symbols: Symbols) -> Option<String> {
     let FileState::Settled(outcome) = row.state else {
         return None;
@@ -307,7 +322,7 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
     }
     let files = count(t.files_done.into(), "file", "files");
     let path = match &t.path {
-        Some(path) => format!(" ({})", path_word(path.kind)),
+        Some(path) => format!(" ({})", path_words(path.kind)),
         None => String::new(),
     };
     let seconds = if t.seconds < 100.0 {
@@ -315,14 +330,21 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
     } else {
         duration(t.seconds as u64)
     };
+    let verified = match t.is_legacy() {
+        true => "not verified (not encrypted, old version)",
+        false => "verified",
+    };
     let what = match (t.direction, &t.folder) {
         (Direction::Sending, _) => {
-            format!("{files} delivered to {}, verified", Shown(&t.peer_name))
+            format!("{files} delivered to {}, {verified}", Shown(&t.peer_name))
         }
         (Direction::Receiving, Some(folder)) => {
-            format!("{files} in {}, verified", Shown(&folder.to_string_lossy()))
+            format!(
+                "{files} in {}, {verified}",
+                Shown(&folder.to_string_lossy())
+            )
         }
-        (Direction::Receiving, None) => format!("{files}, verified"),
+        (Direction::Receiving, None) => format!("{files}, {verified}"),
     };
     let failed = match t.files_failed {
         0 => String::new(),

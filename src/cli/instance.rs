@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use peerconnect::config::{Paths, Settings};
+use peerconnect::config::{LegacyMode, Paths, Settings};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::ReceiveRule;
 use peerconnect::node::instance;
@@ -39,9 +39,13 @@ fn options(global: &Global, paths: &Paths, settings: &Settings, purpose: &Purpos
         Purpose::Stay(rule) => (ResumeAtStart::All, Some(rule.clone())),
         Purpose::Local => (ResumeAtStart::None, None),
     };
+    let mut settings = settings.clone();
+    if local {
+        settings.legacy = LegacyMode::Off;
+    }
     NodeOptions {
         paths: paths.clone(),
-        settings: settings.clone(),
+        settings,
         bind: match local {
             true => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             false => global.bind,
@@ -50,6 +54,8 @@ fn options(global: &Global, paths: &Paths, settings: &Settings, purpose: &Purpos
             true => Some(0),
             false => global.port,
         },
+        legacy_port: global.legacy_port,
+        legacy_req_port: global.legacy_req_port,
         rule,
         resume,
         wake: None,

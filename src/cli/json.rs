@@ -3,6 +3,7 @@
 use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::Me;
+use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
@@ -95,7 +96,7 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
 fn hello(me: &Me) -> impl Serialize {
     json!({
         "version": env!("CARGO_PKG_VERSION"), "name": me.name, "id": me.id.to_string(),
-        "link": me.link, "addrs": me.addrs,
+        "link": me.link, "addrs": me.addrs, "legacy": me.legacy,
     })
 }
 
@@ -103,17 +104,35 @@ fn offer(t: &TransferSnapshot) -> impl Serialize {
     json!({
         "transfer": t.id.to_string(),
         "direction": direction_word(t.direction),
-        "peer": {
-            "name": t.peer_name,
-            "id": t.peer.map(|id| id.to_string()),
-            "trusted": t.trusted,
-            "words": t.words,
-        },
+        "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
+        "encrypted": !t.is_legacy(),
         "files": t.files,
         "bytes": t.bytes,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
     })
+}
+
+/// Who is at the other end. What has proven no key has no `id`, but what it claims.
+pub(crate) fn peer(
+    name: &str,
+    party: Option<Party>,
+    trusted: bool,
+    words: Option<&str>,
+) -> serde_json::Value {
+    let mut peer = json!({
+        "name": name,
+        "id": party.and_then(|party| party.key()).map(|id| id.to_string()),
+        "trusted": trusted,
+        "words": words,
+    });
+    if let Some(legacy) = party.and_then(|party| party.legacy()) {
+        peer["claims"] = json!({
+            "legacy_id": legacy.id.to_string(),
+            "addr": legacy.addr.to_string(),
+        });
+    }
+    peer
 }
 
 fn progress(t: &TransferSnapshot) -> impl Serialize {
@@ -157,7 +176,9 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
         "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,
         "bytes": t.bytes, "sent_bytes": t.bytes_moved,
         "seconds": (t.seconds * 1000.0).round() / 1000.0,
-        "verified": t.state == TransferState::Completed && t.files_failed == 0,
+        "verified": t.state == TransferState::Completed && t.files_failed == 0
+            && !t.is_legacy(),
+        "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
     })
 }
@@ -166,8 +187,7 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
 pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
     json!({
         "transfer": t.id.to_string(), "direction": direction_word(t.direction),
-        "peer": { "name": t.peer_name, "id": t.peer.map(|id| id.to_string()),
-                  "trusted": t.trusted },
+        "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
         "paused_by": t.paused_by, "conflicts": t.conflicts,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
@@ -175,6 +195,7 @@ pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
         "bytes": t.bytes, "bytes_done": t.bytes_done, "sent_bytes": t.bytes_moved,
         "bps": t.rate, "eta_s": t.eta_seconds, "limit": t.limit,
         "path": t.path.as_ref().map(|path| path_word(path.kind)),
+        "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()), "started": t.started,
     })
 }
@@ -198,6 +219,15 @@ pub(crate) fn path_word(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "direct",
         PathKind::Memory => "memory",
+        PathKind::LegacyPlain => "legacy-plain",
+    }
+}
+
+/// The same for people.
+pub(crate) fn path_words(kind: PathKind) -> &'static str {
+    match kind {
+        PathKind::Direct | PathKind::Memory => path_word(kind),
+        PathKind::LegacyPlain => super::human::NOT_ENCRYPTED,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use peerconnect::config::{Paths, Settings};
+use peerconnect::config::{LegacyMode, Paths, Settings};
 use peerconnect::fault::Fault;
 
 mod args;
@@ -75,6 +75,9 @@ async fn run_command(cli: Cli) -> ExitCode {
     }
     if let Some(port) = global.port {
         settings.port = port;
+    }
+    if global.no_legacy {
+        settings.legacy = LegacyMode::Off;
     }
     let signals = match Signals::watch(matches!(command, Verb::Daemon(_))) {
         Ok(signals) => signals,

@@ -8,7 +8,7 @@ use peerconnect::text::{Shown, bytes, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileRow, Limit, TransferSnapshot};
 
-use super::json::path_word;
+use super::json::path_words;
 
 /// Most lines for single files.
 pub(crate) const ACTIVE_MAX: usize = 5;
@@ -177,7 +177,7 @@ fn total_line(
         None => "  --:--".into(),
     };
     let path = match &t.path {
-        Some(path) => format!("  {}", path_word(path.kind)),
+        Some(path) => format!("  {}", path_words(path.kind)),
         None => String::new(),
     };
     let amount = format!("{}/{}", bytes(t.bytes_done), bytes(t.bytes));
@@ -300,7 +300,7 @@ fn plain_line(t: &TransferSnapshot) -> String {
         line.push_str(&format!(", {} left", duration(left)));
     }
     if let Some(path) = &t.path {
-        line.push_str(&format!(", {}", path_word(path.kind)));
+        line.push_str(&format!(", {}", path_words(path.kind)));
     }
     line
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::BufRead;
+use std::path::Path;
 
 use peerconnect::config::ConflictAnswer;
 use peerconnect::node::api::{Command, Decision, NodeHandle, Overview, Reply};
@@ -14,7 +15,7 @@ use peerconnect::transfer::status::{
 };
 use tokio::sync::mpsc;
 
-use super::human::top_names;
+use super::human::{claimed, top_names};
 use super::output::{Event, Output};
 
 /// Lines of the person that may wait.
@@ -51,7 +52,7 @@ enum Open {
 impl Open {
     fn prompt(&self) -> String {
         match self {
-            Self::Offer(_) => PROMPT.to_owned(),
+            Self::Offer(t) => prompt(t).to_owned(),
             Self::Conflict(t, _) => conflict_prompt(t.conflicts),
         }
     }
@@ -183,6 +184,7 @@ impl Questions {
         out: &mut Output,
     ) -> bool {
         let decision = match line.trim().to_lowercase().as_str() {
+            "" if t.is_legacy() => Decision::Decline,
             "" | "y" | "yes" => Decision::Accept {
                 folder: None,
                 only: None,
@@ -259,6 +261,15 @@ fn read_stdin() -> Lines {
 }
 
 const PROMPT: &str = "Accept? [Y/n/list] ";
+/// Where a careless Enter must not be a yes.
+const PROMPT_OF_ORIGINAL: &str = "Accept? [y/N/list] ";
+
+fn prompt(t: &TransferSnapshot) -> &'static str {
+    match t.is_legacy() {
+        true => PROMPT_OF_ORIGINAL,
+        false => PROMPT,
+    }
+}
 
 fn conflict_question(conflict: &Conflict, now: u64) -> String {
     let name = |path: &str| Shown(path.rsplit('/').next().unwrap_or(path)).to_string();
@@ -302,6 +313,9 @@ fn parse_answer(line: &str) -> Option<(ConflictAnswer, bool)> {
 
 fn question(me: &Overview, t: &TransferSnapshot) -> String {
     let folder = t.folder.as_deref().unwrap_or(&me.me.folder);
+    if t.is_legacy() {
+        return question_of_original(t, folder);
+    }
     let mut text = format!(
         "{} wants to send {}, {}, into {}\n  {}",
         Shown(&t.peer_name),
@@ -322,6 +336,28 @@ fn question(me: &Overview, t: &TransferSnapshot) -> String {
             Shown(words)
         ));
     }
+    text
+}
+
+/// An original says little, and proves nothing of it.
+fn question_of_original(t: &TransferSnapshot, folder: &Path) -> String {
+    let mut text = format!("{} wants to send files", claimed(t));
+    if t.files > 0 {
+        let files = count(t.files.into(), "file", "files");
+        let names = top_names(t, TOP_NAMES_MAX);
+        text.push_str(&format!(", {files} so far ({names})"));
+    }
+    text.push_str(&format!(", into {}", Shown(&folder.to_string_lossy())));
+    if let Some(question) = &t.question {
+        text.push_str(&format!("\n  ({} free)", bytes(question.free)));
+        if let Some(obstacle) = &question.obstacle {
+            text.push_str(&format!("\n  {obstacle}"));
+        }
+    }
+    text.push_str(
+        "\n  Nobody can check who that is, and others in the network can read along. It says \
+         what it sends only while it sends.",
+    );
     text
 }
 

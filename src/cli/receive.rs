@@ -107,6 +107,7 @@ fn rule(args: &TakeArgs, default: &Path, context: &Context) -> Result<ReceiveRul
     })?;
     Ok(ReceiveRule {
         accept_all: args.yes,
+        accept_unencrypted: args.accept_unencrypted,
         folder,
         on_conflict: args.on_conflict.unwrap_or(context.settings.on_conflict),
     })
@@ -125,7 +126,7 @@ fn answers(args: &TakeArgs, picture: &Overview, context: &Context) -> Result<Ans
     if let Some(from) = &args.from {
         return resolve::peer_id(picture, from).map(Answers::Peer);
     }
-    if args.yes {
+    if args.yes || args.accept_unencrypted {
         return Ok(Answers::Nobody);
     }
     if is_person_there(context) {

@@ -73,9 +73,14 @@ async fn show_list(picture: &Overview, out: &mut Output) {
 }
 
 fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
+    let mark = if t.is_legacy() {
+        " (not encrypted, old version)"
+    } else {
+        ""
+    };
     let peer = match t.direction {
-        Direction::Sending => format!("to {}", Shown(&t.peer_name)),
-        Direction::Receiving => format!("from {}", Shown(&t.peer_name)),
+        Direction::Sending => format!("to {}{mark}", Shown(&t.peer_name)),
+        Direction::Receiving => format!("from {}{mark}", Shown(&t.peer_name)),
     };
     let waiting = |n: u32| {
         let files = count(n.into(), "file waits", "files wait");
@@ -125,7 +130,7 @@ async fn show_history(records: &[HistoryRecord], out: &mut Output) {
             let body = serde_json::json!({
                 "transfer": record.transfer.to_string(),
                 "direction": if record.sent { "send" } else { "receive" },
-                "peer": { "name": record.peer_name, "id": record.peer.map(|id| id.to_string()) },
+                "peer": json::peer(&record.peer_name, record.peer, false, None),
                 "names": record.names,
                 "folder": record.folder.as_deref().map(|f| f.to_string_lossy()),
                 "files": record.files, "bytes": record.bytes, "files_failed": record.failed,
@@ -146,8 +151,11 @@ async fn show_history(records: &[HistoryRecord], out: &mut Output) {
 
 fn history_row(record: &HistoryRecord) -> [String; 5] {
     let way = if record.sent { "to" } else { "from" };
+    let legacy = record.peer.is_some_and(|peer| peer.legacy().is_some());
+    let mark = if legacy { " (old version)" } else { "" };
     let result = match (&record.fault, record.failed) {
         (Some(fault), _) => fault.slug().to_owned(),
+        (None, 0) if legacy => "not verified".into(),
         (None, 0) => "verified".into(),
         (None, failed) => format!("{failed} failed"),
     };
@@ -159,7 +167,7 @@ fn history_row(record: &HistoryRecord) -> [String; 5] {
         .collect();
     [
         format!("{} ago", duration(now().saturating_sub(record.ended))),
-        format!("{way} {}", Shown(&record.peer_name)),
+        format!("{way} {}{mark}", Shown(&record.peer_name)),
         result,
         bytes(record.bytes),
         format!(

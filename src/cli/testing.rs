@@ -16,7 +16,7 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
     TransferSnapshot {
         id: TransferId([0x3f; 16]),
         direction: Direction::Sending,
-        peer: Some(PeerId::from_bytes([9; 32])),
+        peer: Some(PeerId::from_bytes([9; 32]).into()),
         peer_name: "kitchen".into(),
         trusted: false,
         words: None,
@@ -75,6 +75,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             folder: "/srv".into(),
             rate_limit: None,
             pid: 1,
+            legacy: None,
         },
         peers: Arc::new([]),
         transfers: transfers.into(),

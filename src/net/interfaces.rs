@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use if_addrs::Interface;
+use if_addrs::{IfAddr, Interface};
 
 use super::settings::{ETHERNET_PAYLOAD, LOCAL_PAYLOAD, UDP_PAYLOAD_MAX, Way};
 
@@ -154,8 +154,33 @@ pub(super) fn way_to(remote: SocketAddr) -> Way {
     Way::Network(payload.unwrap_or(ETHERNET_PAYLOAD))
 }
 
+/// An address of this computer, and the network that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LocalNet {
+    pub(super) ip: IpAddr,
+    /// Bits that the addresses of the network have in common.
+    pub(super) prefix: u8,
+    /// The interface's number, 0 if the system does not tell.
+    pub(super) index: u32,
+}
+
+/// The networks that this computer is in now; those of virtual machines last.
+pub(super) fn local_nets() -> Vec<LocalNet> {
+    let mut interfaces = interfaces();
+    interfaces.sort_by_key(|interface| is_virtual(&interface.name));
+    let nets = interfaces.iter().map(|interface| LocalNet {
+        ip: interface.ip(),
+        prefix: match &interface.addr {
+            IfAddr::V4(addr) => addr.prefixlen,
+            IfAddr::V6(addr) => addr.prefixlen,
+        },
+        index: interface.index.unwrap_or(0),
+    });
+    nets.collect()
+}
+
 /// Our address on the interface that leads to `remote`. Connecting a UDP socket sends nothing.
-fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
+pub(super) fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match remote {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::frame::FrameError;
 use crate::protocol::groups::Hash;
+use crate::protocol::legacy::LegacyError;
 use crate::protocol::message::{Code, FileHeader, OfferHead, ReceiverMessage, SenderMessage};
 
 /// Most bytes of one [`Piece::Data`]: large enough for BLAKE3 and the disk to be fast, small
@@ -87,6 +88,15 @@ pub enum Offence {
     /// Nothing came for too long where something had to.
     #[error("did not answer in time")]
     Silent,
+    /// A message of the original's protocol is wrong.
+    #[error(transparent)]
+    Legacy(#[from] LegacyError),
+    /// A path where the original's protocol has a plain name.
+    #[error("a path instead of a name")]
+    BadName,
+    /// A file that should begin in its middle, of which nothing is here.
+    #[error("content begins where nothing is")]
+    NoSuchPart,
 }
 
 /// How the bytes travel, in words people know (product vocabulary).
@@ -97,6 +107,32 @@ pub enum PathKind {
     Direct,
     /// Inside this process; tests only.
     Memory,
+    /// Straight to a program of the original's kind: nothing is encrypted.
+    LegacyPlain,
+}
+
+impl PathKind {
+    /// Whether nobody on the way can read or change anything.
+    pub fn is_encrypted(self) -> bool {
+        match self {
+            Self::Direct | Self::Memory => true,
+            Self::LegacyPlain => false,
+        }
+    }
+
+    /// Whether content comes with hashes, and can be compared and continued by them.
+    pub fn is_verified(self) -> bool {
+        match self {
+            Self::Direct | Self::Memory => true,
+            Self::LegacyPlain => false,
+        }
+    }
+
+    /// Whether the sender says when it pauses. Where it does not, silence means nothing, and the
+    /// link itself decides when there was too much of it.
+    pub fn tells_pauses(self) -> bool {
+        self.is_verified()
+    }
 }
 
 /// The way to a peer, now.
@@ -135,6 +171,11 @@ pub trait Outbound: Send + 'static {
 pub trait FileOpener: Clone + Send + Sync + 'static {
     /// One file's stream.
     type Writer: FileWriter;
+
+    /// Whether the protocol carries hashes. Where it does not, none need be made.
+    fn carries_hashes(&self) -> bool {
+        true
+    }
 
     /// Opens a stream and sends `header`; waits while too many are open. Higher `priority` is
     /// sent first. Cancel-safe: a stream that was not handed out is reset.

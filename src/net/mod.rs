@@ -1,4 +1,5 @@
-//! Links to peers: QUIC now, the traits that hide it, and who may connect.
+//! Links to peers: QUIC, the original's TCP ([`tcp`]), the traits that hide which it is, and who
+//! may connect.
 //!
 //! [`endpoint::bind`] gives the three ends of it: a [`connector::Connector`] to reach peers, the
 //! [`acceptor::Arrival`]s, and the [`endpoint::Net`] that owns everything. A transfer on a
@@ -22,10 +23,12 @@ mod moves;
 pub mod pieces;
 mod pool;
 mod probe;
+pub mod requests;
 mod restarts;
 pub mod router;
 pub mod settings;
 mod socket;
+pub mod tcp;
 pub mod transfer_link;
 mod watch;
 mod whereabouts;

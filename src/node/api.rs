@@ -163,8 +163,11 @@ pub enum Again {
 /// How offers are taken where no person is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveRule {
-    /// Take offers of anybody without a question.
+    /// Take offers of anybody without a question; those of originals are not meant.
     pub accept_all: bool,
+    /// Take offers of originals without a question too, though nobody knows who sends them.
+    #[serde(default)]
+    pub accept_unencrypted: bool,
     /// Where the files go.
     #[serde(with = "crate::text::path")]
     pub folder: PathBuf,
@@ -224,6 +227,19 @@ pub struct Me {
     pub rate_limit: Option<u64>,
     /// Process that holds the node.
     pub pid: u32,
+    /// Where originals find us; `None` if they cannot.
+    pub legacy: Option<LegacyMe>,
+}
+
+/// What originals know about us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacyMe {
+    /// TCP port for files.
+    pub port: u16,
+    /// UDP port for requests.
+    pub req_port: u16,
+    /// Our id in their sense, as text.
+    pub peer_id: String,
 }
 
 /// A peer we know.

@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use super::api::{Command, Decision, Reply, Target};
 use super::core::Core;
 use super::dial::{Callee, FIRST_CONTACT};
+use super::outgoing::To;
 use crate::fault::Fault;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::Address;
+use crate::protocol::link_uri::{Address, LegacyAddress};
 use crate::protocol::message::{Scope, TransferId};
 use crate::storage::folder::Folder;
 use crate::storage::store::{Accept, OutgoingRecord};
@@ -166,16 +167,20 @@ impl Core {
 
     async fn send(&mut self, to: Target, paths: Vec<PathBuf>, separate: bool) -> Replied {
         check_paths(&paths)?;
-        let (callee, typed) = match to {
-            Target::Peer(peer) => (self.callee_of(peer), peer.to_string()),
-            Target::Text(text) => (self.callee(&text).await?, text),
+        let (to, typed) = match to {
+            Target::Peer(peer) => (To::Peer(self.callee_of(peer)), peer.to_string()),
+            Target::Text(text) => (self.recipient(&text).await?, text.trim().to_owned()),
         };
-        if callee.expect == Some(self.me) {
+        let expect = match &to {
+            To::Peer(callee) => callee.expect,
+            To::Original(_) => None,
+        };
+        if expect == Some(self.me) {
             return Err(Fault::Invalid {
                 why: "that is this computer itself".into(),
             });
         }
-        if let Some(id) = self.unfinished(&callee, &typed, &paths) {
+        if let Some(id) = self.unfinished(expect, &typed, &paths) {
             let running = self
                 .book
                 .get(id)
@@ -185,7 +190,7 @@ impl Core {
                 record.target = typed;
             }
             if running {
-                self.call_beside(callee);
+                self.call_beside(to);
             } else {
                 self.resume(id, Scope::Transfer).await?;
             }
@@ -195,26 +200,23 @@ impl Core {
             });
         }
         if !separate
-            && let Some(id) = self.running_to(callee.expect)
+            && let Some(id) = self.running_to(expect, &typed)
             && self.attach(id, paths.clone()).await.is_ok()
         {
             return Ok(Reply::Transfer { id, attached: true });
         }
         let record = OutgoingRecord {
             transfer: random_id()?,
-            peer: callee.expect,
-            peer_name: callee.shown.clone(),
+            peer: expect,
+            peer_name: to.shown(),
             target: typed,
             paths,
             created: unix_now(),
             accepted: false,
         };
         let id = record.transfer;
-        let kept = record.clone();
-        self.records
-            .write(move |store| store.put_outgoing(&kept))
-            .await;
-        self.start_outgoing(record, callee);
+        self.keep(record.clone()).await;
+        self.start_outgoing(record, to);
         Ok(Reply::Transfer {
             id,
             attached: false,
@@ -222,7 +224,10 @@ impl Core {
     }
 
     /// Connects to a peer for a transfer that waits for it elsewhere; it takes the connection.
-    fn call_beside(&mut self, callee: Callee) {
+    fn call_beside(&mut self, to: To) {
+        let To::Peer(callee) = to else {
+            return;
+        };
         let connector = self.connector.clone();
         self.tasks.spawn(async move {
             let _ = callee.connect(&connector, FIRST_CONTACT).await;
@@ -230,9 +235,14 @@ impl Core {
     }
 
     /// The unfinished transfer of the same paths to the same peer.
-    fn unfinished(&self, callee: &Callee, typed: &str, paths: &[PathBuf]) -> Option<TransferId> {
+    fn unfinished(
+        &self,
+        expect: Option<PeerId>,
+        typed: &str,
+        paths: &[PathBuf],
+    ) -> Option<TransferId> {
         let same = |record: &&OutgoingRecord| {
-            let peer = callee.expect.is_some() && record.peer == callee.expect;
+            let peer = expect.is_some() && record.peer == expect;
             (peer || record.target == typed) && record.paths == paths
         };
         let mut all = self.outgoing.values().filter(same);
@@ -241,11 +251,16 @@ impl Core {
             .map(|record| record.transfer)
     }
 
-    fn running_to(&self, peer: Option<PeerId>) -> Option<TransferId> {
-        let peer = peer?;
+    fn running_to(&self, peer: Option<PeerId>, typed: &str) -> Option<TransferId> {
+        let original = typed.parse::<LegacyAddress>().is_ok();
+        let same_original = |id: &TransferId| {
+            let record = self.outgoing.get(id);
+            original && record.is_some_and(|record| record.target == typed)
+        };
         let running = self.book.iter().find(|(id, entry)| {
+            let same_peer = peer.is_some_and(|peer| entry.peer == Some(peer.into()));
             entry.direction == Direction::Sending
-                && entry.peer == Some(peer)
+                && (same_peer || same_original(id))
                 && entry.orders.is_some()
                 && !entry.state().is_final()
                 && !self.is_selective(*id)
@@ -281,9 +296,7 @@ impl Core {
                 if let Some(record) = self.outgoing.get_mut(&id) {
                     record.paths.extend(paths);
                     let record = record.clone();
-                    self.records
-                        .write(move |store| store.put_outgoing(&record))
-                        .await;
+                    self.keep(record).await;
                 }
                 Ok(Reply::Transfer { id, attached: true })
             }
@@ -291,6 +304,14 @@ impl Core {
                 table.lock().end_attach();
                 Err(fault)
             }
+        }
+    }
+
+    /// To whom files go, as a person typed it.
+    async fn recipient(&self, text: &str) -> Result<To, Fault> {
+        match text.parse::<LegacyAddress>() {
+            Ok(address) => self.original(address).map(To::Original),
+            Err(_) => self.callee(text).await.map(To::Peer),
         }
     }
 
@@ -327,6 +348,9 @@ impl Core {
                     shown,
                 })
             }
+            Ok(Address::Legacy(_)) => Err(Fault::Invalid {
+                why: "an old version has no key; files can only be sent to it".into(),
+            }),
             Err(error) => {
                 let why = format!("\"{shown}\" is no link, peer or address ({error})");
                 Err(Fault::Invalid { why })
@@ -369,7 +393,7 @@ impl Core {
     async fn end_transfers_from(&mut self, peer: PeerId) {
         let from_peer = self.book.iter().filter(|(_, entry)| {
             entry.direction == Direction::Receiving
-                && entry.peer == Some(peer)
+                && entry.peer == Some(peer.into())
                 && !entry.state().is_final()
         });
         let ids: Vec<TransferId> = from_peer.map(|(id, _)| id).collect();

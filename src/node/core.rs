@@ -2,6 +2,8 @@
 //! of everything.
 
 mod offers;
+mod originals;
+mod picture;
 mod unfinished;
 
 use std::collections::HashMap;
@@ -14,11 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::api::{Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
+use super::api::{LegacyMe, Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
 use super::control;
 use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
-use super::outgoing::{Contact, OutgoingTask};
+use super::legacy::Legacy;
+use super::outgoing::{Contact, OutgoingTask, To};
 use super::records::{Records, Unfinished};
 use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
 use crate::config::{Paths, Settings};
@@ -29,16 +32,17 @@ use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
+use crate::net::tcp::TcpInbound;
 use crate::net::transfer_link::QuicInbound;
-use crate::peer::PeerId;
-use crate::protocol::link_uri::Link;
+use crate::peer::{Party, PeerId};
+use crate::protocol::link_uri::{LegacyAddress, Link};
 use crate::protocol::message::{Code, TransferId};
 use crate::storage::journal::{self, Journal};
 use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store, Wishes};
 use crate::text::Shown;
-use crate::transfer::bookkeeper::{Bookkeeper, NewTransfer, Person, unix_now};
+use crate::transfer::bookkeeper::{Bookkeeper, Entry, NewTransfer, Person, unix_now};
 use crate::transfer::budget::Budget;
-use crate::transfer::control::{Attendance, News, ORDERS_MAX, People, Progress, Reporter};
+use crate::transfer::control::{Attendance, News, ORDERS_MAX, Order, People, Progress, Reporter};
 use crate::transfer::limiter::Limiter;
 use crate::transfer::receiver::{Incoming, Terms, Who};
 use crate::transfer::repeat::{is_repeated, repeat};
@@ -53,6 +57,8 @@ use crate::transfer::table::SharedTable;
 const NEWS_MAX: usize = 1024;
 /// How often pictures are made while files move.
 const TICK: Duration = Duration::from_millis(100);
+/// How often names of originals that have said them meanwhile are looked up.
+const ORIGINALS_EVERY: Duration = Duration::from_secs(5);
 /// Offers of one peer, and of all strangers, that nobody answered yet: more are told to come back
 /// later. Strangers cannot keep out people that are trusted.
 const QUESTIONS_PER_PEER: usize = 8;
@@ -93,12 +99,18 @@ pub(super) struct Core {
     net: Net,
     addrs: watch::Receiver<Vec<SocketAddr>>,
     arrivals: mpsc::Receiver<Arrival>,
+    /// What there is for originals, unless they are not wanted.
+    pub(super) legacy: Option<Legacy>,
+    /// Closed without [`Core::legacy`].
+    originals: mpsc::Receiver<TcpInbound>,
     requests: mpsc::Receiver<Request>,
     news: Channel<(TransferId, News)>,
     contacts: Channel<Contact>,
     connected: watch::Sender<u64>,
     pictures: watch::Sender<Arc<Overview>>,
     wake: Option<Wake>,
+    /// What people should know that belongs to no transfer.
+    notices: Arc<[String]>,
     changed: bool,
 }
 
@@ -109,6 +121,10 @@ impl Core {
         identity: Identity,
         confined: Option<Vec<PathBuf>>,
     ) -> Result<(Self, NodeHandle), StartError> {
+        let (legacy, originals) = match Legacy::listen(&options, &identity)? {
+            Some((legacy, originals)) => (Some(legacy), originals),
+            None => (None, mpsc::channel(1).1),
+        };
         let NodeOptions {
             paths,
             settings,
@@ -117,24 +133,11 @@ impl Core {
             rule,
             resume,
             wake,
-            confine: _,
+            ..
         } = options;
         let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
         let (records, unfinished) = Records::start(store).map_err(|e| internal(e.to_string()))?;
-        let first = Overview {
-            me: Me {
-                id: identity.id(),
-                name: settings.name.clone(),
-                link: String::new(),
-                addrs: Vec::new(),
-                folder: settings.folder.clone(),
-                rate_limit: settings.rate_limit,
-                pid: std::process::id(),
-            },
-            peers: Arc::new([]),
-            transfers: Arc::new([]),
-            notices: Arc::new([]),
-        };
+        let first = first_picture(&identity, &settings);
         let (handle, requests, pictures) = NodeHandle::new(first);
         let mut core = Self {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
@@ -158,14 +161,18 @@ impl Core {
             addrs: net.addrs(),
             net,
             arrivals,
+            legacy,
+            originals,
             requests,
             news: mpsc::channel(NEWS_MAX),
             contacts: mpsc::channel(16),
             connected: watch::Sender::new(0),
             pictures,
             wake,
+            notices: Arc::new([]),
             changed: true,
         };
+        core.tell_moved_port();
         core.enforce_blocks();
         core.serve_control(&handle);
         core.find_unfinished(unfinished, resume).await;
@@ -208,6 +215,7 @@ impl Core {
     pub(super) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(ORIGINALS_EVERY);
         while !self.stopping {
             tokio::select! {
                 request = self.requests.recv() => match request {
@@ -215,6 +223,7 @@ impl Core {
                     None => self.stopping = true,
                 },
                 Some(arrival) = self.arrivals.recv() => self.on_arrival(arrival).await,
+                Some(link) = self.originals.recv() => self.on_original(link),
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
                 Some(_) = self.tasks.join_next() => {}
@@ -223,6 +232,7 @@ impl Core {
                     self.changed = true;
                 }
                 Ok(()) = self.addrs.changed() => self.changed = true,
+                _ = look.tick() => self.name_originals(),
             }
             // What has come meanwhile goes into the same picture.
             while let Ok((id, news)) = self.news.1.try_recv() {
@@ -259,60 +269,6 @@ impl Core {
         let _ = tokio::task::spawn_blocking(move || records.finish()).await;
     }
 
-    fn publish(&mut self) {
-        self.changed = false;
-        let addrs = self.addrs.borrow().clone();
-        let texts = addrs.iter().map(ToString::to_string).collect();
-        let link = Link { id: self.me, addrs };
-        let me = Me {
-            id: self.me,
-            name: self.settings.name.clone(),
-            link: link.to_string(),
-            addrs: texts,
-            folder: self.receive_folder(),
-            rate_limit: self.limiter.rate(),
-            pid: std::process::id(),
-        };
-        let peers = self.records.peers().into_iter().map(|(id, record)| {
-            let connection = self.connector.pooled(id);
-            let words = connection.as_ref().map(|c| c.words().to_owned());
-            PeerInfo {
-                id,
-                record,
-                connected: connection.is_some(),
-                words,
-            }
-        });
-        let overview = Overview {
-            me,
-            peers: peers.collect(),
-            transfers: self.book.snapshots(|id| self.person(id)).into(),
-            notices: Arc::new([]),
-        };
-        self.pictures.send_replace(Arc::new(overview));
-        if let Some(wake) = &self.wake {
-            wake();
-        }
-    }
-
-    fn receive_folder(&self) -> std::path::PathBuf {
-        match (&self.expected, &self.rule) {
-            (Some(rule), _) | (None, Some(rule)) => rule.folder.clone(),
-            (None, None) => self.settings.folder.clone(),
-        }
-    }
-
-    fn person(&self, id: PeerId) -> Person {
-        let record = self.records.peer(id);
-        Person {
-            name: record
-                .map(|r| r.name().to_owned())
-                .filter(|name| !name.is_empty()),
-            trusted: record.is_some_and(|r| r.trusted),
-            words: self.connector.pooled(id).map(|c| c.words().to_owned()),
-        }
-    }
-
     /// Something is different now.
     pub(super) fn touch(&mut self) {
         self.changed = true;
@@ -326,7 +282,8 @@ impl Core {
         };
         match state {
             TransferState::Transferring => {
-                if let Some(peer) = self.book.get(id).and_then(|entry| entry.peer) {
+                let peer = self.book.get(id).and_then(|entry| entry.peer);
+                if let Some(peer) = peer.and_then(|peer| peer.key()) {
                     self.records.became_familiar(peer);
                     if let Some(connection) = self.connector.pooled(peer) {
                         connection.tell_addrs();
@@ -337,9 +294,7 @@ impl Core {
                 {
                     record.accepted = true;
                     let record = record.clone();
-                    self.records
-                        .write(move |store| store.put_outgoing(&record))
-                        .await;
+                    self.keep(record).await;
                 }
             }
             TransferState::Completed
@@ -400,14 +355,27 @@ impl Core {
     }
 
     async fn on_contact(&mut self, contact: Contact) {
-        let Contact {
-            transfer,
-            connection,
-            typed,
-        } = contact;
+        let (transfer, connection, typed) = match contact {
+            Contact::Peer {
+                transfer,
+                connection,
+                typed,
+            } => (transfer, connection, typed),
+            Contact::Original {
+                transfer,
+                peer,
+                name,
+            } => {
+                if let Some(entry) = self.book.get_mut(transfer) {
+                    entry.peer = Some(Party::Legacy(peer));
+                    entry.peer_name = name;
+                }
+                return;
+            }
+        };
         let id = connection.id();
         if let Some(entry) = self.book.get_mut(transfer) {
-            entry.peer = Some(id);
+            entry.peer = Some(id.into());
             entry.peer_name = connection.name().to_owned();
         }
         self.records.became_familiar(id);
@@ -423,6 +391,14 @@ impl Core {
             record.peer = Some(id);
             record.peer_name = connection.name().to_owned();
             let record = record.clone();
+            self.keep(record).await;
+        }
+    }
+
+    /// Remembers a transfer of ours beyond the end of this program. One to an original could not
+    /// be continued then: nobody would know what has arrived.
+    pub(super) async fn keep(&self, record: OutgoingRecord) {
+        if record.target.parse::<LegacyAddress>().is_err() {
             self.records
                 .write(move |store| store.put_outgoing(&record))
                 .await;
@@ -452,6 +428,25 @@ impl Core {
             }
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
         }
+    }
+}
+
+/// What is known before anything has begun.
+fn first_picture(identity: &Identity, settings: &Settings) -> Overview {
+    Overview {
+        me: Me {
+            id: identity.id(),
+            name: settings.name.clone(),
+            link: String::new(),
+            addrs: Vec::new(),
+            folder: settings.folder.clone(),
+            rate_limit: settings.rate_limit,
+            pid: std::process::id(),
+            legacy: None,
+        },
+        peers: Arc::new([]),
+        transfers: Arc::new([]),
+        notices: Arc::new([]),
     }
 }
 

@@ -10,6 +10,7 @@ use super::dial::Callee;
 use crate::fault::Fault;
 use crate::net::connector::Connector;
 use crate::net::transfer_link::QuicInbound;
+use crate::peer::PeerId;
 use crate::protocol::message::Code;
 use crate::transfer::control::{News, Order, Reporter};
 use crate::transfer::ended::Ended;
@@ -32,6 +33,8 @@ const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct IncomingTask {
     /// The transfer itself.
     pub(super) incoming: Incoming,
+    /// The sender.
+    pub(super) peer: PeerId,
     /// Its files.
     pub(super) table: SharedTable,
     /// Name of the sender.
@@ -61,7 +64,7 @@ impl IncomingTask {
             let ended = self.incoming.run(link, &mut self.orders).await;
             self.accepted |= self.incoming.was_accepted();
             let peer = self.peer_name.clone();
-            match ended {
+            let fault = match &ended {
                 Ended::Lost(why) => {
                     tracing::info!(why, "the link is lost");
                     let totals = self.table.lock().totals();
@@ -69,36 +72,19 @@ impl IncomingTask {
                     let fault = Fault::Lost { peer, kept, total };
                     self.reporter.tell(News::Fault(Some(fault))).await;
                     self.reporter.event(TransferEvent::LinkLost).await;
+                    continue;
                 }
-                Ended::Completed => {
-                    // Parts that are left are of files that were given up.
-                    self.incoming.close(true).await;
-                    return self.reporter.event(TransferEvent::Finish).await;
-                }
-                Ended::Declined(reason) => {
-                    self.incoming.close(false).await;
-                    tracing::info!(?reason, "declined");
-                    return self.reporter.event(TransferEvent::Declined).await;
-                }
-                Ended::CancelledHere => return self.cancel(Fault::Cancelled).await,
-                Ended::CancelledThere => return self.cancel(Fault::CancelledByPeer { peer }).await,
+                Ended::Completed | Ended::Declined(_) => None,
+                Ended::CancelledHere => Some(Fault::Cancelled),
+                Ended::CancelledThere => Some(Fault::CancelledByPeer { peer }),
                 Ended::Misbehaved(offence) => {
-                    self.connector
-                        .disconnect(self.incoming.peer(), Code::Offence);
-                    self.incoming.close(true).await;
+                    self.connector.disconnect(self.peer, Code::Offence);
                     let offence = offence.to_string();
-                    let fault = Fault::Misbehaved { peer, offence };
-                    self.reporter.tell(News::Fault(Some(fault))).await;
-                    return self.reporter.event(TransferEvent::Fail).await;
+                    Some(Fault::Misbehaved { peer, offence })
                 }
-            }
+            };
+            return conclude(self.incoming, &self.reporter, &ended, fault).await;
         }
-    }
-
-    async fn cancel(mut self, fault: Fault) {
-        self.incoming.close(true).await;
-        self.reporter.tell(News::Fault(Some(fault))).await;
-        self.reporter.event(TransferEvent::Cancel).await;
     }
 
     /// The next link. While none comes the sender is called, because it may not find us any more;
@@ -114,7 +100,7 @@ impl IncomingTask {
             }
             let callee = self.callee.clone();
             let connector = self.connector.clone();
-            let connected = self.connector.pooled(self.incoming.peer()).is_some();
+            let connected = self.connector.pooled(self.peer).is_some();
             let call = async {
                 tokio::time::sleep(wait).await;
                 if !connected {
@@ -140,4 +126,29 @@ impl IncomingTask {
             }
         }
     }
+}
+
+/// Ends a transfer that will have no other link.
+pub(super) async fn conclude(
+    mut incoming: Incoming,
+    reporter: &Reporter,
+    ended: &Ended,
+    fault: Option<Fault>,
+) {
+    // Parts that are left are of files that were given up, or cannot be continued.
+    let discard = !matches!(ended, Ended::Declined(_));
+    incoming.close(discard).await;
+    if fault.is_some() {
+        reporter.tell(News::Fault(fault)).await;
+    }
+    let event = match ended {
+        Ended::Completed => TransferEvent::Finish,
+        Ended::Declined(reason) => {
+            tracing::info!(?reason, "declined");
+            TransferEvent::Declined
+        }
+        Ended::CancelledHere | Ended::CancelledThere => TransferEvent::Cancel,
+        Ended::Lost(_) | Ended::Misbehaved(_) => TransferEvent::Fail,
+    };
+    reporter.event(event).await;
 }

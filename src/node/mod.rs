@@ -13,6 +13,7 @@ mod core;
 mod dial;
 mod incoming;
 pub mod instance;
+mod legacy;
 mod outgoing;
 mod records;
 
@@ -47,6 +48,11 @@ pub struct NodeOptions {
     pub bind: Option<IpAddr>,
     /// Listen at this port instead of the one in the settings; 0 for any free one.
     pub port: Option<u16>,
+    /// Take files of originals at this TCP port instead of the one in the settings; 0 for any.
+    pub legacy_port: Option<u16>,
+    /// Answer requests of originals at this UDP port instead of the one in the settings; 0 for
+    /// any.
+    pub legacy_req_port: Option<u16>,
     /// Take offers by this rule instead of the settings.
     pub rule: Option<ReceiveRule>,
     /// Which unfinished transfers of earlier runs go on at once.

@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::{Callee, FIRST_CONTACT};
+use super::legacy::{Original, Reached};
 use crate::fault::Fault;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
-use crate::peer::PeerId;
+use crate::peer::LegacyPeer;
 use crate::protocol::message::{Code, DeclineReason, TransferId};
 use crate::storage::store::Wishes;
 use crate::transfer::control::{News, Order, Reporter};
@@ -33,15 +34,68 @@ const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(60);
 /// Who a transfer is with now, told to the node: see [`Contact`].
 pub(super) type Contacts = mpsc::Sender<Contact>;
 
-/// A connection that an outgoing transfer has made.
+/// Whom an outgoing transfer has reached.
 #[derive(Debug)]
-pub(super) struct Contact {
-    /// The transfer.
-    pub(super) transfer: TransferId,
-    /// The connection.
-    pub(super) connection: PeerConnection,
-    /// Host and port as typed, to be bound to the key.
-    pub(super) typed: Option<String>,
+pub(super) enum Contact {
+    /// A peer with a key.
+    Peer {
+        /// The transfer.
+        transfer: TransferId,
+        /// The connection.
+        connection: PeerConnection,
+        /// Host and port as typed, to be bound to the key.
+        typed: Option<String>,
+    },
+    /// An original.
+    Original {
+        /// The transfer.
+        transfer: TransferId,
+        /// Who it is, as it says.
+        peer: LegacyPeer,
+        /// What it calls itself.
+        name: String,
+    },
+}
+
+/// Whom a transfer is for.
+#[derive(Debug, Clone)]
+pub(super) enum To {
+    /// A peer with a key, or whoever answers with one.
+    Peer(Callee),
+    /// An original. Only a person who says so makes a transfer go there.
+    Original(Original),
+}
+
+/// A way there.
+enum Way {
+    Peer(PeerConnection),
+    Original(Box<Reached>),
+}
+
+impl To {
+    /// What a person typed, for messages.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Peer(callee) => callee.shown.clone(),
+            Self::Original(original) => original.shown(),
+        }
+    }
+
+    /// The connection that is there already.
+    fn pooled(&self, connector: &Connector) -> Option<PeerConnection> {
+        match self {
+            Self::Peer(callee) => connector.pooled(callee.expect?),
+            Self::Original(_) => None,
+        }
+    }
+
+    /// Connects, or says in words why not. Cancel-safe.
+    async fn connect(&self, connector: &Connector, deadline: Duration) -> Result<Way, Fault> {
+        match self {
+            Self::Peer(callee) => Ok(Way::Peer(callee.connect(connector, deadline).await?)),
+            Self::Original(original) => Ok(Way::Original(Box::new(original.reach().await?))),
+        }
+    }
 }
 
 /// Everything that the task of an outgoing transfer needs.
@@ -59,7 +113,7 @@ pub(super) struct OutgoingTask {
     /// What the person wants of it from an earlier run.
     pub(super) wishes: Wishes,
     /// Whom to send to.
-    pub(super) callee: Callee,
+    pub(super) to: To,
     /// Whether it was accepted in an earlier run.
     pub(super) accepted: bool,
     /// Orders of people.
@@ -88,9 +142,9 @@ impl OutgoingTask {
         let mut first = !self.accepted;
         loop {
             match self.connect(first).await {
-                Ok(Some(connection)) => {
+                Ok(Some(way)) => {
                     first = false;
-                    let moved = self.over_link(connection).await;
+                    let moved = self.over(way).await;
                     match moved {
                         Err(Over) => return,
                         Ok(true) => {
@@ -103,7 +157,7 @@ impl OutgoingTask {
                 Err(Over) => return,
             }
             if !self.accepted && lost_since.elapsed() > UNACCEPTED_PATIENCE {
-                let peer = self.callee.shown.clone();
+                let peer = self.to.shown();
                 return self.fail(Fault::PeerOffline { peer }).await;
             }
             wait = match self.pause(wait).await {
@@ -157,19 +211,17 @@ impl OutgoingTask {
 
     /// A connection: the one that is there, one that the peer makes, or one that is dialled.
     /// `None` if there is none now.
-    async fn connect(&mut self, first: bool) -> Result<Option<PeerConnection>, Over> {
+    async fn connect(&mut self, first: bool) -> Result<Option<Way>, Over> {
         let deadline = if first { FIRST_CONTACT } else { ATTEMPT };
         loop {
             self.connected.mark_unchanged();
-            if let Some(id) = self.callee.expect
-                && let Some(connection) = self.connector.pooled(id)
-            {
-                return Ok(Some(connection));
+            if let Some(connection) = self.to.pooled(&self.connector) {
+                return Ok(Some(Way::Peer(connection)));
             }
-            let callee = self.callee.clone();
+            let to = self.to.clone();
             tokio::select! {
-                connected = callee.connect(&self.connector, deadline) => match connected {
-                    Ok(connection) => return Ok(Some(connection)),
+                connected = to.connect(&self.connector, deadline) => match connected {
+                    Ok(way) => return Ok(Some(way)),
                     Err(fault) if first || !may_pass(&fault) => {
                         self.fail(fault).await;
                         return Err(Over);
@@ -195,12 +247,40 @@ impl OutgoingTask {
         Ok(())
     }
 
-    /// Works over one connection. Returns whether files may have moved.
-    async fn over_link(&mut self, connection: PeerConnection) -> Result<bool, Over> {
-        let typed = self.callee.host.as_ref().map(|_| self.callee.shown.clone());
-        let id: PeerId = connection.id();
-        self.callee.expect = Some(id);
-        let contact = Contact {
+    /// Works over one way. Returns whether files may have moved.
+    async fn over(&mut self, way: Way) -> Result<bool, Over> {
+        match way {
+            Way::Peer(connection) => self.over_connection(connection).await,
+            Way::Original(reached) => self.over_original(*reached).await,
+        }
+    }
+
+    async fn over_original(&mut self, reached: Reached) -> Result<bool, Over> {
+        let name = reached.name.clone();
+        let contact = Contact::Original {
+            transfer: self.id,
+            peer: reached.peer,
+            name: name.clone(),
+        };
+        let _ = self.contacts.send(contact).await;
+        // What has arrived over an earlier connection is not sent again.
+        let settled = {
+            let table = self.table.lock();
+            (0..table.len()).filter_map(|i| table.receipt(i)).collect()
+        };
+        let link = reached.link(settled);
+        let ended = self.outgoing.run(link, &mut self.orders).await;
+        self.accepted |= self.outgoing.was_accepted();
+        self.on_ended(ended, name, None).await
+    }
+
+    async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {
+        let mut typed = None;
+        if let To::Peer(callee) = &mut self.to {
+            typed = callee.host.as_ref().map(|_| callee.shown.clone());
+            callee.expect = Some(connection.id());
+        }
+        let contact = Contact::Peer {
             transfer: self.id,
             connection: connection.clone(),
             typed,
@@ -223,11 +303,16 @@ impl OutgoingTask {
             ended
         };
         self.accepted |= self.outgoing.was_accepted();
-        self.on_ended(ended, &connection).await
+        let name = connection.name().to_owned();
+        self.on_ended(ended, name, Some(&connection)).await
     }
 
-    async fn on_ended(&mut self, ended: Ended, connection: &PeerConnection) -> Result<bool, Over> {
-        let peer = connection.name().to_owned();
+    async fn on_ended(
+        &mut self,
+        ended: Ended,
+        peer: String,
+        connection: Option<&PeerConnection>,
+    ) -> Result<bool, Over> {
         match ended {
             Ended::Completed => self.reporter.event(TransferEvent::Finish).await,
             Ended::Declined(reason) => {
@@ -257,7 +342,9 @@ impl OutgoingTask {
                 return Ok(self.outgoing.was_accepted());
             }
             Ended::Misbehaved(offence) => {
-                connection.close(Code::Offence);
+                if let Some(connection) = connection {
+                    connection.close(Code::Offence);
+                }
                 let offence = offence.to_string();
                 self.fail(Fault::Misbehaved { peer, offence }).await;
             }
@@ -277,7 +364,7 @@ impl OutgoingTask {
                 // This computer is in another network: there it may work.
                 Ok(()) = ours.changed() => return Ok(RETRY_MIN),
                 Ok(()) = self.connected.changed() => {
-                    if self.callee.expect.is_some_and(|id| self.connector.pooled(id).is_some()) {
+                    if self.to.pooled(&self.connector).is_some() {
                         return Ok(next);
                     }
                 }

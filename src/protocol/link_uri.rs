@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::legacy::REQUESTS_PORT;
 use crate::peer::{PeerId, base32};
 
 /// UDP port where PeerConnect listens if nothing else is said.
@@ -19,6 +20,7 @@ pub const DEFAULT_PORT: u16 = 3485;
 pub const LINK_ADDRS_MAX: usize = 8;
 
 const SCHEME: &str = "peerconnect:";
+const LEGACY_SCHEME: &str = "legacy:";
 const VERSION: u8 = 1;
 const CHECKSUM_LEN: usize = 4;
 /// Longest text that is looked at; the longest link of this version has about 320 characters.
@@ -120,8 +122,12 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
 }
 
 fn strip_scheme(text: &str) -> Option<&str> {
-    let (scheme, body) = text.split_at_checked(SCHEME.len())?;
-    scheme.eq_ignore_ascii_case(SCHEME).then_some(body)
+    strip_prefix(text, SCHEME)
+}
+
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (scheme, body) = text.split_at_checked(prefix.len())?;
+    scheme.eq_ignore_ascii_case(prefix).then_some(body)
 }
 
 /// Where a peer is, as a person types it.
@@ -131,6 +137,59 @@ pub enum Address {
     Link(Link),
     /// A host name or IP address (without brackets) and a UDP port.
     HostPort(String, u16),
+    /// A program of the original's kind, which encrypts nothing: said on purpose.
+    Legacy(LegacyAddress),
+}
+
+/// Where a program of the original's kind is: `legacy:IP:PORT/REQPORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LegacyAddress {
+    /// Its computer.
+    pub ip: IpAddr,
+    /// TCP port for files; `None` to go by what it says itself.
+    pub port: Option<u16>,
+    /// UDP port for requests.
+    pub req_port: u16,
+}
+
+impl FromStr for LegacyAddress {
+    type Err = AddressError;
+
+    /// `legacy:IP`, `legacy:IP:PORT`, each with `/REQPORT` or without (then it is 3486).
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let body = strip_prefix(text.trim(), LEGACY_SCHEME).ok_or(AddressError::Host)?;
+        let (place, req_port) = match body.split_once('/') {
+            Some((place, port)) => (place, parse_port(port)?),
+            None => (body, REQUESTS_PORT),
+        };
+        if let Ok(addr) = place.parse::<SocketAddr>() {
+            let port = Some(addr.port()).filter(|port| *port > 0);
+            return Ok(Self {
+                ip: addr.ip(),
+                port: Some(port.ok_or(AddressError::Port)?),
+                req_port,
+            });
+        }
+        let bare = place.strip_prefix('[').and_then(|p| p.strip_suffix(']'));
+        let ip = bare.unwrap_or(place).parse();
+        Ok(Self {
+            ip: ip.map_err(|_| AddressError::Host)?,
+            port: None,
+            req_port,
+        })
+    }
+}
+
+impl fmt::Display for LegacyAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ip, port, req_port } = self;
+        match (port, ip) {
+            (Some(port), ip) => write!(f, "{LEGACY_SCHEME}{}", SocketAddr::new(*ip, *port))?,
+            (None, IpAddr::V4(ip)) => write!(f, "{LEGACY_SCHEME}{ip}")?,
+            (None, IpAddr::V6(ip)) => write!(f, "{LEGACY_SCHEME}[{ip}]")?,
+        }
+        write!(f, "/{req_port}")
+    }
 }
 
 /// Why a text is no address.
@@ -158,6 +217,10 @@ impl FromStr for Address {
         let is_link = |body: &str| parse_port(body).is_err();
         if strip_scheme(text).is_some_and(is_link) {
             return Ok(Self::Link(text.parse()?));
+        }
+        // A computer may be called like this scheme, too.
+        if strip_prefix(text, LEGACY_SCHEME).is_some_and(is_link) {
+            return Ok(Self::Legacy(text.parse()?));
         }
         if let Some(rest) = text.strip_prefix('[') {
             let (host, port) = rest.split_once(']').ok_or(AddressError::Host)?;
@@ -190,6 +253,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(link) => link.fmt(f),
+            Self::Legacy(address) => address.fmt(f),
             Self::HostPort(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::HostPort(host, port) => write!(f, "{host}:{port}"),
         }
@@ -238,6 +302,43 @@ fn is_host(text: &str) -> bool {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_original_is_named_by_address_and_ports() {
+        let parse = |text: &str| text.parse::<Address>();
+        let legacy = |port, req_port| LegacyAddress {
+            ip: "192.0.2.7".parse().unwrap(),
+            port,
+            req_port,
+        };
+        for (text, address) in [
+            ("legacy:192.0.2.7:3485/3486", legacy(Some(3485), 3486)),
+            ("LEGACY:192.0.2.7:1/2", legacy(Some(1), 2)),
+            ("legacy:192.0.2.7", legacy(None, 3486)),
+            ("legacy:192.0.2.7/99", legacy(None, 99)),
+        ] {
+            assert_eq!(parse(text), Ok(Address::Legacy(address)), "{text}");
+            assert_eq!(parse(&address.to_string()), Ok(Address::Legacy(address)));
+        }
+        let v6 = parse("legacy:[2001:db8::1]:5/6").unwrap();
+        assert_eq!(v6.to_string(), "legacy:[2001:db8::1]:5/6");
+        assert_eq!(
+            parse("legacy:[2001:db8::1]").unwrap().to_string(),
+            "legacy:[2001:db8::1]/3486"
+        );
+        assert_eq!(
+            parse("legacy:3485"),
+            Ok(Address::HostPort("legacy".into(), 3485))
+        );
+        for text in [
+            "legacy:",
+            "legacy:host:1",
+            "legacy:1.2.3.4:0",
+            "legacy:1.2.3.4/x",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
     use proptest::prelude::*;
 
     fn link() -> Link {

@@ -373,6 +373,8 @@ pub enum SinkFault {
     Source(SourceFault),
     /// Cancelled by a person.
     Cancelled,
+    /// The protocol in use knows nothing of the kind. Of links to originals only.
+    Unsupported,
 }
 
 /// A person's wish about a running transfer, sent to the other side.

@@ -2,6 +2,7 @@
 
 pub mod frame;
 pub mod groups;
+pub mod legacy;
 pub mod link_uri;
 pub mod message;
 pub mod words;

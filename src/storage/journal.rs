@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 use super::part::PartIdentity;
 use super::path_bytes;
 use crate::config::{ConflictAnswer, ConflictPolicy};
-use crate::peer::PeerId;
+use crate::peer::Party;
 use crate::protocol::groups::Hash;
 use crate::protocol::message::{Outcome, Stamp, TransferId};
 
 pub use replay::{DoneRecord, PartRecord, Replay};
 
 /// What a journal starts with: our name and the version of the format.
-pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x01";
+pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x02";
 
 /// Most bytes of one record.
 pub const RECORD_LEN_MAX: usize = 1024 * 1024;
@@ -50,7 +50,7 @@ pub struct JournalHead {
     /// Which transfer.
     pub transfer: TransferId,
     /// Who sends; nobody else may continue it.
-    pub peer: PeerId,
+    pub peer: Party,
     /// Its name then.
     pub peer_name: String,
     /// The folder that the files go to.
@@ -368,6 +368,7 @@ fn fill(from: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::peer::PeerId;
     use crate::protocol::groups::{GROUP_LEN, group_count};
     use std::os::unix::fs::PermissionsExt;
 
@@ -382,7 +383,7 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         JournalHead {
             transfer: ID,
-            peer: PeerId::of_public_key(b"k"),
+            peer: PeerId::of_public_key(b"k").into(),
             peer_name: "Anna".into(),
             folder: PathBuf::from(std::ffi::OsStr::from_bytes(b"/not text \xff")),
             on_conflict: ConflictPolicy::Rename,

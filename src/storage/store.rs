@@ -24,7 +24,7 @@ use super::folder::Dir;
 use super::path_bytes;
 use super::publish::rename_new;
 use crate::fault::Fault;
-use crate::peer::PeerId;
+use crate::peer::{Party, PeerId};
 use crate::protocol::message::TransferId;
 
 /// Most finished transfers that are remembered; the oldest go first.
@@ -454,7 +454,7 @@ pub struct HistoryRecord {
     /// Whether we sent.
     pub sent: bool,
     /// The peer, if there was contact.
-    pub peer: Option<PeerId>,
+    pub peer: Option<Party>,
     /// Its name then.
     pub peer_name: String,
     /// Names at top level, the first 20.
@@ -498,7 +498,7 @@ mod tests {
         HistoryRecord {
             transfer: TransferId([n as u8; 16]),
             sent: false,
-            peer: Some(PeerId::of_public_key(b"a")),
+            peer: Some(PeerId::of_public_key(b"a").into()),
             peer_name: "Anna".into(),
             names: vec!["photos".into()],
             folder: Some(PathBuf::from("/home/b/Downloads")),

@@ -12,7 +12,7 @@ use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnaps
 use super::table::{FileTable, SharedTable};
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
-use crate::peer::PeerId;
+use crate::peer::{Party, PeerId};
 use crate::protocol::message::{Room, TransferId};
 use crate::storage::store::OutgoingRecord;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ pub struct NewTransfer {
     /// Which way the files go.
     pub direction: Direction,
     /// The peer, if known.
-    pub peer: Option<PeerId>,
+    pub peer: Option<Party>,
     /// Its name, or what was dialled.
     pub peer_name: String,
     /// Where it begins.
@@ -93,7 +93,7 @@ pub struct Entry {
     /// Which way the files go.
     pub direction: Direction,
     /// The peer, if known.
-    pub peer: Option<PeerId>,
+    pub peer: Option<Party>,
     /// Its name, or what was dialled.
     pub peer_name: String,
     /// Its files.
@@ -199,6 +199,15 @@ impl Bookkeeper {
     /// Whether the transfer is known and not over.
     pub fn is_open(&self, id: TransferId) -> bool {
         self.get(id).is_some_and(|entry| !entry.state.is_final())
+    }
+
+    /// Transfers with originals that are not over.
+    pub fn open_with_originals(&self) -> Vec<TransferId> {
+        let open = self.iter().filter(|(_, entry)| {
+            let original = entry.peer.is_some_and(|peer| peer.legacy().is_some());
+            original && !entry.state.is_final()
+        });
+        open.map(|(id, _)| id).collect()
     }
 
     /// The transfer with this id.
@@ -362,7 +371,8 @@ impl Entry {
     }
 
     fn snapshot(&self, id: TransferId, person: impl Fn(PeerId) -> Person) -> TransferSnapshot {
-        let person = self.peer.map(person).unwrap_or_default();
+        let key = self.peer.and_then(|peer| peer.key());
+        let person = key.map(person).unwrap_or_default();
         let (totals, settled, entries, (conflicts, conflict)) = {
             let table = self.table.lock();
             let (totals, conflicts) = (table.totals(), table.conflicts());

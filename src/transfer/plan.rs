@@ -30,6 +30,9 @@ pub struct Rules {
     pub excluded: HashSet<String>,
     /// What an earlier run of the program did.
     pub replay: Option<Replay>,
+    /// Whether the sender can leave out what is here already. Otherwise everything comes, and
+    /// what is equal is found out when it is complete.
+    pub compares: bool,
 }
 
 impl Rules {
@@ -172,6 +175,12 @@ impl<'a> Planner<'a> {
         };
         match (found, policy) {
             (Existing::Nothing, _) => Verdict::Send,
+            // What comes anyway is compared, and asked about, when it is complete.
+            (Existing::File { size: there, .. }, policy)
+                if !self.rules.compares && (there == size || policy == ConflictPolicy::Ask) =>
+            {
+                Verdict::Send
+            }
             (Existing::File { size: there, .. }, _) if there == size => Verdict::Check(Check {
                 index,
                 path,

@@ -110,6 +110,8 @@ pub struct Intake {
     pub table: SharedTable,
     /// Counters of the transfer.
     pub progress: Arc<Progress>,
+    /// Whether what is here can be continued over another link.
+    pub resumable: bool,
     /// Memory for content.
     pub rooms: Rooms,
 }

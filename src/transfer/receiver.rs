@@ -29,7 +29,7 @@ use super::status::{FileState, PausedBy};
 use super::table::{FileTable, SharedTable};
 use crate::config::ConflictPolicy;
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
-use crate::peer::PeerId;
+use crate::peer::Party;
 use crate::protocol::message::{
     Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Scope, SenderMessage,
     SinkFault, SteerAction, TransferId,
@@ -70,7 +70,7 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Incoming {
     pub(super) id: TransferId,
-    pub(super) peer: PeerId,
+    pub(super) peer: Party,
     pub(super) peer_name: String,
     pub(super) table: SharedTable,
     pub(super) progress: Arc<Progress>,
@@ -112,7 +112,7 @@ pub struct Who {
     /// The transfer.
     pub id: TransferId,
     /// The sender.
-    pub peer: PeerId,
+    pub peer: Party,
     /// Its name.
     pub peer_name: String,
     /// When the transfer started, in seconds since 1970.
@@ -174,6 +174,8 @@ impl Incoming {
             policy: head.on_conflict,
             excluded: head.excluded.into_iter().collect(),
             replay: Some(replay),
+            // What cannot be compared is never continued.
+            compares: true,
         };
         self.terms.folder = head.folder;
         self.taken = Some(Taken {
@@ -196,7 +198,7 @@ impl Incoming {
     }
 
     /// Who sends.
-    pub fn peer(&self) -> PeerId {
+    pub fn peer(&self) -> Party {
         self.peer
     }
 

@@ -123,6 +123,7 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
         priority: job.priority,
         held: job.held,
         trusted,
+        hashes: opener.carries_hashes(),
         shared,
     };
     match file.run(opener).await {
@@ -163,6 +164,8 @@ struct Sending {
     held: Held,
     /// Whether the held groups are those of the file as it is: then they need not be read.
     trusted: bool,
+    /// Whether the receiver is told hashes.
+    hashes: bool,
     shared: Shared,
 }
 
@@ -177,7 +180,8 @@ enum Pass {
 
 /// A group as it was read.
 enum Read {
-    Whole(Bytes, Hash),
+    /// Its content, and its hash if the receiver is told it.
+    Whole(Bytes, Option<Hash>),
     /// The file ends before the group does.
     Short,
 }
@@ -210,10 +214,10 @@ impl Sending {
         for group in 0..count {
             let held = self.held.get(group);
             let hash = match held.filter(|_| self.trusted) {
-                Some(hash) => hash,
+                Some(hash) => Some(hash),
                 None => match self.read(size, group).await? {
                     Read::Whole(content, hash) => {
-                        if held != Some(hash) {
+                        if held.is_none() || held != hash {
                             self.send_group(&mut writer, group, content, hash).await?;
                         }
                         hash
@@ -229,8 +233,8 @@ impl Sending {
                 .table
                 .lock()
                 .add_done(self.index, group_len(size, group));
-            self.held.set(group, Some(hash));
-            hashes.push(hash);
+            self.held.set(group, hash);
+            hashes.extend(hash);
         }
         if self.refresh().await? {
             writer.write(Piece::Break).await?;
@@ -266,7 +270,8 @@ impl Sending {
     async fn read(&mut self, size: u64, group: u32) -> Result<Read, SourceFault> {
         let start = Instant::now();
         let read = if size <= INLINE_MAX && !self.shared.disk.is_slow() {
-            read_group(&self.source, self.buffers.take(size as usize), size, group)
+            let buffer = self.buffers.take(size as usize);
+            read_group(&self.source, buffer, size, group, self.hashes)
         } else {
             self.read_ahead(size, group);
             match self.ahead.pop_front() {
@@ -294,7 +299,8 @@ impl Sending {
             }
             let source = self.source.clone();
             let buffer = self.buffers.take(group_len(size, next) as usize);
-            let work = move || read_group(&source, buffer, size, next);
+            let hashes = self.hashes;
+            let work = move || read_group(&source, buffer, size, next, hashes);
             self.ahead
                 .push_back((next, tokio::task::spawn_blocking(work)));
             next += 1;
@@ -306,14 +312,14 @@ impl Sending {
         writer: &mut W,
         group: u32,
         mut content: Bytes,
-        hash: Hash,
+        hash: Option<Hash>,
     ) -> Result<(), Stop> {
         writer.write(Piece::Group(group)).await?;
         while !content.is_empty() {
             let piece = content.split_to(self.piece_len().min(content.len()));
             self.send_piece(writer, piece).await?;
         }
-        writer.write(Piece::GroupEnd(Some(hash))).await?;
+        writer.write(Piece::GroupEnd(hash)).await?;
         Ok(())
     }
 
@@ -372,12 +378,13 @@ impl Buffers {
     }
 }
 
-/// Reads and hashes a group into `buffer`, which is as long as the group.
+/// Reads a group into `buffer`, which is as long as the group, and hashes it with `hashes`.
 fn read_group(
     source: &SourceFile,
     mut buffer: BytesMut,
     size: u64,
     group: u32,
+    hashes: bool,
 ) -> Result<Read, SourceFault> {
     let mut at = 0;
     while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
@@ -386,6 +393,6 @@ fn read_group(
             n => at += n,
         }
     }
-    let hash = hash_group(size, group, &buffer);
+    let hash = hashes.then(|| hash_group(size, group, &buffer));
     Ok(Read::Whole(buffer.freeze(), hash))
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::state::TransferState;
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
-use crate::peer::PeerId;
+use crate::peer::Party;
 use crate::protocol::groups::Hash;
 use crate::protocol::message::{FileIndex, Outcome, Timestamp, TransferId};
 use crate::text::{bytes, day};
@@ -34,7 +34,7 @@ pub struct TransferSnapshot {
     /// Which way the files go.
     pub direction: Direction,
     /// The peer; `None` before the first contact with an address.
-    pub peer: Option<PeerId>,
+    pub peer: Option<Party>,
     /// Name of the peer, or the address that was dialled. Show with [`crate::text::Shown`].
     pub peer_name: String,
     /// Whether this peer is trusted (compared words, or told us to).
@@ -89,6 +89,16 @@ pub struct TransferSnapshot {
     pub settled: u32,
     /// Entries of all kinds.
     pub entries: u32,
+}
+
+impl TransferSnapshot {
+    /// Whether it is with a program of the original's kind: nothing is encrypted, nothing is
+    /// verified, and the name is only what it calls itself.
+    pub fn is_legacy(&self) -> bool {
+        let plain = |path: &PathInfo| !path.kind.is_encrypted();
+        self.peer.is_some_and(|peer| peer.legacy().is_some())
+            || self.path.as_ref().is_some_and(plain)
+    }
 }
 
 /// Most names in [`TransferSnapshot::top_names`].

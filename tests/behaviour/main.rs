@@ -20,6 +20,7 @@ mod content;
 mod names;
 mod nodes;
 mod pauses;
+mod plain;
 mod questions;
 mod receipts;
 mod room;

@@ -387,7 +387,7 @@ fn receiver(terms: &Terms) -> (Side, Incoming, mpsc::Receiver<Order>) {
     let (side, orders, reporter) = Side::new(ID);
     let who = Who {
         id: ID,
-        peer: PeerId::of_public_key(b"sender"),
+        peer: PeerId::of_public_key(b"sender").into(),
         peer_name: "sender".into(),
         started: 0,
     };

@@ -63,7 +63,7 @@ impl Home {
     /// Starts the program on the loopback with a free port, talking JSON.
     pub(crate) fn start<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
         let mut command = self.command(args);
-        command.args(["--json", "--bind", "127.0.0.1"]);
+        command.args(["--json", "--bind", "127.0.0.1", "--no-legacy"]);
         if !args.iter().any(|arg| arg.as_ref() == "--port") {
             command.args(["--port", "0"]);
         }

@@ -121,7 +121,7 @@ fn offer() -> TransferSnapshot {
     TransferSnapshot {
         id: TransferId([0x3f; 16]),
         direction: Direction::Receiving,
-        peer: Some(PeerId::from_bytes([9; 32])),
+        peer: Some(PeerId::from_bytes([9; 32]).into()),
         peer_name: "anna \u{1b}[31m".into(),
         trusted: false,
         words: Some("river copper nine".into()),
@@ -184,6 +184,7 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
             folder: "/srv".into(),
             rate_limit: None,
             pid: 1,
+            legacy: None,
         },
         peers: Arc::new([anna]),
         transfers: transfers.into(),

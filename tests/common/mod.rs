@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerconnect::config::{ConflictPolicy, Paths, Settings};
+use peerconnect::config::{ConflictPolicy, LegacyMode, Paths, Settings};
 use peerconnect::node::api::{Command, NodeHandle, Overview, ReceiveRule, Reply, Target};
 use peerconnect::node::{Node, NodeOptions, ResumeAtStart};
 use peerconnect::protocol::message::TransferId;
@@ -47,6 +47,9 @@ pub struct Shape {
     pub answer_timeout: Duration,
     /// Where files go; `None` for a folder of the site.
     pub folder: Option<PathBuf>,
+    /// Whether originals are met, and whether what they send is taken without a question.
+    pub legacy: LegacyMode,
+    pub accept_unencrypted: bool,
 }
 
 impl Shape {
@@ -57,6 +60,17 @@ impl Shape {
             on_conflict: ConflictPolicy::Rename,
             answer_timeout: DEADLINE,
             folder: None,
+            legacy: LegacyMode::Off,
+            accept_unencrypted: false,
+        }
+    }
+
+    /// Meets originals, and takes what they send.
+    pub fn legacy(name: &'static str) -> Self {
+        Self {
+            legacy: LegacyMode::On,
+            accept_unencrypted: true,
+            ..Self::new(name)
         }
     }
 
@@ -92,14 +106,18 @@ impl Shape {
 fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
     let folder = shape.folder.clone().unwrap_or_else(|| dir.join("in"));
     let settings = Settings {
+        legacy: shape.legacy,
+        legacy_port: 0,
+        legacy_req_port: 0,
         name: shape.name.into(),
         folder: folder.clone(),
         answer_timeout: shape.answer_timeout,
         on_conflict: shape.on_conflict,
         ..Settings::default()
     };
-    let rule = shape.accept_all.then_some(ReceiveRule {
-        accept_all: true,
+    let rule = (shape.accept_all || shape.accept_unencrypted).then_some(ReceiveRule {
+        accept_all: shape.accept_all,
+        accept_unencrypted: shape.accept_unencrypted,
         folder,
         on_conflict: shape.on_conflict,
     });
@@ -108,6 +126,8 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         settings,
         bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         port: Some(port),
+        legacy_port: None,
+        legacy_req_port: None,
         rule,
         resume: ResumeAtStart::All,
         wake: None,

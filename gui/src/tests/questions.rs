@@ -6,6 +6,8 @@ use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision, Reply};
 use peerconnect::protocol::message::Scope;
 use peerconnect::storage::store::Accept;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::TransferSnapshot;
 
 use super::Stage;
 use crate::outside::Picked;
@@ -111,7 +113,7 @@ fn always_accepting_trusts_the_device_first() {
     stage.click("always accept from Kitchen");
     stage.click(ACCEPT);
     let trust = Command::Trust {
-        peer: samples::asking(2).peer.unwrap(),
+        peer: samples::asking(2).peer.unwrap().key().unwrap(),
         accept: Accept::Always,
     };
     assert_eq!(stage.commands(), [trust, accept(2)]);
@@ -227,4 +229,33 @@ fn names_from_elsewhere_cannot_hide_or_reorder_text() {
     let stage = Stage::with(vec![], vec![t]);
     assert!(stage.find("Take photo\\u{202e}gpj.exe").is_some());
     assert!(stage.says("Kit\\u{a}chen wants to send you"));
+}
+
+#[test]
+fn an_original_is_marked_and_is_neither_trusted_nor_taken_by_a_key() {
+    let mut stage = Stage::with(vec![], vec![samples::asking_original(2)]);
+    assert!(stage.says("Old laptop wants to send you 3 files so far"));
+    assert!(stage.says("Not encrypted (old version)"));
+    assert!(!stage.says("always accept"));
+    stage.press(CTRL_SHIFT, Key::A);
+    assert!(stage.commands().is_empty());
+    stage.click("Accept from Old laptop");
+    assert_eq!(stage.command(), accept(2));
+}
+
+#[test]
+fn a_transfer_with_an_original_is_marked_and_never_called_verified() {
+    let running = samples::receiving_original(2);
+    let stage = Stage::with(vec![], vec![running.clone()]);
+    assert!(stage.says("Not encrypted (old version)"));
+    let over = TransferSnapshot {
+        state: TransferState::Completed,
+        files_done: 3,
+        path: None,
+        ..running
+    };
+    let stage = Stage::with(vec![], vec![over]);
+    assert!(stage.says("Not encrypted (old version)"));
+    assert!(stage.says("arrived, not verified"));
+    assert!(!stage.says("and verified"));
 }

@@ -334,10 +334,10 @@ async fn only_the_chosen_peer_is_taken_without_a_question() {
     });
     let mut stranger = t.clone();
     stranger.id = TransferId([1; 16]);
-    stranger.peer = Some(PeerId::from_bytes([1; 32]));
+    stranger.peer = Some(PeerId::from_bytes([1; 32]).into());
     let node = FakeNode::start(vec![stranger, t.clone()]);
     let (commands, pictures) = (Arc::clone(&node.commands), node.pictures.clone());
-    let chosen = t.peer.unwrap();
+    let chosen = t.peer.unwrap().key().unwrap();
     let id = t.id;
     let finish = async {
         while commands.lock().unwrap().is_empty() {
@@ -371,7 +371,7 @@ async fn what_has_no_room_is_accepted_for_the_chosen_peer_once_there_is_room() {
     });
     let node = FakeNode::start(vec![t.clone()]);
     let (commands, pictures) = (Arc::clone(&node.commands), node.pictures.clone());
-    let chosen = t.peer.unwrap();
+    let chosen = t.peer.unwrap().key().unwrap();
     let script = async {
         for _ in 0..20 {
             tokio::task::yield_now().await;

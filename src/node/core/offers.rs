@@ -44,10 +44,12 @@ impl Core {
             return false;
         }
         let open = || self.book.iter().filter(|(_, entry)| entry.is_unanswered());
-        let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer)).count();
+        let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer.into()));
+        let of_peer = of_peer.count();
         let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
         let of_strangers = || {
-            let strangers = open().filter(|(_, entry)| !entry.peer.is_some_and(trusted));
+            let key = |entry: &Entry| entry.peer.and_then(|peer| peer.key());
+            let strangers = open().filter(|(_, entry)| !key(entry).is_some_and(trusted));
             strangers.count()
         };
         of_peer >= QUESTIONS_PER_PEER || (!trusted(peer) && of_strangers() >= QUESTIONS_MAX)
@@ -76,7 +78,8 @@ impl Core {
 
     pub(super) fn is_from(&self, id: TransferId, peer: PeerId) -> bool {
         let entry = self.book.get(id);
-        entry.is_some_and(|e| e.peer == Some(peer) && e.direction == Direction::Receiving)
+        let peer = Some(Party::Key(peer));
+        entry.is_some_and(|e| e.peer == peer && e.direction == Direction::Receiving)
     }
 
     pub(super) fn refuse(&mut self, link: QuicInbound, code: Code) {
@@ -94,7 +97,7 @@ impl Core {
         };
         let opened = self.open_journal(id).await;
         // Only the peer that began a transfer may go on with it.
-        let opened = opened.filter(|(_, head, _)| head.peer == from.id());
+        let opened = opened.filter(|(_, head, _)| head.peer == from.id().into());
         self.start_incoming(id, from.id(), from.name(), callee, terms, opened);
     }
 
@@ -159,13 +162,42 @@ impl Core {
         terms: Terms,
         opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
     ) {
+        let entered = self.enter_incoming(id, peer.into(), peer_name, terms, opened);
+        let (links, links_in) = mpsc::channel(LINKS_MAX);
+        self.links.insert(id, links);
+        let task = IncomingTask {
+            accepted: entered.incoming.was_accepted(),
+            incoming: entered.incoming,
+            peer,
+            table: entered.table,
+            peer_name: peer_name.to_owned(),
+            callee,
+            links: links_in,
+            orders: entered.orders,
+            reporter: entered.reporter,
+            connector: self.connector.clone(),
+        };
+        self.tasks.spawn(task.run());
+    }
+
+    /// Enters an incoming transfer into the book.
+    pub(super) fn enter_incoming(
+        &mut self,
+        id: TransferId,
+        peer: Party,
+        peer_name: &str,
+        terms: Terms,
+        opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
+    ) -> Entered {
         let (table, progress) = (SharedTable::default(), Progress::shared());
         let reporter = Reporter::new(id, self.news.0.clone());
-        let known = opened.is_some();
-        let started = opened
-            .as_ref()
-            .map_or_else(unix_now, |(_, head, _)| head.started);
-        let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
+        let state = match opened {
+            Some(_) => TransferState::Interrupted,
+            None => TransferState::Connecting,
+        };
+        let head = opened.as_ref().map(|(_, head, _)| head);
+        let started = head.map_or_else(unix_now, |head| head.started);
+        let folder = head.map(|head| head.folder.clone());
         let paused = opened.as_ref().is_some_and(|(_, _, replay)| replay.paused);
         let who = Who {
             id,
@@ -185,19 +217,13 @@ impl Core {
         {
             tracing::warn!(%error, "the folder of a transfer cannot be opened");
         }
-        let accepted = incoming.was_accepted();
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
-        let (links, links_in) = mpsc::channel(LINKS_MAX);
         let entry = self.book.insert(NewTransfer {
             id,
             direction: Direction::Receiving,
             peer: Some(peer),
             peer_name: peer_name.to_owned(),
-            state: if known {
-                TransferState::Interrupted
-            } else {
-                TransferState::Connecting
-            },
+            state,
             started,
             table: table.clone(),
             progress,
@@ -205,20 +231,21 @@ impl Core {
             paused,
         });
         entry.orders = Some(orders);
-        entry.accepted = accepted;
-        self.links.insert(id, links);
-        let task = IncomingTask {
+        entry.accepted = incoming.was_accepted();
+        self.changed = true;
+        Entered {
             incoming,
             table,
-            peer_name: peer_name.to_owned(),
-            callee,
-            links: links_in,
             orders: orders_in,
             reporter,
-            connector: self.connector.clone(),
-            accepted,
-        };
-        self.tasks.spawn(task.run());
-        self.changed = true;
+        }
     }
+}
+
+/// An incoming transfer that is in the book and has no task yet.
+pub(super) struct Entered {
+    pub(super) incoming: Incoming,
+    pub(super) table: SharedTable,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) reporter: Reporter,
 }

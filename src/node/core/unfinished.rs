@@ -1,10 +1,12 @@
 //! Sending, and what earlier runs left.
 
 use super::*;
+use crate::storage::folder::Folder;
+use crate::transfer::plan::Rules;
 
 impl Core {
     /// Starts the task of an outgoing transfer, new or known.
-    pub(in crate::node) fn start_outgoing(&mut self, record: OutgoingRecord, callee: Callee) {
+    pub(in crate::node) fn start_outgoing(&mut self, record: OutgoingRecord, to: To) {
         let id = record.transfer;
         let (table, progress) = (SharedTable::default(), Progress::shared());
         let reporter = Reporter::new(id, self.news.0.clone());
@@ -22,7 +24,7 @@ impl Core {
         let entry = self.book.insert(NewTransfer {
             id,
             direction: Direction::Sending,
-            peer: record.peer,
+            peer: record.peer.map(Party::Key),
             peer_name: record.peer_name.clone(),
             state: TransferState::Preparing,
             started: record.created,
@@ -40,7 +42,7 @@ impl Core {
             sources,
             paths: record.paths.clone(),
             wishes,
-            callee,
+            to,
             accepted: record.accepted,
             orders: orders_in,
             reporter,
@@ -72,7 +74,10 @@ impl Core {
         let found = tokio::task::spawn_blocking(move || journal::list(&dir)).await;
         let found = found.map_err(std::io::Error::other).and_then(|found| found);
         for (head, replay) in found.unwrap_or_default() {
-            if wanted(head.transfer) {
+            if head.peer.key().is_none() {
+                // It was under way from an original when this program ended.
+                self.discard(head, replay);
+            } else if wanted(head.transfer) {
                 self.continue_incoming(head.transfer).await;
             } else {
                 self.enter_dormant_incoming(head, &replay);
@@ -80,11 +85,24 @@ impl Core {
         }
     }
 
+    /// Removes what is left of a transfer that cannot be continued.
+    fn discard(&mut self, head: journal::JournalHead, replay: journal::Replay) {
+        let journals = self.journals();
+        self.tasks.spawn(async move {
+            let work = move || discard_transfer(&journals, head, replay);
+            match tokio::task::spawn_blocking(work).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "what is left of a transfer stays"),
+                Err(error) => tracing::error!(%error, "discarding a transfer panicked"),
+            }
+        });
+    }
+
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
         self.book.insert(NewTransfer {
             id: record.transfer,
             direction: Direction::Sending,
-            peer: record.peer,
+            peer: record.peer.map(Party::Key),
             peer_name: record.peer_name.clone(),
             state: TransferState::Interrupted,
             started: record.created,
@@ -128,7 +146,7 @@ impl Core {
                 None => return self.enter_dormant_outgoing(record),
             },
         };
-        self.start_outgoing(record, callee);
+        self.start_outgoing(record, To::Peer(callee));
     }
 
     /// Goes on with what an earlier run was receiving.
@@ -136,7 +154,9 @@ impl Core {
         let Some((journal, head, replay)) = self.open_journal(id).await else {
             return;
         };
-        let (peer, name) = (head.peer, head.peer_name.clone());
+        let (Some(peer), name) = (head.peer.key(), head.peer_name.clone()) else {
+            return;
+        };
         let callee = self.callee_of(peer);
         let terms = self.terms(peer, id);
         self.start_incoming(
@@ -195,5 +215,26 @@ impl Core {
             host: None,
             shown: record.map_or_else(|| peer.short(), |r| r.name().to_owned()),
         }
+    }
+}
+
+/// Removes the parts and the journal of a transfer. Blocking.
+fn discard_transfer(
+    journals: &Path,
+    head: journal::JournalHead,
+    replay: journal::Replay,
+) -> std::io::Result<()> {
+    let id = head.transfer;
+    let rules = Rules {
+        folder: Folder::open(&head.folder)?,
+        policy: head.on_conflict,
+        excluded: Default::default(),
+        replay: Some(replay),
+        compares: false,
+    };
+    rules.discard_parts();
+    match Journal::open(journals, id)? {
+        Some((journal, ..)) => journal.remove(),
+        None => Ok(()),
     }
 }

@@ -120,6 +120,10 @@ impl Stream<'_> {
 
     /// Brings data to the disk now and then, in the background.
     pub(super) async fn checkpoint(&mut self, written: u64) -> Result<(), FileEnd> {
+        if !self.intake.resumable {
+            // Nothing would be gained, and a sender that cannot wait would wait for the disk.
+            return Ok(());
+        }
         self.since_sync += written;
         if self.since_sync < CHECKPOINT_LEN {
             return Ok(());

@@ -92,6 +92,7 @@ impl<L: Inbound> Run<'_, L> {
             journal: taken.journal.clone(),
             table,
             progress,
+            resumable: taken.rules.compares,
             rooms: self.incoming.terms.budget.rooms.clone(),
         };
         self.show(index, FileState::Active);

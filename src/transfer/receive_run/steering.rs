@@ -203,7 +203,8 @@ impl<L: Inbound> Run<'_, L> {
                 self.moved.1 = Instant::now();
                 Ok(())
             }
-            None => self.check_stall(),
+            None if self.link.path().kind.tells_pauses() => self.check_stall(),
+            None => Ok(()),
         }
     }
 

@@ -217,6 +217,7 @@ impl Incoming {
                 policy,
                 excluded,
                 replay: None,
+                compares: link.path().kind.is_verified(),
             }),
             journal: SharedJournal::new(journal),
             partials: HashMap::new(),

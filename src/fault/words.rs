@@ -1,0 +1,55 @@
+//! The longer words of faults.
+
+use crate::protocol::message::{Room, SourceFault};
+use crate::text::{Shown, bytes};
+
+pub(super) fn peer_room(peer: &str, room: Room) -> (String, String, String) {
+    let peer = Shown(peer);
+    let waiting = "It can be accepted as soon as there is room; nothing is lost.";
+    let title = format!("{peer} has not enough room.");
+    match room {
+        Room::Fits => (format!("{peer} has room."), String::new(), String::new()),
+        Room::Missing { needed, free } => (
+            title,
+            format!("Needs {}, free {}. {waiting}", bytes(needed), bytes(free)),
+            String::new(),
+        ),
+        Room::NoInodes => (
+            title,
+            format!("Its disk cannot take so many files. {waiting}"),
+            String::new(),
+        ),
+        Room::NotWritable => (
+            format!("{peer} cannot save files in its download folder."),
+            "Its owner may choose another one; nothing is lost.".into(),
+            String::new(),
+        ),
+    }
+}
+
+pub(super) fn source(path: &str, reason: SourceFault) -> (String, String, String) {
+    let path = Shown(path);
+    let others = String::from("Other files are not affected.");
+    match reason {
+        SourceFault::Missing => (
+            format!("\"{path}\" is not there."),
+            others,
+            "Check the name; it may have been moved or deleted.".into(),
+        ),
+        SourceFault::Unreadable => (
+            format!("\"{path}\" can't be read: no permission."),
+            others,
+            "Change its permissions, or leave it out.".into(),
+        ),
+        SourceFault::Changing => (
+            format!("\"{path}\" was being changed while it was sent."),
+            others,
+            "Send it again when it's finished.".into(),
+        ),
+        SourceFault::Io => (
+            format!("\"{path}\" can't be read: the disk reports an error."),
+            others,
+            "Check the disk it is on.".into(),
+        ),
+    }
+}

@@ -1,0 +1,174 @@
+//! What comes in on a connection, at the pace that is wanted.
+//!
+//! An original that cannot hand on a chunk for 10 s gives the whole transfer up. So nothing here
+//! ever stands still for long: while a person has paused, or has not answered yet, a chunk is
+//! taken every few seconds. What nobody has agreed to goes to a file without a name.
+
+use std::path::PathBuf;
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::parse::Scout;
+use super::spool::Spool;
+use super::{SILENCE_MAX, TRICKLE_EVERY};
+use crate::net::link::{LinkError, Offence};
+use crate::protocol::legacy::chunk_size;
+use crate::protocol::message::Entry;
+
+/// Most bytes that are put aside before somebody agrees. At the pace at which they are taken then,
+/// they last longer than a person is asked.
+pub const QUARANTINE_MAX: u64 = 256 * 1024 * 1024;
+
+/// Windows of TCP move in steps of a segment, which on the way inside one computer is 64 KiB.
+const CHUNK_MIN: usize = 128 * 1024;
+
+/// The reading half of a connection, and the few bytes that are said back.
+#[derive(Debug)]
+pub(super) struct Body {
+    stream: TcpStream,
+    /// What has come and is not taken yet.
+    pub(super) buf: BytesMut,
+    /// Content of the file whose turn it is that was not taken yet.
+    pub(super) left: u64,
+    /// Nothing more can be made of it: content was given up for good.
+    pub(super) spoiled: bool,
+    pub(super) paused: watch::Receiver<bool>,
+    spool: Option<Spool>,
+    spool_dir: PathBuf,
+    taken_at: Instant,
+}
+
+impl Body {
+    pub(super) fn new(stream: TcpStream, spool_dir: PathBuf) -> Self {
+        Self {
+            stream,
+            buf: BytesMut::new(),
+            left: 0,
+            spoiled: false,
+            paused: watch::Sender::new(false).subscribe(),
+            spool: None,
+            spool_dir,
+            taken_at: Instant::now(),
+        }
+    }
+
+    /// More bytes into the buffer, at most `most`; `false` at the end of the stream. Cancel-safe.
+    pub(super) async fn fill(&mut self, most: usize) -> Result<bool, LinkError> {
+        if let Some(spool) = &mut self.spool {
+            if !spool.is_read() {
+                spool.take(most, &mut self.buf).await.map_err(lost)?;
+                return Ok(true);
+            }
+            self.spool = None;
+        }
+        let most = self.wait_while_paused(most).await;
+        self.buf.reserve(most);
+        let mut room = (&mut self.buf).limit(most);
+        let read = timeout(SILENCE_MAX, self.stream.read_buf(&mut room)).await;
+        let read = read.map_err(|_| LinkError::Lost("nothing has come for long".into()))?;
+        let read = read.map_err(lost)?;
+        self.taken_at = Instant::now();
+        Ok(read > 0)
+    }
+
+    /// How much may be taken now: all, or a chunk after a while.
+    async fn wait_while_paused(&mut self, most: usize) -> usize {
+        if !*self.paused.borrow() {
+            return most;
+        }
+        let next = self.taken_at + TRICKLE_EVERY;
+        match timeout_at(next, self.paused.wait_for(|paused| !paused)).await {
+            Ok(_) => most,
+            // In pieces it would be taken again at once.
+            Err(_) => most.max(chunk(self.left)),
+        }
+    }
+
+    /// Waits for the end of the stream. What comes instead stays in the buffer. Cancel-safe.
+    pub(super) async fn ended(&mut self) -> LinkError {
+        loop {
+            if self.buf.len() >= CHUNK_MIN {
+                // It has not heard yes, and yet it sends.
+                return Offence::UnexpectedMessage.into();
+            }
+            match self.fill(CHUNK_MIN).await {
+                Ok(true) => {}
+                Ok(false) => return LinkError::Lost("the sender has gone".into()),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Puts aside what the sender must get rid of, a little now and then, and tells what is in it.
+    /// Cancel-safe.
+    pub(super) async fn put_aside(&mut self, scout: &mut Scout) -> Result<Vec<Entry>, LinkError> {
+        if self.spool.is_none() {
+            let mut spool = Spool::create(&self.spool_dir).map_err(lost)?;
+            let early = self.buf.split();
+            spool.put(&early).map_err(lost)?;
+            self.spool = Some(spool);
+            return Ok(scout.feed(&early)?);
+        }
+        sleep_until(self.taken_at + TRICKLE_EVERY).await;
+        self.stream.readable().await.map_err(lost)?;
+        let mut chunk = vec![0; chunk(scout.left())];
+        let Some(len) = self.read_now(&mut chunk)? else {
+            if !scout.has_ended() {
+                return Err(LinkError::Lost("the sender has gone".into()));
+            }
+            // All of it is here, and waits for the person. The sender need not.
+            let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+            return std::future::pending().await;
+        };
+        // From here on nothing waits, so that no byte is lost.
+        let bytes = chunk.get(..len).unwrap_or_default();
+        let spool = self.spool.as_mut().ok_or_else(spool_gone)?;
+        spool.put(bytes).map_err(lost)?;
+        if spool.written() > QUARANTINE_MAX {
+            return Err(LinkError::Lost("too much came before the answer".into()));
+        }
+        self.taken_at = Instant::now();
+        Ok(scout.feed(bytes)?)
+    }
+
+    /// What has arrived already; `None` at the end of the stream.
+    fn read_now(&self, chunk: &mut [u8]) -> Result<Option<usize>, LinkError> {
+        let mut len = 0;
+        while let Some(room) = chunk.get_mut(len..).filter(|room| !room.is_empty()) {
+            match self.stream.try_read(room) {
+                Ok(0) if len == 0 => return Ok(None),
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(lost(error)),
+            }
+        }
+        Ok(Some(len))
+    }
+
+    /// Says one byte. The sender waits for it, so that there is room.
+    pub(super) fn say(&self, byte: u8) -> Result<(), LinkError> {
+        match self.stream.try_write(&[byte]) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(LinkError::Lost("the other side does not read".into())),
+            Err(error) => Err(lost(error)),
+        }
+    }
+}
+
+/// What an original must be able to hand on in time where so much of a file is left.
+fn chunk(left: u64) -> usize {
+    (chunk_size(left) as usize).max(CHUNK_MIN)
+}
+
+fn lost(error: std::io::Error) -> LinkError {
+    LinkError::Lost(error.to_string())
+}
+
+fn spool_gone() -> LinkError {
+    LinkError::Lost("a fault of this program".into())
+}

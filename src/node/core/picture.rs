@@ -1,0 +1,64 @@
+//! Pictures of the node.
+
+use super::*;
+
+impl Core {
+    pub(super) fn publish(&mut self) {
+        self.changed = false;
+        let addrs = self.addrs.borrow().clone();
+        let texts = addrs.iter().map(ToString::to_string).collect();
+        let link = Link { id: self.me, addrs };
+        let me = Me {
+            id: self.me,
+            name: self.settings.name.clone(),
+            link: link.to_string(),
+            addrs: texts,
+            folder: self.receive_folder(),
+            rate_limit: self.limiter.rate(),
+            pid: std::process::id(),
+            legacy: self.legacy.as_ref().map(|legacy| LegacyMe {
+                port: legacy.port(),
+                req_port: legacy.req_port(),
+                peer_id: legacy.us.to_string(),
+            }),
+        };
+        let peers = self.records.peers().into_iter().map(|(id, record)| {
+            let connection = self.connector.pooled(id);
+            let words = connection.as_ref().map(|c| c.words().to_owned());
+            PeerInfo {
+                id,
+                record,
+                connected: connection.is_some(),
+                words,
+            }
+        });
+        let overview = Overview {
+            me,
+            peers: peers.collect(),
+            transfers: self.book.snapshots(|id| self.person(id)).into(),
+            notices: self.notices.clone(),
+        };
+        self.pictures.send_replace(Arc::new(overview));
+        if let Some(wake) = &self.wake {
+            wake();
+        }
+    }
+
+    pub(super) fn receive_folder(&self) -> std::path::PathBuf {
+        match (&self.expected, &self.rule) {
+            (Some(rule), _) | (None, Some(rule)) => rule.folder.clone(),
+            (None, None) => self.settings.folder.clone(),
+        }
+    }
+
+    pub(super) fn person(&self, id: PeerId) -> Person {
+        let record = self.records.peer(id);
+        Person {
+            name: record
+                .map(|r| r.name().to_owned())
+                .filter(|name| !name.is_empty()),
+            trusted: record.is_some_and(|r| r.trusted),
+            words: self.connector.pooled(id).map(|c| c.words().to_owned()),
+        }
+    }
+}

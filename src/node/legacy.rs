@@ -1,0 +1,288 @@
+//! Programs of the original's kind: where they reach us, and what happens to what they send.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::incoming::conclude;
+use super::{NodeOptions, StartError, internal};
+use crate::config::LegacyMode;
+use crate::fault::Fault;
+use crate::identity::Identity;
+use crate::net::connector::ConnectError;
+use crate::net::endpoint::BindError;
+use crate::net::requests::{
+    self, CheckInError, CheckedIn, Requests, RequestsOptions, RequestsTask, Sighting,
+};
+use crate::net::tcp::{Destination, LegacyListener, LegacyOptions, TcpInbound, TcpOutbound, dial};
+use crate::peer::LegacyPeer;
+use crate::protocol::legacy::LegacyId;
+use crate::protocol::link_uri::LegacyAddress;
+use crate::protocol::message::Receipt;
+use crate::transfer::control::{Order, Reporter};
+use crate::transfer::ended::Ended;
+use crate::transfer::receiver::Incoming;
+use crate::transfer::table::SharedTable;
+
+/// Most characters of what an original calls itself: nobody has longer names on purpose.
+const NAME_CHARS_MAX: usize = 64;
+
+/// What a node has for originals.
+#[derive(Debug)]
+pub(super) struct Legacy {
+    listener: LegacyListener,
+    /// Who we are to them.
+    pub(super) us: LegacyId,
+    /// Connections of this program so far: what they count transfers by.
+    pub(super) transfers: Arc<AtomicU64>,
+    /// Where originals learn that we are here, and we that they are.
+    pub(super) requests: Requests,
+    _task: RequestsTask,
+    /// Another port than the wanted one, because that was taken: worth a word.
+    pub(super) moved_from: Option<u16>,
+}
+
+impl Legacy {
+    /// Listens as the options say; `None` if originals shall not find us. A port that a person
+    /// asked for must be had; if the one of the settings is taken, any other does.
+    pub(super) fn listen(
+        options: &NodeOptions,
+        identity: &Identity,
+    ) -> Result<Option<(Self, mpsc::Receiver<TcpInbound>)>, StartError> {
+        let settings = &options.settings;
+        if settings.legacy == LegacyMode::Off {
+            return Ok(None);
+        }
+        let wanted = options.legacy_port.unwrap_or(settings.legacy_port);
+        let bind = |port| {
+            LegacyListener::bind(LegacyOptions {
+                bind: options.bind,
+                port,
+                spool: options.paths.state.clone(),
+            })
+        };
+        let mut moved_from = None;
+        let bound = match bind(wanted) {
+            Err(BindError::PortInUse(taken)) if options.legacy_port.is_none() => {
+                tracing::info!(
+                    taken,
+                    "the port for old versions is used by another program"
+                );
+                moved_from = Some(taken);
+                bind(0)
+            }
+            bound => bound,
+        };
+        let (listener, arrivals) = bound.map_err(|error| match error {
+            BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
+            other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
+        })?;
+        let (requests, task) = answer_requests(options, identity, listener.port())?;
+        let legacy = Self {
+            listener,
+            us: LegacyId::of_installation(&identity.id()),
+            transfers: Arc::default(),
+            requests,
+            _task: task,
+            moved_from,
+        };
+        Ok(Some((legacy, arrivals)))
+    }
+
+    /// UDP port for requests.
+    pub(super) fn req_port(&self) -> u16 {
+        self.requests.local_port()
+    }
+
+    /// What an original calls itself, if it has said so: the one with this id at this computer.
+    pub(super) fn claimed_name(&self, peer: &LegacyPeer) -> Option<String> {
+        let sightings = self.requests.sightings();
+        let seen = sightings.borrow();
+        seen.iter().find_map(|sighting| match sighting {
+            Sighting::Original { record, addr, .. } => {
+                let is_it = record.id == peer.id && addr.ip() == peer.addr.ip();
+                let name: String = record.name.trim().chars().take(NAME_CHARS_MAX).collect();
+                (is_it && !name.is_empty()).then_some(name)
+            }
+            Sighting::Own { .. } => None,
+        })
+    }
+
+    /// TCP port for files.
+    pub(super) fn port(&self) -> u16 {
+        self.listener.port()
+    }
+}
+
+/// Opens the requests endpoint. As for files, only a port that a person asked for must be had.
+fn answer_requests(
+    options: &NodeOptions,
+    identity: &Identity,
+    stream_port: u16,
+) -> Result<(Requests, RequestsTask), StartError> {
+    let settings = &options.settings;
+    let mut seed = [0; 32];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    if random.fill(&mut seed).is_err() {
+        return Err(internal("no random numbers".into()));
+    }
+    let wanted = options.legacy_req_port.unwrap_or(settings.legacy_req_port);
+    let (requests, task) = requests::open(RequestsOptions {
+        bind: options.bind,
+        port: wanted,
+        // Whoever listens at one address only is tried out, or wants to be found there alone.
+        multicast: options.bind.is_none(),
+        name: settings.name.clone(),
+        ..RequestsOptions::new(identity.id(), stream_port, seed)
+    })
+    .map_err(|error| internal(error.to_string()))?;
+    let moved = wanted != 0 && requests.local_port() != wanted;
+    if moved && options.legacy_req_port.is_some() {
+        return Err(Fault::PortInUse { port: wanted }.into());
+    }
+    Ok((requests, task))
+}
+
+/// What people see of somebody who has proven nothing: the name that it claims, or where it is.
+pub(super) fn shown_name(claimed: Option<&str>, addr: SocketAddr) -> String {
+    let name = claimed.unwrap_or_default().trim().chars();
+    let name: String = name.take(NAME_CHARS_MAX).collect();
+    match name.is_empty() {
+        true => addr.ip().to_string(),
+        false => name,
+    }
+}
+
+/// The task of a transfer from an original: one connection, and what comes of it.
+pub(super) struct OriginalTask {
+    /// The transfer itself.
+    pub(super) incoming: Incoming,
+    /// Its files.
+    pub(super) table: SharedTable,
+    /// What the sender is called.
+    pub(super) peer_name: String,
+    /// Its one link.
+    pub(super) link: TcpInbound,
+    /// Orders of people.
+    pub(super) orders: mpsc::Receiver<Order>,
+    /// Where news go.
+    pub(super) reporter: Reporter,
+}
+
+impl OriginalTask {
+    /// Works until the transfer ends or the node does.
+    pub(super) async fn run(mut self) {
+        let ended = self.incoming.run(self.link, &mut self.orders).await;
+        let accepted = self.incoming.was_accepted();
+        let peer = self.peer_name;
+        let fault = match &ended {
+            Ended::Lost(why) => {
+                tracing::info!(why, "an original broke off");
+                let kept = self.table.lock().totals().bytes_done;
+                Some(match accepted {
+                    true => Fault::Incomplete { peer, kept },
+                    // It went before anybody had answered.
+                    false => Fault::CancelledByPeer { peer },
+                })
+            }
+            Ended::Misbehaved(offence) => Some(Fault::Misbehaved {
+                peer,
+                offence: offence.to_string(),
+            }),
+            Ended::CancelledHere => Some(Fault::Cancelled),
+            Ended::CancelledThere => Some(Fault::CancelledByPeer { peer }),
+            Ended::Completed | Ended::Declined(_) => None,
+        };
+        conclude(self.incoming, &self.reporter, &ended, fault).await;
+    }
+}
+
+/// An original that files go to.
+#[derive(Debug, Clone)]
+pub(super) struct Original {
+    pub(super) address: LegacyAddress,
+    pub(super) us: LegacyId,
+    pub(super) transfers: Arc<AtomicU64>,
+    pub(super) requests: Requests,
+    /// How long its person may take.
+    pub(super) patience: Duration,
+}
+
+/// An original that knows us, and a connection to it.
+pub(super) struct Reached {
+    /// Who it is, as it says.
+    pub(super) peer: LegacyPeer,
+    /// What it calls itself.
+    pub(super) name: String,
+    stream: TcpStream,
+    original: Original,
+}
+
+impl Original {
+    /// What a person typed, for messages.
+    pub(super) fn shown(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Checks in, which an original needs before it gets files from anybody (a stranger's content
+    /// ends its program), and connects. Cancel-safe.
+    pub(super) async fn reach(&self) -> Result<Reached, Fault> {
+        let CheckedIn { record, stream } = self.check_in().await?;
+        let addr = match self.address.port {
+            Some(port) => SocketAddr::new(self.address.ip, port),
+            None => stream,
+        };
+        let dialled = dial(addr).await;
+        let stream = dialled.map_err(|error| {
+            tracing::info!(%error, "no connection to an original");
+            let peer = self.shown();
+            if error == ConnectError::NoRoute {
+                Fault::NoRoute { peer }
+            } else {
+                Fault::PeerOffline { peer }
+            }
+        })?;
+        let id = record.id;
+        Ok(Reached {
+            peer: LegacyPeer { id, addr },
+            name: shown_name(Some(&record.name), addr),
+            stream,
+            original: self.clone(),
+        })
+    }
+
+    async fn check_in(&self) -> Result<CheckedIn, Fault> {
+        let addr = SocketAddr::new(self.address.ip, self.address.req_port);
+        let peer = || self.shown();
+        self.requests.check_in(addr).await.map_err(|error| {
+            tracing::info!(%error, "an original was not checked in with");
+            match error {
+                CheckInError::NoAnswer => Fault::PeerOffline { peer: peer() },
+                CheckInError::NotAnOriginal => Fault::Misbehaved {
+                    peer: peer(),
+                    offence: error.to_string(),
+                },
+                CheckInError::Refused => Fault::NoRoute { peer: peer() },
+                CheckInError::Stopped => Fault::Internal {
+                    what: error.to_string(),
+                },
+            }
+        })
+    }
+}
+
+impl Reached {
+    /// A link over the connection. `settled`: what earlier ones have done.
+    pub(super) fn link(self, settled: Vec<Receipt>) -> TcpOutbound {
+        let to = Destination {
+            addr: self.peer.addr,
+            us: self.original.us,
+            patience: self.original.patience,
+        };
+        TcpOutbound::new(to, self.stream, self.original.transfers, settled)
+    }
+}

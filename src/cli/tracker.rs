@@ -117,7 +117,9 @@ impl Tracker {
     /// Room that the receiver lacks is worth a line while its person can still do something.
     async fn tell_obstacle(&mut self, out: &mut Output) {
         let waiting = self.last.state == TransferState::AwaitingAnswer;
-        let obstacle = self.last.fault.as_ref().filter(|_| waiting);
+        // What ends the transfer is told at its end.
+        let passes = |fault: &&Fault| waiting && matches!(fault, Fault::PeerRoom { .. });
+        let obstacle = self.last.fault.as_ref().filter(passes);
         if self.obstacle.as_ref() == obstacle {
             return;
         }

@@ -202,9 +202,12 @@ async fn what_is_there_already_needs_no_room() {
     world.another();
     world.send_all().await;
     assert_eq!(world.sending.moved(), 0);
-    // What only looks like it does: the file is another one now, and does not fit.
+    // Of the same name and size, but another one: it does not fit.
     world.another();
-    world.file("x/a", &content(3, 5_000_000));
+    let other = world.file("x/a", &content(3, 5_000_000));
+    let other = std::fs::File::options().write(true).open(other).unwrap();
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    other.set_modified(then).unwrap();
     let dir = world.out().join("x");
     world.offer(&[&dir]);
     let (sent, _) = world.run().await;

@@ -129,7 +129,11 @@ impl Side {
     /// Waits until these are settled.
     pub async fn until_settled(&self, paths: &[&str]) {
         let settled = |side: &Self| {
-            let settled = |path: &&str| side.outcome(side.index(path)).is_some();
+            // Nothing is known of them before the manifest has come.
+            let settled = |path: &&str| {
+                let index = side.find(path);
+                index.is_some_and(|index| side.outcome(index).is_some())
+            };
             paths.iter().all(settled)
         };
         self.until("the others", settled).await;
@@ -147,9 +151,13 @@ impl Side {
     }
 
     pub fn index(&self, path: &str) -> FileIndex {
+        self.find(path).unwrap()
+    }
+
+    fn find(&self, path: &str) -> Option<FileIndex> {
         let table = self.table.lock();
         let mut all = 0..table.len();
-        all.find(|&index| table.path(index) == path).unwrap()
+        all.find(|&index| table.path(index) == path)
     }
 
     pub fn event_count(&self, event: TransferEvent) -> usize {

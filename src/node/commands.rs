@@ -9,7 +9,6 @@ use super::core::Core;
 use super::dial::{Callee, FIRST_CONTACT};
 use crate::fault::Fault;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::Address;
 use crate::protocol::message::{Scope, TransferId};
 use crate::storage::folder::Folder;
 use crate::storage::store::{Accept, OutgoingRecord};
@@ -48,6 +47,7 @@ impl Core {
                 self.book.clear_finished();
                 Ok(Reply::Done)
             }
+            Command::Find(text) => self.find(&text).await,
             Command::AddPeer(target) => return self.add_peer(target, answer).await,
             Command::Trust { peer, accept } => self.trust(peer, accept).await,
             Command::Forget(peer) => {
@@ -268,43 +268,6 @@ impl Core {
             Err(fault) => {
                 table.lock().end_attach();
                 Err(fault)
-            }
-        }
-    }
-
-    /// What a person typed: a link, the name or key of a peer, or an address.
-    pub(super) async fn callee(&self, text: &str) -> Result<Callee, Fault> {
-        let shown = text.trim().to_owned();
-        if let Some(peer) = self.records.find(&shown) {
-            return Ok(self.callee_of(peer));
-        }
-        match shown.parse() {
-            Ok(Address::Link(link)) => {
-                let known = self.callee_of(link.id);
-                let mut addrs = link.addrs;
-                addrs.extend(
-                    known
-                        .addrs
-                        .into_iter()
-                        .filter(|a| !addrs.contains(a))
-                        .collect::<Vec<_>>(),
-                );
-                Ok(Callee { addrs, ..known })
-            }
-            Ok(Address::HostPort(host, port)) => {
-                let typed = shown.clone();
-                let pinned = self.records.ask(move |store| store.pinned(&typed)).await;
-                let expect = pinned.await.ok().flatten();
-                Ok(Callee {
-                    expect,
-                    addrs: Vec::new(),
-                    host: Some((host, port)),
-                    shown,
-                })
-            }
-            Err(error) => {
-                let why = format!("\"{shown}\" is no link, peer or address ({error})");
-                Err(Fault::Invalid { why })
             }
         }
     }

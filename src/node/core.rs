@@ -21,12 +21,13 @@ use super::incoming::{IncomingTask, LINKS_MAX};
 use super::outgoing::{Contact, OutgoingTask};
 use super::records::Records;
 use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
-use crate::config::{Paths, Settings};
+use crate::config::{Announce, Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
+use crate::net::discovery::{Discovery, DiscoveryOptions, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::transfer_link::QuicInbound;
@@ -88,6 +89,8 @@ pub(super) struct Core {
     pub(super) stopping: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     net: Net,
+    pub(super) discovery: Discovery,
+    presence: Presence,
     addrs: Vec<SocketAddr>,
     arrivals: mpsc::Receiver<Arrival>,
     requests: mpsc::Receiver<Request>,
@@ -113,10 +116,22 @@ impl Core {
             port,
             rule,
             resume,
+            presence,
             wake,
             confine: _,
         } = options;
         let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
+        let presence = match settings.announce {
+            Announce::All => presence,
+            Announce::Never => Presence::Off,
+        };
+        let discovery = Discovery::start(DiscoveryOptions {
+            me: identity.id(),
+            name: settings.name.clone(),
+            port: net.local_port(),
+            bind: ip,
+            presence,
+        });
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
         let first = Overview {
             me: Me {
@@ -129,6 +144,8 @@ impl Core {
                 pid: std::process::id(),
             },
             peers: Arc::new([]),
+            nearby: Arc::new([]),
+            presence,
             transfers: Arc::new([]),
             notices: Arc::new([]),
         };
@@ -151,6 +168,8 @@ impl Core {
             links: HashMap::new(),
             addrs: net.candidate_addrs(),
             net,
+            discovery,
+            presence,
             arrivals,
             requests,
             news: mpsc::channel(NEWS_MAX),
@@ -213,6 +232,7 @@ impl Core {
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
                 Some(_) = self.tasks.join_next() => {}
+                () = self.discovery.changed() => self.changed = true,
                 _ = tick.tick(), if self.book.is_moving() => {
                     self.book.measure(Instant::now());
                     self.changed = true;
@@ -239,7 +259,7 @@ impl Core {
             }
         }
         self.links.clear();
-        self.net.shutdown().await;
+        tokio::join!(self.discovery.shutdown(), self.net.shutdown());
         let Self {
             mut tasks,
             mut news,
@@ -264,6 +284,7 @@ impl Core {
 
     fn publish(&mut self) {
         self.changed = false;
+        self.tell_known();
         let link = Link {
             id: self.me,
             addrs: self.addrs.clone(),
@@ -290,6 +311,8 @@ impl Core {
         let overview = Overview {
             me,
             peers: peers.collect(),
+            nearby: self.nearby().into(),
+            presence: self.presence,
             transfers: self.book.snapshots(|id| self.person(id)).into(),
             notices: Arc::new([]),
         };

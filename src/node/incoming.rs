@@ -115,7 +115,10 @@ impl IncomingTask {
             let connector = self.connector.clone();
             let connected = self.connector.pooled(self.incoming.peer()).is_some();
             let call = async {
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = callee.appears() => {}
+                }
                 if !connected {
                     let _ = callee.connect(&connector, ATTEMPT).await;
                 }

@@ -256,12 +256,17 @@ impl OutgoingTask {
         Err(Over)
     }
 
-    /// Waits before the next attempt; a connection that the peer makes ends the wait.
+    /// Waits before the next attempt; a connection that the peer makes ends the wait, and so does
+    /// its appearance in the network.
     async fn pause(&mut self, wait: Duration) -> Result<(), Over> {
         let until = Instant::now() + wait;
+        let callee = self.callee.clone();
+        let appears = callee.appears();
+        tokio::pin!(appears);
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(()),
+                () = &mut appears => return Ok(()),
                 Ok(()) = self.connected.changed() => {
                     if self.callee.expect.is_some_and(|id| self.connector.pooled(id).is_some()) {
                         return Ok(());

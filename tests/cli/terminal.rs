@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use peerconnect::config::Paths;
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
-    Command, Decision, Me, NodeHandle, Overview, PeerInfo, Reply, Target,
+    Command, Decision, Found, Me, NodeHandle, Overview, PeerInfo, Presence, Reply, Target,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
@@ -181,6 +181,8 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
             pid: 1,
         },
         peers: Arc::new([anna]),
+        nearby: Arc::new([]),
+        presence: Presence::Off,
         transfers: transfers.into(),
         notices: Arc::new([]),
     })
@@ -216,6 +218,8 @@ impl Node {
                         id: TransferId([0x3f; 16]),
                         attached: false,
                     }
+                } else if matches!(command, Command::Find(_)) {
+                    Reply::Found(Found::Address)
                 } else {
                     Reply::Done
                 };

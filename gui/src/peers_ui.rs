@@ -142,8 +142,10 @@ fn row(
 ) {
     let chosen = model.chosen.contains(&device.id);
     let name = Shown(device.name).to_string();
+    // Of its key alone: an open menu, or a name that is being typed, must not pass to another
+    // device when one appears above it.
     let builder = UiBuilder::new()
-        .id_salt(device.id.as_bytes())
+        .scope_id(egui::Id::unique(("device", *device.id.as_bytes())))
         .sense(Sense::click());
     let response = ui
         .scope_builder(builder, |ui| {

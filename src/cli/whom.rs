@@ -16,8 +16,9 @@ use super::signals::Signals;
 
 /// How long a node that has just been started may take to hear of others.
 const LISTEN: Duration = Duration::from_millis(2500);
-/// How long it listens on when it has heard of somebody: others may have the same name.
-const SETTLE: Duration = Duration::from_millis(1000);
+/// How long it listens on when it has heard of somebody: others may have the same name, and who
+/// has just announced itself does not do so again for a second.
+const SETTLE: Duration = Duration::from_millis(1500);
 /// Most peers that are offered as a choice.
 const CHOICES_MAX: usize = 20;
 
@@ -73,7 +74,11 @@ pub(crate) async fn named(
             let picture = overview.borrow().clone();
             return match found? {
                 Reply::Found(found) => Ok(target(found, text, &picture, out).await),
-                other => Err(super::send::unexpected(&other)),
+                other @ (Reply::Done
+                | Reply::Transfer { .. }
+                | Reply::Files(_)
+                | Reply::Peer(_)
+                | Reply::History(_)) => Err(super::send::unexpected(&other)),
             };
         }
         if !told {

@@ -168,7 +168,9 @@ mod tests {
         let (_connector, _arrivals, net) = crate::net::bind(&identity, options).await.unwrap();
         let addr = (Ipv4Addr::LOCALHOST, net.local_port()).into();
         assert_eq!(knock(addr, LONG).await, Knocked::Answered);
-        net.shutdown().await;
+        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = closed.local_addr().unwrap();
+        drop(closed);
         assert_eq!(knock(addr, LONG).await, Knocked::Refused);
     }
 }

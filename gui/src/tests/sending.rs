@@ -126,6 +126,19 @@ fn a_device_that_is_near_and_known_is_one_row_and_one_that_goes_moves_to_the_oth
 }
 
 #[test]
+fn an_open_menu_stays_with_its_device_when_others_appear() {
+    let kitchen = samples::peer("Kitchen");
+    let peer = kitchen.id;
+    let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
+    stage.click("More about Kitchen");
+    let laptop = samples::trusted("Laptop");
+    let near = vec![samples::near_known(&laptop), samples::near("Attic")];
+    stage.publish(samples::with_nearby(near, vec![laptop, kitchen], vec![]));
+    stage.click("Forget Kitchen");
+    assert_eq!(stage.command(), Command::Forget(peer));
+}
+
+#[test]
 fn two_devices_of_one_name_are_told_apart_by_their_keys() {
     let (mut one, mut two) = (samples::near("one"), samples::near("two"));
     (one.name, two.name) = ("Twin".into(), "twin".into());

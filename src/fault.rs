@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::message::{DeclineReason, SourceFault};
+use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
 /// What went wrong, classed by who has to act.
@@ -49,6 +49,13 @@ pub enum Fault {
         peer: String,
         /// Why.
         reason: DeclineReason,
+    },
+    /// The receiver cannot take the files as things are; its person is being asked meanwhile.
+    PeerRoom {
+        /// Name of the receiver.
+        peer: String,
+        /// What is missing.
+        room: Room,
     },
     /// Nobody answered the question.
     NoAnswer {
@@ -204,6 +211,7 @@ impl Fault {
             Self::PeerOffline { .. }
                 | Self::NoAnswer { .. }
                 | Self::Lost { .. }
+                | Self::PeerRoom { .. }
                 | Self::NoRoute { .. }
         )
     }
@@ -220,6 +228,10 @@ impl Fault {
                 DeclineReason::NotWritable => ("cannot-write", 10),
                 DeclineReason::NoAnswer => ("no-answer", 7),
                 DeclineReason::Person | DeclineReason::Busy => ("declined", 6),
+            },
+            Self::PeerRoom { room, .. } => match room {
+                Room::Fits | Room::Missing { .. } | Room::NoInodes => ("disk-full", 9),
+                Room::NotWritable => ("cannot-write", 10),
             },
             Self::NoAnswer { .. } => ("no-answer", 7),
             Self::CancelledByPeer { .. } => ("cancelled-by-peer", 6),
@@ -309,6 +321,7 @@ impl Fault {
                 none(),
             ),
             Self::Declined { peer, reason } => self.declined(peer, *reason),
+            Self::PeerRoom { peer, room } => peer_room(peer, *room),
             Self::NoAnswer { peer, seconds } => (
                 format!(
                     "Nobody answered on {} for {}.",
@@ -438,6 +451,30 @@ impl Fault {
                 "Try again in a while.".into(),
             ),
         }
+    }
+}
+
+fn peer_room(peer: &str, room: Room) -> (String, String, String) {
+    let peer = Shown(peer);
+    let waiting = "It can be accepted as soon as there is room; nothing is lost.";
+    let title = format!("{peer} has not enough room.");
+    match room {
+        Room::Fits => (format!("{peer} has room."), String::new(), String::new()),
+        Room::Missing { needed, free } => (
+            title,
+            format!("Needs {}, free {}. {waiting}", bytes(needed), bytes(free)),
+            String::new(),
+        ),
+        Room::NoInodes => (
+            title,
+            format!("Its disk cannot take so many files. {waiting}"),
+            String::new(),
+        ),
+        Room::NotWritable => (
+            format!("{peer} cannot save files in its download folder."),
+            "Its owner may choose another one; nothing is lost.".into(),
+            String::new(),
+        ),
     }
 }
 

@@ -273,7 +273,7 @@ impl App {
 
     fn ask(&mut self, command: Command, about: About) {
         if let About::Answer(transfer) = about {
-            self.model.answered.insert(transfer);
+            self.model.answer(transfer);
         }
         if let Err(fault) = self.bridge.ask(command, about.clone()) {
             self.reply(about, Err(fault));

@@ -137,8 +137,8 @@ pub(crate) struct Model {
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
-    /// Questions that were answered here and are still in the overview.
-    pub(crate) answered: BTreeSet<TransferId>,
+    /// Questions that were answered here and are still in the overview, with the round in which.
+    pub(crate) answered: BTreeMap<TransferId, u32>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) dismissed: BTreeSet<String>,
     pub(crate) link_shown: bool,
@@ -163,7 +163,7 @@ impl Model {
             selected: None,
             doubt: None,
             unfolded: BTreeMap::new(),
-            answered: BTreeSet::new(),
+            answered: BTreeMap::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
             link_shown: false,
@@ -186,8 +186,10 @@ impl Model {
             .take_if(|id| overview.transfer(*id).is_none_or(|t| t.state.is_final()));
         self.unfolded.retain(|id, _| !gone(id));
         self.paces.retain(|id, _| !gone(id));
-        self.answered
-            .retain(|id| overview.transfer(*id).is_some_and(|t| t.question.is_some()));
+        self.answered.retain(|id, round| {
+            let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
+            question.is_some_and(|question| question.round == *round)
+        });
         self.chosen.retain(|id| {
             overview.peers.iter().any(|p| p.id == *id) || overview.near(*id).is_some()
         });
@@ -297,6 +299,17 @@ impl Model {
                 hint: String::new(),
             },
         );
+    }
+
+    /// The question about this transfer is answered, as it stands now.
+    pub(crate) fn answer(&mut self, transfer: TransferId) {
+        let question = self
+            .overview
+            .transfer(transfer)
+            .and_then(|t| t.question.as_ref());
+        if let Some(question) = question {
+            self.answered.insert(transfer, question.round);
+        }
     }
 
     /// Tells the person what went wrong.

@@ -147,7 +147,9 @@ pub(crate) fn answer_first(
     accept: bool,
 ) -> Vec<Action> {
     let still = draft.settle(model, time);
-    let first = model.questions().find(|t| !model.answered.contains(&t.id));
+    let first = model
+        .questions()
+        .find(|t| !model.answered.contains_key(&t.id));
     let Some((t, question)) = first.and_then(|t| Some((t, t.question.as_ref()?))) else {
         return Vec::new();
     };
@@ -206,7 +208,7 @@ pub(crate) fn offers_ui(ui: &mut Ui, model: &Model, draft: &mut OffersDraft) -> 
             theme::loud_card(ui).show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 ui.push_id(t.id.0, |ui| {
-                    let open = !model.answered.contains(&t.id);
+                    let open = !model.answered.contains_key(&t.id);
                     ui.add_enabled_ui(open, |ui| {
                         one(ui, model, t, question, card, still && open, &mut actions);
                     });
@@ -382,6 +384,7 @@ mod tests {
                 free: 100_000_000,
             }),
             seconds_left: 300,
+            round: 1,
         };
         let mut card = Card::new(&t);
         assert!(card.obstacle(&t, &question).is_some());

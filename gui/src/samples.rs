@@ -176,6 +176,7 @@ pub(crate) fn asking(n: u8) -> TransferSnapshot {
             free: 212_000_000_000,
             obstacle: None,
             seconds_left: 300,
+            round: 1,
         }),
         ..receiving(n)
     }

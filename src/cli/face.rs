@@ -189,16 +189,25 @@ impl<'a> Face<'a> {
                 }
                 continue;
             }
-            if tracker.asked {
+            let round = t.question.as_ref().map(|question| question.round);
+            if tracker.asked == round {
                 continue;
             }
             match &mut self.answers {
                 Answers::Person(questions) => {
                     // One question at a time; the others wait for their turn.
-                    tracker.asked = questions.ask(picture, t, self.out);
+                    if questions.ask(picture, t, self.out) {
+                        tracker.asked = round;
+                    }
                 }
                 Answers::Peer(peer) if t.peer == Some(*peer) => {
-                    tracker.asked = true;
+                    tracker.asked = round;
+                    let obstacle = t.question.as_ref().and_then(|q| q.obstacle.as_ref());
+                    if let Some(fault) = obstacle {
+                        // It is asked again when there is room.
+                        self.out.emit(Event::Error(Some(t), None, fault)).await;
+                        continue;
+                    }
                     let accept = Command::Answer {
                         transfer: t.id,
                         decision: peerconnect::node::api::Decision::Accept {
@@ -211,7 +220,10 @@ impl<'a> Face<'a> {
                     }
                 }
                 Answers::Peer(_) | Answers::Nobody => {
-                    tracker.asked = true;
+                    // Said once, however often it is asked.
+                    if tracker.asked.replace(round.unwrap_or(0)).is_some() {
+                        continue;
+                    }
                     let who = Shown(&t.peer_name);
                     self.out.say(&format!(
                         "{who} wants to send files. Not taken without a question: trust {who} \

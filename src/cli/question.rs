@@ -45,11 +45,18 @@ impl Questions {
         }
     }
 
-    /// Asks about an offer, unless another question is open. Whether it was asked.
+    /// Asks about an offer, again if it was asked before, unless the question about another one is
+    /// open. Whether it was asked.
     pub(crate) fn ask(&mut self, me: &Overview, t: &TransferSnapshot, out: &mut Output) -> bool {
-        if self.open.is_some() || self.lines.is_none() {
+        let other = self.open.as_ref().is_some_and(|open| open.id != t.id);
+        if other || self.lines.is_none() {
             return false;
         }
+        if self.open.is_some() {
+            // Behind the prompt that waits.
+            out.say("");
+        }
+        self.answered.remove(&t.id);
         out.say(&question(me, t));
         out.prompt(PROMPT);
         self.open = Some(t.clone());
@@ -198,6 +205,7 @@ mod tests {
             free: 212_000_000_000,
             obstacle: None,
             seconds_left: 300,
+            round: 1,
         });
         let text = question(&overview(vec![]), &t);
         assert_eq!(

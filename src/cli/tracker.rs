@@ -31,8 +31,8 @@ pub(crate) struct Tracker {
     pub(crate) id: TransferId,
     /// The last picture.
     pub(crate) last: TransferSnapshot,
-    /// Whether the person has been asked, or an answer is not ours to give.
-    pub(crate) asked: bool,
+    /// The round in which the person was asked, or an answer was not ours to give.
+    pub(crate) asked: Option<u32>,
     /// How it ended, once everything about it has been told.
     pub(crate) exit: Option<Exit>,
     state: Option<TransferState>,
@@ -41,6 +41,8 @@ pub(crate) struct Tracker {
         Option<std::net::SocketAddr>,
     )>,
     offered: bool,
+    /// What keeps the receiver from accepting, as told last.
+    obstacle: Option<Fault>,
     listed: u32,
     settled: u32,
     kinds: BTreeSet<u8>,
@@ -54,11 +56,12 @@ impl Tracker {
         Self {
             id: snapshot.id,
             last: snapshot,
-            asked: false,
+            asked: None,
             exit: None,
             state: None,
             path: None,
             offered: false,
+            obstacle: None,
             listed: 0,
             settled: 0,
             kinds: BTreeSet::new(),
@@ -84,6 +87,7 @@ impl Tracker {
             self.lost_since = (state == TransferState::Interrupted).then_some(now);
             out.emit(Event::State(&self.last)).await;
         }
+        self.tell_obstacle(out).await;
         let path = self.last.path.as_ref().map(|path| (path.kind, path.addr));
         if path.is_some() && path != self.path {
             self.path = path;
@@ -95,6 +99,19 @@ impl Tracker {
             self.tell_end(out).await;
         }
         more
+    }
+
+    /// Room that the receiver lacks is worth a line while its person can still do something.
+    async fn tell_obstacle(&mut self, out: &mut Output) {
+        let waiting = self.last.state == TransferState::AwaitingAnswer;
+        let obstacle = self.last.fault.as_ref().filter(|_| waiting);
+        if self.obstacle.as_ref() == obstacle {
+            return;
+        }
+        self.obstacle = obstacle.cloned();
+        if let Some(fault) = obstacle {
+            out.emit(Event::Error(Some(&self.last), None, fault)).await;
+        }
     }
 
     async fn tell_files(&mut self, node: &NodeHandle, out: &mut Output) -> bool {

@@ -13,7 +13,7 @@ use super::table::{FileTable, SharedTable};
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
 use crate::peer::PeerId;
-use crate::protocol::message::TransferId;
+use crate::protocol::message::{Room, TransferId};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -108,6 +108,7 @@ pub struct Entry {
     fault: Option<Fault>,
     path: Option<PathInfo>,
     asking: Option<(Asking, Instant)>,
+    rounds: u32,
     top: (u32, Vec<TopName>),
     started: u64,
     begun: Instant,
@@ -144,6 +145,7 @@ impl Bookkeeper {
             fault: None,
             path: None,
             asking: None,
+            rounds: 0,
             top,
             started: new.started,
             begun: now,
@@ -231,11 +233,16 @@ impl Bookkeeper {
             }
             News::PausedBy(by) => entry.paused_by = by,
             News::Fault(fault) => entry.fault = fault,
+            News::PeerRoom(room) => {
+                let peer = entry.peer_name.clone();
+                entry.fault = (room != Room::Fits).then_some(Fault::PeerRoom { peer, room });
+            }
             News::Path(path) => entry.path = path,
             News::Manifest => entry.top = entry.table.lock().top_names(),
             News::Ask(asking) => {
                 entry.folder = Some(asking.folder.clone());
                 entry.asking = Some((asking, Instant::now()));
+                entry.rounds += 1;
             }
             News::Answered { folder } => {
                 entry.folder = Some(folder);
@@ -398,6 +405,7 @@ impl Entry {
             free: asking.free,
             obstacle: asking.obstacle.clone(),
             seconds_left: left.as_secs(),
+            round: self.rounds,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::state::TransferEvent;
 use super::status::{Limit, PausedBy};
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
-use crate::protocol::message::{FileIndex, Scope, TransferId};
+use crate::protocol::message::{FileIndex, Room, Scope, TransferId};
 
 /// What to do with an offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub enum News {
     PausedBy(Option<PausedBy>),
     /// Why it ended, or what holds it up.
     Fault(Option<Fault>),
+    /// Whether the receiver has room, as it says while its person is asked.
+    PeerRoom(Room),
     /// How it is connected.
     Path(Option<PathInfo>),
     /// The manifest is complete or has grown.

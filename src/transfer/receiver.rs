@@ -7,7 +7,7 @@
 
 mod asking;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::budget::{Budget, Share};
-use super::control::{Asking, Decision, News, Order, Progress, Reporter};
+use super::control::{Decision, News, Order, Progress, Reporter};
 use super::deliver::done;
 use super::ended::Ended;
 use super::partial::{Partial, SharedJournal};
@@ -26,14 +26,12 @@ use super::receive_run::Run;
 use super::state::TransferEvent;
 use super::status::PausedBy;
 use super::table::{FileTable, SharedTable};
-use super::tops::{Tops, top_of};
 use crate::config::ConflictPolicy;
-use crate::fault::Fault;
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
 use crate::peer::PeerId;
 use crate::protocol::message::{
-    Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Room, Scope,
-    SenderMessage, SinkFault, SteerAction, TransferId,
+    Code, DeclineReason, Entry, FileIndex, Outcome, Receipt, ReceiverMessage, Scope, SenderMessage,
+    SinkFault, SteerAction, TransferId,
 };
 use crate::storage::folder::Folder;
 use crate::storage::journal::{Journal, JournalHead, Replay};

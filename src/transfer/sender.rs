@@ -312,7 +312,11 @@ impl<L: Outbound> Run<'_, L> {
     async fn on_message(&mut self, message: ReceiverMessage) -> Result<(), Ended> {
         match message {
             ReceiverMessage::Known { .. } => Err(Ended::Misbehaved(Offence::UnexpectedMessage)),
-            ReceiverMessage::Asked(_) => Ok(()),
+            ReceiverMessage::Asked(room) if !self.accepted => {
+                self.transfer.reporter.tell(News::PeerRoom(room)).await;
+                Ok(())
+            }
+            ReceiverMessage::Asked(_) => Err(Ended::Misbehaved(Offence::UnexpectedMessage)),
             ReceiverMessage::Accepted => self.on_accepted().await,
             ReceiverMessage::Declined(reason) => Err(Ended::Declined(reason)),
             ReceiverMessage::Plan(runs) => self.on_plan(&runs),

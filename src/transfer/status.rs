@@ -134,6 +134,9 @@ pub struct Question {
     pub obstacle: Option<Fault>,
     /// Seconds until it counts as not answered.
     pub seconds_left: u64,
+    /// How often it has been asked by now: it is asked again when there is room at last, when
+    /// more is offered, and when it was accepted but the place will not do.
+    pub round: u32,
 }
 
 /// Where one file is.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use peerconnect::fault::Fault;
-use peerconnect::protocol::message::Scope;
-use peerconnect::transfer::control::Order;
+use peerconnect::protocol::message::{Room, Scope};
+use peerconnect::transfer::control::{Decision, Order};
 use peerconnect::transfer::status::PausedBy;
 
 use crate::common::content;
@@ -15,6 +15,7 @@ use crate::world::{Side, World};
 
 on_every_link! {
     a_full_disk_pauses_both_sides_until_there_is_room
+    an_offer_without_room_can_be_accepted_once_there_is_room
 }
 
 /// A small disk. Gone when dropped.
@@ -82,6 +83,48 @@ async fn a_full_disk_pauses_both_sides_until_there_is_room<P: Pair>() {
     let ends = ends.await;
     world.completed(ends).await;
     assert!(crate::common::tree(&world.out()) == crate::common::tree(&world.inbox()));
+}
+
+async fn an_offer_without_room_can_be_accepted_once_there_is_room<P: Pair>() {
+    let mut world = World::<P>::with_terms(|terms| terms.accepted = false).await;
+    let Some(_disk) = Disk::new(&world.inbox(), 12) else {
+        return;
+    };
+    let filler = world.inbox().join("filler");
+    std::fs::write(&filler, vec![0; 9_000_000]).unwrap();
+    let path = world.file("x", &content(1, 8_000_000));
+    world.offer(&[&path]);
+    let accept = || {
+        Order::Answer(Decision::Accept {
+            folder: None,
+            only: None,
+        })
+    };
+    let ends = world.run_while(|sending, receiving, _| async move {
+        let obstacle = |side: &Side| side.seen.lock().unwrap().obstacle.is_some();
+        receiving.until("an obstacle", obstacle).await;
+        let told = |side: &Side| matches!(last_room(side), Some(Room::Missing { .. }));
+        sending.until("the missing room", told).await;
+        // Whoever accepts all the same is asked again.
+        let before = receiving.seen.lock().unwrap().asked;
+        receiving.order(accept()).await;
+        let again = |side: &Side| side.seen.lock().unwrap().asked > before;
+        receiving.until("the question again", again).await;
+        std::fs::remove_file(&filler).unwrap();
+        // Nobody asks for it: the room is looked at again by itself.
+        let gone = |side: &Side| side.seen.lock().unwrap().obstacle.is_none();
+        receiving.until("room", gone).await;
+        let told = |side: &Side| last_room(side) == Some(Room::Fits);
+        sending.until("room", told).await;
+        receiving.order(accept()).await;
+    });
+    let ends = ends.await;
+    world.completed(ends).await;
+    assert!(world.got("x") == content(1, 8_000_000));
+}
+
+fn last_room(side: &Side) -> Option<Room> {
+    side.seen.lock().unwrap().rooms.last().copied()
 }
 
 #[tokio::test(start_paused = true)]

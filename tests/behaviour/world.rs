@@ -8,7 +8,7 @@ use std::time::Duration;
 use peerconnect::config::ConflictPolicy;
 use peerconnect::fault::Fault;
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
+use peerconnect::protocol::message::{FileIndex, Outcome, Room, TransferId};
 use peerconnect::storage::journal::Journal;
 use peerconnect::transfer::control::{News, ORDERS_MAX, Order, Progress, Reporter};
 use peerconnect::transfer::ended::Ended;
@@ -43,6 +43,10 @@ pub struct Seen {
     pub faults: Vec<Fault>,
     pub paused: Option<PausedBy>,
     pub asked: u32,
+    /// What accepting is impossible for, as the person was told last.
+    pub obstacle: Option<Fault>,
+    /// What the sender was told about the receiver's room.
+    pub rooms: Vec<Room>,
 }
 
 impl Side {
@@ -63,7 +67,11 @@ impl Side {
                     News::Event(event) => seen.events.push(event),
                     News::Fault(fault) => seen.faults.extend(fault),
                     News::PausedBy(by) => seen.paused = by,
-                    News::Ask(_) => seen.asked += 1,
+                    News::Ask(asking) => {
+                        seen.asked += 1;
+                        seen.obstacle = asking.obstacle;
+                    }
+                    News::PeerRoom(room) => seen.rooms.push(room),
                     News::Path(_) | News::Manifest | News::Answered { .. } => {}
                 }
             }

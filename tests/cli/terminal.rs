@@ -147,6 +147,7 @@ fn offer() -> TransferSnapshot {
             free: 212_000_000_000,
             obstacle: None,
             seconds_left: 300,
+            round: 1,
         }),
         seconds: 11.4,
         started: 0,

@@ -175,6 +175,32 @@ fn an_answer_that_fails_can_be_given_again() {
 }
 
 #[test]
+fn a_question_that_is_asked_again_can_be_answered_again() {
+    let mut t = samples::asking(2);
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    stage.click(ACCEPT);
+    assert_eq!(stage.command(), accept(2));
+    stage.reply(Ok(Reply::Done));
+    let question = t.question.as_mut().unwrap();
+    // It was accepted, but there is no room any more.
+    question.round = 2;
+    question.obstacle = Some(Fault::DiskFull {
+        folder: "/srv".into(),
+        needed: 2,
+        free: 1,
+    });
+    stage.publish(samples::overview(vec![], vec![t.clone()]));
+    stage.press(CTRL_SHIFT, Key::A);
+    assert!(stage.commands().is_empty());
+    let question = t.question.as_mut().unwrap();
+    question.round = 3;
+    question.obstacle = None;
+    stage.publish(samples::overview(vec![], vec![t]));
+    stage.click(ACCEPT);
+    assert_eq!(stage.command(), accept(2));
+}
+
+#[test]
 fn questions_stack_and_block_no_transfer() {
     let other = peerconnect::transfer::status::TransferSnapshot {
         peer_name: "Phone".into(),

@@ -330,6 +330,7 @@ async fn only_the_chosen_peer_is_taken_without_a_question() {
         free: 1,
         obstacle: None,
         seconds_left: 9,
+        round: 1,
     });
     let mut stranger = t.clone();
     stranger.id = TransferId([1; 16]);
@@ -351,6 +352,44 @@ async fn only_the_chosen_peer_is_taken_without_a_question() {
     let commands = commands.lock().unwrap().clone();
     assert_eq!(commands.len(), 1);
     assert!(matches!(commands[0], Command::Answer { transfer, .. } if transfer == id));
+}
+
+#[tokio::test]
+async fn what_has_no_room_is_accepted_for_the_chosen_peer_once_there_is_room() {
+    let mut t = snapshot(TransferState::AwaitingAnswer);
+    t.direction = Direction::Receiving;
+    let full = Fault::DiskFull {
+        folder: "/srv".into(),
+        needed: 2,
+        free: 1,
+    };
+    t.question = Some(Question {
+        free: 1,
+        obstacle: Some(full),
+        seconds_left: 9,
+        round: 1,
+    });
+    let node = FakeNode::start(vec![t.clone()]);
+    let (commands, pictures) = (Arc::clone(&node.commands), node.pictures.clone());
+    let chosen = t.peer.unwrap();
+    let script = async {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(commands.lock().unwrap().is_empty());
+        let question = t.question.as_mut().unwrap();
+        (question.round, question.obstacle) = (2, None);
+        pictures.send_replace(Arc::new(overview(vec![t.clone()])));
+        while commands.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        t.state = TransferState::Completed;
+        pictures.send_replace(Arc::new(overview(vec![t])));
+    };
+    let setup = |face: &mut Face<'_>| face.answers = Answers::Peer(chosen);
+    let ((exit, lines), ()) = tokio::join!(node.run(next(), setup), script);
+    assert_eq!(exit, Exit::OK);
+    assert!(lines.iter().any(|line| line["code"] == "disk-full"));
 }
 
 #[tokio::test]

@@ -1,6 +1,25 @@
 //! The question to the person, and what is known about the room for the files.
 
-use super::*;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::control::{Asking, Decision, News, Order};
+use super::super::ended::Ended;
+use super::super::partial::SharedJournal;
+use super::super::plan::Rules;
+use super::super::tops::{Tops, top_of};
+use super::{Incoming, Taken, is_cancel, message, plain, send};
+use crate::fault::Fault;
+use crate::net::link::{Inbound, Offence};
+use crate::protocol::message::{DeclineReason, ReceiverMessage, Room, Scope, SenderMessage};
+use crate::storage::folder::Folder;
+use crate::storage::journal::{Journal, JournalHead};
 
 impl Incoming {
     pub(super) async fn ask<L: Inbound>(
@@ -12,7 +31,9 @@ impl Incoming {
             return self.pretend_absence(link).await;
         }
         let mut folder = self.terms.folder.clone();
-        let mut asked = false;
+        let until = Instant::now() + self.terms.answer_timeout;
+        // What the person and the sender were told last.
+        let mut told: Option<Room> = None;
         loop {
             let view = self.view(folder.clone(), &HashSet::new()).await;
             if self.terms.accepted {
@@ -21,27 +42,29 @@ impl Incoming {
                     Some(reason) => self.refuse(link, view, reason).await,
                 };
             }
-            if !asked {
+            if told.is_none_or(|told| is_news(told, view.room)) {
                 send(link, ReceiverMessage::Asked(view.room)).await?;
-                asked = true;
+                told = Some(view.room);
+                let left = until.saturating_duration_since(Instant::now());
+                self.reporter.tell(News::Ask(view.asking(left))).await;
             }
-            let asking = view.asking(self.terms.answer_timeout);
-            self.reporter.tell(News::Ask(asking)).await;
-            match self.decision(link, orders).await? {
-                Decision::Decline => {
+            match self.wish(link, orders, until).await? {
+                Wish::LookAgain => {}
+                Wish::Decided(Decision::Decline) => {
                     return self.decline(link, DeclineReason::Person).await;
                 }
-                Decision::Accept {
+                Wish::Decided(Decision::Accept {
                     folder: chosen,
                     only,
-                } => {
+                }) => {
                     folder = chosen.unwrap_or(folder);
                     let excluded = self.excluded(only.as_deref());
                     let view = self.view(folder.clone(), &excluded).await;
-                    // A folder without room is asked about again, with the reason.
                     if view.refusal().is_none() {
                         return self.take(link, view.folder, excluded).await;
                     }
+                    // A folder without room is asked about again, with the reason.
+                    told = None;
                 }
             }
         }
@@ -80,19 +103,23 @@ impl Incoming {
         self.decline(link, DeclineReason::NoAnswer).await
     }
 
-    /// Waits for the person, or for a reason not to wait any longer.
-    pub(super) async fn decision<L: Inbound>(
+    /// Waits for the person until `until`, for a reason not to wait any longer, or for one to look
+    /// at the room again: room comes and goes, and so do files of the offer.
+    async fn wish<L: Inbound>(
         &mut self,
         link: &mut L,
         orders: &mut mpsc::Receiver<Order>,
-    ) -> Result<Decision, Ended> {
-        let timeout = tokio::time::sleep(self.terms.answer_timeout);
-        tokio::pin!(timeout);
+        until: Instant,
+    ) -> Result<Wish, Ended> {
+        let look = tokio::time::sleep_until(until.min(Instant::now() + LOOK_EVERY));
+        tokio::pin!(look);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Answer(decision)) => return Ok(decision),
-                    Some(Order::Cancel(Scope::Transfer)) => return Ok(Decision::Decline),
+                    Some(Order::Answer(decision)) => return Ok(Wish::Decided(decision)),
+                    Some(Order::Cancel(Scope::Transfer)) => {
+                        return Ok(Wish::Decided(Decision::Decline));
+                    }
                     Some(order) => {
                         self.offline_order(order).await;
                     }
@@ -108,14 +135,18 @@ impl Incoming {
                             return Err(Ended::Misbehaved(Offence::Contradiction));
                         }
                         self.reporter.tell(News::Manifest).await;
+                        return Ok(Wish::LookAgain);
                     }
                     SenderMessage::Steer(_) | SenderMessage::FileFailed { .. } => {}
                     SenderMessage::Finish { .. } => {
                         return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
                     }
                 },
-                () = &mut timeout => {
-                    self.decline(link, DeclineReason::NoAnswer).await?;
+                () = &mut look => {
+                    if Instant::now() >= until {
+                        self.decline(link, DeclineReason::NoAnswer).await?;
+                    }
+                    return Ok(Wish::LookAgain);
                 }
             }
         }
@@ -246,6 +277,25 @@ impl Incoming {
                 }
             }
         }
+    }
+}
+
+/// How often the room is looked at while a person is asked.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What ends a wait for the person.
+enum Wish {
+    /// The person has answered.
+    Decided(Decision),
+    /// The room, or what is offered, may be different now.
+    LookAgain,
+}
+
+/// Whether the person and the sender must hear of `now`: free bytes alone change all the time.
+fn is_news(told: Room, now: Room) -> bool {
+    match (told, now) {
+        (Room::Missing { needed: told, .. }, Room::Missing { needed: now, .. }) => told != now,
+        (told, now) => told != now,
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn near(name: &str) -> Nearby {
         known: false,
         connected: false,
         last_seen: NOW,
-        addrs: vec!["192.168.1.20:3485".parse().unwrap()],
+        addrs: vec![([192, 168, 1, 20], 3485).into()],
     }
 }
 

@@ -20,14 +20,14 @@ use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
 use super::outgoing::{Contact, OutgoingTask};
 use super::records::Records;
-use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
-use crate::config::{Announce, Paths, Settings};
+use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
+use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
-use crate::net::discovery::{Discovery, DiscoveryOptions, Presence};
+use crate::net::discovery::{Discovery, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::transfer_link::QuicInbound;
@@ -90,7 +90,6 @@ pub(super) struct Core {
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     net: Net,
     pub(super) discovery: Discovery,
-    presence: Presence,
     addrs: Vec<SocketAddr>,
     arrivals: mpsc::Receiver<Arrival>,
     requests: mpsc::Receiver<Request>,
@@ -121,34 +120,9 @@ impl Core {
             confine: _,
         } = options;
         let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
-        let presence = match settings.announce {
-            Announce::All => presence,
-            Announce::Never => Presence::Off,
-        };
-        let discovery = Discovery::start(DiscoveryOptions {
-            me: identity.id(),
-            name: settings.name.clone(),
-            port: net.local_port(),
-            bind: ip,
-            presence,
-        });
+        let discovery = near::discover(identity.id(), &settings, net.local_port(), ip, presence);
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
-        let first = Overview {
-            me: Me {
-                id: identity.id(),
-                name: settings.name.clone(),
-                link: String::new(),
-                addrs: Vec::new(),
-                folder: settings.folder.clone(),
-                rate_limit: settings.rate_limit,
-                pid: std::process::id(),
-            },
-            peers: Arc::new([]),
-            nearby: Arc::new([]),
-            presence,
-            transfers: Arc::new([]),
-            notices: Arc::new([]),
-        };
+        let first = first_picture(identity.id(), &settings, discovery.presence());
         let (handle, requests, pictures) = NodeHandle::new(first);
         let mut core = Self {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
@@ -169,7 +143,6 @@ impl Core {
             addrs: net.candidate_addrs(),
             net,
             discovery,
-            presence,
             arrivals,
             requests,
             news: mpsc::channel(NEWS_MAX),
@@ -312,7 +285,7 @@ impl Core {
             me,
             peers: peers.collect(),
             nearby: self.nearby().into(),
-            presence: self.presence,
+            presence: self.discovery.presence(),
             transfers: self.book.snapshots(|id| self.person(id)).into(),
             notices: Arc::new([]),
         };
@@ -463,6 +436,26 @@ impl Core {
             Arrival::Disconnected(_) => self.changed = true,
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
         }
+    }
+}
+
+/// A picture without anything in it yet.
+fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overview {
+    Overview {
+        me: Me {
+            id,
+            name: settings.name.clone(),
+            link: String::new(),
+            addrs: Vec::new(),
+            folder: settings.folder.clone(),
+            rate_limit: settings.rate_limit,
+            pid: std::process::id(),
+        },
+        peers: Arc::new([]),
+        nearby: Arc::new([]),
+        presence,
+        transfers: Arc::new([]),
+        notices: Arc::new([]),
     }
 }
 

@@ -1,14 +1,37 @@
 //! Who is near, together with what is remembered, and how peers are called by it.
 
-use super::api::{Found, Nearby, Reply};
+use std::net::IpAddr;
+
+use super::api::{Found, Nearby, Presence, Reply};
 use super::core::Core;
 use super::dial::Callee;
 use super::names::{self, Meant};
+use crate::config::{Announce, Settings};
 use crate::fault::Fault;
-use crate::net::discovery::{Input, NearPeer, Who};
+use crate::net::discovery::{Discovery, DiscoveryOptions, Input, NearPeer, Who};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::Address;
 use crate::transfer::bookkeeper::unix_now;
+
+/// Begins to find others and be found, as far as the settings allow it.
+pub(super) fn discover(
+    me: PeerId,
+    settings: &Settings,
+    port: u16,
+    bind: Option<IpAddr>,
+    presence: Presence,
+) -> Discovery {
+    Discovery::start(DiscoveryOptions {
+        me,
+        name: settings.name.clone(),
+        port,
+        bind,
+        presence: match settings.announce {
+            Announce::All => presence,
+            Announce::Never => Presence::Off,
+        },
+    })
+}
 
 impl Core {
     /// Everybody who is near, those we know first, then by name.

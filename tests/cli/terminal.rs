@@ -347,7 +347,8 @@ fn send_asks_to_whom_and_shows_that_the_other_must_answer() {
     home.write("a.pdf", 10, 1);
     let node = Node::start(&home);
     let mut terminal = Terminal::start(&home, &["send", "a.pdf"]);
-    terminal.shows("1  anna (trusted)");
+    terminal.shows("Seen before, not heard now:");
+    terminal.shows("1  anna (trusted, ");
     terminal.shows("To whom? [1-1] ");
     terminal.types("1");
     let sent = node.next();

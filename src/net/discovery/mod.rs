@@ -94,6 +94,7 @@ pub type NearPeers = Arc<[NearPeer]>;
 /// Finds peers until it is shut down or dropped.
 #[derive(Debug)]
 pub struct Discovery {
+    presence: Presence,
     inputs: mpsc::Sender<Input>,
     near: Near,
     /// Ends the task when it is dropped.
@@ -133,11 +134,17 @@ impl Discovery {
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stopped));
         Self {
+            presence: options.presence,
             inputs,
             near: Near(near),
             stop,
             tasks,
         }
+    }
+
+    /// How much is said and listened to.
+    pub fn presence(&self) -> Presence {
+        self.presence
     }
 
     /// Where other sources tell what they hear.

@@ -54,6 +54,7 @@ impl Side {
         command
             .env_clear()
             .env("PEERCONNECT_CONFIG_DIR", self.home.join("config"))
+            .env("PEERCONNECT_ANNOUNCE", "never")
             .args(&self.args)
             .args(["--json", "--bind", "127.0.0.1", "--port"])
             .arg(self.port.to_string())

@@ -322,7 +322,7 @@ impl App {
 
     /// Sends what is staged to each chosen device.
     fn send(&mut self) {
-        let chosen: Vec<PeerId> = self.model.chosen_peers().map(|p| p.id).collect();
+        let chosen: Vec<PeerId> = self.model.chosen_devices().map(|d| d.id).collect();
         if chosen.is_empty() || self.model.staged.is_empty() {
             return;
         }

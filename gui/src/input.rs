@@ -195,8 +195,7 @@ pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &mut Drafts) {
     let text = match under {
         Under::Window => "Drop to choose these files".to_owned(),
         Under::Peer(id) => {
-            let peer = model.overview.peers.iter().find(|p| p.id == id);
-            let name = peer.map_or("", |p| p.record.name());
+            let name = model.device(id).map_or("", |device| device.name);
             format!("Drop to send to {}", Shown(name))
         }
         Under::Transfer(id) => {

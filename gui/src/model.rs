@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{Command, Overview, PeerInfo};
+use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::state::TransferState;
@@ -117,11 +117,22 @@ pub(crate) struct Pace {
     pub(crate) at: f64,
 }
 
+/// Somebody to send to: near, known, or both.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Device<'a> {
+    pub(crate) id: PeerId,
+    pub(crate) name: &'a str,
+    pub(crate) near: Option<&'a Nearby>,
+    pub(crate) known: Option<&'a PeerInfo>,
+}
+
 /// See the module.
 pub(crate) struct Model {
     pub(crate) overview: Arc<Overview>,
     pub(crate) staged: Vec<Staged>,
     pub(crate) chosen: BTreeSet<PeerId>,
+    /// Since when nobody is heard in the network, by the window's clock.
+    pub(crate) alone_since: Option<f64>,
     pub(crate) selected: Option<TransferId>,
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
@@ -148,6 +159,7 @@ impl Model {
             overview: overview.clone(),
             staged: Vec::new(),
             chosen: BTreeSet::new(),
+            alone_since: None,
             selected: None,
             doubt: None,
             unfolded: BTreeMap::new(),
@@ -178,8 +190,13 @@ impl Model {
             let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
             question.is_some_and(|question| question.round == *round)
         });
-        self.chosen
-            .retain(|id| overview.peers.iter().any(|p| p.id == *id));
+        self.chosen.retain(|id| {
+            overview.peers.iter().any(|p| p.id == *id) || overview.near(*id).is_some()
+        });
+        match overview.nearby.is_empty() {
+            true => self.alone_since = self.alone_since.or(Some(time)),
+            false => self.alone_since = None,
+        }
         self.dismissed
             .retain(|text| overview.notices.contains(text));
         for t in overview.transfers.iter() {
@@ -215,12 +232,43 @@ impl Model {
             .filter(|t| can_attach(t))
     }
 
+    /// Devices in this network, those we know first.
+    pub(crate) fn near(&self) -> impl Iterator<Item = Device<'_>> {
+        let near = self.overview.nearby.iter();
+        near.filter_map(|near| {
+            let id = near.key()?;
+            Some(Device {
+                id,
+                name: &near.name,
+                near: Some(near),
+                known: self.overview.peers.iter().find(|p| p.id == id),
+            })
+        })
+    }
+
+    /// Devices that we know and that are not heard in this network, last seen first.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = Device<'_>> {
+        let peers = self.overview.peers.iter();
+        let elsewhere = peers.filter(|p| self.overview.near(p.id).is_none());
+        elsewhere.map(|peer| Device {
+            id: peer.id,
+            name: peer.record.name(),
+            near: None,
+            known: Some(peer),
+        })
+    }
+
     /// Devices that are chosen, in the order of the list.
-    pub(crate) fn chosen_peers(&self) -> impl Iterator<Item = &PeerInfo> {
-        self.overview
-            .peers
-            .iter()
-            .filter(|p| self.chosen.contains(&p.id))
+    pub(crate) fn chosen_devices(&self) -> impl Iterator<Item = Device<'_>> {
+        let all = self.near().chain(self.elsewhere());
+        all.filter(|device| self.chosen.contains(&device.id))
+    }
+
+    /// The device with this key.
+    pub(crate) fn device(&self, id: PeerId) -> Option<Device<'_>> {
+        self.near()
+            .chain(self.elsewhere())
+            .find(|device| device.id == id)
     }
 
     /// Adds to what will be sent, each path once.

@@ -6,11 +6,11 @@ use tokio::sync::oneshot;
 
 use super::api::{Command, Decision, Reply, Target};
 use super::core::Core;
-use super::dial::{Callee, FIRST_CONTACT};
+use super::dial::FIRST_CONTACT;
 use super::outgoing::To;
 use crate::fault::Fault;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::{Address, LegacyAddress};
+use crate::protocol::link_uri::LegacyAddress;
 use crate::protocol::message::{Scope, TransferId};
 use crate::storage::folder::Folder;
 use crate::storage::store::{Accept, OutgoingRecord};
@@ -49,6 +49,7 @@ impl Core {
                 self.book.clear_finished();
                 Ok(Reply::Done)
             }
+            Command::Find(text) => self.find(&text).await,
             Command::AddPeer(target) => return self.add_peer(target, answer).await,
             Command::Trust { peer, accept } => self.trust(peer, accept).await,
             Command::Forget(peer) => {
@@ -290,49 +291,6 @@ impl Core {
         match text.parse::<LegacyAddress>() {
             Ok(address) => self.original(address).map(To::Original),
             Err(_) => self.callee(text).await.map(To::Peer),
-        }
-    }
-
-    /// What a person typed: a link, the name or key of a peer, or an address.
-    pub(super) async fn callee(&self, text: &str) -> Result<Callee, Fault> {
-        let shown = text.trim().to_owned();
-        if let Some(peer) = self.records.find(&shown) {
-            return Ok(self.callee_of(peer));
-        }
-        match shown.parse() {
-            Ok(Address::Link(link)) => {
-                let known = self.callee_of(link.id);
-                let mut addrs = link.addrs;
-                addrs.extend(
-                    known
-                        .addrs
-                        .into_iter()
-                        .filter(|a| !addrs.contains(a))
-                        .collect::<Vec<_>>(),
-                );
-                Ok(Callee { addrs, ..known })
-            }
-            Ok(Address::HostPort(host, port)) => {
-                let typed = shown.clone();
-                let pinned = self.records.ask(move |store| store.pinned(&typed)).await;
-                // Not to know who was there is not the same as nobody: another key would be taken.
-                let expect = pinned.await.map_err(|_| Fault::Internal {
-                    what: "the database cannot be read".into(),
-                })?;
-                Ok(Callee {
-                    expect,
-                    addrs: Vec::new(),
-                    host: Some((host, port)),
-                    shown,
-                })
-            }
-            Ok(Address::Legacy(_)) => Err(Fault::Invalid {
-                why: "an old version has no key; files can only be sent to it".into(),
-            }),
-            Err(error) => {
-                let why = format!("\"{shown}\" is no link, peer or address ({error})");
-                Err(Fault::Invalid { why })
-            }
         }
     }
 

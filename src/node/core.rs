@@ -23,13 +23,14 @@ use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
 use super::outgoing::{Contact, OutgoingTask, To};
 use super::records::Records;
-use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
+use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
+use crate::net::discovery::{Discovery, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::tcp::TcpInbound;
@@ -92,6 +93,7 @@ pub(super) struct Core {
     pub(super) stopping: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     net: Net,
+    pub(super) discovery: Discovery,
     addrs: Vec<SocketAddr>,
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
@@ -127,12 +129,14 @@ impl Core {
             port,
             rule,
             resume,
+            presence,
             wake,
             ..
         } = options;
         let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
+        let discovery = near::discover(identity.id(), &settings, net.local_port(), ip, presence);
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
-        let first = first_picture(&identity, &settings);
+        let first = first_picture(identity.id(), &settings, discovery.presence());
         let (handle, requests, pictures) = NodeHandle::new(first);
         let mut core = Self {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
@@ -152,6 +156,7 @@ impl Core {
             links: HashMap::new(),
             addrs: net.candidate_addrs(),
             net,
+            discovery,
             arrivals,
             legacy,
             originals,
@@ -219,6 +224,7 @@ impl Core {
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
                 Some(_) = self.tasks.join_next() => {}
+                () = self.discovery.changed() => self.changed = true,
                 _ = tick.tick(), if self.book.is_moving() => {
                     self.book.measure(Instant::now());
                     self.changed = true;
@@ -245,7 +251,7 @@ impl Core {
             }
         }
         self.links.clear();
-        self.net.shutdown().await;
+        tokio::join!(self.discovery.shutdown(), self.net.shutdown());
         let Self {
             mut tasks,
             mut news,
@@ -406,11 +412,11 @@ impl Core {
     }
 }
 
-/// What is known before anything has begun.
-fn first_picture(identity: &Identity, settings: &Settings) -> Overview {
+/// A picture without anything in it yet.
+fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overview {
     Overview {
         me: Me {
-            id: identity.id(),
+            id,
             name: settings.name.clone(),
             link: String::new(),
             addrs: Vec::new(),
@@ -420,6 +426,8 @@ fn first_picture(identity: &Identity, settings: &Settings) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        nearby: Arc::new([]),
+        presence,
         transfers: Arc::new([]),
         notices: Arc::new([]),
     }

@@ -88,6 +88,16 @@ impl To {
         }
     }
 
+    /// Waits until it appears in the network or moves there; for ever if it never does.
+    /// Cancel-safe.
+    async fn appears(&self) {
+        match self {
+            Self::Peer(callee) => callee.appears().await,
+            // It is called where a person said that it is.
+            Self::Original(_) => std::future::pending().await,
+        }
+    }
+
     /// Connects, or says in words why not. Cancel-safe.
     async fn connect(&self, connector: &Connector, deadline: Duration) -> Result<Way, Fault> {
         match self {
@@ -343,12 +353,17 @@ impl OutgoingTask {
         Err(Over)
     }
 
-    /// Waits before the next attempt; a connection that the peer makes ends the wait.
+    /// Waits before the next attempt; a connection that the peer makes ends the wait, and so does
+    /// its appearance in the network.
     async fn pause(&mut self, wait: Duration) -> Result<(), Over> {
         let until = Instant::now() + wait;
+        let to = self.to.clone();
+        let appears = to.appears();
+        tokio::pin!(appears);
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(()),
+                () = &mut appears => return Ok(()),
                 Ok(()) = self.connected.changed() => {
                     if self.to.pooled(&self.connector).is_some() {
                         return Ok(());

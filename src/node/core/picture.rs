@@ -14,6 +14,7 @@ impl Core {
 
     pub(super) fn publish(&mut self) {
         self.changed = false;
+        self.tell_known();
         let link = Link {
             id: self.me,
             addrs: self.addrs.clone(),
@@ -45,6 +46,8 @@ impl Core {
         let overview = Overview {
             me,
             peers: peers.collect(),
+            nearby: self.nearby().into(),
+            presence: self.discovery.presence(),
             transfers: self.book.snapshots(|id| self.person(id)).into(),
             notices: self.notices.clone(),
         };

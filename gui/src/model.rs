@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo};
-use peerconnect::peer::PeerId;
+use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo, Who};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
@@ -38,7 +37,7 @@ pub(crate) enum Action {
     /// Take all staged entries out.
     UnstageAll,
     /// Choose or unchoose a device to send to.
-    Choose(PeerId, bool),
+    Choose(Who, bool),
     /// Send what is staged to the chosen devices.
     Send,
     /// Add what is staged to a running transfer.
@@ -120,7 +119,7 @@ pub(crate) struct Pace {
 /// Somebody to send to: near, known, or both.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Device<'a> {
-    pub(crate) id: PeerId,
+    pub(crate) who: Who,
     pub(crate) name: &'a str,
     pub(crate) near: Option<&'a Nearby>,
     pub(crate) known: Option<&'a PeerInfo>,
@@ -130,7 +129,7 @@ pub(crate) struct Device<'a> {
 pub(crate) struct Model {
     pub(crate) overview: Arc<Overview>,
     pub(crate) staged: Vec<Staged>,
-    pub(crate) chosen: BTreeSet<PeerId>,
+    pub(crate) chosen: BTreeSet<Who>,
     /// Since when nobody is heard in the network, by the window's clock.
     pub(crate) alone_since: Option<f64>,
     pub(crate) selected: Option<TransferId>,
@@ -190,8 +189,9 @@ impl Model {
             let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
             question.is_some_and(|question| question.round == *round)
         });
-        self.chosen.retain(|id| {
-            overview.peers.iter().any(|p| p.id == *id) || overview.near(*id).is_some()
+        self.chosen.retain(|who| {
+            overview.peers.iter().any(|p| Who::Key(p.id) == *who)
+                || overview.nearby.iter().any(|near| near.who == *who)
         });
         match overview.nearby.is_empty() {
             true => self.alone_since = self.alone_since.or(Some(time)),
@@ -235,14 +235,15 @@ impl Model {
     /// Devices in this network, those we know first.
     pub(crate) fn near(&self) -> impl Iterator<Item = Device<'_>> {
         let near = self.overview.nearby.iter();
-        near.filter_map(|near| {
-            let id = near.key()?;
-            Some(Device {
-                id,
-                name: &near.name,
-                near: Some(near),
-                known: self.overview.peers.iter().find(|p| p.id == id),
-            })
+        near.map(|near| Device {
+            who: near.who,
+            name: &near.name,
+            near: Some(near),
+            known: self
+                .overview
+                .peers
+                .iter()
+                .find(|p| Who::Key(p.id) == near.who),
         })
     }
 
@@ -251,7 +252,7 @@ impl Model {
         let peers = self.overview.peers.iter();
         let elsewhere = peers.filter(|p| self.overview.near(p.id).is_none());
         elsewhere.map(|peer| Device {
-            id: peer.id,
+            who: Who::Key(peer.id),
             name: peer.record.name(),
             near: None,
             known: Some(peer),
@@ -261,14 +262,14 @@ impl Model {
     /// Devices that are chosen, in the order of the list.
     pub(crate) fn chosen_devices(&self) -> impl Iterator<Item = Device<'_>> {
         let all = self.near().chain(self.elsewhere());
-        all.filter(|device| self.chosen.contains(&device.id))
+        all.filter(|device| self.chosen.contains(&device.who))
     }
 
-    /// The device with this key.
-    pub(crate) fn device(&self, id: PeerId) -> Option<Device<'_>> {
+    /// This device.
+    pub(crate) fn device(&self, who: Who) -> Option<Device<'_>> {
         self.near()
             .chain(self.elsewhere())
-            .find(|device| device.id == id)
+            .find(|device| device.who == who)
     }
 
     /// Adds to what will be sent, each path once.
@@ -402,7 +403,7 @@ mod tests {
         let mut model = Model::new(samples::overview(vec![peer.clone()], vec![t.clone()]));
         model.selected = Some(t.id);
         model.unfolded.insert(t.id, Pages::default());
-        model.chosen.insert(peer.id);
+        model.chosen.insert(Who::Key(peer.id));
         model.apply(samples::overview(vec![], vec![]), 1.0);
         assert!(model.selected.is_none() && model.unfolded.is_empty() && model.chosen.is_empty());
     }

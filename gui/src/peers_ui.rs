@@ -6,7 +6,7 @@ use egui::{
     Align, CornerRadius, Frame, Label, Layout, Margin, Popup, Rect, Response, Role, ScrollArea,
     Sense, Stroke, TextEdit, Ui, UiBuilder, WidgetInfo,
 };
-use peerconnect::node::api::{Command, PeerInfo, Presence};
+use peerconnect::node::api::{Command, PeerInfo, Presence, Who};
 use peerconnect::peer::PeerId;
 use peerconnect::storage::store::Accept;
 use peerconnect::text::Shown;
@@ -24,7 +24,7 @@ pub(crate) struct PeersDraft {
     /// New name of a device.
     renaming: Option<(PeerId, String)>,
     /// Rows on the screen, for drops.
-    pub(crate) rows: Vec<(PeerId, Rect)>,
+    pub(crate) rows: Vec<(Who, Rect)>,
 }
 
 /// The whole panel.
@@ -140,12 +140,12 @@ fn row(
     draft: &mut PeersDraft,
     actions: &mut Vec<Action>,
 ) {
-    let chosen = model.chosen.contains(&device.id);
+    let chosen = model.chosen.contains(&device.who);
     let name = Shown(device.name).to_string();
-    // Of its key alone: an open menu, or a name that is being typed, must not pass to another
+    // Of who it is alone: an open menu, or a name that is being typed, must not pass to another
     // device when one appears above it.
     let builder = UiBuilder::new()
-        .scope_id(egui::Id::unique(("device", *device.id.as_bytes())))
+        .scope_id(egui::Id::unique(("device", device.who)))
         .sense(Sense::click());
     let response = ui
         .scope_builder(builder, |ui| {
@@ -158,9 +158,9 @@ fn row(
     response.widget_info(|| {
         WidgetInfo::selected(Role::CheckBox, true, chosen, format!("Send to {name}"))
     });
-    draft.rows.push((device.id, response.rect));
+    draft.rows.push((device.who, response.rect));
     if response.clicked() {
-        actions.push(Action::Choose(device.id, !chosen));
+        actions.push(Action::Choose(device.who, !chosen));
     }
     if let Some(peer) = device.known
         && !peer.record.trusted
@@ -199,10 +199,14 @@ fn row_inside(
     actions: &mut Vec<Action>,
 ) {
     ui.horizontal(|ui| {
-        if model.chosen.contains(&device.id) {
+        if model.chosen.contains(&device.who) {
             theme::chosen_mark(ui, 34.0);
         } else {
-            theme::avatar(ui, Some(&device.id), name, 34.0);
+            let key = match &device.who {
+                Who::Key(id) => Some(id),
+                Who::Original(_) => None,
+            };
+            theme::avatar(ui, key, name, 34.0);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if let Some(peer) = device.known {
@@ -214,10 +218,14 @@ fn row_inside(
                 name_line(ui, device, name, draft, actions);
                 let mut line = words::device_line(device, model.now);
                 if is_twin(model, device) {
-                    line.push_str(&format!(" · {}", device.id.short()));
+                    line.push_str(&format!(" · {}", words::apart(&device.who)));
                 }
                 let here = device.near.is_some() || device.known.is_some_and(|p| p.connected);
-                let tone = if here { Tone::Ok } else { Tone::Weak };
+                let tone = match (device.who, here) {
+                    (Who::Original(_), _) => Tone::Warn,
+                    (Who::Key(_), true) => Tone::Ok,
+                    (Who::Key(_), false) => Tone::Weak,
+                };
                 let line = theme::note(ui, tone, line);
                 ui.add(Label::new(line.size(12.5)).truncate());
             });
@@ -225,11 +233,11 @@ fn row_inside(
     });
 }
 
-/// Whether another device calls itself the same: then only the key tells them apart.
+/// Whether another device calls itself the same: then only key or address tell them apart.
 fn is_twin(model: &Model, device: &Device<'_>) -> bool {
     let mut all = model.near().chain(model.elsewhere());
     let same = |other: &Device<'_>| other.name.to_lowercase() == device.name.to_lowercase();
-    all.any(|other| other.id != device.id && same(&other))
+    all.any(|other| other.who != device.who && same(&other))
 }
 
 fn name_line(

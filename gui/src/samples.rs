@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::net::link::{PathInfo, PathKind};
-use peerconnect::node::api::{Me, Nearby, Overview, PeerInfo, Presence, Who};
+use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::TransferId;
@@ -62,6 +62,18 @@ pub(crate) fn near(name: &str) -> Nearby {
         connected: false,
         last_seen: NOW,
         addrs: vec![([192, 168, 1, 20], 3485).into()],
+    }
+}
+
+/// A device with an old version in the same network.
+pub(crate) fn near_original(name: &str) -> Nearby {
+    Nearby {
+        who: Who::Original(OriginalId {
+            id: LegacyId::DEFAULT_PROFILE,
+            requests: ([192, 168, 1, 30], 3486).into(),
+        }),
+        addrs: vec![([192, 168, 1, 30], 3485).into()],
+        ..near(name)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use peerconnect::fault::Face;
 use peerconnect::net::link::PathKind;
+use peerconnect::node::api::Who;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
 use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes, count, duration};
@@ -283,6 +284,9 @@ pub(crate) fn three_words(words: &str) -> String {
 
 /// What is known about a device, in a line below its name.
 pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
+    if let Who::Original(_) = device.who {
+        return "here now · not encrypted (old version)".to_owned();
+    }
     let trust = match device
         .known
         .map(|peer| (peer.record.accept, peer.record.trusted))
@@ -299,6 +303,14 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
         (None, None) => return trust.to_owned(),
     };
     format!("{seen} · {trust}")
+}
+
+/// What tells two devices of one name apart.
+pub(crate) fn apart(who: &Who) -> String {
+    match who {
+        Who::Key(id) => id.short(),
+        Who::Original(id) => id.requests.ip().to_string(),
+    }
 }
 
 /// What is known about our own end when nobody is heard: whether it is good, and what it is.

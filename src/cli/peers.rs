@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Nearby, NodeHandle, Overview, PeerInfo, Who};
+use peerconnect::node::api::{Command, Nearby, NodeHandle, Overview, PeerInfo, Target, Who};
 use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, duration};
 
@@ -157,17 +157,25 @@ fn body(near: Option<&Nearby>, known: Option<&PeerInfo>) -> serde_json::Value {
         "trusted": record.is_some_and(|record| record.trusted),
         "accept": record.map_or(Accept::Ask, |record| record.accept),
         "connected": known.map(|peer| peer.connected).or(near.map(|near| near.connected)),
-        "addrs": show::addrs(&addrs),
+        "addrs": show::addrs(&addrs), "to": near.map(to),
         "first_seen": record.map(|record| record.first_seen),
         "last_seen": heard.max(record.map(|record| record.last_seen)),
     })
+}
+
+/// What `send --to` takes and means nobody else: ids of originals are not theirs alone.
+fn to(near: &Nearby) -> String {
+    match Target::from(near.who) {
+        Target::Peer(id) => id.to_string(),
+        Target::Text(address) => address,
+    }
 }
 
 /// Id and kind as scripts know them.
 fn identity(who: &Who) -> (String, &'static str) {
     match who {
         Who::Key(id) => (id.to_string(), "key"),
-        Who::Original(id) => (id.as_str().to_owned(), "original"),
+        Who::Original(id) => (id.id.to_string(), "original"),
     }
 }
 
@@ -189,7 +197,7 @@ fn row(near: Option<&Nearby>, known: Option<&PeerInfo>) -> [String; 5] {
             (Accept::Ask, false) => "asked",
             (Accept::Block, _) => "blocked",
         },
-        (None, Some(Who::Original(_))) => "old version, not encrypted",
+        (None, Some(Who::Original(_))) => "not encrypted (old version)",
         (None, Some(Who::Key(_)) | None) => "new, asked",
     };
     let seen = match (known, near) {
@@ -228,7 +236,7 @@ async fn watch(node: &NodeHandle, out: &mut Output, signals: &mut Signals) -> Ex
         let now: BTreeMap<Who, Nearby> = picture
             .nearby
             .iter()
-            .map(|near| (near.who.clone(), near.clone()))
+            .map(|near| (near.who, near.clone()))
             .collect();
         for (state, near) in changes(&before, &now) {
             tell(state, near, out).await;
@@ -269,6 +277,7 @@ async fn tell(state: &str, near: &Nearby, out: &mut Output) {
         let body = serde_json::json!({
             "state": state, "name": near.name, "id": id, "kind": kind,
             "trusted": near.trusted, "known": near.known, "addrs": show::addrs(&near.addrs),
+            "to": to(near),
         });
         out.object("peer", body).await;
         return;
@@ -276,7 +285,11 @@ async fn tell(state: &str, near: &Nearby, out: &mut Output) {
     let short = near.key().map_or("-".into(), |id| id.short());
     let addrs = show::addrs(&near.addrs).join("  ");
     let name = Shown(&near.name).to_string();
-    out.line(&format!("{state:9} {name:20} {short:8}  {addrs}"))
+    let mark = match near.who {
+        Who::Key(_) => "",
+        Who::Original(_) => "  not encrypted (old version)",
+    };
+    out.line(&format!("{state:9} {name:20} {short:8}  {addrs}{mark}"))
         .await;
 }
 
@@ -319,10 +332,7 @@ mod tests {
     #[test]
     fn each_change_is_told_once() {
         let of = |peers: &[Nearby]| -> BTreeMap<Who, Nearby> {
-            peers
-                .iter()
-                .map(|near| (near.who.clone(), near.clone()))
-                .collect()
+            peers.iter().map(|near| (near.who, near.clone())).collect()
         };
         let (one, two) = (near(1, "one"), near(2, "two"));
         let mut moved = one.clone();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use peerconnect::net::link::{PathInfo, PathKind};
-use peerconnect::node::api::{Me, Nearby, Overview, PeerInfo, Presence, Who};
+use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
 use peerconnect::peer::PeerId;
+use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
@@ -94,6 +95,17 @@ pub(crate) fn near(n: u8, name: &str) -> Nearby {
         connected: false,
         last_seen: 5,
         addrs: vec![([10, 0, 0, n], 3485).into()],
+    }
+}
+
+/// A program of the original's kind in the same network, at `10.0.0.N`.
+pub(crate) fn old(n: u8, name: &str) -> Nearby {
+    Nearby {
+        who: Who::Original(OriginalId {
+            id: LegacyId::DEFAULT_PROFILE,
+            requests: ([10, 0, 0, n], 3486).into(),
+        }),
+        ..near(n, name)
     }
 }
 

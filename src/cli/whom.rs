@@ -4,7 +4,9 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Found, NodeHandle, Overview, Presence, Reply, Target};
+use peerconnect::node::api::{
+    Command, Found, NodeHandle, OriginalId, Overview, Presence, Reply, Target, Who,
+};
 use peerconnect::peer::PeerId;
 use peerconnect::text::{Shown, duration};
 use tokio::time::Instant;
@@ -66,7 +68,9 @@ pub(crate) async fn named(
             Ok(Reply::Found(Found::Sure(_) | Found::Address)) => Duration::ZERO,
             // Others of that name may be slower to answer.
             Ok(Reply::Found(Found::Claimed(_))) | Err(Fault::Invalid { .. }) => SETTLE,
-            Ok(Reply::Found(Found::Host)) | Err(Fault::NotFound { .. }) => LISTEN,
+            Ok(Reply::Found(Found::Host | Found::Original(_))) | Err(Fault::NotFound { .. }) => {
+                LISTEN
+            }
             Ok(_) | Err(_) => Duration::ZERO,
         };
         let until = begun + wait;
@@ -96,12 +100,15 @@ pub(crate) async fn named(
 }
 
 async fn target(found: Found, text: String, picture: &Overview, out: &mut Output) -> Target {
+    if let Found::Original(id) = found {
+        return original(id, text, out).await;
+    }
     let (how, peer) = match found {
         Found::Sure(id) => ("known", Some(id)),
         Found::Claimed(id) if picture.near(id).is_some() => ("nearby", Some(id)),
         Found::Claimed(id) => ("seen-before", Some(id)),
-        Found::Address => ("address", None),
         Found::Host => ("host", None),
+        Found::Address | Found::Original(_) => ("address", None),
     };
     if out.is_json() {
         let near = peer.and_then(|id| picture.near(id));
@@ -127,6 +134,25 @@ async fn target(found: Found, text: String, picture: &Overview, out: &mut Output
             Target::Text(text)
         }
     }
+}
+
+/// Says that what follows is not encrypted.
+async fn original(id: OriginalId, typed: String, out: &mut Output) -> Target {
+    let target = Target::from(Who::Original(id));
+    let ip = id.requests.ip();
+    if out.is_json() {
+        let body = serde_json::json!({
+            "how": "original", "typed": typed, "id": id.id.to_string(), "name": typed,
+            "nearby": true, "addrs": [id.address().to_string()],
+        });
+        out.object("target", body).await;
+    }
+    out.say(&format!(
+        "Found {} in this network, at {ip}: not encrypted (old version). Anybody there can read \
+         along, and nobody proves who it is.",
+        Shown(&typed)
+    ));
+    target
 }
 
 /// How a peer is called: by us, by itself, or by the beginning of its key.
@@ -201,7 +227,7 @@ pub(crate) async fn choose(
             .and_then(|n| n.checked_sub(1))
             .and_then(|n| choices.get(n));
         match (chosen, line.trim()) {
-            (Some(choice), _) => return Ok(Target::Peer(choice.id)),
+            (Some(choice), _) => return Ok(choice.who.into()),
             (None, "") => {}
             (None, _) if number.is_some() => {}
             (None, text) => return named(text.to_owned(), instance, out, signals).await,
@@ -224,24 +250,26 @@ async fn line(signals: &mut Signals) -> Option<String> {
 /// A peer to choose.
 #[derive(Debug, PartialEq, Eq)]
 struct Choice {
-    id: PeerId,
+    who: Who,
     near: bool,
     text: String,
 }
 
 fn choices(picture: &Overview) -> Vec<Choice> {
-    let near = picture.nearby.iter().filter_map(|near| {
-        let id = near.key()?;
-        let mark = match (near.trusted, near.known) {
-            (true, _) => "trusted".into(),
-            (false, true) => format!("seen before, {}", id.short()),
-            (false, false) => format!("new, {}", id.short()),
+    let near = picture.nearby.iter().map(|near| {
+        let mark = match (near.who, near.trusted, near.known) {
+            (Who::Original(id), ..) => {
+                format!("{}, not encrypted (old version)", id.requests.ip())
+            }
+            (Who::Key(_), true, _) => "trusted".into(),
+            (Who::Key(id), false, true) => format!("seen before, {}", id.short()),
+            (Who::Key(id), false, false) => format!("new, {}", id.short()),
         };
-        Some(Choice {
-            id,
+        Choice {
+            who: near.who,
             near: true,
             text: format!("{} ({mark})", Shown(&near.name)),
-        })
+        }
     });
     let elsewhere = picture
         .peers
@@ -254,7 +282,7 @@ fn choices(picture: &Overview) -> Vec<Choice> {
         };
         let ago = duration(show::now().saturating_sub(peer.record.last_seen));
         Choice {
-            id: peer.id,
+            who: Who::Key(peer.id),
             near: false,
             text: format!("{} ({mark}, {ago} ago)", Shown(peer.record.name())),
         }
@@ -282,14 +310,14 @@ fn menu(choices: &[Choice]) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{known, near, overview};
+    use crate::cli::testing::{known, near, old, overview};
 
     #[test]
     fn those_who_are_near_are_offered_first_and_told_apart_from_others() {
         let mut picture = overview(vec![]);
         let mut trusted = near(1, "living-room-pc");
         (trusted.trusted, trusted.known) = (true, true);
-        picture.nearby = vec![trusted, near(2, "kit\u{1b}chen")].into();
+        picture.nearby = vec![trusted, near(2, "kit\u{1b}chen"), old(4, "attic")].into();
         picture.peers = vec![known(1, "living-room-pc"), known(3, "laptop")].into();
         let text = menu(&choices(&picture));
         let id = |n| PeerId::from_bytes([n; 32]).short();
@@ -297,12 +325,14 @@ mod tests {
         assert_eq!(lines[0], "Nearby:");
         assert_eq!(lines[1], "  1  living-room-pc (trusted)");
         assert_eq!(lines[2], format!("  2  kit\\u{{1b}}chen (new, {})", id(2)));
-        assert_eq!(lines[3], "Seen before, not heard now:");
+        let attic = "  3  attic (10.0.0.4, not encrypted (old version))";
+        assert_eq!(lines[3], attic);
+        assert_eq!(lines[4], "Seen before, not heard now:");
         assert!(
-            lines[4].starts_with(&format!("  3  laptop ({}, ", id(3))),
+            lines[5].starts_with(&format!("  4  laptop ({}, ", id(3))),
             "{text}"
         );
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
     }
 
     #[test]

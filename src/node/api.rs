@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::ConflictPolicy;
 use crate::fault::Fault;
-pub use crate::net::discovery::{Presence, Who};
+pub use crate::net::discovery::{OriginalId, Presence, Who};
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
@@ -22,8 +22,17 @@ pub enum Target {
     /// A peer we know, by key.
     Peer(PeerId),
     /// Anything a person types: a `peerconnect:` link, the name of a known or near peer,
-    /// `host:port`.
+    /// `host:port`, `legacy:IP` for an original.
     Text(String),
+}
+
+impl From<Who> for Target {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Key(id) => Self::Peer(id),
+            Who::Original(id) => Self::Text(id.address().to_string()),
+        }
+    }
 }
 
 /// What can be asked of a node.
@@ -177,6 +186,8 @@ pub enum Found {
     Sure(PeerId),
     /// The only peer in the network, or among those that were seen before, that calls itself so.
     Claimed(PeerId),
+    /// A program of the original's kind: no peer with a key is called so, and only this one is.
+    Original(OriginalId),
     /// A link, an address, or what was used as one before.
     Address,
     /// Nobody calls himself so; it may be the name of a host.

@@ -154,7 +154,14 @@ impl Core {
         check_paths(&paths)?;
         let (to, typed) = match to {
             Target::Peer(peer) => (To::Peer(self.callee_of(peer)), peer.to_string()),
-            Target::Text(text) => (self.recipient(&text).await?, text.trim().to_owned()),
+            Target::Text(text) => match self.recipient(&text).await? {
+                // Its address alone means it: names are anybody's.
+                To::Original(original) => {
+                    let address = original.shown();
+                    (To::Original(original), address)
+                }
+                peer @ To::Peer(_) => (peer, text.trim().to_owned()),
+            },
         };
         let expect = match &to {
             To::Peer(callee) => callee.expect,
@@ -283,14 +290,6 @@ impl Core {
                 table.lock().end_attach();
                 Err(fault)
             }
-        }
-    }
-
-    /// To whom files go, as a person typed it.
-    async fn recipient(&self, text: &str) -> Result<To, Fault> {
-        match text.parse::<LegacyAddress>() {
-            Ok(address) => self.original(address).map(To::Original),
-            Err(_) => self.callee(text).await.map(To::Peer),
         }
     }
 

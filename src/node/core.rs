@@ -118,7 +118,9 @@ impl Core {
         identity: Identity,
         confined: Option<Vec<PathBuf>>,
     ) -> Result<(Self, NodeHandle), StartError> {
-        let (legacy, originals) = match Legacy::listen(&options, &identity)? {
+        let (connector, arrivals, net) =
+            listen(&identity, options.bind, options.port, &options.settings).await?;
+        let (legacy, originals) = match Legacy::listen(&options, &identity, net.local_port())? {
             Some((legacy, originals)) => (Some(legacy), originals),
             None => (None, mpsc::channel(1).1),
         };
@@ -126,14 +128,12 @@ impl Core {
             paths,
             settings,
             bind: ip,
-            port,
             rule,
             resume,
             presence,
             wake,
             ..
         } = options;
-        let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
         let discovery = near::discover(identity.id(), &settings, net.local_port(), ip, presence);
         let (records, outgoing) = Records::start(store).map_err(|e| internal(e.to_string()))?;
         let first = first_picture(identity.id(), &settings, discovery.presence());
@@ -169,6 +169,10 @@ impl Core {
             notices: Arc::new([]),
             changed: true,
         };
+        if let Some(legacy) = &core.legacy {
+            let told = legacy.tell_sightings(core.discovery.inputs());
+            core.tasks.spawn(told);
+        }
         core.tell_moved_port();
         core.enforce_blocks();
         core.serve_control(&handle);

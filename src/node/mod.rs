@@ -17,6 +17,7 @@ pub mod names;
 mod near;
 mod outgoing;
 mod records;
+mod sightings;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,8 @@
 //! peers call themselves), and those that anybody in the network can claim. The second never get
 //! in the way of the first.
 
-use crate::net::discovery::{NearPeer, Who};
+use crate::fault::Fault;
+use crate::net::discovery::{NearPeer, OriginalId, Who};
 use crate::peer::PeerId;
 use crate::storage::store::PeerRecord;
 use crate::text::Shown;
@@ -79,6 +80,35 @@ pub(super) fn find<'a>(
     one_of(text, &pick(&|p| claimed(p) && begins(p)), Meant::Claimed)
 }
 
+/// The only original that calls itself exactly so. Only for names that mean no peer with a key,
+/// known or near: nothing goes out in the clear because a name was taken or half typed.
+pub(super) fn original(text: &str, near: &[NearPeer]) -> Result<Option<OriginalId>, Fault> {
+    let wanted = text.trim().to_lowercase();
+    let mut found = Vec::new();
+    for peer in near {
+        if let Who::Original(id) = peer.who
+            && !wanted.is_empty()
+            && peer.name.to_lowercase() == wanted
+        {
+            found.push(id);
+        }
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [id] => Ok(Some(*id)),
+        several => {
+            let addresses = several.iter().take(CANDIDATES_MAX);
+            let addresses: Vec<String> = addresses.map(|id| id.address().to_string()).collect();
+            let text = Shown(text);
+            let why = format!(
+                "several old versions are called \"{text}\": type the address instead ({})",
+                addresses.join(", ")
+            );
+            Err(Fault::Invalid { why })
+        }
+    }
+}
+
 fn people<'a>(
     known: impl Iterator<Item = (PeerId, &'a PeerRecord)>,
     near: &'a [NearPeer],
@@ -147,6 +177,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::protocol::legacy::LegacyId;
     use crate::storage::store::Accept;
 
     fn id(n: u8) -> PeerId {
@@ -230,6 +261,41 @@ mod tests {
         assert!(matches!(find_in("kit", &vouched, &near), Meant::Several(_)));
         assert_eq!(find_in("kitc", &vouched, &near), Meant::Sure(id(1)));
         assert_eq!(find_in("laptop", &vouched, &near), Meant::Nobody);
+    }
+
+    #[test]
+    fn an_original_is_meant_by_its_whole_name_and_only_if_no_peer_with_a_key_is() {
+        let at = |host: u8| OriginalId {
+            id: LegacyId::DEFAULT_PROFILE,
+            requests: ([10, 0, 0, host], 3486).into(),
+        };
+        let old = |host: u8, name: &str| NearPeer {
+            who: Who::Original(at(host)),
+            ..near(0, name)
+        };
+        let peers = [
+            old(1, "Kitchen"),
+            old(2, "twin"),
+            old(3, "twin"),
+            near(9, "hall"),
+        ];
+        assert_eq!(original(" kitchen", &peers), Ok(Some(at(1))));
+        for text in ["kit", "hall", ""] {
+            assert_eq!(original(text, &peers), Ok(None), "{text}");
+        }
+        let Err(Fault::Invalid { why }) = original("twin", &peers) else {
+            panic!("one was chosen");
+        };
+        assert!(
+            why.contains("10.0.0.2") && why.contains("10.0.0.3"),
+            "{why}"
+        );
+        // Nothing that is said of peers with keys is ever an original.
+        for text in ["kitchen", "twin"] {
+            assert_eq!(find_in(text, &[], &peers), Meant::Nobody);
+        }
+        let away = [known(1, None, "kitchen", false)];
+        assert_eq!(find_in("kitchen", &away, &peers), Meant::Claimed(id(1)));
     }
 
     #[test]

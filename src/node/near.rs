@@ -6,6 +6,7 @@ use super::api::{Found, Nearby, Presence, Reply};
 use super::core::Core;
 use super::dial::Callee;
 use super::names::{self, Meant};
+use super::outgoing::To;
 use crate::config::{Announce, Settings};
 use crate::fault::Fault;
 use crate::net::discovery::{Discovery, DiscoveryOptions, Input, NearPeer, Who};
@@ -26,11 +27,16 @@ pub(super) fn discover(
         name: settings.name.clone(),
         port,
         bind,
-        presence: match settings.announce {
-            Announce::All => presence,
-            Announce::Never => Presence::Off,
-        },
+        presence: self::presence(settings, presence),
     })
+}
+
+/// How much is said and listened to, as far as the settings allow it.
+pub(super) fn presence(settings: &Settings, wanted: Presence) -> Presence {
+    match settings.announce {
+        Announce::All => wanted,
+        Announce::Never => Presence::Off,
+    }
 }
 
 impl Core {
@@ -60,7 +66,7 @@ impl Core {
         let name = match (name.is_empty(), &peer.who) {
             (false, _) => name,
             (true, Who::Key(id)) => id.short(),
-            (true, Who::Original(id)) => id.as_str().to_owned(),
+            (true, Who::Original(id)) => id.requests.ip().to_string(),
         };
         Nearby {
             name,
@@ -69,7 +75,7 @@ impl Core {
             connected: key.is_some_and(|id| self.connector.pooled(id).is_some()),
             last_seen: unix_now().saturating_sub(peer.heard.elapsed().as_secs()),
             addrs: peer.addrs.clone(),
-            who: peer.who.clone(),
+            who: peer.who,
         }
     }
 
@@ -106,8 +112,22 @@ impl Core {
 
     /// What a person typed: a link, the name or key of a peer, or an address.
     pub(super) async fn callee(&self, text: &str) -> Result<Callee, Fault> {
+        match self.recipient(text).await? {
+            To::Peer(callee) => Ok(callee),
+            To::Original(_) => Err(Fault::Invalid {
+                why: "an old version has no key; files can only be sent to it".into(),
+            }),
+        }
+    }
+
+    /// To whom files go, as a person typed it: as for [`Self::callee`], or an original.
+    pub(super) async fn recipient(&self, text: &str) -> Result<To, Fault> {
         let shown = text.trim().to_owned();
-        match self.meant(&shown).await? {
+        let callee = match self.meant(&shown).await? {
+            (Found::Original(id), _) => return self.original(id.address()).map(To::Original),
+            (_, Some(Address::Legacy(address))) => {
+                return self.original(address).map(To::Original);
+            }
             (Found::Sure(peer) | Found::Claimed(peer), _) => Ok(self.callee_of(peer)),
             (Found::Address | Found::Host, Some(Address::Link(link))) => {
                 let known = self.callee_of(link.id);
@@ -124,13 +144,11 @@ impl Core {
                 host: Some((host, port)),
                 shown,
             }),
-            (Found::Address | Found::Host, Some(Address::Legacy(_))) => Err(Fault::Invalid {
-                why: "an old version has no key; files can only be sent to it".into(),
-            }),
             (Found::Address | Found::Host, None) => Err(Fault::Invalid {
                 why: format!("\"{shown}\" is no link, peer or address"),
             }),
-        }
+        };
+        callee.map(To::Peer)
     }
 
     /// Says whom a text means, without calling anybody.
@@ -140,7 +158,8 @@ impl Core {
     }
 
     /// Names that were vouched for come first, then what can only be an address, then what was
-    /// typed as an address before, and last what anybody in the network may call itself.
+    /// typed as an address before, then what anybody in the network may call itself, and last who
+    /// cannot even have a key.
     async fn meant(&self, text: &str) -> Result<(Found, Option<Address>), Fault> {
         let near = self.discovery.near().peers();
         let meant = names::find(text, self.records.all(), &near);
@@ -157,10 +176,16 @@ impl Core {
             (Meant::Sure(peer), _) => Ok((Found::Sure(peer), None)),
             (Meant::Claimed(peer), _) => Ok((Found::Claimed(peer), None)),
             (Meant::Several(why), _) => Err(Fault::Invalid { why }),
-            (Meant::Nobody, Ok(address)) => Ok((Found::Host, Some(address))),
-            (Meant::Nobody, Err(error)) => Err(Fault::NotFound {
-                what: format!("link, peer or address \"{text}\" ({error})"),
-            }),
+            (Meant::Nobody, address) => {
+                let original = names::original(text, &near)?;
+                match (original, address) {
+                    (Some(id), _) => Ok((Found::Original(id), None)),
+                    (None, Ok(address)) => Ok((Found::Host, Some(address))),
+                    (None, Err(error)) => Err(Fault::NotFound {
+                        what: format!("link, peer or address \"{text}\" ({error})"),
+                    }),
+                }
+            }
         }
     }
 

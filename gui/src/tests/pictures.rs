@@ -20,6 +20,7 @@ fn stage(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>, theme: Theme) -
     let mut nearby: Vec<_> = connected.map(samples::near_known).collect();
     if !nearby.is_empty() {
         nearby.push(samples::near("Kitchen"));
+        nearby.push(samples::near_original("Old laptop"));
     }
     Stage::sized(samples::with_nearby(nearby, peers, transfers), SIZE, theme)
 }

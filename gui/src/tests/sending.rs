@@ -105,6 +105,29 @@ fn devices_nearby_show_by_themselves_and_files_dropped_on_them_are_sent() {
 }
 
 #[test]
+fn an_old_version_nearby_is_marked_and_is_sent_to_by_its_address() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let old = samples::near_original("Old laptop");
+    stage.publish(samples::with_nearby(vec![old], vec![], vec![]));
+    assert!(stage.says("here now · not encrypted (old version)"));
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    stage.drop_files(&[&paths[0]]);
+    stage.click("Send to Old laptop");
+    stage.press(Modifiers::COMMAND, Key::Enter);
+    let to = Target::Text("legacy:192.168.1.30/3486".into());
+    let paths = paths.clone();
+    let separate = false;
+    assert_eq!(
+        stage.command(),
+        Command::SendFiles {
+            to,
+            paths,
+            separate
+        }
+    );
+}
+
+#[test]
 fn a_device_that_is_near_and_known_is_one_row_and_one_that_goes_moves_to_the_others() {
     let laptop = samples::trusted("Laptop");
     let near = samples::near_known(&laptop);

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::handshake::shortened;
 use crate::peer::PeerId;
+use crate::protocol::legacy::LegacyId;
+use crate::protocol::link_uri::LegacyAddress;
 use crate::protocol::message::NAME_LEN_MAX;
 
 /// Most entries; a crowded lecture hall fits.
 pub const NEARBY_MAX: usize = 256;
 /// Most addresses of an entry: one of each family on a few interfaces.
 pub const NEARBY_ADDRS_MAX: usize = 8;
-/// Longest id of a program of the original's kind, in bytes: its own are 36.
-pub const ORIGINAL_ID_LEN_MAX: usize = 128;
 
 /// Sightings that are taken at once, and how many more each second: a hall that opens its
 /// computers together, and no flood.
@@ -42,29 +42,34 @@ const VALID: Duration = Duration::from_secs(60);
 const ORPHANED: Duration = Duration::from_secs(15);
 
 /// Who an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Who {
     /// A peer with this key, if whoever said so did not lie: the dial proves it.
     Key(PeerId),
-    /// A program of the original's kind, by the id it gives itself, which nothing ever proves.
+    /// A program of the original's kind, by what it says, which nothing ever proves.
     Original(OriginalId),
 }
 
-/// What a program of the original's kind calls itself for others of its kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct OriginalId(String);
+/// What tells programs of the original's kind apart: not the id alone, because all whose person
+/// never changed the profile have the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OriginalId {
+    /// What it says its id is.
+    #[serde(with = "crate::peer::legacy_id")]
+    pub id: LegacyId,
+    /// Where it answers requests.
+    pub requests: SocketAddr,
+}
 
 impl OriginalId {
-    /// `None` if it is empty or longer than [`ORIGINAL_ID_LEN_MAX`].
-    pub fn new(text: &str) -> Option<Self> {
-        let fits = (1..=ORIGINAL_ID_LEN_MAX).contains(&text.len());
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// As its owner wrote it: show it through [`crate::text::Shown`].
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Where files for it go, as a person could type it.
+    pub fn address(&self) -> LegacyAddress {
+        LegacyAddress {
+            ip: self.requests.ip(),
+            port: None,
+            req_port: self.requests.port(),
+        }
     }
 }
 
@@ -213,12 +218,17 @@ impl PeerList {
         }
     }
 
-    /// A peer has said goodbye by this way, or is not known there any more.
+    /// A peer has said goodbye by this way, or is not known there any more. One that DNS-SD does
+    /// not know any more has gone, until it is heard again.
     pub fn gone(&mut self, source: Source, who: &Who) {
         let Some(entry) = self.entries.get_mut(who) else {
             return;
         };
         self.changed |= entry.claims.remove(&source).is_some();
+        if source == Source::DnsSd {
+            // It leaves as a whole, and what it told in passing cannot be taken back.
+            self.changed |= entry.claims.remove(&Source::OriginalKeys).is_some();
+        }
         if entry.claims.is_empty() {
             self.entries.remove(who);
         }
@@ -297,7 +307,7 @@ impl PeerList {
     /// Everybody who is near, in the order of [`Who`].
     pub fn entries(&self) -> impl Iterator<Item = NearPeer> {
         self.entries.iter().map(|(who, entry)| NearPeer {
-            who: who.clone(),
+            who: *who,
             name: entry.name().to_owned(),
             addrs: entry.addrs(),
             heard: entry.heard,
@@ -322,7 +332,7 @@ impl PeerList {
         }
         let strangers = self.entries.iter().filter(|(who, _)| !self.is_known(who));
         let newest = strangers.max_by_key(|(_, entry)| entry.first);
-        match newest.map(|(who, _)| who.clone()) {
+        match newest.map(|(who, _)| *who) {
             Some(stranger) => self.entries.remove(&stranger).is_some(),
             None => false,
         }

@@ -29,8 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::dns_sd::{DnsOptions, DnsSd, Heard};
 pub use self::list::{
-    Ask, NEARBY_ADDRS_MAX, NEARBY_MAX, NearPeer, ORIGINAL_ID_LEN_MAX, OriginalId, PeerList,
-    Sighting, Source, Who,
+    Ask, NEARBY_ADDRS_MAX, NEARBY_MAX, NearPeer, OriginalId, PeerList, Sighting, Source, Who,
 };
 use super::probe::{Knocked, knock};
 use crate::peer::PeerId;
@@ -53,7 +52,8 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 pub enum Presence {
     /// Nothing is sent, nothing is listened to.
     Off,
-    /// Others are looked for and not told of us.
+    /// Others are looked for and not told where we are. Programs of the original's kind are
+    /// excepted: who looks for them has to tell.
     Look,
     /// Others are told of us, too.
     Announce,
@@ -330,6 +330,7 @@ impl Task {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::protocol::legacy::LegacyId;
 
     fn options(presence: Presence) -> DiscoveryOptions {
         DiscoveryOptions {
@@ -343,7 +344,10 @@ mod tests {
 
     fn original(name: &str) -> Sighting {
         Sighting {
-            who: Who::Original(OriginalId::new(name).unwrap()),
+            who: Who::Original(OriginalId {
+                id: LegacyId::DEFAULT_PROFILE,
+                requests: "10.0.0.2:3486".parse().unwrap(),
+            }),
             name: name.into(),
             addrs: vec!["10.0.0.2:3486".parse().unwrap()],
         }
@@ -354,7 +358,7 @@ mod tests {
         let mut discovery = Discovery::start(options(Presence::Off));
         let inputs = discovery.inputs();
         let seen = original("old");
-        let who = seen.who.clone();
+        let who = seen.who;
         inputs
             .send(Input::Seen(Source::Original, seen))
             .await

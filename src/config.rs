@@ -118,6 +118,28 @@ impl fmt::Display for LegacyUnanswered {
     }
 }
 
+/// Who is told in the network that this computer is there.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Announce {
+    /// Everybody in the same network.
+    #[default]
+    All,
+    /// Nobody; and nobody is looked for, because looking tells as much.
+    Never,
+}
+
+impl fmt::Display for Announce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Never => "never",
+        })
+    }
+}
+
 /// The UDP port that a node listens at unless told otherwise: that of the original program.
 pub const DEFAULT_PORT: u16 = 3485;
 
@@ -136,6 +158,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// UDP port to listen at; 0 for any free one.
     pub port: u16,
+    /// Who is told in the network that this computer is there.
+    pub announce: Announce,
     /// What happens when a name is taken by different content.
     pub on_conflict: ConflictPolicy,
     /// Most bytes per second that all sending together may take.
@@ -163,6 +187,8 @@ impl Default for Settings {
             folder: paths::download_folder(),
             // One port to open in a firewall, the same on all computers.
             port: DEFAULT_PORT,
+            // People find each other without typing anything.
+            announce: Announce::All,
             // Never loses anything of either side.
             on_conflict: ConflictPolicy::Rename,
             // Full speed; who shares a line sets it.
@@ -211,9 +237,9 @@ impl From<SettingsError> for Fault {
 }
 
 impl Settings {
-    /// Reads the settings: `config.toml`, then `PEERCONNECT_NAME`, `PEERCONNECT_DOWNLOADS` and
-    /// `PEERCONNECT_PORT`. Writes a commented file if there is none; a folder that cannot be
-    /// written is no error here.
+    /// Reads the settings: `config.toml`, then `PEERCONNECT_NAME`, `PEERCONNECT_DOWNLOADS`,
+    /// `PEERCONNECT_PORT` and `PEERCONNECT_ANNOUNCE`. Writes a commented file if there is none; a
+    /// folder that cannot be written is no error here.
     pub fn load(paths: &Paths) -> Result<Self, SettingsError> {
         let mut settings = Self::from_file(&paths.settings_file())?;
         settings.apply_env(|name| std::env::var_os(name).filter(|v| !v.is_empty()))?;
@@ -275,6 +301,13 @@ impl Settings {
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| invalid("PEERCONNECT_PORT", "not a port number"))?;
         }
+        if let Some(announce) = get("PEERCONNECT_ANNOUNCE") {
+            let parsed = announce
+                .to_str()
+                .and_then(|text| clap::ValueEnum::from_str(text, false).ok());
+            self.announce = parsed
+                .ok_or_else(|| invalid("PEERCONNECT_ANNOUNCE", "neither \"all\" nor \"never\""))?;
+        }
         Ok(())
     }
 
@@ -306,7 +339,7 @@ impl Settings {
     }
 
     /// Keys, meanings and values as they are written.
-    fn fields(&self) -> [(&'static str, &'static str, String); 10] {
+    fn fields(&self) -> [(&'static str, &'static str, String); 11] {
         let text = |text: &str| toml::Value::from(text).to_string();
         [
             (
@@ -324,6 +357,12 @@ impl Settings {
                 "port",
                 "UDP port to listen at; 0 for any free one. This is what a firewall must let in.",
                 self.port.to_string(),
+            ),
+            (
+                "announce",
+                "Who is told in the network that this computer is there: \"all\", or \"never\" \
+                 anybody\n# (then nobody is looked for either, and nothing at all is sent).",
+                text(&self.announce.to_string()),
             ),
             (
                 "on_conflict",
@@ -538,6 +577,7 @@ mod tests {
             "rate_limit = \"fast\"",
             "answer_timeout = \"soon\"",
             "on_conflict = \"perhaps\"",
+            "announce = \"trusted\"",
         ] {
             let error = parse(&format!("\n{text}\n")).unwrap_err();
             assert!(error.contains("line 2"), "{text}: {error}");
@@ -551,12 +591,14 @@ mod tests {
             "PEERCONNECT_NAME" => Some(OsString::from("env")),
             "PEERCONNECT_DOWNLOADS" => Some(OsString::from("/srv/in")),
             "PEERCONNECT_PORT" => Some(OsString::from("2")),
+            "PEERCONNECT_ANNOUNCE" => Some(OsString::from("never")),
             _ => None,
         };
         settings.apply_env(get).unwrap();
         assert_eq!(settings.name, "env");
         assert_eq!(settings.folder, Path::new("/srv/in"));
         assert_eq!(settings.port, 2);
+        assert_eq!(settings.announce, Announce::Never);
         let error = settings.apply_env(|_| Some("x".into())).unwrap_err();
         assert!(error.to_string().starts_with("PEERCONNECT_PORT"));
     }

@@ -107,14 +107,14 @@ pub struct LegacyPeer {
 }
 
 /// Ids of originals travel as text, as they write them.
-mod legacy_id {
+pub(crate) mod legacy_id {
     use super::{Deserialize, Deserializer, LegacyId, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(id: &LegacyId, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(id: &LegacyId, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(id)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<LegacyId, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<LegacyId, D::Error> {
         let text = String::deserialize(from)?;
         text.parse().map_err(serde::de::Error::custom)
     }

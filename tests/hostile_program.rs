@@ -271,7 +271,8 @@ fn secrets_belong_to_their_owner_and_show_up_nowhere() {
     shell.arg(command.get_program()).args(command.get_args());
     shell
         .env_clear()
-        .env("PEERCONNECT_CONFIG_DIR", home.config());
+        .env("PEERCONNECT_CONFIG_DIR", home.config())
+        .env("PEERCONNECT_ANNOUNCE", "never");
     shell.current_dir(home.file(""));
     shell.stdin(Stdio::null());
     shell.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use peerconnect::net::discovery::{NEARBY_ADDRS_MAX, NEARBY_MAX};
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::protocol::frame::FRAME_MAX;
@@ -56,6 +57,10 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
         ),
         ("name of a computer", bytes(NAME_LEN_MAX as u64)),
         (
+            "computers nearby that are listed",
+            grouped(NEARBY_MAX as u64),
+        ),
+        (
             "windows and commands on one running instance",
             CLIENTS_MAX.to_string(),
         ),
@@ -66,6 +71,11 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
     for (what, limit) in [
         ("payload of a frame", bytes(FRAME_MAX as u64)),
         ("name of a peer", bytes(NAME_LEN_MAX as u64)),
+        (
+            "peers that are listed as nearby",
+            grouped(NEARBY_MAX as u64),
+        ),
+        ("addresses of one of them", grouped(NEARBY_ADDRS_MAX as u64)),
         ("entries of a transfer", grouped(ENTRIES_MAX.into())),
         ("one path", bytes(PATH_LEN_MAX as u64)),
         ("all paths of a transfer", bytes(PATHS_LEN_MAX as u64)),

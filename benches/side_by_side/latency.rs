@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use peerconnect::config::{ConflictPolicy, LegacyMode, Paths, Settings};
-use peerconnect::node::api::{Command, NodeHandle, ReceiveRule, Reply, Target};
+use peerconnect::node::api::{Command, NodeHandle, Presence, ReceiveRule, Reply, Target};
 use peerconnect::node::{Node, NodeOptions, ResumeAtStart};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::state::TransferState;
@@ -88,6 +88,7 @@ fn start(dir: &Path) -> Node {
             on_conflict,
         }),
         resume: ResumeAtStart::None,
+        presence: Presence::Off,
         confine: false,
         wake: None,
     };

@@ -6,8 +6,7 @@ use std::sync::mpsc;
 
 use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Reply, Target};
-use peerconnect::peer::PeerId;
+use peerconnect::node::api::{Command, NodeHandle, Reply, Target, Who};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
@@ -289,7 +288,7 @@ impl App {
     fn reply(&mut self, about: About, result: Result<Reply, Fault>) {
         match (&about, &result) {
             (About::AddPeer, Ok(Reply::Peer(peer))) => {
-                self.model.chosen.insert(*peer);
+                self.model.chosen.insert(Who::Key(*peer));
                 self.drafts.peers.typed.clear();
             }
             (About::Send(paths), Err(_)) => {
@@ -327,20 +326,20 @@ impl App {
 
     /// Sends what is staged to each chosen device.
     fn send(&mut self) {
-        let chosen: Vec<PeerId> = self.model.chosen_peers().map(|p| p.id).collect();
+        let chosen: Vec<Who> = self.model.chosen_devices().map(|d| d.who).collect();
         if chosen.is_empty() || self.model.staged.is_empty() {
             return;
         }
         let paths = self.take_staged();
-        for peer in chosen {
-            self.send_to(peer, paths.clone());
+        for who in chosen {
+            self.send_to(who, paths.clone());
         }
         self.model.chosen.clear();
     }
 
-    fn send_to(&mut self, peer: PeerId, paths: Vec<PathBuf>) {
+    fn send_to(&mut self, who: Who, paths: Vec<PathBuf>) {
         let command = Command::SendFiles {
-            to: Target::Peer(peer),
+            to: who.into(),
             paths: paths.clone(),
             separate: false,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use peerconnect::config::{Paths, Settings};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle};
+use peerconnect::node::api::{Command, NodeHandle, Presence};
 use peerconnect::node::instance::{self, Instance};
 use peerconnect::node::{NodeOptions, ResumeAtStart};
 use peerconnect_gui::Wake;
@@ -42,6 +42,7 @@ impl Background {
             legacy_req_port: None,
             rule: None,
             resume: ResumeAtStart::All,
+            presence: Presence::Announce,
             confine: false,
             wake: Some(wake),
         };

@@ -6,8 +6,7 @@ use egui::{
     Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
     Pos2, Stroke, StrokeKind, Ui,
 };
-use peerconnect::node::api::{Command, Target};
-use peerconnect::peer::PeerId;
+use peerconnect::node::api::{Command, Who};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::text::Shown;
 
@@ -132,7 +131,7 @@ fn is_link(text: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Under {
     Window,
-    Peer(PeerId),
+    Peer(Who),
     Transfer(TransferId),
 }
 
@@ -166,9 +165,9 @@ fn drops(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
     // What was said is what happens, even if the pointer shows up elsewhere with the drop itself.
     match drafts.drop.take().unwrap_or(Under::Window) {
         Under::Window => vec![Action::Stage(paths)],
-        Under::Peer(peer) => {
+        Under::Peer(who) => {
             let command = Command::SendFiles {
-                to: Target::Peer(peer),
+                to: who.into(),
                 paths: paths.clone(),
                 separate: false,
             };
@@ -195,8 +194,7 @@ pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &mut Drafts) {
     let text = match under {
         Under::Window => "Drop to choose these files".to_owned(),
         Under::Peer(id) => {
-            let peer = model.overview.peers.iter().find(|p| p.id == id);
-            let name = peer.map_or("", |p| p.record.name());
+            let name = model.device(id).map_or("", |device| device.name);
             format!("Drop to send to {}", Shown(name))
         }
         Under::Transfer(id) => {

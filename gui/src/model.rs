@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{Command, Overview, PeerInfo};
-use peerconnect::peer::PeerId;
+use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo, Who};
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
@@ -38,7 +37,7 @@ pub(crate) enum Action {
     /// Take all staged entries out.
     UnstageAll,
     /// Choose or unchoose a device to send to.
-    Choose(PeerId, bool),
+    Choose(Who, bool),
     /// Send what is staged to the chosen devices.
     Send,
     /// Add what is staged to a running transfer.
@@ -123,11 +122,22 @@ pub(crate) struct Pace {
     pub(crate) at: f64,
 }
 
+/// Somebody to send to: near, known, or both.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Device<'a> {
+    pub(crate) who: Who,
+    pub(crate) name: &'a str,
+    pub(crate) near: Option<&'a Nearby>,
+    pub(crate) known: Option<&'a PeerInfo>,
+}
+
 /// See the module.
 pub(crate) struct Model {
     pub(crate) overview: Arc<Overview>,
     pub(crate) staged: Vec<Staged>,
-    pub(crate) chosen: BTreeSet<PeerId>,
+    pub(crate) chosen: BTreeSet<Who>,
+    /// Since when nobody is heard in the network, by the window's clock.
+    pub(crate) alone_since: Option<f64>,
     pub(crate) selected: Option<TransferId>,
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
@@ -156,6 +166,7 @@ impl Model {
             overview: overview.clone(),
             staged: Vec::new(),
             chosen: BTreeSet::new(),
+            alone_since: None,
             selected: None,
             doubt: None,
             unfolded: BTreeMap::new(),
@@ -191,8 +202,14 @@ impl Model {
             let open = overview.transfer(*id).and_then(|t| t.conflict.as_ref());
             open.is_some_and(|conflict| conflict.index == *file)
         });
-        self.chosen
-            .retain(|id| overview.peers.iter().any(|p| p.id == *id));
+        self.chosen.retain(|who| {
+            overview.peers.iter().any(|p| Who::Key(p.id) == *who)
+                || overview.nearby.iter().any(|near| near.who == *who)
+        });
+        match overview.nearby.is_empty() {
+            true => self.alone_since = self.alone_since.or(Some(time)),
+            false => self.alone_since = None,
+        }
         self.dismissed
             .retain(|text| overview.notices.contains(text));
         for t in overview.transfers.iter() {
@@ -234,12 +251,44 @@ impl Model {
             .filter(|t| can_attach(t))
     }
 
+    /// Devices in this network, those we know first.
+    pub(crate) fn near(&self) -> impl Iterator<Item = Device<'_>> {
+        let near = self.overview.nearby.iter();
+        near.map(|near| Device {
+            who: near.who,
+            name: &near.name,
+            near: Some(near),
+            known: self
+                .overview
+                .peers
+                .iter()
+                .find(|p| Who::Key(p.id) == near.who),
+        })
+    }
+
+    /// Devices that we know and that are not heard in this network, last seen first.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = Device<'_>> {
+        let peers = self.overview.peers.iter();
+        let elsewhere = peers.filter(|p| self.overview.near(p.id).is_none());
+        elsewhere.map(|peer| Device {
+            who: Who::Key(peer.id),
+            name: peer.record.name(),
+            near: None,
+            known: Some(peer),
+        })
+    }
+
     /// Devices that are chosen, in the order of the list.
-    pub(crate) fn chosen_peers(&self) -> impl Iterator<Item = &PeerInfo> {
-        self.overview
-            .peers
-            .iter()
-            .filter(|p| self.chosen.contains(&p.id))
+    pub(crate) fn chosen_devices(&self) -> impl Iterator<Item = Device<'_>> {
+        let all = self.near().chain(self.elsewhere());
+        all.filter(|device| self.chosen.contains(&device.who))
+    }
+
+    /// This device.
+    pub(crate) fn device(&self, who: Who) -> Option<Device<'_>> {
+        self.near()
+            .chain(self.elsewhere())
+            .find(|device| device.who == who)
     }
 
     /// Adds to what will be sent, each path once.
@@ -373,7 +422,7 @@ mod tests {
         let mut model = Model::new(samples::overview(vec![peer.clone()], vec![t.clone()]));
         model.selected = Some(t.id);
         model.unfolded.insert(t.id, Pages::default());
-        model.chosen.insert(peer.id);
+        model.chosen.insert(Who::Key(peer.id));
         model.apply(samples::overview(vec![], vec![]), 1.0);
         assert!(model.selected.is_none() && model.unfolded.is_empty() && model.chosen.is_empty());
     }

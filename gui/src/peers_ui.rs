@@ -1,16 +1,18 @@
 //! The devices at the left: who is there, whom to send to, and how to add one.
 
+use std::time::Duration;
+
 use egui::{
     Align, CornerRadius, Frame, Label, Layout, Margin, Popup, Rect, Response, Role, ScrollArea,
     Sense, Stroke, TextEdit, Ui, UiBuilder, WidgetInfo,
 };
-use peerconnect::node::api::{Command, PeerInfo};
+use peerconnect::node::api::{Command, PeerInfo, Presence, Who};
 use peerconnect::peer::PeerId;
 use peerconnect::storage::store::Accept;
 use peerconnect::text::Shown;
 
 use crate::icons::{self, Icon};
-use crate::model::{About, Action, Model};
+use crate::model::{About, Action, Device, Model};
 use crate::theme::{self, Tone};
 use crate::words;
 
@@ -22,7 +24,7 @@ pub(crate) struct PeersDraft {
     /// New name of a device.
     renaming: Option<(PeerId, String)>,
     /// Rows on the screen, for drops.
-    pub(crate) rows: Vec<(PeerId, Rect)>,
+    pub(crate) rows: Vec<(Who, Rect)>,
 }
 
 /// The whole panel.
@@ -43,27 +45,62 @@ pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Ve
         .show_separator_line(false)
         .frame(Frame::NONE)
         .show(ui, |ui| add_form(ui, model, draft, &mut actions));
-    if model.overview.peers.is_empty() {
-        empty(ui, &mut actions);
-    } else {
-        ScrollArea::vertical()
-            .auto_shrink([false, false])
-            .show(ui, |ui| {
-                for peer in model.overview.peers.iter() {
-                    row(ui, model, peer, draft, &mut actions);
-                }
-            });
-    }
+    let list = ScrollArea::vertical().auto_shrink([false, false]);
+    list.show(ui, |ui| {
+        heading(ui, "Nearby");
+        if model.overview.nearby.is_empty() {
+            alone(ui, model, &mut actions);
+        }
+        for device in model.near() {
+            row(ui, model, &device, draft, &mut actions);
+        }
+        if model.elsewhere().next().is_some() {
+            ui.add_space(6.0);
+            heading(ui, "Seen before");
+        }
+        for device in model.elsewhere() {
+            row(ui, model, &device, draft, &mut actions);
+        }
+    });
     actions
 }
 
-fn empty(ui: &mut Ui, actions: &mut Vec<Action>) {
-    ui.add_space(8.0);
-    ui.label("Nobody here yet.");
-    let text = "Is PeerConnect open on the other computer? Show it your link, or paste its link \
-                below.";
-    let text = theme::note(ui, Tone::Weak, text);
-    ui.add(Label::new(text).wrap());
+fn heading(ui: &mut Ui, text: &str) {
+    ui.label(theme::note(ui, Tone::Weak, text));
+}
+
+/// How long others may take to be heard before it is worth saying why nobody is.
+const PATIENCE: f64 = 5.0;
+
+/// What is known about why nobody is heard, and what else can be done.
+fn alone(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+    let now = ui.input(|i| i.time);
+    let left = model.alone_since.unwrap_or(now) + PATIENCE - now;
+    let note = |ui: &mut Ui, tone, text: &str| {
+        let text = theme::note(ui, tone, text);
+        ui.add(Label::new(text).wrap());
+    };
+    if model.overview.presence == Presence::Off {
+        let text = "Devices nearby are not looked for, and are not told of this one: it is \
+                    switched off in the settings.";
+        note(ui, Tone::Weak, text);
+    } else if left > 0.0 {
+        ui.request_repaint_after(Duration::from_secs_f64(left));
+        note(ui, Tone::Weak, "Looking for devices in this network…");
+        return;
+    } else {
+        ui.label("Nobody here yet.");
+        for (good, fact) in words::facts(&model.overview.me.addrs) {
+            let (mark, tone) = match good {
+                true => ("✔", Tone::Ok),
+                false => ("✖", Tone::Warn),
+            };
+            note(ui, tone, &format!("{mark} {fact}"));
+        }
+        let text = "Is PeerConnect open on the other computer? Show it your link, or paste its \
+                    link below.";
+        note(ui, Tone::Weak, text);
+    }
     ui.add_space(4.0);
     if theme::plain(ui, "Show my link").clicked() {
         actions.push(Action::ShowLink(true));
@@ -99,29 +136,34 @@ fn add_form(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Ve
 fn row(
     ui: &mut Ui,
     model: &Model,
-    peer: &PeerInfo,
+    device: &Device<'_>,
     draft: &mut PeersDraft,
     actions: &mut Vec<Action>,
 ) {
-    let chosen = model.chosen.contains(&peer.id);
-    let name = Shown(peer.record.name()).to_string();
+    let chosen = model.chosen.contains(&device.who);
+    let name = Shown(device.name).to_string();
+    // Of who it is alone: an open menu, or a name that is being typed, must not pass to another
+    // device when one appears above it.
     let builder = UiBuilder::new()
-        .id_salt(peer.id.as_bytes())
+        .scope_id(egui::Id::unique(("device", device.who)))
         .sense(Sense::click());
     let response = ui
         .scope_builder(builder, |ui| {
             let frame = row_frame(ui, chosen);
-            frame.show(ui, |ui| row_inside(ui, model, peer, &name, draft, actions));
+            frame.show(ui, |ui| {
+                row_inside(ui, model, device, &name, draft, actions)
+            });
         })
         .response;
     response.widget_info(|| {
         WidgetInfo::selected(Role::CheckBox, true, chosen, format!("Send to {name}"))
     });
-    draft.rows.push((peer.id, response.rect));
+    draft.rows.push((device.who, response.rect));
     if response.clicked() {
-        actions.push(Action::Choose(peer.id, !chosen));
+        actions.push(Action::Choose(device.who, !chosen));
     }
-    if !peer.record.trusted
+    if let Some(peer) = device.known
+        && !peer.record.trusted
         && let Some(three) = &peer.words
     {
         compare(ui, peer, &words::three_words(three), &name, actions);
@@ -151,36 +193,67 @@ fn row_frame(ui: &Ui, chosen: bool) -> Frame {
 fn row_inside(
     ui: &mut Ui,
     model: &Model,
-    peer: &PeerInfo,
+    device: &Device<'_>,
     name: &str,
     draft: &mut PeersDraft,
     actions: &mut Vec<Action>,
 ) {
     ui.horizontal(|ui| {
-        if model.chosen.contains(&peer.id) {
+        if model.chosen.contains(&device.who) {
             theme::chosen_mark(ui, 34.0);
         } else {
-            theme::avatar(ui, Some(&peer.id), name, 34.0);
+            let key = match &device.who {
+                Who::Key(id) => Some(id),
+                Who::Original(_) => None,
+            };
+            theme::avatar(ui, key, name, 34.0);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let more = icons::button(ui, Icon::More, &format!("More about {name}"));
-            menu(&more, peer, draft, actions);
+            if let Some(peer) = device.known {
+                let more = icons::button(ui, Icon::More, &format!("More about {name}"));
+                menu(&more, peer, draft, actions);
+            }
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 1.0;
-                if let Some((id, text)) = &mut draft.renaming
-                    && *id == peer.id
-                {
-                    rename_field(ui, text, peer, actions).then(|| draft.renaming = None);
-                } else {
-                    ui.add(Label::new(name).truncate());
+                name_line(ui, device, name, draft, actions);
+                let mut line = words::device_line(device, model.now);
+                if is_twin(model, device) {
+                    line.push_str(&format!(" · {}", words::apart(&device.who)));
                 }
-                let line = words::peer_line(peer, model.now);
-                let tone = if peer.connected { Tone::Ok } else { Tone::Weak };
+                let here = device.near.is_some() || device.known.is_some_and(|p| p.connected);
+                let tone = match (device.who, here) {
+                    (Who::Original(_), _) => Tone::Warn,
+                    (Who::Key(_), true) => Tone::Ok,
+                    (Who::Key(_), false) => Tone::Weak,
+                };
                 let line = theme::note(ui, tone, line);
                 ui.add(Label::new(line.size(12.5)).truncate());
             });
         });
     });
+}
+
+/// Whether another device calls itself the same: then only key or address tell them apart.
+fn is_twin(model: &Model, device: &Device<'_>) -> bool {
+    let mut all = model.near().chain(model.elsewhere());
+    let same = |other: &Device<'_>| other.name.to_lowercase() == device.name.to_lowercase();
+    all.any(|other| other.who != device.who && same(&other))
+}
+
+fn name_line(
+    ui: &mut Ui,
+    device: &Device<'_>,
+    name: &str,
+    draft: &mut PeersDraft,
+    actions: &mut Vec<Action>,
+) {
+    if let Some((id, text)) = &mut draft.renaming
+        && let Some(peer) = device.known.filter(|peer| peer.id == *id)
+    {
+        rename_field(ui, text, peer, actions).then(|| draft.renaming = None);
+    } else {
+        ui.add(Label::new(name).truncate());
+    }
 }
 
 /// The field for a new name; whether it is finished.

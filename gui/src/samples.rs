@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::net::link::{PathInfo, PathKind};
-use peerconnect::node::api::{Me, Overview, PeerInfo};
+use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Timestamp, TransferId};
@@ -35,12 +35,58 @@ pub(crate) fn me() -> Me {
 }
 
 pub(crate) fn overview(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
+    with_nearby(vec![], peers, transfers)
+}
+
+pub(crate) fn with_nearby(
+    nearby: Vec<Nearby>,
+    peers: Vec<PeerInfo>,
+    transfers: Vec<TransferSnapshot>,
+) -> Arc<Overview> {
     Arc::new(Overview {
         me: me(),
         peers: peers.into(),
+        nearby: nearby.into(),
+        presence: Presence::Announce,
         transfers: transfers.into(),
         notices: Arc::new([]),
     })
+}
+
+/// A stranger in the same network.
+pub(crate) fn near(name: &str) -> Nearby {
+    Nearby {
+        who: Who::Key(PeerId::of_public_key(name.as_bytes())),
+        name: name.into(),
+        trusted: false,
+        known: false,
+        connected: false,
+        last_seen: NOW,
+        addrs: vec![([192, 168, 1, 20], 3485).into()],
+    }
+}
+
+/// A device with an old version in the same network.
+pub(crate) fn near_original(name: &str) -> Nearby {
+    Nearby {
+        who: Who::Original(OriginalId {
+            id: LegacyId::DEFAULT_PROFILE,
+            requests: ([192, 168, 1, 30], 3486).into(),
+        }),
+        addrs: vec![([192, 168, 1, 30], 3485).into()],
+        ..near(name)
+    }
+}
+
+/// A device that we know, in the same network.
+pub(crate) fn near_known(peer: &PeerInfo) -> Nearby {
+    Nearby {
+        who: Who::Key(peer.id),
+        trusted: peer.record.trusted,
+        known: true,
+        connected: peer.connected,
+        ..near(peer.record.name())
+    }
 }
 
 pub(crate) fn peer(name: &str) -> PeerInfo {

@@ -236,8 +236,8 @@ fn path_line(ui: &mut Ui, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
 
 fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     let chosen: Vec<String> = model
-        .chosen_peers()
-        .map(|p| Shown(p.record.name()).to_string())
+        .chosen_devices()
+        .map(|device| Shown(device.name).to_string())
         .collect();
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -192,10 +192,14 @@ pub(crate) enum Verb {
         #[arg(long)]
         qr: bool,
     },
-    /// Show peers, and say who is trusted
+    /// Show who is in this network and who is known, and say who is trusted
+    #[command(args_conflicts_with_subcommands = true)]
     Peers {
         #[command(subcommand)]
         action: Option<PeersVerb>,
+        /// Stay and say who appears, changes and goes
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Show the settings
     Config {
@@ -215,7 +219,8 @@ pub(crate) struct SendArgs {
     /// Files and folders
     #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
-    /// To whom: the name of a known peer, a peerconnect: link, or an address
+    /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
+    /// peerconnect: link, or an address; without it you choose
     #[arg(long, value_name = "PEER")]
     pub(crate) to: Option<String>,
     /// Most bytes per second for all sending together, such as 20M
@@ -279,7 +284,7 @@ pub(crate) struct Steered {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PeersVerb {
-    /// Show known peers (default)
+    /// Show peers in this network and known ones (default)
     List,
     /// Trust a peer; its files are taken without a question
     Trust {

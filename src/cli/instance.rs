@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use peerconnect::config::{LegacyMode, Paths, Settings};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::ReceiveRule;
+use peerconnect::node::api::{Presence, ReceiveRule};
 use peerconnect::node::instance;
 pub(crate) use peerconnect::node::instance::{Instance, running};
 use peerconnect::node::{NodeOptions, ResumeAtStart};
@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Transfer(Option<ReceiveRule>),
     /// Everything, until it is ended.
     Stay(ReceiveRule),
+    /// To see who is in the network; nobody is told of it.
+    Look,
     /// To look at what is stored, or change it; nobody can reach it.
     Local,
 }
@@ -37,7 +39,13 @@ fn options(global: &Global, paths: &Paths, settings: &Settings, purpose: &Purpos
     let (resume, rule) = match purpose {
         Purpose::Transfer(rule) => (ResumeAtStart::None, rule.clone()),
         Purpose::Stay(rule) => (ResumeAtStart::All, Some(rule.clone())),
-        Purpose::Local => (ResumeAtStart::None, None),
+        Purpose::Look | Purpose::Local => (ResumeAtStart::None, None),
+    };
+    let presence = match purpose {
+        Purpose::Transfer(Some(_)) | Purpose::Stay(_) => Presence::Announce,
+        // Nobody takes here what others would send.
+        Purpose::Transfer(None) | Purpose::Look => Presence::Look,
+        Purpose::Local => Presence::Off,
     };
     let mut settings = settings.clone();
     if local {
@@ -50,14 +58,16 @@ fn options(global: &Global, paths: &Paths, settings: &Settings, purpose: &Purpos
             true => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             false => global.bind,
         },
-        port: match local {
-            true => Some(0),
-            false => global.port,
+        port: match purpose {
+            // Whoever has the port of the settings may start meanwhile.
+            Purpose::Look | Purpose::Local => Some(0),
+            Purpose::Transfer(_) | Purpose::Stay(_) => global.port,
         },
         legacy_port: global.legacy_port,
         legacy_req_port: global.legacy_req_port,
         rule,
         resume,
+        presence,
         wake: None,
         // A daemon is told other folders while it runs, by `receive` and by people who answer.
         confine: matches!(purpose, Purpose::Transfer(Some(_))),

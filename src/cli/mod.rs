@@ -25,6 +25,7 @@ mod steer;
 #[cfg(test)]
 mod testing;
 mod tracker;
+mod whom;
 
 use args::{Cli, Global, Verb};
 use exit::Exit;
@@ -121,7 +122,7 @@ async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
         Verb::First { id, file } => steer::first(&id, &file, context).await,
         Verb::History { count, clear } => show::history(count, clear, context).await,
         Verb::Id { qr } => show::id(qr, context).await,
-        Verb::Peers { action } => peers::run(action, context).await,
+        Verb::Peers { action, watch } => peers::run(action, watch, context).await,
         Verb::Config { paths } => show::config(paths, context).await,
         Verb::Completions { shell } => Ok(completions(shell)),
     }

@@ -2,6 +2,7 @@
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply};
+use peerconnect::node::names::ID_START_MIN;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::transfer::status::{FileQuery, ROWS_MAX, RowKind, TransferSnapshot};
@@ -56,9 +57,6 @@ pub(crate) fn peer<'a>(picture: &'a Overview, text: &str) -> Result<&'a PeerInfo
         what: format!("known peer \"{text}\""),
     })
 }
-
-/// Least number of characters of a peer's id that stand for it.
-const ID_START_MIN: usize = 4;
 
 /// The key of a peer: a known one's, or any that is typed in full.
 pub(crate) fn peer_id(picture: &Overview, text: &str) -> Result<PeerId, Fault> {

@@ -1,10 +1,10 @@
 //! `send`.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::{Component, Path, PathBuf};
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Overview, Reply, Target};
+use peerconnect::node::api::{Command, Reply, Target};
 use peerconnect::protocol::message::SourceFault;
 use peerconnect::text::Shown;
 
@@ -13,10 +13,7 @@ use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Purpose, reach};
 use super::output::Event;
-use super::{Context, quoted};
-
-/// Most peers that are offered as a choice.
-const CHOICES_MAX: usize = 20;
+use super::{Context, quoted, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
     let paths = args
@@ -30,7 +27,9 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     let ask = args.to.is_none();
     if ask && (context.out.is_json() || !std::io::stdin().is_terminal()) {
         return Err(Fault::Invalid {
-            why: "To whom? Add --to with a name, a peerconnect: link or an address".into(),
+            why: "To whom? Add --to with a name (`peerconnect peers` shows who is there), a \
+                  peerconnect: link or an address"
+                .into(),
         });
     }
     let Context {
@@ -56,9 +55,9 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 .call(Command::SetRateLimit(Some(limit)))
                 .await?;
         }
-        let to = match &args.to {
-            Some(text) => Target::Text(text.clone()),
-            None => choose(&picture, signals).await?,
+        let to = match args.to {
+            Some(text) => whom::named(text, &instance, out, signals).await?,
+            None => whom::choose(&instance, out, signals).await?,
         };
         let again = again(&to, &args.paths);
         let command = Command::SendFiles {
@@ -182,55 +181,6 @@ async fn dry_run(paths: &[PathBuf], context: &mut Context) -> Result<Exit, Fault
         }
     }
     Ok(Exit::OK)
-}
-
-/// Asks to whom.
-async fn choose(
-    picture: &Overview,
-    signals: &mut super::signals::Signals,
-) -> Result<Target, Fault> {
-    if picture.peers.is_empty() {
-        return Err(Fault::Invalid {
-            why: "No peer is known yet. Add --to with the link or address that the other \
-                  computer shows"
-                .into(),
-        });
-    }
-    let peers = picture.peers.get(..CHOICES_MAX).unwrap_or(&picture.peers);
-    for (n, peer) in peers.iter().enumerate() {
-        let trusted = if peer.record.trusted {
-            " (trusted)"
-        } else {
-            ""
-        };
-        let name = Shown(peer.record.name());
-        super::write_stderr(&format!("  {}  {name}{trusted}\n", n + 1));
-    }
-    loop {
-        super::write_stderr(&format!("To whom? [1-{}] ", peers.len()));
-        let read = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            let read = std::io::stdin().lock().read_line(&mut line);
-            read.ok().filter(|n| *n > 0).map(|_| line)
-        });
-        let line = tokio::select! {
-            line = read => line.ok().flatten(),
-            _ = signals.next() => None,
-        };
-        let Some(line) = line else {
-            return Err(Fault::Cancelled);
-        };
-        let number = line.trim().parse::<usize>().ok();
-        let chosen = number
-            .and_then(|n| n.checked_sub(1))
-            .and_then(|n| peers.get(n));
-        match (chosen, line.trim()) {
-            (Some(peer), _) => return Ok(Target::Peer(peer.id)),
-            (None, "") => {}
-            (None, _) if number.is_some() => {}
-            (None, text) => return Ok(Target::Text(text.to_owned())),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `list`, `history`, `id`, `config`: what is only looked at.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -117,7 +118,7 @@ pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> R
     match reply? {
         Reply::Done => out.say("The history is empty now."),
         Reply::History(records) => show_history(&records, out).await,
-        other @ (Reply::Transfer { .. } | Reply::Files(_) | Reply::Peer(_)) => {
+        other @ (Reply::Transfer { .. } | Reply::Files(_) | Reply::Peer(_) | Reply::Found(_)) => {
             return Err(unexpected(&other));
         }
     }
@@ -231,6 +232,7 @@ pub(crate) async fn config(paths: bool, context: &mut Context) -> Result<Exit, F
             ("name", settings.name.clone()),
             ("folder", settings.folder.display().to_string()),
             ("port", settings.port.to_string()),
+            ("announce", settings.announce.to_string()),
             ("on_conflict", settings.on_conflict.to_string()),
             (
                 "rate_limit",
@@ -283,6 +285,11 @@ pub(crate) async fn table<const N: usize>(
         }
         out.line(line.trim_end()).await;
     }
+}
+
+/// Addresses as text.
+pub(crate) fn addrs(addrs: &[SocketAddr]) -> Vec<String> {
+    addrs.iter().map(ToString::to_string).collect()
 }
 
 /// Seconds since 1970.

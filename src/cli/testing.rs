@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use peerconnect::net::link::{PathInfo, PathKind};
-use peerconnect::node::api::{Me, Overview};
+use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
 use peerconnect::peer::PeerId;
+use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
+use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, RowKind, TransferSnapshot,
@@ -78,7 +80,51 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        nearby: Arc::new([]),
+        presence: Presence::Look,
         transfers: transfers.into(),
         notices: Arc::new([]),
+    }
+}
+
+/// A stranger in the same network, at `10.0.0.N:3485`.
+pub(crate) fn near(n: u8, name: &str) -> Nearby {
+    Nearby {
+        who: Who::Key(PeerId::from_bytes([n; 32])),
+        name: name.into(),
+        trusted: false,
+        known: false,
+        connected: false,
+        last_seen: 5,
+        addrs: vec![([10, 0, 0, n], 3485).into()],
+    }
+}
+
+/// A program of the original's kind in the same network, at `10.0.0.N`.
+pub(crate) fn old(n: u8, name: &str) -> Nearby {
+    Nearby {
+        who: Who::Original(OriginalId {
+            id: LegacyId::DEFAULT_PROFILE,
+            requests: ([10, 0, 0, n], 3486).into(),
+        }),
+        ..near(n, name)
+    }
+}
+
+/// A peer that we know.
+pub(crate) fn known(n: u8, name: &str) -> PeerInfo {
+    PeerInfo {
+        id: PeerId::from_bytes([n; 32]),
+        record: PeerRecord {
+            claimed_name: name.into(),
+            own_name: None,
+            trusted: false,
+            accept: Accept::Ask,
+            addrs: Vec::new(),
+            first_seen: 0,
+            last_seen: 0,
+        },
+        connected: false,
+        words: None,
     }
 }

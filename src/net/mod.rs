@@ -10,6 +10,7 @@ pub mod acceptor;
 pub mod admission;
 pub mod connection;
 pub mod connector;
+pub mod discovery;
 pub mod endpoint;
 mod errors;
 pub mod file_stream;

@@ -1,5 +1,6 @@
 //! How faces (window, command line, control socket) talk to a node: commands in, pictures out.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
+pub use crate::net::discovery::{OriginalId, Presence, Who};
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
@@ -20,8 +22,18 @@ use crate::transfer::status::{FileQuery, FileRow, TransferSnapshot};
 pub enum Target {
     /// A peer we know, by key.
     Peer(PeerId),
-    /// Anything a person types: a `peerconnect:` link, the name of a known peer, `host:port`.
+    /// Anything a person types: a `peerconnect:` link, the name of a known or near peer,
+    /// `host:port`, `legacy:IP` for an original.
     Text(String),
+}
+
+impl From<Who> for Target {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Key(id) => Self::Peer(id),
+            Who::Original(id) => Self::Text(id.address().to_string()),
+        }
+    }
 }
 
 /// What can be asked of a node.
@@ -112,6 +124,9 @@ pub enum Command {
     },
     /// Takes finished transfers out of the overview (they stay in the history).
     ClearFinished,
+    /// Says whom a text means, without calling anybody. Replies [`Reply::Found`]; an error if it
+    /// could be several, or nobody.
+    Find(String),
     /// Connects to a peer without sending anything, so that it becomes known.
     /// Replies [`Reply::Peer`].
     AddPeer(Target),
@@ -191,8 +206,25 @@ pub enum Reply {
     Files(Vec<FileRow>),
     /// A peer.
     Peer(PeerId),
+    /// Whom a text means.
+    Found(Found),
     /// Finished transfers.
     History(Vec<HistoryRecord>),
+}
+
+/// Whom a text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// This peer: its key was typed, or a name that the person gave it or trusts.
+    Sure(PeerId),
+    /// The only peer in the network, or among those that were seen before, that calls itself so.
+    Claimed(PeerId),
+    /// A program of the original's kind: no peer with a key is called so, and only this one is.
+    Original(OriginalId),
+    /// A link, an address, or what was used as one before.
+    Address,
+    /// Nobody calls himself so; it may be the name of a host.
+    Host,
 }
 
 /// The node as it is now. A new one is published at most ten times a second while files move,
@@ -203,6 +235,10 @@ pub struct Overview {
     pub me: Me,
     /// Peers we know, most recently seen first.
     pub peers: Arc<[PeerInfo]>,
+    /// Who is in the same network now, known or not: those we trust first, then by name.
+    pub nearby: Arc<[Nearby]>,
+    /// Whether others are looked for, and told of us.
+    pub presence: Presence,
     /// Transfers of this run and unfinished ones of earlier runs, oldest first.
     pub transfers: Arc<[TransferSnapshot]>,
     /// Things a person should know that belong to no transfer, newest last; a few at most.
@@ -255,7 +291,42 @@ pub struct PeerInfo {
     pub words: Option<String>,
 }
 
+/// Somebody in the same network. Without [`Nearby::known`] all of it is a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nearby {
+    /// Who, and of which kind.
+    pub who: Who,
+    /// What to call it: the name that the person gave it, else what it calls itself, else the
+    /// beginning of its id.
+    pub name: String,
+    /// Whether the person trusts it.
+    pub trusted: bool,
+    /// Whether there was contact before.
+    pub known: bool,
+    /// Whether we are connected now.
+    pub connected: bool,
+    /// When it was heard last, in seconds since 1970.
+    pub last_seen: u64,
+    /// Where it says it is, most useful first.
+    pub addrs: Vec<SocketAddr>,
+}
+
+impl Nearby {
+    /// Its key, if it is of our kind.
+    pub fn key(&self) -> Option<PeerId> {
+        match self.who {
+            Who::Key(id) => Some(id),
+            Who::Original(_) => None,
+        }
+    }
+}
+
 impl Overview {
+    /// The peer with this key, if it is near.
+    pub fn near(&self, id: PeerId) -> Option<&Nearby> {
+        self.nearby.iter().find(|near| near.key() == Some(id))
+    }
+
     /// The transfer with this id.
     pub fn transfer(&self, id: TransferId) -> Option<&TransferSnapshot> {
         self.transfers.iter().find(|t| t.id == id)

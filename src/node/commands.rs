@@ -6,11 +6,11 @@ use tokio::sync::oneshot;
 
 use super::api::{Command, Decision, Reply, Target};
 use super::core::Core;
-use super::dial::{Callee, FIRST_CONTACT};
+use super::dial::FIRST_CONTACT;
 use super::outgoing::To;
 use crate::fault::Fault;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::{Address, LegacyAddress};
+use crate::protocol::link_uri::LegacyAddress;
 use crate::protocol::message::{Scope, TransferId};
 use crate::storage::folder::Folder;
 use crate::storage::store::{Accept, OutgoingRecord};
@@ -60,6 +60,7 @@ impl Core {
                 self.book.clear_finished();
                 Ok(Reply::Done)
             }
+            Command::Find(text) => self.find(&text).await,
             Command::AddPeer(target) => return self.add_peer(target, answer).await,
             Command::Trust { peer, accept } => self.trust(peer, accept).await,
             Command::Forget(peer) => {
@@ -169,7 +170,14 @@ impl Core {
         check_paths(&paths)?;
         let (to, typed) = match to {
             Target::Peer(peer) => (To::Peer(self.callee_of(peer)), peer.to_string()),
-            Target::Text(text) => (self.recipient(&text).await?, text.trim().to_owned()),
+            Target::Text(text) => match self.recipient(&text).await? {
+                // Its address alone means it: names are anybody's.
+                To::Original(original) => {
+                    let address = original.shown();
+                    (To::Original(original), address)
+                }
+                peer @ To::Peer(_) => (peer, text.trim().to_owned()),
+            },
         };
         let expect = match &to {
             To::Peer(callee) => callee.expect,
@@ -303,57 +311,6 @@ impl Core {
             Err(fault) => {
                 table.lock().end_attach();
                 Err(fault)
-            }
-        }
-    }
-
-    /// To whom files go, as a person typed it.
-    async fn recipient(&self, text: &str) -> Result<To, Fault> {
-        match text.parse::<LegacyAddress>() {
-            Ok(address) => self.original(address).map(To::Original),
-            Err(_) => self.callee(text).await.map(To::Peer),
-        }
-    }
-
-    /// What a person typed: a link, the name or key of a peer, or an address.
-    pub(super) async fn callee(&self, text: &str) -> Result<Callee, Fault> {
-        let shown = text.trim().to_owned();
-        if let Some(peer) = self.records.find(&shown) {
-            return Ok(self.callee_of(peer));
-        }
-        match shown.parse() {
-            Ok(Address::Link(link)) => {
-                let known = self.callee_of(link.id);
-                let mut addrs = link.addrs;
-                addrs.extend(
-                    known
-                        .addrs
-                        .into_iter()
-                        .filter(|a| !addrs.contains(a))
-                        .collect::<Vec<_>>(),
-                );
-                Ok(Callee { addrs, ..known })
-            }
-            Ok(Address::HostPort(host, port)) => {
-                let typed = shown.clone();
-                let pinned = self.records.ask(move |store| store.pinned(&typed)).await;
-                // Not to know who was there is not the same as nobody: another key would be taken.
-                let expect = pinned.await.map_err(|_| Fault::Internal {
-                    what: "the database cannot be read".into(),
-                })?;
-                Ok(Callee {
-                    expect,
-                    addrs: Vec::new(),
-                    host: Some((host, port)),
-                    shown,
-                })
-            }
-            Ok(Address::Legacy(_)) => Err(Fault::Invalid {
-                why: "an old version has no key; files can only be sent to it".into(),
-            }),
-            Err(error) => {
-                let why = format!("\"{shown}\" is no link, peer or address ({error})");
-                Err(Fault::Invalid { why })
             }
         }
     }

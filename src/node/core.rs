@@ -23,13 +23,14 @@ use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
 use super::outgoing::{Contact, OutgoingTask, To};
 use super::records::{Records, Unfinished};
-use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal};
+use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
+use crate::net::discovery::{Discovery, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::tcp::TcpInbound;
@@ -97,6 +98,7 @@ pub(super) struct Core {
     pub(super) stopping: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     net: Net,
+    pub(super) discovery: Discovery,
     addrs: watch::Receiver<Vec<SocketAddr>>,
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
@@ -121,7 +123,9 @@ impl Core {
         identity: Identity,
         confined: Option<Vec<PathBuf>>,
     ) -> Result<(Self, NodeHandle), StartError> {
-        let (legacy, originals) = match Legacy::listen(&options, &identity)? {
+        let (connector, arrivals, net) =
+            listen(&identity, options.bind, options.port, &options.settings).await?;
+        let (legacy, originals) = match Legacy::listen(&options, &identity, net.local_port())? {
             Some((legacy, originals)) => (Some(legacy), originals),
             None => (None, mpsc::channel(1).1),
         };
@@ -129,15 +133,15 @@ impl Core {
             paths,
             settings,
             bind: ip,
-            port,
             rule,
             resume,
+            presence,
             wake,
             ..
         } = options;
-        let (connector, arrivals, net) = listen(&identity, ip, port, &settings).await?;
+        let discovery = near::discover(identity.id(), &settings, net.local_port(), ip, presence);
         let (records, unfinished) = Records::start(store).map_err(|e| internal(e.to_string()))?;
-        let first = first_picture(&identity, &settings);
+        let first = first_picture(identity.id(), &settings, discovery.presence());
         let (handle, requests, pictures) = NodeHandle::new(first);
         let mut core = Self {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
@@ -160,6 +164,7 @@ impl Core {
             links: HashMap::new(),
             addrs: net.addrs(),
             net,
+            discovery,
             arrivals,
             legacy,
             originals,
@@ -172,6 +177,10 @@ impl Core {
             notices: Arc::new([]),
             changed: true,
         };
+        if let Some(legacy) = &core.legacy {
+            let told = legacy.tell_sightings(core.discovery.inputs());
+            core.tasks.spawn(told);
+        }
         core.tell_moved_port();
         core.enforce_blocks();
         core.serve_control(&handle);
@@ -227,6 +236,7 @@ impl Core {
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
                 Some(_) = self.tasks.join_next() => {}
+                () = self.discovery.changed() => self.changed = true,
                 _ = tick.tick(), if self.book.is_moving() => {
                     self.book.measure(Instant::now());
                     self.changed = true;
@@ -254,7 +264,7 @@ impl Core {
             }
         }
         self.links.clear();
-        self.net.shutdown().await;
+        tokio::join!(self.discovery.shutdown(), self.net.shutdown());
         let Self {
             mut tasks,
             mut news,
@@ -431,11 +441,11 @@ impl Core {
     }
 }
 
-/// What is known before anything has begun.
-fn first_picture(identity: &Identity, settings: &Settings) -> Overview {
+/// A picture without anything in it yet.
+fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overview {
     Overview {
         me: Me {
-            id: identity.id(),
+            id,
             name: settings.name.clone(),
             link: String::new(),
             addrs: Vec::new(),
@@ -445,6 +455,8 @@ fn first_picture(identity: &Identity, settings: &Settings) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        nearby: Arc::new([]),
+        presence,
         transfers: Arc::new([]),
         notices: Arc::new([]),
     }

@@ -3,29 +3,37 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::fault::Fault;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::{ConnectError, Connector, Dial, resolve};
+use crate::net::discovery::Near;
 use crate::peer::PeerId;
 
 /// How long the first contact may take before the peer counts as not there.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
 
 /// Whom to call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Callee {
     /// The key it must have, if one is known.
     pub(super) expect: Option<PeerId>,
-    /// Addresses to try.
+    /// Addresses to try: remembered or typed.
     pub(super) addrs: Vec<SocketAddr>,
+    /// Where it is said to be now.
+    pub(super) near: Near,
     /// Host and port to look up, if a person typed such.
     pub(super) host: Option<(String, u16)>,
     /// What a person typed, for messages.
     pub(super) shown: String,
 }
 
-/// Addresses that are tried for one peer.
+/// Addresses that are remembered for one peer.
 const ADDRS_MAX: usize = 8;
+/// So often a call is begun anew because the peer is said to be elsewhere now: whoever tells lies
+/// about it all the time must not keep it from being reached where it was.
+const MOVES_MAX: usize = 3;
 
 impl Callee {
     /// The peer was just there: this address first.
@@ -35,18 +43,19 @@ impl Callee {
         self.addrs.truncate(ADDRS_MAX);
     }
 
-    /// Connects, or says in words why not. Cancel-safe.
+    /// Connects, or says in words why not. A peer that moves meanwhile is followed. Cancel-safe.
     pub(super) async fn connect(
         &self,
         connector: &Connector,
         deadline: Duration,
     ) -> Result<PeerConnection, Fault> {
-        let mut addrs = self.addrs.clone();
+        let until = Instant::now() + deadline;
+        let mut typed = Vec::new();
         if let Some((host, port)) = &self.host {
             let found = tokio::time::timeout(deadline, resolve(host, *port)).await;
             match found {
-                Ok(Ok(found)) => addrs.extend(found),
-                Ok(Err(_)) | Err(_) if addrs.is_empty() => {
+                Ok(Ok(found)) => typed = found,
+                Ok(Err(_)) | Err(_) if self.known_addrs().is_empty() => {
                     return Err(Fault::PeerOffline {
                         peer: self.shown.clone(),
                     });
@@ -54,12 +63,50 @@ impl Callee {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        let dial = Dial {
-            expect: self.expect,
-            addrs,
-        };
-        let connected = connector.prepare_connection(dial, deadline).await;
-        connected.map_err(|error| self.fault(error))
+        let mut moves = 0;
+        loop {
+            let mut addrs = typed.clone();
+            addrs.extend(self.known_addrs());
+            let dial = Dial {
+                expect: self.expect,
+                addrs: addrs.clone(),
+            };
+            let left = until - Instant::now();
+            tokio::select! {
+                connected = connector.prepare_connection(dial, left) => {
+                    return connected.map_err(|error| self.fault(error));
+                }
+                () = self.near.elsewhere(self.expect, &addrs), if moves < MOVES_MAX => moves += 1,
+            }
+        }
+    }
+
+    /// Waits until the peer appears in the network, or is said to be elsewhere than now; for ever
+    /// if it never does. Cancel-safe.
+    pub(super) async fn appears(&self) {
+        let now = self.expect.map(|id| self.near.addrs(id));
+        self.near
+            .elsewhere(self.expect, &now.unwrap_or_default())
+            .await;
+    }
+
+    /// Where it is said to be and where it was, in turns: either may be wrong by now.
+    fn known_addrs(&self) -> Vec<SocketAddr> {
+        let near = self.expect.map(|id| self.near.addrs(id));
+        let mut near = near.unwrap_or_default().into_iter();
+        let mut known = self.addrs.iter().copied();
+        let mut addrs = Vec::new();
+        loop {
+            let pair = [near.next(), known.next()];
+            if pair == [None, None] {
+                return addrs;
+            }
+            for addr in pair.into_iter().flatten() {
+                if !addrs.contains(&addr) {
+                    addrs.push(addr);
+                }
+            }
+        }
     }
 
     fn fault(&self, error: ConnectError) -> Fault {

@@ -102,7 +102,10 @@ impl IncomingTask {
             let connector = self.connector.clone();
             let connected = self.connector.pooled(self.peer).is_some();
             let call = async {
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = callee.appears() => {}
+                }
                 if !connected {
                     let _ = callee.connect(&connector, ATTEMPT).await;
                 }

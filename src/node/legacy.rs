@@ -9,11 +9,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::incoming::conclude;
-use super::{NodeOptions, StartError, internal};
+use super::{NodeOptions, StartError, internal, near, sightings};
 use crate::config::LegacyMode;
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
+use crate::net::discovery::{Input, Presence};
 use crate::net::endpoint::BindError;
 use crate::net::requests::{
     self, CheckInError, CheckedIn, Requests, RequestsOptions, RequestsTask, Sighting,
@@ -29,7 +30,7 @@ use crate::transfer::receiver::Incoming;
 use crate::transfer::table::SharedTable;
 
 /// Most characters of what an original calls itself: nobody has longer names on purpose.
-const NAME_CHARS_MAX: usize = 64;
+pub(super) const NAME_CHARS_MAX: usize = 64;
 
 /// What a node has for originals.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl Legacy {
     pub(super) fn listen(
         options: &NodeOptions,
         identity: &Identity,
+        quic_port: u16,
     ) -> Result<Option<(Self, mpsc::Receiver<TcpInbound>)>, StartError> {
         let settings = &options.settings;
         if settings.legacy == LegacyMode::Off {
@@ -81,7 +83,7 @@ impl Legacy {
             BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
             other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
         })?;
-        let (requests, task) = answer_requests(options, identity, listener.port())?;
+        let (requests, task) = answer_requests(options, identity, listener.port(), quic_port)?;
         let legacy = Self {
             listener,
             us: LegacyId::of_installation(&identity.id()),
@@ -91,6 +93,14 @@ impl Legacy {
             moved_from,
         };
         Ok(Some((legacy, arrivals)))
+    }
+
+    /// Tells the list of who is near what is seen here, until the list ends.
+    pub(super) fn tell_sightings(
+        &self,
+        inputs: mpsc::Sender<Input>,
+    ) -> impl Future<Output = ()> + use<> {
+        sightings::tell(self.requests.sightings(), inputs)
     }
 
     /// UDP port for requests.
@@ -123,6 +133,7 @@ fn answer_requests(
     options: &NodeOptions,
     identity: &Identity,
     stream_port: u16,
+    quic_port: u16,
 ) -> Result<(Requests, RequestsTask), StartError> {
     let settings = &options.settings;
     let mut seed = [0; 32];
@@ -131,11 +142,17 @@ fn answer_requests(
         return Err(internal("no random numbers".into()));
     }
     let wanted = options.legacy_req_port.unwrap_or(settings.legacy_req_port);
+    let presence = near::presence(settings, options.presence);
     let (requests, task) = requests::open(RequestsOptions {
         bind: options.bind,
         port: wanted,
         // Whoever listens at one address only is tried out, or wants to be found there alone.
-        multicast: options.bind.is_none(),
+        multicast: options.bind.is_none() && presence != Presence::Off,
+        quic_port: match presence {
+            Presence::Announce => Some(quic_port),
+            // Who only looks is not listed by others, neither as one of us nor as an original.
+            Presence::Look | Presence::Off => Some(0),
+        },
         name: settings.name.clone(),
         ..RequestsOptions::new(identity.id(), stream_port, seed)
     })
@@ -205,6 +222,8 @@ impl OriginalTask {
 #[derive(Debug, Clone)]
 pub(super) struct Original {
     pub(super) address: LegacyAddress,
+    /// Where it answers requests, with the interface for addresses that need one.
+    pub(super) at: SocketAddr,
     pub(super) us: LegacyId,
     pub(super) transfers: Arc<AtomicU64>,
     pub(super) requests: Requests,
@@ -233,7 +252,11 @@ impl Original {
     pub(super) async fn reach(&self) -> Result<Reached, Fault> {
         let CheckedIn { record, stream } = self.check_in().await?;
         let addr = match self.address.port {
-            Some(port) => SocketAddr::new(self.address.ip, port),
+            Some(port) => {
+                let mut addr = self.at;
+                addr.set_port(port);
+                addr
+            }
             None => stream,
         };
         let dialled = dial(addr).await;
@@ -256,9 +279,8 @@ impl Original {
     }
 
     async fn check_in(&self) -> Result<CheckedIn, Fault> {
-        let addr = SocketAddr::new(self.address.ip, self.address.req_port);
         let peer = || self.shown();
-        self.requests.check_in(addr).await.map_err(|error| {
+        self.requests.check_in(self.at).await.map_err(|error| {
             tracing::info!(%error, "an original was not checked in with");
             match error {
                 CheckInError::NoAnswer => Fault::PeerOffline { peer: peer() },

@@ -14,8 +14,11 @@ mod dial;
 mod incoming;
 pub mod instance;
 mod legacy;
+pub mod names;
+mod near;
 mod outgoing;
 mod records;
+mod sightings;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +26,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::api::{NodeHandle, ReceiveRule};
+use self::api::{NodeHandle, Presence, ReceiveRule};
 use self::core::Core;
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
@@ -57,6 +60,8 @@ pub struct NodeOptions {
     pub rule: Option<ReceiveRule>,
     /// Which unfinished transfers of earlier runs go on at once.
     pub resume: ResumeAtStart,
+    /// How much is said and listened to in the network, if the settings allow it.
+    pub presence: Presence,
     /// Called after each new picture.
     pub wake: Option<Wake>,
     /// Have the kernel refuse every write outside the folder of `rule`, the folders of unfinished

@@ -89,6 +89,16 @@ impl To {
         }
     }
 
+    /// Waits until it appears in the network or moves there; for ever if it never does.
+    /// Cancel-safe.
+    async fn appears(&self) {
+        match self {
+            Self::Peer(callee) => callee.appears().await,
+            // It is called where a person said that it is.
+            Self::Original(_) => std::future::pending().await,
+        }
+    }
+
     /// Connects, or says in words why not. Cancel-safe.
     async fn connect(&self, connector: &Connector, deadline: Duration) -> Result<Way, Fault> {
         match self {
@@ -352,15 +362,19 @@ impl OutgoingTask {
         Err(Over)
     }
 
-    /// Waits before the next attempt; a connection that the peer makes ends the wait. Returns how
-    /// long to wait the next time.
+    /// Waits before the next attempt; a connection that the peer makes ends the wait, and so does
+    /// its appearance in the network. Returns how long to wait the next time.
     async fn pause(&mut self, wait: Duration) -> Result<Duration, Over> {
         let next = (wait * 2).min(RETRY_MAX);
         let until = Instant::now() + wait;
         let mut ours = self.connector.addrs();
+        let to = self.to.clone();
+        let appears = to.appears();
+        tokio::pin!(appears);
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(next),
+                () = &mut appears => return Ok(next),
                 // This computer is in another network: there it may work.
                 Ok(()) = ours.changed() => return Ok(RETRY_MIN),
                 Ok(()) = self.connected.changed() => {

@@ -28,6 +28,8 @@ pub(super) struct Records {
     peers: HashMap<PeerId, PeerRecord>,
     /// Peers that this run has dialled or taken files from: no strangers.
     familiar: HashSet<PeerId>,
+    /// Those who were no strangers when that was last asked.
+    acquaintances: HashSet<PeerId>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -62,6 +64,7 @@ impl Records {
             Self {
                 peers,
                 familiar: HashSet::new(),
+                acquaintances: HashSet::new(),
                 jobs,
                 thread: Some(thread),
             },
@@ -110,6 +113,11 @@ impl Records {
     /// What is remembered about a peer.
     pub(super) fn peer(&self, id: PeerId) -> Option<&PeerRecord> {
         self.peers.get(&id)
+    }
+
+    /// All peers, in no particular order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (PeerId, &PeerRecord)> {
+        self.peers.iter().map(|(id, record)| (*id, record))
     }
 
     /// All peers, most recently seen first.
@@ -162,9 +170,26 @@ impl Records {
         self.familiar.insert(id);
     }
 
+    /// Somebody who called, and with whom nothing was ever done.
+    fn is_stranger(&self, id: &PeerId, record: &PeerRecord) -> bool {
+        let known = record.trusted || record.own_name.is_some();
+        !known && record.accept == Accept::Ask && !self.familiar.contains(id)
+    }
+
+    /// Those who are no strangers, if they are others than at the last call of this.
+    pub(super) fn new_acquaintances(&mut self) -> Option<HashSet<PeerId>> {
+        let known = self.peers.iter().filter(|(id, r)| !self.is_stranger(id, r));
+        let known: HashSet<PeerId> = known.map(|(id, _)| *id).collect();
+        if known == self.acquaintances {
+            return None;
+        }
+        self.acquaintances.clone_from(&known);
+        Some(known)
+    }
+
     /// Forgets the stranger that was not seen for longest if there are too many.
     async fn bound_strangers(&mut self) {
-        let strangers = || self.peers.iter().filter(|(id, _)| !self.is_familiar(**id));
+        let strangers = || self.peers.iter().filter(|(id, r)| self.is_stranger(id, r));
         if strangers().count() <= STRANGERS_MAX {
             return;
         }
@@ -203,33 +228,6 @@ impl Records {
         self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id)))
             .await;
         known
-    }
-
-    /// The one peer that a person means by its name, its key or the beginning of its key.
-    pub(super) fn find(&self, text: &str) -> Option<PeerId> {
-        if let Ok(id) = text.parse() {
-            return Some(id);
-        }
-        let wanted = text.to_lowercase();
-        let own = |r: &PeerRecord| r.own_name.as_ref().map(|name| name.to_lowercase());
-        let by_own = |r: &PeerRecord| own(r).is_some_and(|name| name == wanted);
-        // What a peer calls itself counts only once it is trusted: a stranger could call itself
-        // like the computer that a person means.
-        let by_claim = |r: &PeerRecord| {
-            r.trusted && r.own_name.is_none() && r.claimed_name.to_lowercase() == wanted
-        };
-        let ways: [&dyn Fn(&PeerRecord) -> bool; 2] = [&by_own, &by_claim];
-        for way in ways {
-            let mut named = self.peers.iter().filter(|(_, r)| way(r)).map(|(id, _)| *id);
-            match (named.next(), named.next()) {
-                (Some(id), None) => return Some(id),
-                (Some(_), Some(_)) => return None,
-                (None, _) => {}
-            }
-        }
-        let starts = |id: &PeerId| wanted.len() >= 4 && id.to_string().starts_with(&wanted);
-        let mut by_key = self.peers.keys().filter(|id| starts(id)).copied();
-        by_key.next().filter(|_| by_key.next().is_none())
     }
 }
 

@@ -47,6 +47,8 @@ impl Home {
         command
             .env_clear()
             .env("PEERCONNECT_CONFIG_DIR", self.config())
+            // Tests that run at once must not find each other.
+            .env("PEERCONNECT_ANNOUNCE", "never")
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use peerconnect::config::{ConflictAnswer, ConflictPolicy, Paths};
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
-    Command, Decision, Me, NodeHandle, Overview, PeerInfo, Reply, Target,
+    Command, Decision, Found, Me, NodeHandle, Overview, PeerInfo, Presence, Reply, Target,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
@@ -187,6 +187,8 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
             legacy: None,
         },
         peers: Arc::new([anna]),
+        nearby: Arc::new([]),
+        presence: Presence::Off,
         transfers: transfers.into(),
         notices: Arc::new([]),
     })
@@ -222,6 +224,8 @@ impl Node {
                         id: TransferId([0x3f; 16]),
                         attached: false,
                     }
+                } else if matches!(command, Command::Find(_)) {
+                    Reply::Found(Found::Address)
                 } else {
                     Reply::Done
                 };
@@ -348,7 +352,8 @@ fn send_asks_to_whom_and_shows_that_the_other_must_answer() {
     home.write("a.pdf", 10, 1);
     let node = Node::start(&home);
     let mut terminal = Terminal::start(&home, &["send", "a.pdf"]);
-    terminal.shows("1  anna (trusted)");
+    terminal.shows("Seen before, not heard now:");
+    terminal.shows("1  anna (trusted, ");
     terminal.shows("To whom? [1-1] ");
     terminal.types("1");
     let sent = node.next();

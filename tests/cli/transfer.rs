@@ -92,6 +92,7 @@ fn every_line_is_an_object_of_a_known_kind() {
     let received = receiving.end().with_code(0);
     let known = [
         "hello",
+        "target",
         "offer",
         "state",
         "path",
@@ -107,7 +108,8 @@ fn every_line_is_an_object_of_a_known_kind() {
             assert_eq!(line["v"], 1);
             let kind = line["t"].as_str().unwrap();
             assert!(known.contains(&kind), "{line}");
-            assert_eq!(kind != "hello", line["transfer"].is_string(), "{line}");
+            let of_transfer = !matches!(kind, "hello" | "target");
+            assert_eq!(of_transfer, line["transfer"].is_string(), "{line}");
         }
         assert_eq!(ended.only("path")["kind"], "direct");
         let last: serde_json::Value = serde_json::from_str(ended.lines.last().unwrap()).unwrap();

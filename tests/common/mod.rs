@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::config::{ConflictPolicy, LegacyMode, Paths, Settings};
-use peerconnect::node::api::{Command, NodeHandle, Overview, ReceiveRule, Reply, Target};
+use peerconnect::node::api::{Command, NodeHandle, Overview, Presence, ReceiveRule, Reply, Target};
 use peerconnect::node::{Node, NodeOptions, ResumeAtStart};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::state::TransferState;
@@ -130,6 +130,8 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         legacy_req_port: None,
         rule,
         resume: ResumeAtStart::All,
+        // Tests that run at once must not find each other.
+        presence: Presence::Off,
         wake: None,
         confine: false,
     });

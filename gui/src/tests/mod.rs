@@ -124,6 +124,11 @@ impl Stage {
         self.window.run_steps(10);
     }
 
+    /// Lets so many seconds pass.
+    fn wait(&mut self, seconds: usize) {
+        self.window.run_steps(10 * seconds);
+    }
+
     /// Publishes a new picture of the node.
     fn publish(&mut self, overview: Arc<Overview>) {
         self.pictures.send_replace(overview);

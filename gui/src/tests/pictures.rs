@@ -14,8 +14,15 @@ use crate::samples;
 
 const SIZE: [f32; 2] = [900.0, 580.0];
 
+/// Those that are connected are near, and so is a stranger where there are any.
 fn stage(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>, theme: Theme) -> Stage {
-    Stage::sized(samples::overview(peers, transfers), SIZE, theme)
+    let connected = peers.iter().filter(|peer| peer.connected);
+    let mut nearby: Vec<_> = connected.map(samples::near_known).collect();
+    if !nearby.is_empty() {
+        nearby.push(samples::near("Kitchen"));
+        nearby.push(samples::near_original("Old laptop"));
+    }
+    Stage::sized(samples::with_nearby(nearby, peers, transfers), SIZE, theme)
 }
 
 fn peers() -> Vec<PeerInfo> {
@@ -35,7 +42,14 @@ fn snapshot(stage: &mut Stage, name: &str) {
 #[test]
 fn empty() {
     let mut stage = stage(vec![], vec![], Theme::Light);
+    stage.wait(6);
     snapshot(&mut stage, "empty");
+}
+
+#[test]
+fn looking_for_devices() {
+    let mut stage = stage(vec![], vec![], Theme::Light);
+    snapshot(&mut stage, "looking");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Own link, devices, choosing files and sending them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use egui::{Event, Key, Modifiers, OutputCommand};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Reply, Target};
+use peerconnect::node::api::{Command, Presence, Reply, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
@@ -47,9 +48,128 @@ fn the_window_says_who_we_are_and_gives_our_link() {
 
 #[test]
 fn an_empty_list_of_devices_says_what_to_do() {
-    let stage = Stage::with(vec![], vec![]);
+    let mut stage = Stage::with(vec![], vec![]);
+    assert!(stage.says("Looking for devices in this network…"));
+    assert!(!stage.says("Nobody here yet."));
+    stage.wait(6);
     assert!(stage.says("Nobody here yet."));
-    assert!(stage.says("Is PeerConnect open on the other computer?"));
+    for fact in [
+        "✔ network up (192.168.1.7)",
+        "✔ listening (UDP port 3485)",
+        "✖ no other PeerConnect heard",
+        "Is PeerConnect open on the other computer?",
+    ] {
+        assert!(stage.says(fact), "{fact}");
+    }
+    stage.publish(samples::with_nearby(
+        vec![samples::near("Kitchen")],
+        vec![],
+        vec![],
+    ));
+    assert!(!stage.says("Nobody here yet."));
+    stage.publish(samples::overview(vec![], vec![]));
+    assert!(
+        stage.says("Looking for devices"),
+        "the patience begins anew"
+    );
+}
+
+#[test]
+fn where_others_are_not_looked_for_that_is_said() {
+    let mut overview = samples::overview(vec![], vec![]);
+    Arc::make_mut(&mut overview).presence = Presence::Off;
+    let stage = Stage::new(overview);
+    assert!(stage.says("switched off in the settings"));
+    assert!(!stage.says("Looking for"));
+}
+
+#[test]
+fn devices_nearby_show_by_themselves_and_files_dropped_on_them_are_sent() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let kitchen = samples::near("Kitchen");
+    stage.publish(samples::with_nearby(vec![kitchen], vec![], vec![]));
+    assert!(stage.says("Nearby") && stage.says("here now · new"));
+    assert!(
+        stage.find("More about Kitchen").is_none(),
+        "there is nothing to forget"
+    );
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    let row = stage.window.get_by_label("Send to Kitchen").rect().center();
+    hang_over(&mut stage, row);
+    stage.drop_files(&[&paths[0]]);
+    assert_eq!(stage.command(), send("Kitchen", &paths));
+    stage.drop_files(&[&paths[0]]);
+    stage.click("Send to Kitchen");
+    stage.press(Modifiers::COMMAND, Key::Enter);
+    assert_eq!(stage.command(), send("Kitchen", &paths));
+}
+
+#[test]
+fn an_old_version_nearby_is_marked_and_is_sent_to_by_its_address() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let old = samples::near_original("Old laptop");
+    stage.publish(samples::with_nearby(vec![old], vec![], vec![]));
+    assert!(stage.says("here now · not encrypted (old version)"));
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    stage.drop_files(&[&paths[0]]);
+    stage.click("Send to Old laptop");
+    stage.press(Modifiers::COMMAND, Key::Enter);
+    let to = Target::Text("legacy:192.168.1.30/3486".into());
+    let paths = paths.clone();
+    let separate = false;
+    assert_eq!(
+        stage.command(),
+        Command::SendFiles {
+            to,
+            paths,
+            separate
+        }
+    );
+}
+
+#[test]
+fn a_device_that_is_near_and_known_is_one_row_and_one_that_goes_moves_to_the_others() {
+    let laptop = samples::trusted("Laptop");
+    let near = samples::near_known(&laptop);
+    let mut stage = Stage::new(samples::with_nearby(
+        vec![near],
+        vec![laptop.clone()],
+        vec![],
+    ));
+    let rows = |stage: &Stage| stage.window.query_all_by_label("Send to Laptop").count();
+    assert_eq!(rows(&stage), 1);
+    assert!(!stage.says("Seen before"));
+    stage.click("Send to Laptop");
+    stage.publish(samples::overview(vec![laptop], vec![]));
+    assert_eq!(rows(&stage), 1);
+    assert!(stage.says("Seen before") && stage.says("1 chosen"));
+    stage.publish(samples::overview(vec![], vec![]));
+    assert_eq!(rows(&stage), 0);
+    assert!(!stage.says("1 chosen"));
+}
+
+#[test]
+fn an_open_menu_stays_with_its_device_when_others_appear() {
+    let kitchen = samples::peer("Kitchen");
+    let peer = kitchen.id;
+    let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
+    stage.click("More about Kitchen");
+    let laptop = samples::trusted("Laptop");
+    let near = vec![samples::near_known(&laptop), samples::near("Attic")];
+    stage.publish(samples::with_nearby(near, vec![laptop, kitchen], vec![]));
+    stage.click("Forget Kitchen");
+    assert_eq!(stage.command(), Command::Forget(peer));
+}
+
+#[test]
+fn two_devices_of_one_name_are_told_apart_by_their_keys() {
+    let (mut one, mut two) = (samples::near("one"), samples::near("two"));
+    (one.name, two.name) = ("Twin".into(), "twin".into());
+    let ids = [one.key().unwrap().short(), two.key().unwrap().short()];
+    let stage = Stage::new(samples::with_nearby(vec![one, two], vec![], vec![]));
+    for id in ids {
+        assert!(stage.says(&format!("here now · new · {id}")), "{id}");
+    }
 }
 
 #[test]

@@ -402,7 +402,8 @@ fn an_idle_window_paints_no_frames_and_sends_no_commands() {
 #[test]
 fn a_new_picture_of_the_node_asks_for_a_frame() {
     let mut stage = Stage::with(vec![], vec![]);
-    stage.run();
+    // Until then it waits to say why nobody is near.
+    stage.wait(6);
     let ctx = stage.window.ctx.clone();
     assert!(!ctx.has_requested_repaint());
     let overview = samples::overview(vec![], vec![samples::sending()]);

@@ -156,7 +156,7 @@ impl Endpoint {
             return false;
         };
         let is_its_own = LegacyId::of_installation(&abilities.peer) == said.id;
-        if !is_its_own || abilities.port == 0 || abilities.peer == self.own.peer {
+        if !is_its_own || abilities.peer == self.own.peer {
             return false;
         }
         let quic = beside(from, from.ip(), abilities.port);

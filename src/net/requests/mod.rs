@@ -78,7 +78,8 @@ pub struct RequestsOptions {
     pub name: String,
     /// TCP port where we take files, directories and texts of originals.
     pub stream_port: u16,
-    /// UDP port of our QUIC endpoint, told to programs like this one; `None` to tell nothing.
+    /// UDP port of our QUIC endpoint, told to programs like this one; 0 to tell them only that we
+    /// are none of the originals, `None` to tell nothing.
     pub quic_port: Option<u16>,
     /// Random bytes, new at each start: who knows them can forge answers.
     pub seed: [u8; 32],

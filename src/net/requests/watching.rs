@@ -83,6 +83,7 @@ impl Endpoint {
             .own_kind
             .0
             .iter()
+            .filter(|((_, addr), _)| addr.port() != 0)
             .map(|((peer, addr), kind)| Sighting::Own {
                 peer_id: *peer,
                 name: kind.name.clone(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Paths;
-use crate::node::api::Me;
+use crate::node::api::{Me, Presence};
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
 use crate::transfer::status::FileQuery;
@@ -20,6 +20,8 @@ fn picture(name: &str) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        nearby: Arc::new([]),
+        presence: Presence::Off,
         transfers: Arc::new([]),
         notices: Arc::new([]),
     }

@@ -92,6 +92,7 @@ impl Core {
         let callee = Callee {
             expect: Some(from.id()),
             addrs: vec![from.remote_addr()],
+            near: self.discovery.near().clone(),
             host: None,
             shown: from.name().to_owned(),
         };

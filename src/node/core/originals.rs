@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{LegacyMode, LegacyUnanswered};
+use crate::net::discovery::Who;
 use crate::net::tcp::ANSWER_WITHIN;
 use crate::node::legacy::{Original, OriginalTask, shown_name};
 use crate::protocol::message::{DeclineReason, ReceiverMessage};
@@ -129,6 +130,7 @@ impl Core {
         }
         Ok(Original {
             address,
+            at: self.requests_of(&address),
             us: legacy.us,
             transfers: legacy.transfers.clone(),
             requests: legacy.requests.clone(),
@@ -146,8 +148,34 @@ impl Core {
             last == Some(ip) && record.last_seen >= since
         };
         let peers = self.records.peers();
-        let mut found = peers.iter().filter(|(_, record)| !ours && there(record));
-        found.next().map(|(_, record)| record.name().to_owned())
+        let mut known = peers.iter().filter(|(_, record)| !ours && there(record));
+        if let Some((_, record)) = known.next() {
+            return Some(record.name().to_owned());
+        }
+        // That somebody says so is enough not to send in the clear.
+        let near = self.discovery.near().peers();
+        let at = |addr: &SocketAddr| addr.ip().to_canonical() == ip;
+        let mut near = near.iter().filter_map(|peer| match peer.who {
+            Who::Key(id) if peer.addrs.iter().any(at) => Some((id, &peer.name)),
+            Who::Key(_) | Who::Original(_) => None,
+        });
+        let (id, name) = near.next().filter(|_| !ours)?;
+        Some(match name.is_empty() {
+            true => id.short(),
+            false => name.clone(),
+        })
+    }
+
+    /// Where an original answers requests. An address without an interface may need one: then it
+    /// is the one where that original was heard.
+    fn requests_of(&self, address: &LegacyAddress) -> SocketAddr {
+        let near = self.discovery.near().peers();
+        let heard = near.iter().find_map(|peer| match peer.who {
+            Who::Original(id) => Some(id.requests)
+                .filter(|at| (at.ip(), at.port()) == (address.ip, address.req_port)),
+            Who::Key(_) => None,
+        });
+        heard.unwrap_or_else(|| SocketAddr::new(address.ip, address.req_port))
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 impl Core {
     pub(super) fn publish(&mut self) {
         self.changed = false;
+        self.tell_known();
         let addrs = self.addrs.borrow().clone();
         let texts = addrs.iter().map(ToString::to_string).collect();
         let link = Link { id: self.me, addrs };
@@ -35,6 +36,8 @@ impl Core {
         let overview = Overview {
             me,
             peers: peers.collect(),
+            nearby: self.nearby().into(),
+            presence: self.discovery.presence(),
             transfers: self.book.snapshots(|id| self.person(id)).into(),
             notices: self.notices.clone(),
         };

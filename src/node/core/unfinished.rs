@@ -205,17 +205,6 @@ impl Core {
             .write(move |store| store.put_wishes(id, &wishes))
             .await;
     }
-
-    /// How a known peer is called.
-    pub(in crate::node) fn callee_of(&self, peer: PeerId) -> Callee {
-        let record = self.records.peer(peer);
-        Callee {
-            expect: Some(peer),
-            addrs: record.map(|r| r.addrs.clone()).unwrap_or_default(),
-            host: None,
-            shown: record.map_or_else(|| peer.short(), |r| r.name().to_owned()),
-        }
-    }
 }
 
 /// Removes the parts and the journal of a transfer. Blocking.

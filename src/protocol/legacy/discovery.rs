@@ -41,7 +41,7 @@ pub enum DiscoveryKind {
 pub struct Abilities {
     /// Whom to expect there.
     pub peer: PeerId,
-    /// UDP port for QUIC, at the host that the message came from.
+    /// UDP port for QUIC, at the host that the message came from; 0 if it shall not be dialled.
     pub port: u16,
     /// What it calls itself; at most [`NAME_LEN_MAX`] bytes. Hostile text.
     pub name: String,

@@ -207,6 +207,9 @@ impl Default for Settings {
     }
 }
 
+/// Key, meaning and value of a setting as they are written.
+type Field = (&'static str, &'static str, String);
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -339,9 +342,9 @@ impl Settings {
     }
 
     /// Keys, meanings and values as they are written.
-    fn fields(&self) -> [(&'static str, &'static str, String); 11] {
+    fn fields(&self) -> Vec<Field> {
         let text = |text: &str| toml::Value::from(text).to_string();
-        [
+        let mut fields = vec![
             (
                 "name",
                 "What others see this computer as. Default: its host name.",
@@ -367,8 +370,8 @@ impl Settings {
             (
                 "on_conflict",
                 "When a name is taken by different content: \"rename\" (keep both), \"skip\",\n\
-                 # \"overwrite\", \"fail\", or \"ask\" you each time (where nobody can be asked, as\n\
-                 # \"rename\"). Equal content is never taken twice.",
+                 # \"overwrite\", \"fail\", or \"ask\" you each time (where nobody can be asked,\n\
+                 # as \"rename\"). Equal content is never taken twice.",
                 text(&self.on_conflict.to_string()),
             ),
             (
@@ -385,6 +388,15 @@ impl Settings {
                 "How long an offer waits for your answer, as in \"90s\", \"5min\", \"2h\".",
                 text(&format!("{}s", self.answer_timeout.as_secs())),
             ),
+        ];
+        fields.extend(self.legacy_fields());
+        fields
+    }
+
+    /// Those about old versions.
+    fn legacy_fields(&self) -> [Field; 4] {
+        let text = |text: &str| toml::Value::from(text).to_string();
+        [
             (
                 "legacy",
                 "Whether to talk to old versions of PeerConnect (1.x, Python), which encrypt \

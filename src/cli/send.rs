@@ -12,7 +12,7 @@ use super::args::SendArgs;
 use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Purpose, reach};
-use super::output::Event;
+use super::output::{Event, Output};
 use super::{Context, quoted, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
@@ -26,11 +26,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     }
     let ask = args.to.is_none();
     if ask && (context.out.is_json() || !std::io::stdin().is_terminal()) {
-        return Err(Fault::Invalid {
-            why: "To whom? Add --to with a name (`peerconnect peers` shows who is there), a \
-                  peerconnect: link or an address"
-                .into(),
-        });
+        return Err(to_whom());
     }
     let Context {
         global,
@@ -81,15 +77,27 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 true => format!("peerconnect resume {}", id.short()),
                 false => again,
             };
-            out.say(&format!(
-                "Send again with: {command}\n  What has arrived is not sent twice."
-            ));
+            say_again(&command, out);
         }
         Ok(exit)
     };
     let result = sent.await;
     instance.close().await;
     result
+}
+
+fn to_whom() -> Fault {
+    Fault::Invalid {
+        why: "To whom? Add --to with a name (`peerconnect peers` shows who is there), a \
+              peerconnect: link or an address"
+            .into(),
+    }
+}
+
+fn say_again(command: &str, out: &mut Output) {
+    out.say(&format!(
+        "Send again with: {command}\n  What has arrived is not sent twice."
+    ));
 }
 
 /// The command that sends the same again.

@@ -177,16 +177,21 @@ impl Core {
             notices: Arc::new([]),
             changed: true,
         };
-        if let Some(legacy) = &core.legacy {
-            let told = legacy.tell_sightings(core.discovery.inputs());
-            core.tasks.spawn(told);
-        }
+        core.follow_originals();
         core.tell_moved_port();
         core.enforce_blocks();
         core.serve_control(&handle);
         core.find_unfinished(unfinished, resume).await;
         core.publish();
         Ok((core, handle))
+    }
+
+    /// Has originals that are seen listed among who is nearby.
+    fn follow_originals(&mut self) {
+        if let Some(legacy) = &self.legacy {
+            let told = legacy.tell_sightings(self.discovery.inputs());
+            self.tasks.spawn(told);
+        }
     }
 
     /// Refuses a folder that the kernel would refuse later.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
-use super::control::{Asking, News, Order, Progress, Reading};
+use super::control::{Asking, News, Order, Progress};
+use super::meter::Meter;
 use super::state::{TransferEvent, TransferState};
 use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnapshot};
 use super::table::{FileTable, SharedTable};
@@ -26,8 +27,6 @@ const NOISE_MAX: usize = 20;
 const NOISE_LEN_MAX: usize = 256 * 1024;
 /// Most memory that the files of finished transfers take, the last one apart.
 const FINISHED_LEN_MAX: usize = 64 * 1024 * 1024;
-/// Time over which the speed is smoothed.
-const SMOOTHING: Duration = Duration::from_secs(3);
 /// Before this nothing is said about the time left.
 const ETA_AFTER: Duration = Duration::from_secs(2);
 
@@ -456,58 +455,10 @@ pub fn unix_now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Speed as an exponential mean; over its first seconds the plain mean.
-#[derive(Debug)]
-struct Meter {
-    last: (Reading, Instant),
-    /// When bytes began to move.
-    since: Option<Instant>,
-    rate: f64,
-    limit: Limit,
-}
-
-impl Meter {
-    fn new(now: Instant) -> Self {
-        Self {
-            last: (Reading::default(), now),
-            since: None,
-            rate: 0.0,
-            limit: Limit::Unknown,
-        }
-    }
-
-    fn measure(&mut self, reading: Reading, now: Instant) {
-        let time = now.duration_since(self.last.1).as_secs_f64();
-        if time < 0.05 {
-            return;
-        }
-        let moved = reading.moved.saturating_sub(self.last.0.moved);
-        if self.since.is_none() && moved > 0 {
-            self.since = Some(self.last.1);
-        }
-        if let Some(since) = self.since {
-            let age = now.duration_since(since).as_secs_f64();
-            let window = age.min(SMOOTHING.as_secs_f64()).max(time);
-            let weight = (time / window).min(1.0);
-            self.rate += weight * (moved as f64 / time - self.rate);
-        }
-        self.limit = reading.limit_since(&self.last.0);
-        self.last = (reading, now);
-    }
-
-    fn rate(&self) -> u64 {
-        self.rate as u64
-    }
-
-    fn age(&self) -> Duration {
-        self.since
-            .map_or(Duration::ZERO, |since| self.last.1.duration_since(since))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::control::Reading;
 
     #[test]
     fn every_state_is_in_one_group() {

@@ -6,6 +6,7 @@ pub mod control;
 pub mod deliver;
 pub mod ended;
 pub mod limiter;
+mod meter;
 pub mod pace;
 pub mod partial;
 pub mod pauses;

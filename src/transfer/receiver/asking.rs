@@ -183,9 +183,10 @@ impl Incoming {
         folder: PathBuf,
         excluded: HashSet<String>,
     ) -> Result<(), Ended> {
-        let policy = match self.terms.on_conflict {
-            ConflictPolicy::Ask if !self.terms.people.is_anybody_there() => ConflictPolicy::Rename,
-            policy => policy,
+        let asks = self.terms.on_conflict == ConflictPolicy::Ask;
+        let policy = match asks && !self.terms.people.is_anybody_there() {
+            true => ConflictPolicy::Rename,
+            false => self.terms.on_conflict,
         };
         let head = JournalHead {
             transfer: self.id,
@@ -268,56 +269,10 @@ impl Incoming {
                 present,
             });
         }
-        match seen {
-            Ok((space, needed, ..)) if space.free < needed => {
-                let free = space.free;
-                let obstacle = Fault::DiskFull {
-                    folder: folder.clone(),
-                    needed,
-                    free,
-                };
-                let room = Room::Missing { needed, free };
-                View {
-                    folder,
-                    free,
-                    room,
-                    obstacle: Some(obstacle),
-                }
-            }
-            Ok((space, _, files, _)) if space.inodes.is_some_and(|inodes| inodes < files) => {
-                let why = format!("the disk cannot take {files} more files");
-                let obstacle = Fault::CannotWrite {
-                    path: folder.clone(),
-                    why,
-                };
-                let room = Room::NoInodes;
-                View {
-                    folder,
-                    free: space.free,
-                    room,
-                    obstacle: Some(obstacle),
-                }
-            }
-            Ok((space, ..)) => View {
-                folder,
-                free: space.free,
-                room: Room::Fits,
-                obstacle: None,
-            },
-            Err(error) => {
-                let why = plain(&error);
-                let obstacle = Fault::CannotWrite {
-                    path: folder.clone(),
-                    why,
-                };
-                View {
-                    folder,
-                    free: 0,
-                    room: Room::NotWritable,
-                    obstacle: Some(obstacle),
-                }
-            }
-        }
+        View::of(
+            folder,
+            seen.map(|(space, needed, files, _)| (space, needed, files)),
+        )
     }
 }
 
@@ -366,6 +321,42 @@ struct View {
 }
 
 impl View {
+    /// What a look at `folder` has found: its space, and the bytes and files that need room.
+    fn of(folder: PathBuf, seen: io::Result<(Space, u64, u64)>) -> Self {
+        let (free, room, obstacle) = match seen {
+            Ok((space, needed, _)) if space.free < needed => {
+                let free = space.free;
+                let obstacle = Fault::DiskFull {
+                    folder: folder.clone(),
+                    needed,
+                    free,
+                };
+                (free, Room::Missing { needed, free }, Some(obstacle))
+            }
+            Ok((space, _, files)) if space.inodes.is_some_and(|inodes| inodes < files) => {
+                let obstacle = Fault::CannotWrite {
+                    path: folder.clone(),
+                    why: format!("the disk cannot take {files} more files"),
+                };
+                (space.free, Room::NoInodes, Some(obstacle))
+            }
+            Ok((space, ..)) => (space.free, Room::Fits, None),
+            Err(error) => {
+                let obstacle = Fault::CannotWrite {
+                    path: folder.clone(),
+                    why: plain(&error),
+                };
+                (0, Room::NotWritable, Some(obstacle))
+            }
+        };
+        Self {
+            folder,
+            free,
+            room,
+            obstacle,
+        }
+    }
+
     fn refusal(&self) -> Option<DeclineReason> {
         match self.room {
             Room::Fits => None,

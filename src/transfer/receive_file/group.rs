@@ -25,7 +25,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 enum Content {
     Memory { pieces: Vec<Bytes>, room: Room },
-    Aside(Aside),
+    Aside(Box<Aside>),
 }
 
 /// Content on the disk, hashed on its way there.
@@ -50,11 +50,11 @@ impl Group {
                 pieces: Vec::new(),
                 room,
             },
-            None => Content::Aside(Aside {
+            None => Content::Aside(Box::new(Aside {
                 scratch: Arc::new(Scratch::new(folder, tag)?),
                 hasher: GroupHasher::new(size, number),
                 len: 0,
-            }),
+            })),
         };
         Ok(Self {
             number,

@@ -138,7 +138,7 @@ mod tests {
         let first = news(&mut told, sum(&picture));
         let names = first.iter().map(|input| match input {
             Input::Seen(_, sighting) => sighting.name.as_str(),
-            other => panic!("{other:?}"),
+            other @ (Input::Gone(..) | Input::Alive(_) | Input::Known(_)) => panic!("{other:?}"),
         });
         // The same id at two computers is two originals.
         assert_eq!(names.collect::<Vec<_>>(), ["ours", "old", "old"]);

@@ -14,7 +14,11 @@ mod tables;
 mod wire_data;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm
+)]
 mod tests;
 
 pub use bounds::{DEPTH_MAX, ITEMS_MAX, measure};

@@ -126,7 +126,7 @@ async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
         let attack = attack_receiver(out, first, &mut script, &orders);
         let run = incoming.run(inbound, &mut orders_in);
         let both = async { tokio::join!(attack, run).1 };
-        timeout(AGES, both)
+        Box::pin(timeout(AGES, both))
             .await
             .expect("the receiver waits for ever");
         if script.is_over() {
@@ -320,7 +320,7 @@ async fn hostile_receiver(dir: &Path, mut script: Script<'_>) {
         let attack = attack_sender(inbound, &mut script, &orders);
         let run = outgoing.run(out, &mut orders_in);
         let both = async { tokio::join!(attack, run).1 };
-        timeout(AGES, both)
+        Box::pin(timeout(AGES, both))
             .await
             .expect("the sender waits for ever");
         if script.is_over() {

@@ -15,6 +15,7 @@
 //!   10 s: a pause slows the sender down to a trickle instead ([`body`]).
 
 mod acceptor;
+mod acknowledged;
 mod body;
 mod inbound;
 mod lanes;

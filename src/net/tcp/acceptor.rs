@@ -36,6 +36,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a handshake that are read at once.
 const READ_LEN: usize = 4096;
 
+/// Bytes that the kernel is asked to keep of each connection. Linux lets a full window open again
+/// only when a sixteenth of it is free, and a sender that we slow down must see it open within
+/// 10 s: of the 6 MB that it takes by itself, that is more than we read in that time.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+
 /// Where to listen.
 #[derive(Debug, Clone)]
 pub struct LegacyOptions {
@@ -113,6 +118,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     }
     // A port whose last connections are not forgotten yet may be had again.
     socket.set_reuse_address(true)?;
+    // Connections inherit it, and their windows are scaled by it: so before the first.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

@@ -333,3 +333,22 @@ async fn a_peer_that_breaks_off_confirms_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_original_that_keeps_the_connection_has_everything_when_its_computer_has() {
+    let (listener, addr) = listen().await;
+    let kept = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[1]).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        // Not closed: it waits for our next transfer.
+        (stream, bytes)
+    });
+    let mut stream = super::wire::Wire::new(dial(addr).await.unwrap());
+    let next = super::wire::Next::Head;
+    stream.send(b"head", b"content", next).await.unwrap();
+    stream.finish().await.unwrap();
+    let (_kept, bytes) = kept.await.unwrap();
+    assert_eq!(bytes, b"headcontent");
+}

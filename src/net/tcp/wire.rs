@@ -6,10 +6,14 @@
 //! one write.
 
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::acknowledged::is_acknowledged;
 
 /// A connection that is written to.
 #[derive(Debug)]
@@ -80,17 +84,35 @@ impl Wire {
     }
 
     /// Says that nothing more comes, and waits until the other side ends as well: then it has read
-    /// everything. Bytes that it sends meanwhile are not looked at.
-    /// Cancel-safe.
+    /// everything. One that keeps the connection for its next transfer never ends: for it counts
+    /// that its computer has everything, and did not take the connection back for
+    /// [`KEPT_OPEN_AFTER`]. Bytes that it sends meanwhile are not looked at. Cancel-safe.
     pub(super) async fn finish(&mut self) -> io::Result<()> {
         // Fails only if that was said before, or the connection is gone, which reading tells.
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
         let mut rest = [0; 64];
-        while self.stream.read(&mut rest).await? > 0 {}
-        Ok(())
+        let mut acknowledged = None;
+        loop {
+            match timeout(LOOK_EVERY, self.stream.read(&mut rest)).await {
+                Ok(Ok(0)) => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) if is_acknowledged(&self.stream) => {
+                    let since = *acknowledged.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= KEPT_OPEN_AFTER {
+                        return Ok(());
+                    }
+                }
+                Err(_) => {}
+            }
+        }
     }
 }
 
+/// How often it is looked whether the other computer has everything.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// So long after that a connection counts as kept open: a program that failed has ended it by then.
+const KEPT_OPEN_AFTER: Duration = Duration::from_secs(2);
 /// See [`Wire::buffered_max`].
 const BEYOND_LIMIT: u64 = 256 * 1024;
 /// Payload that every way carries (RFC 1122).

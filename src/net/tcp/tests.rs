@@ -334,7 +334,7 @@ async fn a_peer_that_breaks_off_confirms_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_original_that_keeps_the_connection_has_everything_when_its_computer_has() {
     let (listener, addr) = listen().await;
     let kept = tokio::spawn(async move {

@@ -263,8 +263,8 @@ impl Settings {
             (
                 "on_conflict",
                 "When a name is taken by different content: \"rename\" (keep both), \"skip\",\n\
-                 # \"overwrite\", \"fail\", or \"ask\" you each time (where nobody can be asked, as\n\
-                 # \"rename\"). Equal content is never taken twice.",
+                 # \"overwrite\", \"fail\", or \"ask\" (you, each time; where nobody can be,\n\
+                 # as \"rename\"). Equal content is never taken twice.",
                 text(&self.on_conflict.to_string()),
             ),
             (

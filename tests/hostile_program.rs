@@ -19,9 +19,11 @@ mod program;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use peer::{Peer, file, head_of, id, link};
 use peerconnect::protocol::frame;
+use peerconnect::protocol::groups::{GROUP_LEN, hash_group};
 use peerconnect::protocol::message::{
     ConnectionMessage, Entry, Opening, ReceiverMessage, SenderMessage, TransferId,
 };
@@ -158,6 +160,99 @@ async fn manifests_of_many_peers_do_not_fill_the_memory() {
     let small = sender.write("small", 1000, 1);
     sender.send(&daemon, &[small.as_path()]).end().with_code(0);
     drop(alive);
+}
+
+/// A peer whose writes return when nearly everything has arrived.
+async fn unbuffered(addr: &str) -> Peer {
+    let mut transport = quinn::TransportConfig::default();
+    transport.send_window(64 * 1024);
+    let identity = peerconnect::identity::Identity::generate().unwrap();
+    let peer = Peer::dial_with(addr, identity, transport).await;
+    peer.greet().await;
+    peer
+}
+
+/// The bytes of a stream of file `index` with these groups, the last one short of its end.
+fn unfinished(index: u32, size: u64, groups: u32) -> Vec<u8> {
+    let mut bytes = frame::encode(&peer::header(id(1), index, size)).unwrap();
+    let content = vec![index as u8; GROUP_LEN as usize];
+    for group in 0..groups {
+        bytes.extend_from_slice(&group.to_be_bytes());
+        bytes.extend_from_slice(&content);
+        bytes.extend_from_slice(&hash_group(size, group, &content));
+    }
+    bytes.truncate(bytes.len() - 40);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_peer_makes_us_hold_little_however_much_it_begins() {
+    const MIB: u64 = 1024 * 1024;
+    const STREAMS: u32 = 100;
+    let home = Home::new();
+    let into = home.file("in");
+    let args = ["daemon", "--yes", "--out", into.to_str().unwrap()];
+    let mut daemon = home.start(&args);
+    daemon.next("hello");
+    let (pid, addr) = (daemon.pid(), addr(&daemon));
+    // What an honest transfer takes is not counted.
+    let sender = Home::new();
+    let honest = sender.write("honest", 8_000_000, 1);
+    sender.send(&daemon, &[honest.as_path()]).end().with_code(0);
+    let before = status(pid, "VmRSS:");
+
+    let peer = unbuffered(&addr).await;
+    let mut entries: Vec<Entry> = (0..STREAMS)
+        .map(|n| file(&format!("m/{n}"), 9 * MIB))
+        .collect();
+    let mut stream = peer.offer_all(id(1), &entries).await;
+    stream.plan(STREAMS).await;
+    // Four streams wait for the one before of their file, and are not read meanwhile.
+    let mut open = Vec::new();
+    for index in 0..STREAMS - 4 {
+        open.push(peer.uni(&unfinished(index, 9 * MIB, 1)).await);
+    }
+    let begun = status(pid, "VmHWM:") - before;
+    for index in [0, 0, 1, 1] {
+        let mut waits = peer.quic.open_uni().await.unwrap();
+        let bytes = unfinished(index, 9 * MIB, 5);
+        // Not all of it is taken, as it should be.
+        let write = waits.write_all(&bytes);
+        let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
+        open.push(waits);
+    }
+    let waiting = status(pid, "VmHWM:") - before;
+    for mut stream in open {
+        let _ = stream.reset(3u32.into());
+    }
+
+    // Files that do not fit, added later, of each a stream that says no more than the size.
+    let free = rustix::fs::statvfs(&into).unwrap();
+    let size = (free.f_bavail * free.f_frsize / 2).min(1 << 40);
+    let more: Vec<Entry> = (0..300).map(|n| file(&format!("huge/{n}"), size)).collect();
+    stream.say(&SenderMessage::Entries(more.clone())).await;
+    entries.extend(more);
+    let all = entries.len() as u32;
+    stream
+        .say(&SenderMessage::EntriesEnd { entries: all })
+        .await;
+    stream
+        .until(|m| *m == ReceiverMessage::Start { entries: all })
+        .await;
+    for index in STREAMS..all {
+        let mut begun = peer.quic.open_uni().await.unwrap();
+        let header = frame::encode(&peer::header(id(1), index, size)).unwrap();
+        begun.write_all(&header).await.unwrap();
+        let _ = begun.write_all(&[0, 0, 0, 0, 1]).await;
+        let _ = begun.reset(3u32.into());
+    }
+    let claimed = status(pid, "VmHWM:") - before;
+    println!("{begun} {waiting} {claimed}");
+    assert!(claimed < 40 * MIB, "{begun} {waiting} {claimed}");
+    // It works on for everybody else.
+    let small = sender.write("small", 1000, 1);
+    sender.send(&daemon, &[small.as_path()]).end().with_code(0);
+    drop(peer);
 }
 
 fn mode(path: &Path) -> u32 {

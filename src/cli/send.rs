@@ -19,11 +19,8 @@ use super::{Context, quoted};
 const CHOICES_MAX: usize = 20;
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
-    let paths = args
-        .paths
-        .iter()
-        .map(|path| source(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let paths = args.paths.iter().map(|path| source(path));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
     if args.dry_run {
         return dry_run(&paths, context).await;
     }
@@ -78,13 +75,9 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
         face.retry = Some(args.retry);
         let exit = face.run().await;
         if exit.may_send_again() {
-            let command = match instance.is_shared() {
-                true => format!("peerconnect resume {}", id.short()),
-                false => again,
-            };
-            out.say(&format!(
-                "Send again with: {command}\n  What has arrived is not sent twice."
-            ));
+            let short = format!("peerconnect resume {}", id.short());
+            let command = if instance.is_shared() { short } else { again };
+            out.say(&format!("Send again with: {command}\n{NOT_TWICE}"));
         }
         Ok(exit)
     };
@@ -92,6 +85,8 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     instance.close().await;
     result
 }
+
+const NOT_TWICE: &str = "  What has arrived is not sent twice.";
 
 /// The command that sends the same again.
 fn again(to: &Target, paths: &[PathBuf]) -> String {

@@ -8,7 +8,7 @@ use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
+    Direction, FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
 };
 use tokio::time::Instant;
 
@@ -116,7 +116,9 @@ impl Tracker {
 
     /// Room that the receiver lacks is worth a line while its person can still do something.
     async fn tell_obstacle(&mut self, out: &mut Output) {
-        let waiting = self.last.state == TransferState::AwaitingAnswer;
+        // Who receives is told with the question.
+        let waiting = self.last.state == TransferState::AwaitingAnswer
+            && self.last.direction == Direction::Sending;
         let obstacle = self.last.fault.as_ref().filter(|_| waiting);
         if self.obstacle.as_ref() == obstacle {
             return;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ struct Inner {
     /// Why this side closed it, for those who find it closed.
     cause: OnceLock<LinkError>,
     transfers: Mutex<Transfers>,
+    /// Files that are being read.
+    readers: AtomicUsize,
 }
 
 pub(super) type FileSender = mpsc::Sender<(FileHeader, QuicFileReader)>;
@@ -74,12 +77,18 @@ impl PeerConnection {
                 greeting: OnceLock::new(),
                 cause: OnceLock::new(),
                 transfers: Mutex::default(),
+                readers: AtomicUsize::new(0),
             }),
         }
     }
 
     pub(super) fn quic(&self) -> &quinn::Connection {
         &self.inner.quic
+    }
+
+    /// How many files are being read on it; each reader counts itself.
+    pub(super) fn readers(&self) -> &AtomicUsize {
+        &self.inner.readers
     }
 
     pub(super) fn since(&self) -> Instant {

@@ -1,5 +1,6 @@
 //! One file on its own QUIC stream.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -27,6 +28,9 @@ const PIECE_LEN_MIN: usize = 64 * 1024;
 /// ...unless it takes longer than this to come: on a slow path speed of hashing does not matter,
 /// but progress must be seen.
 const PIECE_WAIT: Duration = Duration::from_millis(100);
+/// Up to this many files are read at once into buffers for the longest pieces, more of them into
+/// buffers for the shortest: large files come a few at a time, and small ones need no more.
+const LONG_BUFFERS_MAX: usize = 16;
 
 /// Opens file streams on a connection.
 #[derive(Debug, Clone)]
@@ -155,6 +159,7 @@ impl QuicFileReader {
         buf: BytesMut,
         header: &FileHeader,
     ) -> Self {
+        connection.readers().fetch_add(1, Ordering::Relaxed);
         Self {
             connection,
             stream,
@@ -195,7 +200,8 @@ impl QuicFileReader {
                 return Ok(Some(self.decoder.pass(chunk.bytes)));
             }
             Some(chunk) => {
-                self.decoder.buf.reserve(self.decoder.capacity());
+                let capacity = self.capacity();
+                self.decoder.buf.reserve(capacity);
                 self.decoder.buf.put_slice(&chunk.bytes);
             }
         }
@@ -209,8 +215,16 @@ impl QuicFileReader {
         Ok(())
     }
 
+    fn capacity(&self) -> usize {
+        let whole = self.decoder.capacity();
+        match self.connection.readers().load(Ordering::Relaxed) {
+            0..=LONG_BUFFERS_MAX => whole,
+            _ => whole.min(PIECE_LEN_MIN),
+        }
+    }
+
     async fn fill(&mut self) -> Result<(), LinkError> {
-        let target = self.decoder.capacity();
+        let target = self.capacity();
         let buf = &mut self.decoder.buf;
         let missing = target.saturating_sub(buf.len()).max(1);
         if buf.capacity() - buf.len() < missing.min(PIECE_LEN_MIN) {
@@ -257,6 +271,7 @@ impl FileReader for QuicFileReader {
 
 impl Drop for QuicFileReader {
     fn drop(&mut self) {
+        self.connection.readers().fetch_sub(1, Ordering::Relaxed);
         self.give_up(Code::Internal);
     }
 }

@@ -12,12 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use super::link::{
-    FileOpener, FileReader, FileWriter, Inbound, InboundEvent, LinkError, Offence, Outbound,
-    PathInfo, PathKind, Piece,
+    FileOpener, FileWriter, LinkError, Offence, Outbound, PathInfo, PathKind, Piece,
 };
-use super::pieces::{PieceDecoder, encode_mark};
+use super::pieces::encode_mark;
 use crate::protocol::frame::{self, FrameError};
-use crate::protocol::groups::FILE_SIZE_MAX;
 use crate::protocol::message::{Code, FileHeader, OfferHead, ReceiverMessage, SenderMessage};
 
 pub use inbound::{MemoryInbound, MemoryReader};

@@ -316,7 +316,10 @@ impl Core {
             Ok(Address::HostPort(host, port)) => {
                 let typed = shown.clone();
                 let pinned = self.records.ask(move |store| store.pinned(&typed)).await;
-                let expect = pinned.await.ok().flatten();
+                // Not to know who was there is not the same as nobody: another key would be taken.
+                let expect = pinned.await.map_err(|_| Fault::Internal {
+                    what: "the database cannot be read".into(),
+                })?;
                 Ok(Callee {
                     expect,
                     addrs: Vec::new(),

@@ -11,5 +11,6 @@ pub mod part;
 mod path_bytes;
 pub mod publish;
 pub mod scan;
+pub mod scratch;
 pub mod source;
 pub mod store;

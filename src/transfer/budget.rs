@@ -1,7 +1,9 @@
-//! Memory for the manifests of peers: each may be large, but not all of them at once.
+//! Memory that peers may take: their manifests may be large, but not all of them at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::room::Rooms;
 
 /// Most bytes that the manifests of all incoming transfers may take together: three of the
 /// largest kind.
@@ -13,7 +15,11 @@ pub const MANIFEST_FREE: usize = 256 * 1024;
 
 /// What all incoming transfers of a node share. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Budget(Arc<AtomicUsize>);
+pub struct Budget {
+    manifests: Arc<AtomicUsize>,
+    /// Memory for content.
+    pub rooms: Rooms,
+}
 
 /// What one transfer takes of a [`Budget`]; given back when dropped.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ impl Share {
         let take = |used: usize| used.checked_add(more).filter(|&used| used <= MANIFESTS_MAX);
         let taken = self
             .budget
-            .0
+            .manifests
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok();
         if taken {
@@ -55,7 +61,8 @@ impl Share {
 
     /// The manifest was given up.
     pub fn give_back(&mut self) {
-        self.budget.0.fetch_sub(self.held, Ordering::Relaxed);
+        let manifests = &self.budget.manifests;
+        manifests.fetch_sub(self.held, Ordering::Relaxed);
         self.held = 0;
     }
 }

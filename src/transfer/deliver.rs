@@ -3,10 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::partial::{Partial, Place, SharedJournal};
-use super::receive_file::{Intake, is_no_space};
+use super::receive_file::{Intake, Small, is_no_space};
+use super::room::Room;
 use crate::config::ConflictPolicy;
 use crate::protocol::groups::Hash;
 use crate::protocol::message::{EntryKind, FileIndex, Receipt};
@@ -19,6 +18,10 @@ use crate::storage::publish::{Content, Finished, publish};
 /// come steadily.
 pub const BATCH_MAX: usize = 512;
 
+/// What a part counts among files that wait: of a process that may have 1024 files open, parts
+/// that wait use about a hundred.
+const PART_WEIGHT: usize = 64 * 1024;
+
 /// A complete file that has no final name yet.
 #[derive(Debug)]
 pub struct Delivery {
@@ -28,6 +31,8 @@ pub struct Delivery {
     /// What there is of it, without the place, if its name turns out to be taken.
     partial: Box<Partial>,
     finished: Finished,
+    /// Of content that is in memory.
+    room: Option<Room>,
 }
 
 /// What became of a [`Delivery`].
@@ -59,7 +64,7 @@ impl Delivery {
     pub fn new(
         intake: &Intake,
         mut partial: Partial,
-        small: Option<Bytes>,
+        small: Option<Small>,
         hash: Hash,
     ) -> Option<Self> {
         let executable = match intake.table.lock().entry(intake.index)?.kind {
@@ -67,13 +72,11 @@ impl Delivery {
             EntryKind::Folder { .. } | EntryKind::Symlink { .. } => return None,
         };
         let place = std::mem::replace(&mut partial.place, Place::Nowhere);
-        let content = match (place, small) {
-            (Place::Part(part), _) => Content::Part(part),
-            (Place::Nowhere | Place::Closed(_) | Place::Existing(_), Some(bytes)) => {
-                Content::Small {
-                    bytes,
-                    tag: partial.tag.clone(),
-                }
+        let (content, room) = match (place, small) {
+            (Place::Part(part), _) => (Content::Part(part), None),
+            (Place::Nowhere | Place::Closed(_) | Place::Existing(_), Some(small)) => {
+                let (bytes, tag) = (small.bytes, partial.tag.clone());
+                (Content::Small { bytes, tag }, Some(small.room))
             }
             (Place::Nowhere | Place::Closed(_) | Place::Existing(_), None) => return None,
         };
@@ -91,6 +94,7 @@ impl Delivery {
             hash,
             partial: partial.into(),
             finished,
+            room,
         })
     }
 
@@ -112,11 +116,11 @@ impl Delivery {
         }
     }
 
-    /// Bytes that it holds in memory.
-    pub fn memory(&self) -> usize {
+    /// What it costs to keep it waiting: bytes of memory, or an open file as so many.
+    pub fn weight(&self) -> usize {
         match &self.finished.content {
             Content::Small { bytes, .. } => bytes.len(),
-            Content::Part(_) => 0,
+            Content::Part(_) => PART_WEIGHT,
         }
     }
 }
@@ -129,6 +133,7 @@ pub fn deliver(
 ) -> Vec<Delivered> {
     let mut finished = Vec::with_capacity(batch.len());
     let mut labels = Vec::with_capacity(batch.len());
+    let mut rooms = Vec::new();
     for (delivery, policy) in batch {
         let part = match &delivery.finished.content {
             Content::Part(part) => Some(part.clone()),
@@ -140,11 +145,14 @@ pub fn deliver(
             hash,
             partial,
             finished: file,
+            room,
         } = delivery;
+        rooms.extend(room);
         labels.push((index, name, hash, partial, part, policy));
         finished.push(Finished { policy, ..file });
     }
     let results = publish(folder, finished);
+    drop(rooms);
     let mut records = Vec::with_capacity(labels.len());
     let mut delivered = Vec::with_capacity(labels.len());
     for (label, result) in labels.into_iter().zip(results) {

@@ -17,6 +17,7 @@ mod receive_run;
 pub mod receiver;
 pub mod repeat;
 pub mod rivals;
+pub mod room;
 pub mod send_file;
 pub mod sender;
 pub mod sources;

@@ -1,6 +1,6 @@
 //! What there is of a file that is not complete, and the journal that remembers it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,8 +55,9 @@ pub struct Partial {
     pub stamp: Option<Stamp>,
     /// Size under which the groups came.
     pub size: u64,
-    /// Hashes of verified groups.
-    pub groups: Vec<Option<Hash>>,
+    /// Hashes of verified groups. Takes memory only for those that have come: the size of a file
+    /// is no more than a claim.
+    pub groups: BTreeMap<u32, Hash>,
     /// Where their content lies.
     pub place: Place,
     /// How often a group arrived damaged.
@@ -93,7 +94,7 @@ impl Partial {
             tag,
             stamp: None,
             size: 0,
-            groups: Vec::new(),
+            groups: BTreeMap::new(),
             place: Place::Nowhere,
             damaged: 0,
             asked: BTreeSet::new(),
@@ -102,22 +103,25 @@ impl Partial {
 
     /// Verified bytes.
     pub fn bytes(&self) -> u64 {
-        let group = |(at, hash): (usize, &Option<Hash>)| {
-            hash.map_or(0, |_| group_len(self.size, at as u32))
-        };
-        self.groups.iter().enumerate().map(group).sum()
+        let groups = self.groups.keys();
+        groups.map(|&group| group_len(self.size, group)).sum()
     }
 
     /// Takes note of the version of the file that a new stream is about. Groups that are there
     /// already may be of another one until the sender has compared them all, and the stream may
     /// break before that.
     pub(super) fn begin_version(&mut self, stamp: Stamp) {
-        let fresh = self.groups.iter().all(Option::is_none);
-        if fresh || self.stamp == Some(stamp) {
+        if self.groups.is_empty() || self.stamp == Some(stamp) {
             self.stamp = Some(stamp);
         } else {
             self.stamp = Some(MIXED);
         }
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_empty(&self) -> bool {
+        let nowhere = matches!(self.place, Place::Nowhere);
+        nowhere && self.groups.is_empty() && self.damaged == 0
     }
 
     /// Whether it holds a file open.
@@ -149,7 +153,7 @@ impl Partial {
             Some(part) => self.place = Place::Part(Arc::new(part)),
             None => {
                 self.place = Place::Nowhere;
-                self.groups.fill(None);
+                self.groups.clear();
             }
         }
     }
@@ -175,9 +179,51 @@ impl Partial {
             } else {
                 kept
             };
-            self.groups.truncate(kept as usize);
+            self.groups.retain(|&group, _| u64::from(group) < kept);
             self.size = size;
         }
-        self.groups.resize(group_count(size) as usize, None);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    /// Groups that are left of all of a file of `from` bytes when its size is `to`.
+    fn kept(from: u64, to: u64) -> Vec<u32> {
+        let mut partial = Partial::new("t".into());
+        partial.resize(from);
+        partial.groups = (0..group_count(from)).map(|n| (n, [1; 32])).collect();
+        partial.resize(to);
+        assert_eq!(partial.size, to);
+        partial.groups.into_keys().collect()
+    }
+
+    #[test]
+    fn another_size_ends_the_groups_whose_length_or_kind_changes() {
+        let three = 2 * GROUP_LEN + 10;
+        assert_eq!(kept(three, three), [0, 1, 2]);
+        assert_eq!(kept(three, three + 1), [0, 1]);
+        assert_eq!(kept(three, 9 * GROUP_LEN), [0, 1]);
+        assert_eq!(kept(three, GROUP_LEN + 1), [0]);
+        assert_eq!(kept(three, 2 * GROUP_LEN), [0, 1]);
+        assert_eq!(kept(3 * GROUP_LEN, 4 * GROUP_LEN), [0, 1, 2]);
+        // An only group has a hash of another kind.
+        assert_eq!(kept(three, GROUP_LEN), [0; 0]);
+        assert_eq!(kept(GROUP_LEN, three), [0; 0]);
+    }
+
+    #[test]
+    fn a_file_that_is_only_claimed_takes_no_memory() {
+        let mut partial = Partial::new("t".into());
+        partial.resize(1 << 50);
+        partial.begin_version(Stamp([1; 16]));
+        assert!(partial.groups.is_empty() && partial.is_empty());
+        partial.damaged = 1;
+        assert!(
+            !partial.is_empty(),
+            "how often it was damaged is remembered"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Looks at the disk before anything is received: what is there already, what was begun earlier,
 //! what cannot be saved. Everything here blocks; run it where that is fine.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use super::partial::{Partial, Place};
@@ -238,12 +238,8 @@ fn reopen(
     let Some(part) = Part::reopen(folder, &check.path, &record.tag)? else {
         return Ok(None);
     };
-    let mut groups = vec![None; group_count(record.size) as usize];
-    for (&number, &hash) in &record.groups {
-        if let Some(slot) = groups.get_mut(number as usize) {
-            *slot = Some(hash);
-        }
-    }
+    let mut groups = record.groups.clone();
+    groups.retain(|&number, _| number < group_count(record.size));
     // The journal counts only for the file that it was written for, as it was then.
     if part.identity()? != record.part {
         keep_intact(&part, record.size, &mut groups, go_on)?;
@@ -262,24 +258,23 @@ fn reopen(
 fn keep_intact(
     part: &Part,
     size: u64,
-    groups: &mut [Option<Hash>],
+    groups: &mut BTreeMap<u32, Hash>,
     go_on: &dyn Fn() -> bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; GROUP_LEN as usize];
     let there = part.identity()?.size;
-    for (number, slot) in (0..).zip(groups) {
-        let Some(hash) = *slot else { continue };
-        if !go_on() {
-            return Err(stopped());
-        }
+    let mut on = true;
+    groups.retain(|&number, hash| {
+        on = on && go_on();
         let (offset, len) = (group_offset(number), group_len(size, number));
         let content = buffer.get_mut(..len as usize).unwrap_or_default();
-        let whole = offset + len <= there && part.read_at(offset, content).is_ok();
-        if !whole || hash_group(size, number, content) != hash {
-            *slot = None;
-        }
+        let whole = on && offset + len <= there && part.read_at(offset, content).is_ok();
+        whole && hash_group(size, number, content) == *hash
+    });
+    match on {
+        true => Ok(()),
+        false => Err(stopped()),
     }
-    Ok(())
 }
 
 fn stopped() -> io::Error {
@@ -294,7 +289,7 @@ fn hash_existing(
 ) -> io::Result<Option<Partial>> {
     let file = folder.open_file(&check.path)?;
     let mut buffer = vec![0; GROUP_LEN.min(check.size) as usize];
-    let mut groups = Vec::new();
+    let mut groups = BTreeMap::new();
     for number in 0..group_count(check.size) {
         if !go_on() {
             return Err(stopped());
@@ -304,7 +299,7 @@ fn hash_existing(
         if !read_exact_at(&file, content, group_offset(number))? {
             return Ok(None);
         }
-        groups.push(Some(hash_group(check.size, number, content)));
+        groups.insert(number, hash_group(check.size, number, content));
     }
     Ok(Some(Partial {
         tag: tag.to_owned(),

@@ -1,5 +1,5 @@
-//! What need not come, as far as a look at names, sizes and times can tell: for the question whether
-//! there is room, before anybody has compared any content.
+//! What need not come, as far as a look at names, sizes and times can tell: for the question
+//! whether there is room, before anybody has compared any content.
 
 use std::collections::HashSet;
 

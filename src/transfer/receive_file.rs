@@ -1,28 +1,31 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
+mod group;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
+use self::group::Group;
 use super::control::Progress;
 use super::partial::{Partial, Place, SharedJournal};
+use super::room::{Room, Rooms};
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::config::ConflictPolicy;
 use crate::net::link::{FileReader, LinkError, Offence, Piece};
 use crate::protocol::groups::{
-    FILE_SIZE_MAX, GROUP_LEN, GroupHasher, Hash, file_hash, group_count, group_len, group_offset,
+    FILE_SIZE_MAX, GROUP_LEN, Hash, file_hash, group_count, group_len, group_offset, hash_group,
 };
 use crate::protocol::message::{Code, FileHeader, FileIndex};
 use crate::storage::folder::Folder;
-use crate::storage::journal::Record;
 use crate::storage::name::SafePath;
 use crate::storage::part::Part;
 
@@ -41,7 +44,7 @@ pub enum FileEnd {
     /// The file is complete, in memory or in its part.
     Whole {
         /// Content of a small file that never went into a part.
-        small: Option<Bytes>,
+        small: Option<Small>,
         /// Hash of the whole content.
         hash: Hash,
     },
@@ -72,6 +75,15 @@ pub enum FileEnd {
     Lost(LinkError),
 }
 
+/// The content of a small file, and the room that it takes in memory.
+#[derive(Debug)]
+pub struct Small {
+    /// The content.
+    pub bytes: Bytes,
+    /// Its room, to be kept as long as the bytes.
+    pub room: Room,
+}
+
 /// What a stream needs.
 #[derive(Debug)]
 pub struct Intake {
@@ -95,6 +107,8 @@ pub struct Intake {
     pub table: SharedTable,
     /// Counters of the transfer.
     pub progress: Arc<Progress>,
+    /// Memory for content.
+    pub rooms: Rooms,
 }
 
 /// Reads `reader` to its end, or until `stop` says otherwise. Not to be dropped midway: what it
@@ -136,7 +150,7 @@ pub async fn receive_file<R: FileReader>(
         (&partial.place, &end)
     {
         // A small file was in memory only.
-        partial.groups.fill(None);
+        partial.groups.clear();
     }
     match &end {
         FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
@@ -151,20 +165,13 @@ struct Stream<'a> {
     intake: &'a Intake,
     partial: &'a mut Partial,
     /// Content of a file of one group, kept in memory.
-    small: Option<Bytes>,
+    small: Option<Small>,
     /// The group that is being hashed and written, while the next one comes in.
     work: Option<JoinHandle<Worked>>,
     /// Groups that arrived damaged.
     again: Vec<u32>,
     sync: Option<JoinHandle<io::Result<()>>>,
     since_sync: u64,
-}
-
-/// The group that is coming in. Nothing of it is written before all of it is verified.
-#[derive(Debug)]
-struct Group {
-    number: u32,
-    pieces: Vec<Bytes>,
 }
 
 /// A group that a blocking thread has hashed and, if it is right, written.
@@ -206,7 +213,7 @@ impl Stream<'_> {
                 Piece::Data(data) => {
                     let group = group.as_mut().ok_or_else(wrong_group)?;
                     self.intake.progress.moved(data.len() as u64);
-                    group.pieces.push(data);
+                    group.push(data).await.map_err(write_error)?;
                 }
                 Piece::GroupEnd(hash) => {
                     let group = group.take().ok_or_else(wrong_group)?;
@@ -230,15 +237,23 @@ impl Stream<'_> {
         let size = self.intake.header.size;
         self.partial.asked.remove(&number);
         self.leave_existing().await?;
-        if group_count(size) > 1 && !matches!(self.partial.place, Place::Part(_)) {
-            let Intake { folder, path, .. } = self.intake;
-            let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
-            self.partial.place = Place::Part(Arc::new(part));
+        if group_count(size) > 1 {
+            self.part()?;
         }
-        Ok(Group {
-            number,
-            pieces: Vec::new(),
-        })
+        let Intake { rooms, folder, .. } = self.intake;
+        Group::begin(rooms, folder, &self.partial.tag, size, number).map_err(write_error)
+    }
+
+    /// The part of the file, which is made if there is none.
+    fn part(&mut self) -> Result<Arc<Part>, FileEnd> {
+        if let Place::Part(part) = &self.partial.place {
+            return Ok(part.clone());
+        }
+        let Intake { folder, path, .. } = self.intake;
+        let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
+        let part = Arc::new(part);
+        self.partial.place = Place::Part(part.clone());
+        Ok(part)
     }
 
     /// The finished file of that name turns out to be another one.
@@ -260,12 +275,12 @@ impl Stream<'_> {
         let size = self.partial.size;
         let place = std::mem::replace(&mut self.partial.place, Place::Nowhere);
         let (Place::Existing(existing), true) = (place, group_count(size) > 1) else {
-            self.partial.groups.fill(None);
+            self.partial.groups.clear();
             return Ok(());
         };
         let (folder, path) = (self.intake.folder.clone(), self.intake.path.clone());
         let (tag, groups) = (self.partial.tag.clone(), self.partial.groups.clone());
-        let work = move || -> io::Result<(Part, Vec<Option<Hash>>)> {
+        let work = move || -> io::Result<(Part, BTreeMap<u32, Hash>)> {
             let part = Part::create(&folder, &path, &tag)?;
             let file = folder.open_file(&existing)?;
             let groups = copy_groups(&file, &part, size, &groups)?;
@@ -282,20 +297,19 @@ impl Stream<'_> {
 
     fn end(&mut self, hash: Option<Hash>) -> FileEnd {
         let mut again = std::mem::take(&mut self.again);
-        let missing = |(number, hash): (usize, &Option<Hash>)| hash.is_none().then_some(number);
-        let missing = self.partial.groups.iter().enumerate().filter_map(missing);
-        let mut missing = missing.map(|number| number as u32).peekable();
-        if missing.peek().is_some() {
+        let size = self.intake.header.size;
+        let Partial { groups, asked, .. } = &*self.partial;
+        if groups.len() < group_count(size) as usize {
+            let missing = (0..group_count(size)).filter(|number| !groups.contains_key(number));
             // Those that were asked for before are on their way.
-            let new = missing.filter(|number| !self.partial.asked.contains(number));
+            let new = missing.filter(|number| !asked.contains(number));
             again.extend(new.take(MISSING_MAX));
             again.sort_unstable();
             again.dedup();
             self.partial.asked.extend(&again);
             return FileEnd::Open { again };
         }
-        let groups: Vec<Hash> = self.partial.groups.iter().flatten().copied().collect();
-        let size = self.intake.header.size;
+        let groups: Vec<Hash> = groups.values().copied().collect();
         let computed = file_hash(size, &groups);
         let Some(computed) = computed.filter(|computed| hash.is_none_or(|hash| hash == *computed))
         else {
@@ -325,11 +339,11 @@ impl Stream<'_> {
         if self.partial.damaged >= DAMAGED_MAX {
             return FileEnd::Damaged;
         }
-        self.partial.groups.fill(None);
+        self.partial.groups.clear();
         if let Place::Existing(_) = self.partial.place {
             self.partial.place = Place::Nowhere;
         }
-        let count = (self.partial.groups.len()).min(MISSING_MAX) as u32;
+        let count = group_count(self.intake.header.size).min(MISSING_MAX as u32);
         self.partial.asked = (0..count).collect();
         FileEnd::Open {
             again: (0..count).collect(),
@@ -369,25 +383,20 @@ fn copy_groups(
     file: &std::fs::File,
     part: &Part,
     size: u64,
-    groups: &[Option<Hash>],
-) -> io::Result<Vec<Option<Hash>>> {
+    groups: &BTreeMap<u32, Hash>,
+) -> io::Result<BTreeMap<u32, Hash>> {
     let mut buffer = vec![0; GROUP_LEN as usize];
-    let mut copied = Vec::with_capacity(groups.len());
-    for (number, hash) in (0..).zip(groups) {
+    let mut copied = BTreeMap::new();
+    for (&number, &hash) in groups {
         let len = group_len(size, number) as usize;
         let content = buffer.get_mut(..len).unwrap_or_default();
-        let there = hash.is_some() && read_exact_at(file, content, group_offset(number))?;
-        let same = there && *hash == Some(hash_content(size, number, content));
-        if same {
+        let there = read_exact_at(file, content, group_offset(number))?;
+        if there && hash_group(size, number, content) == hash {
             part.write_at(group_offset(number), content)?;
+            copied.insert(number, hash);
         }
-        copied.push(hash.filter(|_| same));
     }
     Ok(copied)
-}
-
-fn hash_content(size: u64, group: u32, content: &[u8]) -> Hash {
-    crate::protocol::groups::hash_group(size, group, content)
 }
 
 /// `false` if the file ends before the buffer is full.

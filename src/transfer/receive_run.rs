@@ -9,7 +9,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -18,25 +17,24 @@ use super::control::{News, Order};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
 use super::partial::Partial;
-use super::plan::{Check, Verdict, check, folder_times, part_tag, plan_entry, runs};
-use super::receive_file::{FileEnd, Intake, receive_file};
+use super::plan::folder_times;
+use super::receive_file::{FileEnd, Intake, Small};
 use super::receiver::{Incoming, Taken, is_cancel, send};
-use super::state::TransferEvent;
-use super::status::{FileState, PausedBy};
-use crate::fault::Fault;
-use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, Offence};
-use crate::protocol::groups::{GROUP_LEN, Hash, group_count};
+use super::status::FileState;
+use crate::net::link::{Inbound, InboundEvent, Offence};
+use crate::protocol::groups::Hash;
 use crate::protocol::message::{
-    Code, Entry, FileHeader, FileIndex, HAVE_GROUPS_MAX, Outcome, PauseReason, Receipt,
-    ReceiverMessage, Scope, SenderMessage, SinkFault, Steer, SteerAction,
+    Code, FileHeader, FileIndex, Receipt, ReceiverMessage, Scope, SenderMessage, SinkFault, Steer,
+    SteerAction,
 };
 use crate::storage::journal::Record;
 use crate::storage::name::SafePath;
 
 /// Entries that are planned in one go on the blocking pool.
 const PLAN_MAX: u32 = 4096;
-/// Bytes of complete small files that may wait in memory for their final names.
-const READY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Weight of complete files that may wait for their final names: see [`Delivery::weight`]. Leaves
+/// room for those that are still coming.
+const READY_WEIGHT_MAX: usize = 8 * 1024 * 1024;
 /// How long nothing may move while files are under way and nobody paused.
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How often the disk is looked at while it is full, and the link while nothing moves.
@@ -73,7 +71,9 @@ pub(super) struct Run<'a, L: Inbound> {
     ready: VecDeque<Delivery>,
     /// Those and the ones that get their names just now: nothing more may come of them.
     whole: HashSet<FileIndex>,
-    ready_bytes: usize,
+    /// Of the files in `ready` and of those that get their names just now.
+    ready_weight: usize,
+    delivering_weight: usize,
     delivering: Option<JoinHandle<Vec<Delivered>>>,
     /// What there is of files that were held.
     checked: Checked,
@@ -113,7 +113,8 @@ impl<'a, L: Inbound> Run<'a, L> {
             tasks: JoinSet::new(),
             ready: VecDeque::new(),
             whole: HashSet::new(),
-            ready_bytes: 0,
+            ready_weight: 0,
+            delivering_weight: 0,
             delivering: None,
             checked: mpsc::channel(64),
             checks: JoinSet::new(),
@@ -143,7 +144,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             self.deliver();
             self.complete_if_done().await?;
             // While files wait for the disk no more are taken in; QUIC slows the sender down.
-            let room = self.ready_bytes < READY_BYTES_MAX && self.ready.len() < 8 * BATCH_MAX;
+            let room = self.ready_weight < READY_WEIGHT_MAX && self.ready.len() < 8 * BATCH_MAX;
             tokio::select! {
                 event = self.link.recv(), if room => self.on_event(event?).await?,
                 Some(ended) = self.tasks.join_next() => self.on_file_end(ended).await?,
@@ -185,6 +186,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             let Some(delivered) = wait(&mut self.delivering).await else {
                 break;
             };
+            self.ready_weight -= std::mem::take(&mut self.delivering_weight);
             for delivered in delivered.unwrap_or_default() {
                 match delivered {
                     Delivered::Settled(receipt) => {
@@ -219,10 +221,10 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     /// A file is complete and waits for its final name.
-    fn make_ready(&mut self, intake: &Intake, partial: Partial, small: Option<Bytes>, hash: Hash) {
+    fn make_ready(&mut self, intake: &Intake, partial: Partial, small: Option<Small>, hash: Hash) {
         if let Some(delivery) = Delivery::new(intake, partial, small, hash) {
             self.whole.insert(intake.index);
-            self.ready_bytes += delivery.memory();
+            self.ready_weight += delivery.weight();
             self.ready.push_back(delivery);
         }
     }
@@ -248,6 +250,9 @@ impl<'a, L: Inbound> Run<'a, L> {
         let Some(taken) = &mut self.incoming.taken else {
             return;
         };
+        if partial.is_empty() {
+            return;
+        }
         let open = partial.is_open();
         taken.partials.insert(index, partial);
         if !open {
@@ -362,7 +367,7 @@ impl<'a, L: Inbound> Run<'a, L> {
         };
         let count = self.ready.len().min(BATCH_MAX);
         let batch: Vec<Delivery> = self.ready.drain(..count).collect();
-        self.ready_bytes -= batch.iter().map(Delivery::memory).sum::<usize>();
+        self.delivering_weight = batch.iter().map(Delivery::weight).sum();
         let with_policy = |delivery: Delivery| {
             let policy = taken.policy(delivery.name());
             (delivery, policy)
@@ -377,6 +382,7 @@ impl<'a, L: Inbound> Run<'a, L> {
         &mut self,
         delivered: Result<Vec<Delivered>, JoinError>,
     ) -> Result<(), Ended> {
+        self.ready_weight -= std::mem::take(&mut self.delivering_weight);
         let delivered = delivered.map_err(|error| {
             tracing::error!(%error, "delivering files panicked");
             Ended::Lost("a fault of this program".into())

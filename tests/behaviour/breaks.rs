@@ -317,3 +317,63 @@ async fn a_long_comparison_is_not_taken_for_a_broken_link() {
     assert!(world.got("x") == bytes);
     assert_eq!(world.receiving.event_count(TransferEvent::Accepted), 1);
 }
+
+/// The only partial file.
+fn part<P: Pair>(world: &World<P>) -> std::path::PathBuf {
+    let entries = std::fs::read_dir(world.inbox()).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let part = paths.find(|path| path.extension().is_some_and(|e| e == "pcpart"));
+    part.expect("a partial file")
+}
+
+/// Each kind of change shows in one thing only: the time, the file behind the name, the size.
+#[tokio::test(start_paused = true)]
+async fn a_part_that_somebody_changed_is_looked_through() {
+    for kind in 0..3 {
+        let mut world = World::with(Memory::new().await, |_| {});
+        let done = half(&mut world).await;
+        let part = part(&world);
+        let mut bytes = std::fs::read(&part).unwrap();
+        let modified = part.metadata().unwrap().modified().unwrap();
+        bytes[MIB as usize + 5] ^= 1;
+        let lost = match kind {
+            0 => {
+                std::fs::write(&part, &bytes).unwrap();
+                MIB
+            }
+            1 => {
+                let other = world.inbox().join("other");
+                std::fs::write(&other, &bytes).unwrap();
+                let file = std::fs::File::options().write(true).open(&other).unwrap();
+                file.set_modified(modified).unwrap();
+                std::fs::rename(other, &part).unwrap();
+                MIB
+            }
+            _ => {
+                let file = std::fs::File::options().write(true).open(&part).unwrap();
+                file.set_len(2 * MIB + 10).unwrap();
+                file.set_modified(modified).unwrap();
+                done - 2 * MIB
+            }
+        };
+        world.restart_receiver();
+        world.complete().await;
+        assert!(world.got("large") == content(1, 12_000_000), "kind {kind}");
+        assert_eq!(
+            world.receiving.moved(),
+            12_000_000 - done + lost,
+            "kind {kind}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_is_given_up_after_a_restart_leaves_no_part() {
+    let mut world = World::<Memory>::new().await;
+    half(&mut world).await;
+    assert_eq!(world.parts(), 1);
+    world.restart_receiver();
+    world.incoming.close(true).await;
+    assert_eq!(world.parts(), 0);
+    assert_eq!(std::fs::read_dir(&world.terms.journals).unwrap().count(), 0);
+}

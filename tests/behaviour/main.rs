@@ -12,6 +12,7 @@ mod common;
 mod pair;
 mod world;
 
+mod aside;
 mod breaks;
 mod changes;
 mod conflicts;
@@ -20,6 +21,7 @@ mod names;
 mod nodes;
 mod pauses;
 mod questions;
+mod receipts;
 mod room;
 mod steering;
 

@@ -268,7 +268,7 @@ async fn a_folder_in_the_place_of_a_file_is_no_question() {
     world.offer(&[&path]);
     world.complete().await;
     assert_eq!(world.got("x (1)"), b"a file");
-    assert_eq!(tree(&world.inbox()).len(), 1);
+    assert_eq!(tree(&world.inbox()).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -303,3 +303,39 @@ async fn a_question_about_a_name_is_asked_again_after_a_restart() {
     from.completed(id).await;
     assert_eq!(tree(&to.inbox())["taken"], b"the new one");
 }
+
+/// Where a site keeps its key.
+fn key_of(site: &Site) -> std::path::PathBuf {
+    let mut open = vec![site.dir.path().join("state")];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.file_name() {
+                Some(name) if name == "identity.key" => return path,
+                _ if path.is_dir() => open.push(path),
+                _ => {}
+            }
+        }
+    }
+    panic!("no key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_at_an_address_that_was_typed_before_gets_nothing() {
+    let (mut to, from) = (Shape::new("to").start(), Shape::new("from").start());
+    let first = from.file("first", b"first");
+    let id = from.send(&to.addr(), &[&first]).await;
+    from.completed(id).await;
+    to.stop().await;
+    std::fs::remove_file(key_of(&to)).unwrap();
+    to.restart();
+    let second = from.file("second", b"second");
+    let id = from.send(&to.addr(), &[&second]).await;
+    let end = from.ended(id).await;
+    assert_eq!(end.state, TransferState::Failed, "{end:#?}");
+    assert!(
+        matches!(end.fault, Some(Fault::IdentityChanged { .. })),
+        "{end:#?}"
+    );
+    assert!(!tree(&to.inbox()).contains_key("second"));
+}

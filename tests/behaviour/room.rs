@@ -202,9 +202,12 @@ async fn what_is_there_already_needs_no_room() {
     world.another();
     world.send_all().await;
     assert_eq!(world.sending.moved(), 0);
-    // What only looks like it does: the file is another one now, and does not fit.
+    // A file of the same length that is another one now needs it.
     world.another();
-    world.file("x/a", &content(3, 5_000_000));
+    let path = world.file("x/a", &content(3, 5_000_000));
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(later).unwrap();
     let dir = world.out().join("x");
     world.offer(&[&dir]);
     let (sent, _) = world.run().await;

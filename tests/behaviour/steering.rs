@@ -378,3 +378,59 @@ async fn the_mean_speed_is_the_limit() {
     let mean = 21_000_000.0 / start.elapsed().as_secs_f64();
     assert!((mean / 2_000_000.0 - 1.0).abs() < 0.05, "{mean}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_paused_is_not_overruled_by_files_that_do_not_fit() {
+    for pauser in [0, 1] {
+        let mut world = World::with(Memory::new().await, |_| {});
+        let path = world.file("large", &content(1, 6_000_000));
+        // Larger than the room on most disks, and takes none.
+        let huge = world.file("huge", b"");
+        let file = std::fs::File::options().write(true).open(&huge).unwrap();
+        file.set_len(8 << 40).unwrap();
+        world.offer(&[&path]);
+        world.limiter.set(Some(12_000_000));
+        let table = world.sending.table.clone();
+        let ends = world.run_while(|sending, receiving, _| async move {
+            let sides = [sending, receiving];
+            sides[0].until_moved(1_000_000).await;
+            sides[pauser].order(Order::Pause(Scope::Transfer)).await;
+            other(pauser, &sides).until_paused(PausedBy::Peer).await;
+            assert!(table.lock().begin_attach());
+            sides[0].order(Order::Attach(vec![huge])).await;
+            let listed = |side: &Side| side.table.lock().len() == 2;
+            sides[1].until("the attached file", listed).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // It fits again, but the person has not said a word.
+            sides[1].order(Order::Cancel(Scope::File(1))).await;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            sides[pauser].until_paused(PausedBy::Us).await;
+            other(pauser, &sides).until_paused(PausedBy::Peer).await;
+            assert!(sides[0].moved() < 6_000_000);
+            sides[pauser].order(Order::Resume(Scope::Transfer)).await;
+        });
+        let ends = ends.await;
+        world.completed(ends).await;
+        assert_eq!(world.sending.outcomes(), [NEW, CANCELLED]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_waits_for_files_that_were_announced() {
+    let mut world = World::<Memory>::new().await;
+    let path = world.file("first", &content(1, 20_000));
+    let late = world.file("late", b"late");
+    world.offer(&[&path]);
+    let table = world.sending.table.clone();
+    let ends = world.run_while(|sending, _, _| async move {
+        assert!(table.lock().begin_attach());
+        sending
+            .until("the first file", |side| side.outcome(0).is_some())
+            .await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        sending.order(Order::Attach(vec![late])).await;
+    });
+    let ends = ends.await;
+    world.completed(ends).await;
+    assert_eq!(world.got("late"), b"late");
+}

@@ -129,8 +129,9 @@ impl Side {
     /// Waits until these are settled.
     pub async fn until_settled(&self, paths: &[&str]) {
         let settled = |side: &Self| {
+            let known = side.table.lock().len() > 0;
             let settled = |path: &&str| side.outcome(side.index(path)).is_some();
-            paths.iter().all(settled)
+            known && paths.iter().all(settled)
         };
         self.until("the others", settled).await;
     }
@@ -287,6 +288,21 @@ impl<P: Pair> World<P> {
             );
         };
         (sent, received)
+    }
+
+    /// Works over one new link against a receiver that does what the test says.
+    pub async fn run_against<F: Future<Output = ()>>(
+        &mut self,
+        receiver: impl FnOnce(P::In) -> F,
+    ) -> Ended {
+        let head = self.sending.table.lock().head(ID);
+        let (out, inbound) = self.pair.link(head).await;
+        let outgoing = self.outgoing.run(out, &mut self.sender_orders);
+        let work = async { tokio::join!(outgoing, receiver(inbound)) };
+        let (sent, ()) = tokio::time::timeout(DEADLINE, work)
+            .await
+            .expect("it hangs");
+        sent
     }
 
     /// Works over one new link to the end.

@@ -13,13 +13,8 @@ use crate::common::tree;
 
 async fn complete(peer: &Peer, stream: &mut Frames, content: &[u8]) {
     peer.file(id(1), 0, content).await;
-    stream
-        .until(|m| matches!(m, ReceiverMessage::Settled(_)))
-        .await;
-    stream.say(&SenderMessage::Finish { entries: 1 }).await;
-    stream
-        .until(|m| matches!(m, ReceiverMessage::Complete))
-        .await;
+    stream.settled().await;
+    stream.finish(1).await;
     stream.send.finish().unwrap();
 }
 
@@ -37,10 +32,7 @@ async fn a_completed_transfer_brings_nothing_more() {
     assert_eq!(known, ReceiverMessage::Known { entries: 1 });
     again.say(&SenderMessage::EntriesEnd { entries: 1 }).await;
     assert!(again.plan(1).await.is_empty());
-    again.say(&SenderMessage::Finish { entries: 1 }).await;
-    again
-        .until(|m| matches!(m, ReceiverMessage::Complete))
-        .await;
+    again.finish(1).await;
 
     // It does not grow either.
     let mut grows = peer.offer(head_of(id(1), &agreed)).await;
@@ -122,18 +114,11 @@ async fn a_file_that_grows_beyond_what_was_agreed_is_not_taken() {
     let header = super::peer::header(id(1), 0, size);
     let bytes = peerconnect::protocol::frame::encode(&header).unwrap();
     let _grown = peer.uni(&bytes).await;
-    match stream
-        .until(|m| matches!(m, ReceiverMessage::Settled(_)))
-        .await
-    {
-        ReceiverMessage::Settled(receipts) => {
-            assert!(
-                matches!(receipts[0].outcome, Outcome::Failed(_)),
-                "{receipts:?}"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let receipts = stream.settled().await;
+    assert!(
+        matches!(receipts[0].outcome, Outcome::Failed(_)),
+        "{receipts:?}"
+    );
     assert!(!world.to.inbox().join("small").exists());
     world.finish().await;
 }
@@ -166,5 +151,26 @@ async fn an_offender_leaves_no_parts_and_no_journal() {
         journals.iter().all(|n| !n.contains(&id(1).to_string())),
         "{journals:?}"
     );
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_last_transfer_the_way_for_files_closes() {
+    let world = World::start().await;
+    let (peer, mut stream) = world.accepted(id(1), &[file("agreed", 6)]).await;
+    complete(&peer, &mut stream, b"agreed").await;
+    world.to.completed(id(1)).await;
+    // What was granted while it ran can be used up, and is not renewed.
+    let header = peerconnect::protocol::frame::encode(&super::peer::header(id(1), 0, 6)).unwrap();
+    let mut opened = 0;
+    while let Ok(stream) =
+        tokio::time::timeout(std::time::Duration::from_millis(500), peer.quic.open_uni()).await
+    {
+        let mut stream = stream.unwrap();
+        let _ = stream.write_all(&header).await;
+        let _ = stream.stopped().await;
+        opened += 1;
+        assert!(opened <= 100, "files may come for ever");
+    }
     world.finish().await;
 }

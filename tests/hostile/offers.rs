@@ -214,13 +214,8 @@ async fn the_transfer_of_one_peer_is_unknown_to_every_other() {
     let file_stream = other_file(&other).await;
     assert!(file_stream.is_none(), "files only where one was agreed to");
     peer.file(id(1), 0, b"x").await;
-    stream
-        .until(|m| matches!(m, ReceiverMessage::Settled(_)))
-        .await;
-    stream.say(&SenderMessage::Finish { entries: 1 }).await;
-    stream
-        .until(|m| matches!(m, ReceiverMessage::Complete))
-        .await;
+    stream.settled().await;
+    stream.finish(1).await;
     world.to.completed(id(1)).await;
     world.finish().await;
 }
@@ -262,5 +257,27 @@ async fn what_cannot_fit_is_told_before_the_question_and_nothing_is_taken() {
     };
     let mut stream = peer.offer(head).await;
     let _: ReceiverMessage = stream.hear().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_can_even_be_begun_before_the_person_agreed() {
+    let world = World::start().await;
+    let peer = world.call().await;
+    let mut stream = peer.offer_all(id(1), &[file("x", 1)]).await;
+    world.asked(id(1)).await;
+    stream
+        .until(|m| matches!(m, ReceiverMessage::Asked(_)))
+        .await;
+    // Polled once: what the node allows it has said by now.
+    tokio::select! {
+        biased;
+        _ = peer.quic.open_uni() => panic!("files may come before the answer"),
+        () = std::future::ready(()) => {}
+    }
+    world.accept(id(1)).await;
+    stream.plan(1).await;
+    peer.file(id(1), 0, b"x").await;
+    stream.settled().await;
     world.finish().await;
 }

@@ -8,7 +8,7 @@ use peerconnect::protocol::frame;
 use peerconnect::protocol::groups::{self, GROUP_LEN};
 use peerconnect::protocol::message::{
     ConnectionMessage, END_OF_FILE, Entry, EntryKind, FileHeader, Hello, OfferHead, Opening,
-    PlanAction, ReceiverMessage, SenderMessage, Stamp, Timestamp, TransferId,
+    PlanAction, Receipt, ReceiverMessage, SenderMessage, Stamp, Timestamp, TransferId,
 };
 use peerconnect::protocol::words::commitment;
 use serde::Serialize;
@@ -49,10 +49,17 @@ impl Peer {
     }
 
     pub async fn dial_as(addr: &str, identity: Identity) -> Self {
+        Self::dial_with(addr, identity, quinn::TransportConfig::default()).await
+    }
+
+    pub async fn dial_with(
+        addr: &str,
+        identity: Identity,
+        mut transport: quinn::TransportConfig,
+    ) -> Self {
         let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let tls = identity.client_config(None).unwrap();
         let mut config = quinn::ClientConfig::new(tls.crypto.clone());
-        let mut transport = quinn::TransportConfig::default();
         transport.keep_alive_interval(Some(Duration::from_secs(2)));
         config.transport_config(Arc::new(transport));
         let quic = endpoint
@@ -188,6 +195,23 @@ impl Frames {
         }
         let entries = entries.len() as u32;
         self.say(&SenderMessage::EntriesEnd { entries }).await;
+    }
+
+    /// Reads on until entries are settled.
+    pub async fn settled(&mut self) -> Vec<Receipt> {
+        match self
+            .until(|m| matches!(m, ReceiverMessage::Settled(_)))
+            .await
+        {
+            ReceiverMessage::Settled(receipts) => receipts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Ends the transfer as a good sender does.
+    pub async fn finish(&mut self, entries: u32) {
+        self.say(&SenderMessage::Finish { entries }).await;
+        self.until(|m| matches!(m, ReceiverMessage::Complete)).await;
     }
 
     /// Reads until the plan covers `entries`; gives those that shall be sent.

@@ -310,3 +310,27 @@ async fn a_receiver_that_reads_nothing_holds_up_only_itself() {
     assert!(now.bytes_moved < 30_000_000, "{now:?}");
     drop(stuck);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_receiver_does_not_end_what_was_accepted() {
+    const BUSY: u32 = 7;
+    const INTERNAL: u32 = 8;
+    let (from, taker) = (Shape::new("from").start(), Taker::start());
+    let path = from.file("x", b"x");
+    let id = from.send(&taker.link, &[&path]).await;
+    let mut first = taker.offered().await;
+    first.listed().await;
+    first.stream.say(&M::Accepted).await;
+    from.in_state(id, TransferState::Transferring).await;
+    first.quic.close(INTERNAL.into(), b"");
+    let mut second = taker.offered().await;
+    assert_eq!(second.head.transfer, id);
+    second.stream.send.reset(BUSY.into()).unwrap();
+    // It tries again, over the same connection.
+    let again = tokio::time::timeout(DEADLINE, second.quic.accept_bi()).await;
+    let (send, recv) = again.expect("given up").unwrap();
+    match Frames::new(send, recv).hear().await {
+        Opening::Transfer(head) => assert_eq!(head.transfer, id),
+        other => panic!("{other:?}"),
+    }
+}

@@ -9,7 +9,7 @@ use peerconnect::protocol::message::{Entry, TransferId};
 use peerconnect::transfer::state::TransferState;
 
 use super::peer::{Frames, OFFENCE, Peer};
-use crate::common::{Shape, Site, content};
+use crate::common::{Shape, Site, content, tree};
 
 /// Long enough that the honest transfer outlasts what is done meanwhile.
 const HONEST_LEN: usize = 12_000_000;
@@ -85,6 +85,13 @@ impl World {
             }
             other => panic!("{offence:?}: {other:?}"),
         }
+    }
+
+    /// No file or part with this in its name is there.
+    pub fn has_nothing_of(&self, name: &str) {
+        let tree = tree(&self.to.inbox());
+        let left: Vec<&String> = tree.keys().filter(|path| path.contains(name)).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     /// The honest transfer completes and the node is alive.

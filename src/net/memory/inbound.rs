@@ -1,6 +1,15 @@
 //! The receiving half of the in-memory link.
 
-use super::*;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::sync::{mpsc, watch};
+
+use super::{Chunk, Control, File, PATH, Wire};
+use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, Offence, PathInfo, Piece};
+use crate::net::pieces::PieceDecoder;
+use crate::protocol::groups::FILE_SIZE_MAX;
+use crate::protocol::message::{Code, FileHeader, OfferHead, ReceiverMessage};
 
 /// The receiving side.
 #[derive(Debug)]

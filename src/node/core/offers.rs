@@ -162,11 +162,13 @@ impl Core {
         let (table, progress) = (SharedTable::default(), Progress::shared());
         let reporter = Reporter::new(id, self.news.0.clone());
         let known = opened.is_some();
-        let started = opened
+        let (head, replay) = opened
             .as_ref()
-            .map_or_else(unix_now, |(_, head, _)| head.started);
-        let folder = opened.as_ref().map(|(_, head, _)| head.folder.clone());
-        let paused = opened.as_ref().is_some_and(|(_, _, replay)| replay.paused);
+            .map(|(_, head, replay)| (head, replay))
+            .unzip();
+        let started = head.map_or_else(unix_now, |head| head.started);
+        let folder = head.map(|head| head.folder.clone());
+        let paused = replay.is_some_and(|replay| replay.paused);
         let who = Who {
             id,
             peer,

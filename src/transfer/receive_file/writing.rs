@@ -1,6 +1,17 @@
 //! Groups on their way to the disk.
 
-use super::*;
+use std::io;
+use std::time::Instant;
+
+use tokio::task::{JoinError, JoinHandle};
+
+use super::group::Group;
+use super::{CHECKPOINT_LEN, DAMAGED_MAX, FileEnd, Stream, Worked, fault, write_error};
+use crate::protocol::groups::{Hash, group_len};
+use crate::storage::journal::Record;
+use crate::storage::part::Part;
+use crate::transfer::partial::{MIXED, Place};
+use crate::transfer::status::Limit;
 
 impl Stream<'_> {
     /// Verifies a group and keeps it. Small files do it here, because handing them over costs more
@@ -10,20 +21,27 @@ impl Stream<'_> {
         group: Group,
         hash: Option<Hash>,
     ) -> Result<(), FileEnd> {
-        let size = self.intake.header.size;
-        let Place::Part(part) = &self.partial.place else {
-            let computed = hash_pieces(size, &group);
-            if hash.is_none_or(|hash| hash == computed) {
-                self.small = Some(joined(group.pieces));
-                return self.keep(group.number, computed);
+        let group = match &self.partial.place {
+            Place::Part(_) => group,
+            Place::Nowhere | Place::Closed(_) | Place::Existing(_) => {
+                let (number, computed) = (group.number, group.hash());
+                if hash.is_some_and(|hash| hash != computed) {
+                    return self.damaged(number);
+                }
+                match group.into_small() {
+                    Ok(small) => {
+                        self.small = Some(small);
+                        return self.keep(number, computed);
+                    }
+                    Err(group) => group,
+                }
             }
-            return self.damaged(group.number);
         };
-        let part = part.clone();
+        let part = self.part()?;
         let work = move || {
-            let computed = hash_pieces(size, &group);
+            let computed = group.hash();
             let right = hash.is_none_or(|hash| hash == computed);
-            let written = right.then(|| write(&part, &group));
+            let written = right.then(|| group.write(&part));
             Worked {
                 number: group.number,
                 hash: computed,
@@ -65,9 +83,7 @@ impl Stream<'_> {
 
     /// A group is verified and in its place.
     pub(super) fn keep(&mut self, number: u32, hash: Hash) -> Result<(), FileEnd> {
-        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
-            *slot = Some(hash);
-        }
+        self.partial.groups.insert(number, hash);
         if let Place::Part(part) = &self.partial.place {
             self.record(part, number, hash).map_err(write_error)?;
         }
@@ -81,9 +97,7 @@ impl Stream<'_> {
         self.partial.damaged += 1;
         self.again.push(number);
         // What is there may be of an older version.
-        if let Some(slot) = self.partial.groups.get_mut(number as usize) {
-            *slot = None;
-        }
+        self.partial.groups.remove(&number);
         if self.partial.damaged >= DAMAGED_MAX {
             Err(FileEnd::Damaged)
         } else {
@@ -125,10 +139,7 @@ impl Stream<'_> {
     pub(super) fn record(&self, part: &Part, group: u32, hash: Hash) -> io::Result<()> {
         self.intake.journal.append(&[Record::Groups {
             path: self.intake.name.clone(),
-            stamp: self
-                .partial
-                .stamp
-                .unwrap_or(crate::transfer::partial::MIXED),
+            stamp: self.partial.stamp.unwrap_or(MIXED),
             size: self.intake.header.size,
             part: part.identity()?,
             tag: self.partial.tag.clone(),
@@ -145,29 +156,4 @@ pub(super) async fn running(work: &mut Option<JoinHandle<Worked>>) -> Result<Wor
         Some(work) => work.await,
         None => std::future::pending().await,
     }
-}
-
-fn hash_pieces(size: u64, group: &Group) -> Hash {
-    let mut hasher = GroupHasher::new(size, group.number);
-    for piece in &group.pieces {
-        hasher.update(piece);
-    }
-    hasher.finish()
-}
-
-/// The content of a small file; it mostly came in one piece.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        0 | 1 => pieces.pop().unwrap_or_default(),
-        _ => pieces.concat().into(),
-    }
-}
-
-fn write(part: &Part, group: &Group) -> io::Result<()> {
-    let mut offset = group_offset(group.number);
-    for piece in &group.pieces {
-        part.write_at(offset, piece)?;
-        offset += piece.len() as u64;
-    }
-    Ok(())
 }

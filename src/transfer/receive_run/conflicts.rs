@@ -1,10 +1,17 @@
 //! Names that are taken by different content. A file that waits for the person's answer is held by
 //! the sender as one that is being compared: it takes part in nothing, and holds up nothing.
 
-use super::*;
+use super::{Run, discard};
 use crate::config::{ConflictAnswer, ConflictPolicy};
+use crate::net::link::{Inbound, Offence};
+use crate::protocol::message::{FileIndex, Outcome, Scope, SinkFault};
+use crate::storage::name::SafePath;
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::Partial;
 use crate::transfer::partial::Place;
+use crate::transfer::plan::part_tag;
 use crate::transfer::rivals::Rival;
+use crate::transfer::status::FileState;
 
 impl<L: Inbound> Run<'_, L> {
     /// The person is asked; the sender waits for what there is of the file.
@@ -32,7 +39,7 @@ impl<L: Inbound> Run<'_, L> {
             ConflictPolicy::Fail => Outcome::Failed(SinkFault::Exists),
         };
         discard(partial).await;
-        self.settle_one(index, outcome).await
+        self.settle_as(index, outcome, None).await
     }
 
     async fn ask(&mut self, index: FileIndex, partial: Partial, name: &str) -> Result<(), Ended> {
@@ -73,7 +80,7 @@ impl<L: Inbound> Run<'_, L> {
                     if let Some(partial) = partial {
                         discard(partial).await;
                     }
-                    self.settle_one(index, Outcome::Skipped).await?;
+                    self.settle_as(index, Outcome::Skipped, None).await?;
                 }
                 ConflictAnswer::KeepBoth | ConflictAnswer::Replace => {
                     let partial = partial.unwrap_or_else(|| Partial::new(part_tag(id, index)));
@@ -82,15 +89,5 @@ impl<L: Inbound> Run<'_, L> {
             }
         }
         Ok(())
-    }
-
-    async fn settle_one(&mut self, index: FileIndex, outcome: Outcome) -> Result<(), Ended> {
-        self.settle(vec![Receipt {
-            index,
-            outcome,
-            saved_as: None,
-            hash: None,
-        }])
-        .await
     }
 }

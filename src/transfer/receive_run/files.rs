@@ -1,6 +1,23 @@
 //! Streams of files: begun, read by tasks, and what came of each.
 
-use super::*;
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
+
+use super::{Active, FileDone, Run, STREAMS_WAITING_MAX, discard};
+use crate::config::ConflictPolicy;
+use crate::fault::Fault;
+use crate::net::link::{FileReader, Inbound, LinkError, Offence};
+use crate::protocol::groups::{GROUP_LEN, Hash};
+use crate::protocol::message::{
+    Code, FileHeader, FileIndex, Outcome, Receipt, ReceiverMessage, SinkFault,
+};
+use crate::storage::name::SafePath;
+use crate::transfer::control::News;
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::Partial;
+use crate::transfer::plan::part_tag;
+use crate::transfer::receive_file::{FileEnd, Intake, receive_file};
+use crate::transfer::status::FileState;
 
 impl<L: Inbound> Run<'_, L> {
     pub(super) async fn on_file(
@@ -76,10 +93,11 @@ impl<L: Inbound> Run<'_, L> {
             journal: taken.journal.clone(),
             table,
             progress,
+            rooms: self.incoming.terms.budget.rooms.clone(),
         };
         self.show(index, FileState::Active);
         let (stop, stopped) = oneshot::channel();
-        let compares = partial.groups.iter().any(Option::is_some);
+        let compares = !partial.groups.is_empty();
         self.active.insert(index, Active { stop, compares });
         self.tasks
             .spawn(receive_file(intake, partial, reader, stopped));
@@ -150,14 +168,8 @@ impl<L: Inbound> Run<'_, L> {
                 Ok(())
             }
             FileEnd::Identical { hash } => {
-                let (outcome, hash) = (Outcome::Identical, Some(hash));
-                self.settle(vec![Receipt {
-                    index,
-                    outcome,
-                    saved_as: None,
-                    hash,
-                }])
-                .await
+                let outcome = Outcome::Identical;
+                self.settle_as(index, outcome, Some(hash)).await
             }
             FileEnd::Open { again } => {
                 self.keep(index, partial);
@@ -229,7 +241,7 @@ impl<L: Inbound> Run<'_, L> {
     ) -> Result<(), Ended> {
         if let Some(at) = self.ready.iter().position(|ready| ready.index() == index) {
             if let Some(delivery) = self.ready.remove(at) {
-                self.ready_bytes -= delivery.memory();
+                self.ready_weight -= delivery.weight();
                 let _ = tokio::task::spawn_blocking(move || delivery.discard()).await;
             }
             self.whole.remove(&index);
@@ -246,12 +258,23 @@ impl<L: Inbound> Run<'_, L> {
             discard(partial).await;
         }
         let outcome = Outcome::Failed(fault);
-        self.settle(vec![Receipt {
+        self.settle_as(index, outcome, None).await
+    }
+
+    /// Settles one entry that was not saved now.
+    pub(super) async fn settle_as(
+        &mut self,
+        index: FileIndex,
+        outcome: Outcome,
+        hash: Option<Hash>,
+    ) -> Result<(), Ended> {
+        let saved_as = None;
+        let receipt = Receipt {
             index,
             outcome,
-            saved_as: None,
-            hash: None,
-        }])
-        .await
+            saved_as,
+            hash,
+        };
+        self.settle(vec![receipt]).await
     }
 }

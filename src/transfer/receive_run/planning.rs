@@ -1,7 +1,17 @@
 //! Before files come: what to do with each entry, and what there is of it already.
 
-use super::*;
+use std::collections::VecDeque;
+use std::io;
+
+use super::{PLAN_MAX, Run, discard};
 use crate::config::ConflictPolicy;
+use crate::net::link::Inbound;
+use crate::protocol::groups::{Hash, group_count};
+use crate::protocol::message::{Entry, FileIndex, HAVE_GROUPS_MAX, ReceiverMessage};
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::Partial;
+use crate::transfer::plan::{Check, Verdict, check, part_tag, plan_entry, runs};
+use crate::transfer::status::FileState;
 
 /// How the verdict about an entry comes about.
 enum Plan {
@@ -82,10 +92,15 @@ impl<L: Inbound> Run<'_, L> {
                 Plan::Known(verdict) => verdict,
                 Plan::Look(policy) => plan_entry(index, &entry, &rules, policy),
             };
-            (from..).zip(entries).map(plan).collect()
+            let verdicts = (from..).zip(entries).map(plan).collect();
+            // Folders and links have their receipts with this plan.
+            rules.folder.sync().map(|()| verdicts)
         };
         let verdicts = tokio::task::spawn_blocking(work).await;
-        Ok(Some(verdicts.map_err(|e| Ended::Lost(e.to_string()))?))
+        match verdicts.map_err(io::Error::other).flatten() {
+            Ok(verdicts) => Ok(Some(verdicts)),
+            Err(error) => Err(Ended::Lost(error.to_string())),
+        }
     }
 
     /// Finds out in the background what there is of held files.
@@ -135,14 +150,13 @@ impl<L: Inbound> Run<'_, L> {
         }
         partial.asked.clear();
         let stamp = partial.stamp;
-        let mut pages: VecDeque<(u32, Vec<[u8; 32]>)> = VecDeque::new();
+        let mut pages: VecDeque<(u32, Vec<Hash>)> = VecDeque::new();
         {
             let mut table = self.incoming.table.lock();
             let size = table.file_size(index).unwrap_or(0);
             table.set_done(index, partial.bytes().min(size));
             let count = group_count(size);
-            for (group, hash) in (0..count).zip(&partial.groups) {
-                let Some(hash) = hash else { continue };
+            for (&group, hash) in partial.groups.range(..count) {
                 match pages.back_mut() {
                     Some((first, page))
                         if *first + page.len() as u32 == group && page.len() < HAVE_GROUPS_MAX =>

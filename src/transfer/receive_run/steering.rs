@@ -1,6 +1,17 @@
 //! Pauses, full disks, stalls, and what people want.
 
-use super::*;
+use tokio::time::Instant;
+
+use super::{ROOM_RESERVE, Run, STALL_MAX};
+use crate::fault::Fault;
+use crate::net::link::Inbound;
+use crate::protocol::message::{FileIndex, PauseReason, Scope, SinkFault, Steer, SteerAction};
+use crate::transfer::control::{News, Order};
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::Partial;
+use crate::transfer::plan::part_tag;
+use crate::transfer::state::TransferEvent;
+use crate::transfer::status::{FileState, PausedBy};
 
 impl<L: Inbound> Run<'_, L> {
     /// Pauses outlive the link that they were made on, and the program. Those of the sender are

@@ -9,14 +9,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::control::{Asking, Decision, News, Order};
-use super::super::ended::Ended;
-use super::super::partial::SharedJournal;
-use super::super::plan::Rules;
-use super::super::present::{Present, present};
-use super::super::rivals::Answers;
-use super::super::status::PausedBy;
-use super::super::tops::{Tops, top_of};
 use super::{Incoming, Taken, is_cancel, message, plain, send};
 use crate::config::ConflictPolicy;
 use crate::fault::Fault;
@@ -24,6 +16,14 @@ use crate::net::link::{Inbound, Offence};
 use crate::protocol::message::{DeclineReason, ReceiverMessage, Room, Scope, SenderMessage};
 use crate::storage::folder::{Folder, Space};
 use crate::storage::journal::{Journal, JournalHead};
+use crate::transfer::control::{Asking, Decision, News, Order};
+use crate::transfer::ended::Ended;
+use crate::transfer::partial::SharedJournal;
+use crate::transfer::plan::Rules;
+use crate::transfer::present::{Present, present};
+use crate::transfer::rivals::Answers;
+use crate::transfer::status::PausedBy;
+use crate::transfer::tops::{Tops, top_of};
 
 impl Incoming {
     pub(super) async fn ask<L: Inbound>(
@@ -267,56 +267,44 @@ impl Incoming {
                 present,
             });
         }
-        match seen {
-            Ok((space, needed, ..)) if space.free < needed => {
-                let free = space.free;
-                let obstacle = Fault::DiskFull {
-                    folder: folder.clone(),
-                    needed,
-                    free,
-                };
-                let room = Room::Missing { needed, free };
-                View {
-                    folder,
-                    free,
-                    room,
-                    obstacle: Some(obstacle),
-                }
-            }
-            Ok((space, _, files, _)) if space.inodes.is_some_and(|inodes| inodes < files) => {
-                let why = format!("the disk cannot take {files} more files");
-                let obstacle = Fault::CannotWrite {
-                    path: folder.clone(),
-                    why,
-                };
-                let room = Room::NoInodes;
-                View {
-                    folder,
-                    free: space.free,
-                    room,
-                    obstacle: Some(obstacle),
-                }
-            }
-            Ok((space, ..)) => View {
+        judged(
+            folder,
+            seen.map(|(space, needed, files, _)| (space, needed, files)),
+        )
+    }
+}
+
+/// What it means that a folder has this space while so many bytes and files are needed.
+fn judged(folder: PathBuf, seen: io::Result<(Space, u64, u64)>) -> View {
+    let (free, room, obstacle) = match seen {
+        Ok((space, needed, _)) if space.free < needed => {
+            let (folder, free) = (folder.clone(), space.free);
+            let obstacle = Fault::DiskFull {
                 folder,
-                free: space.free,
-                room: Room::Fits,
-                obstacle: None,
-            },
-            Err(error) => {
-                let why = plain(&error);
-                let obstacle = Fault::CannotWrite {
-                    path: folder.clone(),
-                    why,
-                };
-                View {
-                    folder,
-                    free: 0,
-                    room: Room::NotWritable,
-                    obstacle: Some(obstacle),
-                }
-            }
+                needed,
+                free,
+            };
+            (free, Room::Missing { needed, free }, Some(obstacle))
         }
+        Ok((space, _, files)) if space.inodes.is_some_and(|inodes| inodes < files) => {
+            let (path, why) = (
+                folder.clone(),
+                format!("the disk cannot take {files} more files"),
+            );
+            let obstacle = Fault::CannotWrite { path, why };
+            (space.free, Room::NoInodes, Some(obstacle))
+        }
+        Ok((space, ..)) => (space.free, Room::Fits, None),
+        Err(error) => {
+            let (path, why) = (folder.clone(), plain(&error));
+            (0, Room::NotWritable, Some(Fault::CannotWrite { path, why }))
+        }
+    };
+    View {
+        folder,
+        free,
+        room,
+        obstacle,
     }
 }
 

@@ -15,7 +15,7 @@ use peerconnect::protocol::message::{
     ReceiverMessage, SenderMessage, SourceFault, Stamp, Timestamp, TransferId,
 };
 use peerconnect::transfer::budget::Budget;
-use peerconnect::transfer::control::{News, Order, Progress, Reporter};
+use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;

@@ -185,7 +185,7 @@ pub fn deliver(
 fn put_back(mut partial: Box<Partial>, part: Option<Arc<Part>>) -> Box<Partial> {
     match part {
         Some(part) => partial.place = Place::Part(part),
-        None => partial.groups.fill(None),
+        None => partial.groups.clear(),
     }
     partial
 }

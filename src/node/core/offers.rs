@@ -161,11 +161,11 @@ impl Core {
     ) {
         let (table, progress) = (SharedTable::default(), Progress::shared());
         let reporter = Reporter::new(id, self.news.0.clone());
-        let known = opened.is_some();
         let (head, replay) = opened
             .as_ref()
             .map(|(_, head, replay)| (head, replay))
             .unzip();
+        let state = head.map_or(TransferState::Connecting, |_| TransferState::Interrupted);
         let started = head.map_or_else(unix_now, |head| head.started);
         let folder = head.map(|head| head.folder.clone());
         let paused = replay.is_some_and(|replay| replay.paused);
@@ -195,11 +195,7 @@ impl Core {
             direction: Direction::Receiving,
             peer: Some(peer),
             peer_name: peer_name.to_owned(),
-            state: if known {
-                TransferState::Interrupted
-            } else {
-                TransferState::Connecting
-            },
+            state,
             started,
             table: table.clone(),
             progress,

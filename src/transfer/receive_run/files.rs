@@ -4,7 +4,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use super::{Active, FileDone, Run, STREAMS_WAITING_MAX, discard};
-use crate::config::ConflictPolicy;
 use crate::fault::Fault;
 use crate::net::link::{FileReader, Inbound, LinkError, Offence};
 use crate::protocol::groups::{GROUP_LEN, Hash};

@@ -16,11 +16,8 @@ use super::output::{Event, Output};
 use super::{Context, quoted, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
-    let paths = args
-        .paths
-        .iter()
-        .map(|path| source(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let paths = args.paths.iter().map(|path| source(path));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
     if args.dry_run {
         return dry_run(&paths, context).await;
     }

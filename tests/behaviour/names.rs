@@ -86,9 +86,10 @@ async fn a_question_holds_up_its_own_file_and_nothing_else<P: Pair>() {
         assert_eq!(first.keep_both_as, "x/large (1)");
         assert_eq!(first.old.bytes, 2 * MIB as u64);
         assert_eq!(first.new.bytes, 4 * MIB as u64);
-        let state = |path: &str| receiving.table.lock().state(receiving.index(path));
         for name in TAKEN {
-            assert_eq!(state(name), Some(FileState::Asking), "{name}");
+            let index = receiving.index(name);
+            let state = receiving.table.lock().state(index);
+            assert_eq!(state, Some(FileState::Asking), "{name}");
         }
         receiving.answer("x/small", ConflictAnswer::Skip).await;
         receiving.answer("x/same", ConflictAnswer::Replace).await;

@@ -38,7 +38,7 @@ impl<L: Inbound> Run<'_, L> {
             ConflictPolicy::Fail => Outcome::Failed(SinkFault::Exists),
         };
         discard(partial).await;
-        self.settle_one(index, outcome).await
+        self.settle_as(index, outcome, None).await
     }
 
     async fn ask(&mut self, index: FileIndex, partial: Partial, name: &str) -> Result<(), Ended> {
@@ -79,7 +79,7 @@ impl<L: Inbound> Run<'_, L> {
                     if let Some(partial) = partial {
                         discard(partial).await;
                     }
-                    self.settle_one(index, Outcome::Skipped).await?;
+                    self.settle_as(index, Outcome::Skipped, None).await?;
                 }
                 ConflictAnswer::KeepBoth | ConflictAnswer::Replace => {
                     let partial = partial.unwrap_or_else(|| Partial::new(part_tag(id, index)));
@@ -88,15 +88,5 @@ impl<L: Inbound> Run<'_, L> {
             }
         }
         Ok(())
-    }
-
-    async fn settle_one(&mut self, index: FileIndex, outcome: Outcome) -> Result<(), Ended> {
-        self.settle(vec![Receipt {
-            index,
-            outcome,
-            saved_as: None,
-            hash: None,
-        }])
-        .await
     }
 }

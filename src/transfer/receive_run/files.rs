@@ -262,7 +262,7 @@ impl<L: Inbound> Run<'_, L> {
     }
 
     /// Settles one entry that was not saved now.
-    async fn settle_as(
+    pub(super) async fn settle_as(
         &mut self,
         index: FileIndex,
         outcome: Outcome,

@@ -37,7 +37,7 @@ struct Two {
 
 impl Two {
     /// With the receiver running. `None` if there are no networks to be had.
-    async fn connected(addrs: [&[&str]; 2]) -> Option<Self> {
+    fn connected(addrs: [&[&str]; 2]) -> Option<Self> {
         let cable = Cable::lay()?;
         for (end, addrs) in addrs.iter().enumerate() {
             for addr in *addrs {
@@ -68,8 +68,8 @@ impl Two {
         })
     }
 
-    async fn with_ipv4() -> Option<Self> {
-        Self::connected([&["10.9.0.1/24"], &["10.9.0.2/24"]]).await
+    fn with_ipv4() -> Option<Self> {
+        Self::connected([&["10.9.0.1/24"], &["10.9.0.2/24"]])
     }
 
     fn send_to(&mut self, target: &str) {
@@ -118,7 +118,7 @@ impl Two {
 
 #[tokio::test]
 async fn a_caller_that_gets_another_address_goes_on_without_a_break() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     two.send_some().await;
@@ -129,7 +129,7 @@ async fn a_caller_that_gets_another_address_goes_on_without_a_break() {
 
 #[tokio::test]
 async fn both_sides_move_in_turn_and_find_each_other_each_time() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     two.send_some().await;
@@ -149,7 +149,7 @@ async fn both_sides_move_in_turn_and_find_each_other_each_time() {
 
 #[tokio::test]
 async fn a_short_cut_of_the_cable_is_waited_for() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     two.send_some().await;
@@ -162,7 +162,7 @@ async fn a_short_cut_of_the_cable_is_waited_for() {
 
 #[tokio::test]
 async fn a_cut_that_links_do_not_survive_costs_little() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     two.send_some().await;
@@ -175,7 +175,7 @@ async fn a_cut_that_links_do_not_survive_costs_little() {
 
 #[tokio::test]
 async fn packets_that_are_dropped_in_silence_cost_little() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     two.send_some().await;
@@ -194,7 +194,7 @@ async fn packets_that_are_dropped_in_silence_cost_little() {
 
 #[tokio::test]
 async fn a_sender_that_slept_longer_than_links_live_goes_on() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     two.send_some().await;
@@ -208,7 +208,7 @@ async fn a_sender_that_slept_longer_than_links_live_goes_on() {
 #[tokio::test]
 async fn link_local_addresses_are_enough() {
     let addrs: [&[&str]; 2] = [&["fe80::1/64 nodad"], &["fe80::2/64 nodad"]];
-    let Some(mut two) = Two::connected(addrs).await else {
+    let Some(mut two) = Two::connected(addrs) else {
         return;
     };
     two.send_to("[fe80::2%v0]:3485");
@@ -218,7 +218,7 @@ async fn link_local_addresses_are_enough() {
 #[tokio::test]
 async fn a_link_works_where_there_are_only_link_local_addresses() {
     let addrs: [&[&str]; 2] = [&["fe80::1/64 nodad"], &["fe80::2/64 nodad"]];
-    let Some(mut two) = Two::connected(addrs).await else {
+    let Some(mut two) = Two::connected(addrs) else {
         return;
     };
     let hello = two.receiver.line("hello").await;
@@ -233,7 +233,7 @@ async fn an_address_where_packets_vanish_does_not_stop_the_others() {
         &["10.9.0.1/24", "192.0.2.1/24"],
         &["10.9.0.2/24", "192.0.2.2/24"],
     ];
-    let Some(mut two) = Two::connected(addrs).await else {
+    let Some(mut two) = Two::connected(addrs) else {
         return;
     };
     two.cable.drop_incoming(1, "ip daddr 10.9.0.2");
@@ -247,7 +247,7 @@ async fn an_address_where_packets_vanish_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn the_address_that_is_shown_is_the_one_that_there_is() {
-    let Some(mut two) = Two::with_ipv4().await else {
+    let Some(mut two) = Two::with_ipv4() else {
         return;
     };
     let link = two.receiver.link().await;

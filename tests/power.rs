@@ -6,6 +6,7 @@
 //! root, a loop device, and python3 for the one system call.
 #![cfg(target_os = "linux")]
 #![allow(
+    clippy::wildcard_enum_match_arm,
     clippy::unwrap_used,
     clippy::expect_used,
     dead_code,

@@ -181,10 +181,11 @@ async fn again(
             transfer: t.id,
             what,
         };
-        match node.call(command).await? {
-            Reply::Transfer { id, .. } => last = id,
-            other => return Err(unexpected(&other)),
-        }
+        let reply = node.call(command).await?;
+        let Reply::Transfer { id, .. } = reply else {
+            return Err(unexpected(&reply));
+        };
+        last = id;
     }
     let text = format!("Sending again, as {}.", last.short());
     done(context, last, &text).await

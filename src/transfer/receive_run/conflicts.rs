@@ -4,7 +4,7 @@
 use super::{Run, discard};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::net::link::{Inbound, Offence};
-use crate::protocol::message::{FileIndex, Outcome, Receipt, Scope, SinkFault};
+use crate::protocol::message::{FileIndex, Outcome, Scope, SinkFault};
 use crate::storage::name::SafePath;
 use crate::transfer::ended::Ended;
 use crate::transfer::partial::{Partial, Place};

@@ -9,10 +9,10 @@
 //!
 //! Originals are fragile, and the rules that keep them alive are here:
 //! * sending: the handshake is one write on a fresh connection; the head of each file is one write
-//!   at the beginning of a segment ([`wire`]); only base names; one connection for each list of
+//!   at the beginning of a segment (`wire`); only base names; one connection for each list of
 //!   files and for each folder;
-//! * receiving: one byte of acceptance within 3.5 s (see [`inbound`]), and never a standstill of
-//!   10 s: a pause slows the sender down to a trickle instead ([`body`]).
+//! * receiving: one byte of acceptance within 3.5 s (see `inbound`), and never a standstill of
+//!   10 s: a pause slows the sender down to a trickle instead (`body`).
 
 mod acceptor;
 mod acknowledged;

@@ -113,7 +113,7 @@ pub struct NearPeer {
 pub enum Ask {
     /// Does something listen there? Tell [`PeerList::alive`] or [`PeerList::refused`].
     Ping(Who, SocketAddr),
-    /// Does the network still know it? If not within [`CONFIRM_WAIT`], tell [`PeerList::gone`].
+    /// Does the network still know it? If not within `CONFIRM_WAIT`, tell [`PeerList::gone`].
     Confirm(PeerId),
 }
 

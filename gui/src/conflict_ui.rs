@@ -94,7 +94,7 @@ fn one(
             let mut answer = |answer| actions.push(answered(t, conflict, same, answer));
             let name = conflict.keep_both_as.rsplit('/').next();
             let beside = shorten(&Shown(name.unwrap_or_default()).to_string(), 28);
-            let keep = theme::primary(ui, ready, &format!("Keep both → \"{beside}\""))
+            let keep = theme::primary(ui, ready, &format!("Keep both as \"{beside}\""))
                 .accessible_name(format!("Keep both: {path}"));
             if keep.clicked() {
                 answer(ConflictAnswer::KeepBoth);

@@ -1,0 +1,214 @@
+use super::*;
+use crate::protocol::message::SourceFault;
+
+fn peer(name: &str) -> PeerRecord {
+    PeerRecord {
+        claimed_name: name.into(),
+        own_name: Some("mine".into()),
+        trusted: true,
+        accept: Accept::Always,
+        addrs: vec!["192.0.2.1:3487".parse().unwrap()],
+        first_seen: 1,
+        last_seen: 2,
+    }
+}
+
+fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
+    HistoryRecord {
+        transfer: TransferId([n as u8; 16]),
+        sent: false,
+        peer: Some(PeerId::of_public_key(b"a").into()),
+        peer_name: "Anna".into(),
+        names: vec!["photos".into()],
+        folder: Some(PathBuf::from("/home/b/Downloads")),
+        files: 3,
+        bytes: n,
+        failed: 0,
+        fault,
+        started: n,
+        ended: n + 1,
+    }
+}
+
+fn outgoing(n: u8) -> OutgoingRecord {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    OutgoingRecord {
+        transfer: TransferId([n; 16]),
+        peer: None,
+        peer_name: "host".into(),
+        target: "host:3487".into(),
+        paths: vec![PathBuf::from(OsStr::from_bytes(b"/not/text\xff"))],
+        created: 100 - u64::from(n),
+        accepted: true,
+    }
+}
+
+#[test]
+fn a_first_start_that_was_ended_midway_does_not_stop_the_next_one() {
+    for left in [&b""[..], b"redb", &[0; 10_000]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NEW_NAME), left).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert!(!dir.path().join(NEW_NAME).exists());
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse)));
+        drop(store);
+        Store::open(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn everything_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+    let fault = Fault::Source {
+        path: "x".into(),
+        reason: SourceFault::Changing,
+    };
+    {
+        let store = Store::open(dir.path()).unwrap();
+        store.put_peer(a, &peer("A")).unwrap();
+        store.put_peer(b, &peer("B")).unwrap();
+        store.remove_peer(b).unwrap();
+        store.pin_address("Example.org:3487", a).unwrap();
+        store.push_history(&finished(1, None)).unwrap();
+        store
+            .push_history(&finished(2, Some(fault.clone())))
+            .unwrap();
+        store.put_outgoing(&outgoing(1)).unwrap();
+        store.put_outgoing(&outgoing(2)).unwrap();
+        store.put_outgoing(&outgoing(3)).unwrap();
+        store.remove_outgoing(TransferId([3; 16])).unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.peers().unwrap(), [(a, peer("A"))]);
+    assert_eq!(store.pinned(" example.ORG:3487").unwrap(), Some(a));
+    assert_eq!(store.pinned("example.org:1").unwrap(), None);
+    assert_eq!(
+        store.history(10).unwrap(),
+        [finished(2, Some(fault.clone())), finished(1, None)]
+    );
+    assert_eq!(store.history(1).unwrap(), [finished(2, Some(fault))]);
+    assert_eq!(store.outgoing().unwrap(), [outgoing(2), outgoing(1)]);
+    store.clear_history().unwrap();
+    assert_eq!(store.history(10).unwrap(), []);
+}
+
+#[test]
+fn forgetting_a_peer_forgets_its_addresses_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+    for (address, id) in [("one:1", a), ("two:1", b), ("three:1", a)] {
+        store.pin_address(address, id).unwrap();
+    }
+    store.unpin_peer(a).unwrap();
+    assert_eq!(store.pinned("one:1").unwrap(), None);
+    assert_eq!(store.pinned("three:1").unwrap(), None);
+    assert_eq!(store.pinned("two:1").unwrap(), Some(b));
+}
+
+#[test]
+fn a_second_user_of_the_database_is_told_that_it_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse)));
+    drop(store);
+    assert!(Store::open(dir.path()).is_ok());
+}
+
+#[test]
+fn only_this_user_can_read_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("state");
+    drop(Store::open(&inner).unwrap());
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&inner), 0o700);
+    assert_eq!(mode(&inner.join(FILE_NAME)), 0o600);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_an_error_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    std::fs::write(&path, [7; 8192]).unwrap();
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(StoreError::Damaged(_) | StoreError::Io(_))
+    ));
+    assert_eq!(std::fs::read(&path).unwrap(), [7; 8192]);
+}
+
+#[test]
+fn wishes_live_as_long_as_their_transfer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = outgoing(1).transfer;
+    assert!(store.wishes().unwrap().is_empty());
+    let wishes = Wishes {
+        paused: true,
+        paused_files: ["a/b".to_owned()].into(),
+        only: Some(["a/b".to_owned(), "c".to_owned()].into()),
+    };
+    store.put_outgoing(&outgoing(1)).unwrap();
+    store.put_wishes(id, &wishes).unwrap();
+    assert_eq!(
+        store.wishes().unwrap(),
+        HashMap::from([(id, wishes.clone())])
+    );
+    store.put_wishes(id, &Wishes::default()).unwrap();
+    assert!(
+        store.wishes().unwrap().is_empty(),
+        "nothing is wished any more"
+    );
+    store.put_wishes(id, &wishes).unwrap();
+    store.remove_outgoing(id).unwrap();
+    assert!(store.wishes().unwrap().is_empty());
+}
+
+#[test]
+fn a_value_of_another_version_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+    store.put_peer(a, &peer("A")).unwrap();
+    store
+        .write(|t| {
+            let mut table = t.open_table(PEERS).map_err(damaged)?;
+            let later = [VERSION + 1, 0].as_slice();
+            table.insert(b.as_bytes(), later).map_err(damaged)?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.peers().unwrap(), [(a, peer("A"))]);
+}
+
+#[test]
+fn the_history_keeps_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    // As if most of it had been pushed before.
+    store
+        .write(|t| {
+            let mut table = t.open_table(HISTORY).map_err(damaged)?;
+            for key in 0..HISTORY_MAX {
+                table.insert(key, [VERSION].as_slice()).map_err(damaged)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    store.push_history(&finished(1, None)).unwrap();
+    store.push_history(&finished(2, None)).unwrap();
+    let table = store.read().unwrap().open_table(HISTORY).unwrap();
+    let keys: Vec<u64> = table
+        .iter()
+        .unwrap()
+        .map(|r| r.unwrap().0.value())
+        .collect();
+    assert_eq!(keys.len() as u64, HISTORY_MAX);
+    assert_eq!(keys.first(), Some(&2));
+    assert_eq!(
+        store.history(2).unwrap(),
+        [finished(2, None), finished(1, None)]
+    );
+}

@@ -261,9 +261,11 @@ impl Sending {
         for (_, read) in self.ahead.drain(..) {
             let _ = read.await;
         }
-        Arc::get_mut(&mut self.source)
-            .ok_or(SourceFault::Io)?
-            .refresh()
+        let source = Arc::get_mut(&mut self.source).ok_or(SourceFault::Io)?;
+        match source.size() <= INLINE_MAX {
+            true => source.refresh_open(),
+            false => source.refresh(),
+        }
     }
 
     /// The content and hash of a group, read ahead if the file has several.

@@ -21,7 +21,7 @@ use self::actives::Actives;
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
 use super::pauses::Pauses;
-use super::queue::Queue;
+use super::queue::{Lane, Queue};
 use super::send_file::{Held, Job, Sent, Shared, send_file};
 use super::sources::{Listed, Sources};
 use super::state::TransferEvent;
@@ -370,7 +370,11 @@ impl<L: Outbound> Run<'_, L> {
                 return Err(Ended::Misbehaved(Offence::NoSuchEntry));
             };
             match run.action {
-                PlanAction::Send => (self.planned..end).for_each(|i| self.queue.push_back(i)),
+                PlanAction::Send => {
+                    for index in self.planned..end {
+                        self.queue.push_back(index, self.lane(index));
+                    }
+                }
                 PlanAction::Hold | PlanAction::Skip => {}
             }
             self.planned = end;
@@ -478,5 +482,3 @@ impl<L: Outbound> Run<'_, L> {
 const GROUPS_AGAIN_MAX: usize = 4096;
 /// Groups that a small file may have grown by since it was offered, and some more.
 const GROWN_GROUPS_MAX: u32 = 256;
-/// How far behind the front of the queue a file that may start is looked for.
-const LOOK_AHEAD: usize = 256;

@@ -36,7 +36,8 @@ impl<L: Outbound> Run<'_, L> {
             let abort = self
                 .tasks
                 .spawn(async move { (index, send_file(job, opener, shared).await) });
-            self.active.insert(index, abort, size > GROUP_LEN);
+            self.active
+                .insert(index, abort, lane_of(size) == Lane::Large);
         }
     }
 
@@ -47,35 +48,24 @@ impl<L: Outbound> Run<'_, L> {
             return None;
         }
         // Those that wait for a person must not stand in the way of those behind them.
-        while let Some(paused) = self.queue.front().filter(|&index| pauses.has(index)) {
-            self.queue.pop_front();
-            self.parked.insert(paused);
+        for lane in Lane::ALL {
+            while let Some(paused) = self.queue.front(lane).filter(|&index| pauses.has(index)) {
+                self.queue.pop_front(lane);
+                self.parked.insert(paused);
+            }
         }
-        let front = self.queue.front()?;
         let Moving { large, small } = self.active.moving(&pauses);
-        let is_large = |index| {
-            self.transfer
-                .shared
-                .table
-                .lock()
-                .file_size(index)
-                .is_some_and(|size| size > GROUP_LEN)
-        };
-        let fits = |index| match is_large(index) {
-            true => large < LARGE_ACTIVE_MAX || self.transfer.first.contains(&index),
-            false => small < SMALL_ACTIVE_MAX,
-        };
-        if fits(front) && !pauses.has(front) {
-            return self.queue.pop_front();
-        }
-        // A large file at the front does not hold up small ones behind it, and the other way
-        // round. Looking only so far keeps this cheap with 100,000 files.
-        let found = {
-            let mut looked = self.queue.iter().take(LOOK_AHEAD);
-            looked.find(|&index| fits(index) && !pauses.has(index))?
-        };
-        self.queue.remove(found);
-        Some(found)
+        let lane = self.queue.next_lane(|lane, index| match lane {
+            Lane::Large => large < LARGE_ACTIVE_MAX || self.transfer.first.contains(&index),
+            Lane::Small => small < SMALL_ACTIVE_MAX,
+        })?;
+        self.queue.pop_front(lane)
+    }
+
+    /// Where an entry waits for its turn.
+    pub(super) fn lane(&self, index: FileIndex) -> Lane {
+        let size = self.transfer.shared.table.lock().file_size(index);
+        lane_of(size.unwrap_or(0))
     }
 
     pub(super) async fn on_sent(
@@ -125,7 +115,7 @@ impl<L: Outbound> Run<'_, L> {
     pub(super) fn put_first(&mut self, index: FileIndex) {
         self.transfer.first.insert(index);
         if self.queue.remove(index) {
-            self.queue.push_front(index);
+            self.queue.push_front(index, self.lane(index));
         }
     }
 
@@ -140,9 +130,9 @@ impl<L: Outbound> Run<'_, L> {
         self.active.abort(index);
         self.set_done_from_held(index);
         if self.transfer.first.contains(&index) {
-            self.queue.push_front(index);
+            self.queue.push_front(index, self.lane(index));
         } else {
-            self.queue.push_back(index);
+            self.queue.push_back(index, self.lane(index));
         }
         Ok(())
     }
@@ -180,7 +170,15 @@ impl<L: Outbound> Run<'_, L> {
         let mut held = held.unwrap_or_default();
         held.forget(group);
         self.held.insert(index, held);
-        self.queue.push_front(index);
+        self.queue.push_front(index, self.lane(index));
         Ok(())
+    }
+}
+
+fn lane_of(size: u64) -> Lane {
+    if size > GROUP_LEN {
+        Lane::Large
+    } else {
+        Lane::Small
     }
 }

@@ -125,7 +125,7 @@ impl<L: Outbound> Run<'_, L> {
             Scope::Transfer => {}
             Scope::File(index) => {
                 if self.parked.remove(&index) {
-                    self.queue.push_front(index);
+                    self.queue.push_front(index, self.lane(index));
                 }
                 let state = match self.active.contains(index) {
                     true => FileState::Active,

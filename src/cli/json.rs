@@ -63,13 +63,7 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
                 write_line("path", body, to);
             }
         }
-        Event::File(t, row) => {
-            let body = json!({
-                "transfer": t.id.to_string(), "i": row.index, "name": row.path,
-                "bytes": row.bytes, "kind": kind_word(row.kind),
-            });
-            write_line("file", body, to);
-        }
+        Event::File(t, row) => write_line("file", file(t, row), to),
         Event::Progress(t) => write_line("progress", progress(t), to),
         Event::FileDone(t, row) => {
             if let Some(body) = file_done(t, row) {
@@ -142,18 +136,48 @@ fn progress(t: &TransferSnapshot) -> impl Serialize {
     })
 }
 
-fn file_done(t: &TransferSnapshot, row: &FileRow) -> Option<impl Serialize> {
+/// Body of a `file` line. There are as many as files: a map would be built for each.
+#[derive(Serialize)]
+struct File<'a> {
+    transfer: String,
+    i: u32,
+    name: &'a str,
+    bytes: u64,
+    kind: &'static str,
+}
+
+/// Body of a `file_done` line.
+#[derive(Serialize)]
+struct FileDone<'a> {
+    #[serde(flatten)]
+    file: File<'a>,
+    result: &'static str,
+    saved_as: Option<&'a str>,
+    blake3: Option<String>,
+}
+
+fn file_done<'a>(t: &TransferSnapshot, row: &'a FileRow) -> Option<FileDone<'a>> {
     let FileState::Settled(outcome) = row.state else {
         return None;
     };
     let arrived = !matches!(outcome, Outcome::Skipped | Outcome::Failed(_));
     let saved_as = row.saved_as.as_ref().unwrap_or(&row.path);
-    Some(json!({
-        "transfer": t.id.to_string(), "i": row.index, "name": row.path, "bytes": row.bytes,
-        "kind": kind_word(row.kind), "result": outcome_word(outcome),
-        "saved_as": arrived.then_some(saved_as),
-        "blake3": row.hash.map(|hash| data_encoding::HEXLOWER.encode(&hash)),
-    }))
+    Some(FileDone {
+        file: file(t, row),
+        result: outcome_word(outcome),
+        saved_as: arrived.then_some(saved_as),
+        blake3: row.hash.map(|hash| data_encoding::HEXLOWER.encode(&hash)),
+    })
+}
+
+fn file<'a>(t: &TransferSnapshot, row: &'a FileRow) -> File<'a> {
+    File {
+        transfer: t.id.to_string(),
+        i: row.index,
+        name: &row.path,
+        bytes: row.bytes,
+        kind: kind_word(row.kind),
+    }
 }
 
 fn error(t: Option<&TransferSnapshot>, index: Option<u32>, fault: &Fault) -> impl Serialize {

@@ -101,14 +101,10 @@ impl Group {
 
     /// Puts it into its place. Blocking.
     pub(super) fn write(&self, part: &Part) -> io::Result<()> {
-        let mut offset = group_offset(self.number);
+        let offset = group_offset(self.number);
         match &self.content {
             Content::Memory { pieces, .. } => {
-                for piece in pieces {
-                    part.write_at(offset, piece)?;
-                    offset += piece.len() as u64;
-                }
-                Ok(())
+                part.write_pieces(offset, pieces.iter().map(Bytes::as_ref))
             }
             Content::Aside(aside) => aside.scratch.copy_to(part, offset, aside.len),
         }

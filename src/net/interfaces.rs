@@ -7,8 +7,10 @@ use if_addrs::{IfAddr, Interface};
 
 use super::settings::{ETHERNET_PAYLOAD, LOCAL_PAYLOAD, UDP_PAYLOAD_MAX, Way};
 
-/// Bytes of the IPv6 and UDP headers, the larger pair.
-const HEADERS_LEN: u32 = 48;
+/// Bytes of the IPv4 and UDP headers.
+const HEADERS_LEN_V4: u32 = 28;
+/// Bytes of the IPv6 and UDP headers.
+const HEADERS_LEN_V6: u32 = 48;
 
 /// All interfaces; none if the system does not tell.
 fn all_interfaces() -> Vec<Interface> {
@@ -140,7 +142,7 @@ pub(super) fn way_to(remote: SocketAddr) -> Way {
     let own = interfaces.iter().any(|interface| interface.ip() == ip);
     if ip.is_loopback() || own {
         let loopback = interfaces.iter().find(|interface| interface.is_loopback());
-        return match loopback.and_then(|interface| payload(&interface.name)) {
+        return match loopback.and_then(|interface| payload(&interface.name, ip)) {
             Some(payload) if payload >= LOCAL_PAYLOAD => Way::Local,
             Some(payload) => Way::Network(payload),
             None => Way::Network(ETHERNET_PAYLOAD),
@@ -150,7 +152,7 @@ pub(super) fn way_to(remote: SocketAddr) -> Way {
     let through = interfaces
         .iter()
         .find(|interface| Some(interface.ip()) == source);
-    let payload = through.and_then(|interface| payload(&interface.name));
+    let payload = through.and_then(|interface| payload(&interface.name, ip));
     Way::Network(payload.unwrap_or(ETHERNET_PAYLOAD))
 }
 
@@ -190,11 +192,14 @@ pub(super) fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip().to_canonical())
 }
 
-/// The largest UDP payload that fits the interface, where the system tells.
-fn payload(name: &str) -> Option<u16> {
-    let mtu = mtu(name)?;
-    let payload = mtu
-        .checked_sub(HEADERS_LEN)?
+/// The largest UDP payload to `remote` that fits the interface, where the system tells.
+fn payload(name: &str, remote: IpAddr) -> Option<u16> {
+    let headers = match remote {
+        IpAddr::V4(_) => HEADERS_LEN_V4,
+        IpAddr::V6(_) => HEADERS_LEN_V6,
+    };
+    let payload = mtu(name)?
+        .checked_sub(headers)?
         .min(u32::from(UDP_PAYLOAD_MAX));
     // QUIC needs 1,200; discovery starts there.
     u16::try_from(payload)

@@ -53,3 +53,21 @@ pub(super) fn source(path: &str, reason: SourceFault) -> (String, String, String
         ),
     }
 }
+
+pub(super) fn no_texts(peer: &str) -> (String, String, String) {
+    let peer = Shown(peer);
+    (
+        format!("{peer} takes no texts: its PeerConnect is too old."),
+        "Nothing was sent.".into(),
+        "Update it, or send the text as a file.".into(),
+    )
+}
+
+pub(super) fn text_lost(peer: &str) -> (String, String, String) {
+    let peer = Shown(peer);
+    (
+        format!("The connection to {peer} was lost."),
+        "It did not say that it has the text.".into(),
+        "Ask whether it arrived, or send it again.".into(),
+    )
+}

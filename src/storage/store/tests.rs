@@ -24,6 +24,7 @@ fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
         files: 3,
         bytes: n,
         failed: 0,
+        text: None,
         fault,
         started: n,
         ended: n + 1,

@@ -49,6 +49,7 @@ pub(crate) fn with_nearby(
         nearby: nearby.into(),
         presence: Presence::Announce,
         transfers: transfers.into(),
+        texts: Arc::new([]),
         notices: Arc::new([]),
     })
 }

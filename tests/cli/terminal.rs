@@ -190,6 +190,7 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: transfers.into(),
+        texts: Arc::new([]),
         notices: Arc::new([]),
     })
 }

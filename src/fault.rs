@@ -488,21 +488,6 @@ impl Fault {
     }
 }
 
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = self.words(Face::CommandLine);
-        f.write_str(&words.title)?;
-        for part in [&words.detail, &words.hint] {
-            if !part.is_empty() {
-                write!(f, " {part}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Fault {}
-
 #[cfg(test)]
 mod tests {
     use super::*;

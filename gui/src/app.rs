@@ -324,7 +324,12 @@ impl App {
             }
             (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
             (About::Conflict(..) | About::Open(_), _) => {}
-            (About::ReadText(_) | About::AnswerText(_) | About::SendText(_), result) => {
+            (About::ReadText(id), result) => {
+                // It may have been taken away meanwhile: no news.
+                self.model.texts.came(*id, result);
+                return;
+            }
+            (About::AnswerText(_) | About::SendText(_), result) => {
                 self.text_reply(&about, result);
             }
         }
@@ -336,10 +341,14 @@ impl App {
         }
     }
 
-    /// Sends what is staged to each chosen device.
+    /// Sends what is staged to each chosen device; the text, if nothing is staged.
     fn send(&mut self) {
         let chosen: Vec<Who> = self.model.chosen_devices().map(|d| d.who).collect();
-        if chosen.is_empty() || self.model.staged.is_empty() {
+        if chosen.is_empty() {
+            return;
+        }
+        if self.model.staged.is_empty() {
+            self.send_written();
             return;
         }
         let paths = self.take_staged();

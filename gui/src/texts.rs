@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Overview, Reply, TextCommand, TextSnapshot, Who};
-use peerconnect::protocol::texts::TextId;
+use peerconnect::protocol::texts::{TextId, length_of};
 
 use crate::app::App;
 use crate::model::{About, Model};
@@ -22,6 +22,11 @@ pub(crate) enum TextAction {
     Browse(String),
 }
 
+/// Whether this can be sent as a text.
+pub(crate) fn is_sendable(text: &str) -> bool {
+    !text.trim().is_empty() && length_of(text).is_ok()
+}
+
 /// What the window knows of texts beside the overview.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
@@ -32,6 +37,13 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
+    /// Takes what is in a text.
+    pub(crate) fn came(&mut self, id: TextId, result: &Result<Reply, Fault>) {
+        if let (Some(read), Ok(Reply::Text(text))) = (self.read.get_mut(&id), result) {
+            *read = Some(text.clone());
+        }
+    }
+
     /// Forgets what belongs to texts that are gone, or were answered.
     pub(crate) fn apply(&mut self, overview: &Overview) {
         self.read.retain(|id, _| overview.text(*id).is_some());
@@ -60,6 +72,14 @@ impl App {
         }
     }
 
+    /// Sends the text that is being written, if it can be sent.
+    pub(crate) fn send_written(&mut self) {
+        let written = &mut self.drafts.staged.text;
+        if let Some(text) = written.take_if(|text| is_sendable(text)) {
+            self.act_on_text(TextAction::Send(text));
+        }
+    }
+
     pub(crate) fn act_on_text(&mut self, action: TextAction) {
         match action {
             TextAction::Send(text) => {
@@ -85,11 +105,6 @@ impl App {
     pub(crate) fn text_reply(&mut self, about: &About, result: &Result<Reply, Fault>) {
         let texts = &mut self.model.texts;
         match (about, result) {
-            (About::ReadText(id), Ok(Reply::Text(text))) => {
-                if let Some(read) = texts.read.get_mut(id) {
-                    *read = Some(text.clone());
-                }
-            }
             (About::AnswerText(id), Err(_)) => {
                 texts.answered.remove(id);
             }

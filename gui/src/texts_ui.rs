@@ -11,7 +11,7 @@ use crate::icons::{self, Icon};
 use crate::model::{About, Action, Model};
 use crate::offer_ui::identity;
 use crate::staged_ui::shorten;
-use crate::texts::TextAction;
+use crate::texts::{TextAction, is_sendable};
 use crate::theme::{self, Tone};
 use crate::words;
 
@@ -68,7 +68,7 @@ fn question(ui: &mut Ui, t: &TextSnapshot, ready: bool, actions: &mut Vec<Action
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
     });
-    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+    from_right(ui, |ui| {
         let show = theme::primary(ui, ready, "Show it");
         if show
             .accessible_name(format!("Show the text from {name}"))
@@ -84,6 +84,12 @@ fn question(ui: &mut Ui, t: &TextSnapshot, ready: bool, actions: &mut Vec<Action
             actions.push(answer(t, false));
         }
     });
+}
+
+/// A line that begins at the right.
+fn from_right<R>(ui: &mut Ui, add: impl FnOnce(&mut Ui) -> R) -> R {
+    let right = Layout::right_to_left(Align::Center);
+    ui.horizontal(|ui| ui.with_layout(right, add).inner).inner
 }
 
 fn answer(t: &TextSnapshot, take: bool) -> Action {
@@ -154,7 +160,7 @@ fn text_buttons(ui: &mut Ui, text: &str, name: &str, actions: &mut Vec<Action>) 
 
 fn sent(ui: &mut Ui, t: &TextSnapshot, actions: &mut Vec<Action>) {
     let status = words::text_status(t);
-    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+    from_right(ui, |ui| {
         let name = Shown(&t.peer_name).to_string();
         let what = match t.state {
             TextState::Moving | TextState::Asking => format!("Take back the text to {name}"),
@@ -203,9 +209,9 @@ pub(crate) fn compose_ui(ui: &mut Ui, model: &Model, draft: &mut Option<String>)
         .chosen_devices()
         .map(|device| Shown(device.name).to_string())
         .collect();
-    let ready = !chosen.is_empty() && !text.trim().is_empty() && !too_long;
+    let ready = !chosen.is_empty() && is_sendable(text);
     let mut close = false;
-    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+    from_right(ui, |ui| {
         let name = match chosen.as_slice() {
             [] => "Send the text".to_owned(),
             [one] => format!("Send the text to {}", shorten(one, 28)),
@@ -214,6 +220,7 @@ pub(crate) fn compose_ui(ui: &mut Ui, model: &Model, draft: &mut Option<String>)
         let send = theme::primary(ui, ready, &name);
         if send
             .on_disabled_hover_text("Write something, and choose a device on the left")
+            .on_hover_text("Ctrl+Enter")
             .clicked()
         {
             actions.push(Action::Text(TextAction::Send(text.clone())));

@@ -1,5 +1,5 @@
-//! Questions to a person at the terminal: shall these files or this text be taken, and what shall become of a
-//! file whose name is taken?
+//! Questions to a person at the terminal: shall these files or this text be taken, and what shall
+//! become of a file whose name is taken?
 
 use std::collections::HashSet;
 use std::io::BufRead;

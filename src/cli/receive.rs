@@ -162,8 +162,8 @@ fn warn_about_names(args: &TakeArgs, context: &mut Context) {
     }
 }
 
-/// Transfers and texts that have nothing to do with what is waited for: with a node of our own those that
-/// ended before; with another's, all.
+/// Transfers and texts that have nothing to do with what is waited for: with a node of our own
+/// those that ended before; with another's, all.
 fn seen(picture: &Overview, shared: bool) -> HashSet<TransferId> {
     let transfers = picture.transfers.iter();
     let transfers = transfers.filter(|t| shared || t.state.is_final());

@@ -1,5 +1,6 @@
 //! The longer words of faults.
 
+use super::{Face, Fault};
 use crate::protocol::message::{Room, SourceFault};
 use crate::text::{Shown, bytes};
 
@@ -71,3 +72,18 @@ pub(super) fn text_lost(peer: &str) -> (String, String, String) {
         "Ask whether it arrived, or send it again.".into(),
     )
 }
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = self.words(Face::CommandLine);
+        f.write_str(&words.title)?;
+        for part in [&words.detail, &words.hint] {
+            if !part.is_empty() {
+                write!(f, " {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

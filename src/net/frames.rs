@@ -79,8 +79,8 @@ impl FrameReader {
         }
     }
 
-    /// The next `len` bytes as they are, after which the stream must end. Reserves no more than what
-    /// has come.
+    /// The next `len` bytes as they are, after which the stream must end. Reserves no more than
+    /// what has come.
     pub(super) async fn last_bytes(
         &mut self,
         len: usize,

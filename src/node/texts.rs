@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) use self::incoming::{Asking, IncomingTextTask};
 pub(super) use self::outgoing::OutgoingTextTask;
 use self::rate::Rate;
+pub use self::rate::STRANGER_MAX;
 pub(super) use self::rate::Source;
 use super::api::Target;
 use crate::fault::Fault;
@@ -211,7 +212,11 @@ pub(super) struct TextEntry {
 }
 
 impl TextEntry {
-    fn is_open_question(&self) -> bool {
+    fn is_question(&self) -> bool {
+        self.direction == Direction::Receiving && self.state == TextState::Asking
+    }
+
+    fn is_coming(&self) -> bool {
         self.direction == Direction::Receiving && !self.state.is_final()
     }
 
@@ -267,7 +272,7 @@ impl TextBook {
     /// answer are few, and so are those that come in a minute.
     pub(super) fn admits(&mut self, now: Instant, source: Source, standing: Standing) -> bool {
         let from_there = |e: &&TextEntry| e.peer.is_some_and(|peer| Source::of(&peer) == source);
-        let open = || self.entries.iter().filter(|e| e.is_open_question());
+        let open = || self.entries.iter().filter(|e| e.is_question());
         if open().filter(from_there).count() >= QUESTIONS_PER_PEER {
             return false;
         }
@@ -346,7 +351,7 @@ impl TextBook {
     pub(super) fn end_questions_of(&mut self, peer: PeerId) {
         let peer = Some(Party::Key(peer));
         self.entries
-            .retain(|entry| entry.peer != peer || !entry.is_open_question());
+            .retain(|entry| entry.peer != peer || !entry.is_coming());
     }
 
     /// The text is wanted: it is not asked about again if its sender must begin anew.

@@ -1,7 +1,7 @@
 //! What survives a restart besides incoming transfers: peers, the addresses they were typed with,
 //! history, and what is on its way out, in an embedded database (redb).
 //!
-//! Values are a version byte and postcard; in the history JSON, because [`Fault`](crate::fault::Fault) names its kinds
+//! Values are a version byte and postcard; in the history JSON, because faults name their kinds
 //! in the data, which postcard cannot read back. A value that cannot be read (damaged, or of a
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.

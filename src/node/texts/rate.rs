@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::peer::{Party, PeerId};
 
 /// Texts that one stranger may offer in a minute: a person who writes them is slower.
-pub(super) const STRANGER_MAX: u32 = 6;
+pub const STRANGER_MAX: u32 = 12;
 /// Texts that all strangers together may offer in a minute: keys cost nothing.
-pub(super) const STRANGERS_MAX: u32 = 30;
+pub(super) const STRANGERS_MAX: u32 = 48;
 /// Texts that one trusted peer may send in a minute. More is a program that has gone wild.
 pub(super) const TRUSTED_MAX: u32 = 120;
 

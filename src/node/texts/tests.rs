@@ -125,3 +125,98 @@ async fn whoever_forgets_a_text_ends_its_task_after_its_last_order() {
     assert_eq!(orders.recv().await, Some(TextOrder::Refuse));
     assert_eq!(orders.recv().await, None);
 }
+
+/// A connection of a program that knows no texts to a node at `to`.
+async fn old_program(
+    identity: &crate::identity::Identity,
+    to: (PeerId, std::net::SocketAddr),
+) -> (quinn::Endpoint, quinn::Connection) {
+    use crate::protocol::frame::encode;
+    use crate::protocol::message::{ALPN, ConnectionMessage, Hello, Opening};
+    let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+    let tls = identity.client_config_for(Some(to.0), &[ALPN]).unwrap();
+    let config = quinn::ClientConfig::new(tls.crypto);
+    let connecting = endpoint.connect_with(config, to.1, &tls.server_name);
+    let quic = connecting.unwrap().await.unwrap();
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    let nonce = [7; 16];
+    let hello = Opening::Connection(Hello {
+        name: "old one".into(),
+        version: "0".into(),
+        observed: None,
+        commitment: crate::protocol::words::commitment(&nonce),
+    });
+    send.write_all(&encode(&hello).unwrap()).await.unwrap();
+    recv.read_exact(&mut [0]).await.unwrap();
+    let reveal = encode(&ConnectionMessage::Reveal { nonce }).unwrap();
+    send.write_all(&reveal).await.unwrap();
+    // The connection stream stays open as long as the connection.
+    tokio::spawn(async move {
+        let _both = (send, recv);
+        std::future::pending::<()>().await;
+    });
+    (endpoint, quic)
+}
+
+#[tokio::test]
+async fn a_program_that_knows_no_texts_is_sent_none_and_stays_connected() {
+    use crate::config::{LegacyMode, Paths, Settings};
+    use crate::node::api::{Command, Presence, Reply};
+    use crate::node::{Node, NodeOptions, ResumeAtStart};
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(NodeOptions {
+        paths: Paths::below(dir.path()),
+        settings: Settings {
+            legacy: LegacyMode::Off,
+            ..Settings::default()
+        },
+        bind: Some([127, 0, 0, 1].into()),
+        port: Some(0),
+        legacy_port: None,
+        legacy_req_port: None,
+        rule: None,
+        resume: ResumeAtStart::None,
+        presence: Presence::Off,
+        wake: None,
+        confine: false,
+    });
+    let node = node.unwrap();
+    let handle = node.handle();
+    let me = handle.overview().borrow().me.clone();
+    let identity = crate::identity::Identity::generate().unwrap();
+    let at = me.addrs[0].parse().unwrap();
+    let (_endpoint, quic) = old_program(&identity, (me.id, at)).await;
+    let mut overview = handle.overview();
+    let old = |o: &std::sync::Arc<crate::node::api::Overview>| o.peers.iter().any(|p| p.connected);
+    overview.wait_for(old).await.unwrap();
+    let send = TextCommand::Send {
+        to: Target::Peer(identity.id()),
+        text: "hi".into(),
+    };
+    let reply = handle.call(Command::Text(send)).await;
+    let Ok(Reply::TextSent(id)) = reply else {
+        panic!("{reply:?}");
+    };
+    let over = |o: &std::sync::Arc<crate::node::api::Overview>| {
+        o.text(id).is_some_and(|t| t.state.is_final())
+    };
+    let fault = overview
+        .wait_for(over)
+        .await
+        .unwrap()
+        .text(id)
+        .unwrap()
+        .fault
+        .clone();
+    let fault = fault.unwrap();
+    assert_eq!(
+        (fault.slug(), fault.exit_code()),
+        ("no-texts", 15),
+        "{fault}"
+    );
+    assert!(
+        quic.close_reason().is_none(),
+        "what runs between them goes on"
+    );
+    let _ = handle.call(Command::Shutdown).await;
+}

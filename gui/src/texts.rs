@@ -1,5 +1,6 @@
 //! Texts as the window knows them: what is in those that came, and what a person does with them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -64,8 +65,8 @@ impl App {
     pub(crate) fn read_texts(&mut self) {
         let overview = Arc::clone(&self.model.overview);
         for t in overview.texts.iter().filter(|t| t.has_come()) {
-            if !self.model.texts.read.contains_key(&t.id) {
-                self.model.texts.read.insert(t.id, None);
+            if let Entry::Vacant(unread) = self.model.texts.read.entry(t.id) {
+                unread.insert(None);
                 let read = Command::Text(TextCommand::Read(t.id));
                 self.ask(read, About::ReadText(t.id));
             }

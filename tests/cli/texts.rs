@@ -93,8 +93,8 @@ fn without_anybody_to_ask_a_text_of_a_stranger_waits_and_is_not_shown() {
     let offer = receiving.next("text_offer");
     assert_eq!(offer["peer"]["id"], key);
     assert!(offer["text"].is_null(), "nothing of it");
-    let waiting = sending.next("text_state");
-    assert_eq!(waiting["state"], "waiting");
+    let waits = |line: &serde_json::Value| line["t"] == "text_state" && line["state"] == "waiting";
+    sending.next_that(waits, "text_state");
     // Whoever gives up is not asked about.
     sending.signal(rustix::process::Signal::INT);
     sending.end().with_code(130);

@@ -14,7 +14,7 @@ fn texts_of_an_original_are_shown_and_marked() {
     let Some(lab) = Lab::new() else { return };
     let (mut ours, to, kad) = lab.receive("daemon");
     // It checks in first, as originals do: then its name is known.
-    let mut checking = lab.theirs(&["checkin", &to, "--kad", &kad]);
+    let mut checking = lab.theirs(&["checkin", &kad]);
     assert_eq!(checking.end(), 0, "{:#?}", checking.seen);
     let mut theirs = lab.theirs(&["text", &to, "hello", "second é\n\u{202e}"]);
     assert_eq!(theirs.end(), 0, "{:#?}", theirs.seen);

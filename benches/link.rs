@@ -86,7 +86,10 @@ async fn measure(count: u32, size: u64) -> Result<f64, Failure> {
     let mut inbound = loop {
         match arrivals.recv().await.ok_or("no arrival")? {
             Arrival::Transfer { link, .. } => break link,
-            Arrival::Connected(_) | Arrival::Addresses { .. } | Arrival::Disconnected(_) => {}
+            Arrival::Connected(_)
+            | Arrival::Addresses { .. }
+            | Arrival::Text { .. }
+            | Arrival::Disconnected(_) => {}
         }
     };
     inbound.consent();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 mod words;
 
-use self::words::{peer_room, source};
+use self::words::{no_texts, peer_room, source, text_lost};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -144,6 +144,16 @@ pub enum Fault {
         /// Whether the peer is newer than we are; `None` if that is not known.
         peer_is_newer: Option<bool>,
     },
+    /// The program at the other side takes no texts.
+    NoTexts {
+        /// Name of the peer.
+        peer: String,
+    },
+    /// The connection broke before the other side said that it has the text.
+    TextLost {
+        /// Name of the peer.
+        peer: String,
+    },
     /// The peer broke the protocol.
     Misbehaved {
         /// Name of the peer.
@@ -221,6 +231,7 @@ impl Fault {
             Self::PeerOffline { .. }
                 | Self::NoAnswer { .. }
                 | Self::Lost { .. }
+                | Self::TextLost { .. }
                 | Self::PeerRoom { .. }
                 | Self::NoRoute { .. }
         )
@@ -261,6 +272,8 @@ impl Fault {
             Self::VerifyFailed { .. } => ("verify-failed", 12),
             Self::SomeFailed { .. } => ("some-failed", 14),
             Self::Version { .. } => ("version", 15),
+            Self::NoTexts { .. } => ("no-texts", 15),
+            Self::TextLost { .. } => ("lost", 8),
             Self::Misbehaved { .. } => ("misbehaved", 1),
             Self::PortInUse { .. } => ("port-in-use", 4),
             Self::NotFound { .. } => ("not-found", 2),
@@ -417,6 +430,8 @@ impl Fault {
                 none(),
                 "Update the older of the two.".into(),
             ),
+            Self::NoTexts { peer } => no_texts(peer),
+            Self::TextLost { peer } => text_lost(peer),
             Self::Misbehaved { peer, offence } => (
                 format!("{} sent something that makes no sense.", Shown(peer)),
                 format!("The connection was closed ({}).", Shown(offence)),
@@ -472,21 +487,6 @@ impl Fault {
         }
     }
 }
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = self.words(Face::CommandLine);
-        f.write_str(&words.title)?;
-        for part in [&words.detail, &words.hint] {
-            if !part.is_empty() {
-                write!(f, " {part}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Fault {}
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::peer::PeerId;
-use crate::protocol::message::ALPN;
+use crate::protocol::texts::ALPNS;
 
 pub use verifier::{InvalidCertificate, ProvenPeer, peer_id_of_certificate};
 
@@ -132,7 +132,7 @@ impl Identity {
 
     /// TLS for connections that come in. Fails only if the cryptography is not available.
     pub fn server_config(&self) -> Result<Arc<QuicServerConfig>, IdentityError> {
-        self.server_config_for(&[ALPN])
+        self.server_config_for(&ALPNS)
     }
 
     pub(crate) fn server_config_for(
@@ -157,7 +157,7 @@ impl Identity {
     /// TLS for one dial. With `expected`, any other key fails the handshake; `proven` of the
     /// result tells which key was proven, even then.
     pub fn client_config(&self, expected: Option<PeerId>) -> Result<ClientTls, IdentityError> {
-        self.client_config_for(expected, &[ALPN])
+        self.client_config_for(expected, &ALPNS)
     }
 
     pub(crate) fn client_config_for(

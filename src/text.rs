@@ -29,6 +29,30 @@ impl fmt::Debug for Shown<'_> {
     }
 }
 
+/// As [`Shown`], for a text of several lines: its line ends and tabs stay.
+#[derive(Clone, Copy)]
+pub struct ShownText<'a>(pub &'a str);
+
+impl fmt::Display for ShownText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        for (n, line) in self.0.split('\n').enumerate() {
+            if n > 0 {
+                f.write_char('\n')?;
+            }
+            // As other systems end lines.
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            for (n, part) in line.split('\t').enumerate() {
+                if n > 0 {
+                    f.write_char('\t')?;
+                }
+                write!(f, "{}", Shown(part))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a character controls the terminal, is invisible, or changes the order of others.
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()
@@ -270,6 +294,13 @@ mod tests {
         ] {
             assert_eq!(duration(s), text, "{s}");
         }
+    }
+
+    #[test]
+    fn texts_keep_their_lines_and_tabs_and_nothing_else_that_controls() {
+        let text = "a\tb\r\nc\rd\u{1b}[2J\n\n\u{202e}é";
+        let shown = "a\tb\nc\\u{d}d\\u{1b}[2J\n\n\\u{202e}é";
+        assert_eq!(ShownText(text).to_string(), shown);
     }
 
     #[test]

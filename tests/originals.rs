@@ -20,3 +20,5 @@ mod nodes;
 mod reference;
 #[path = "originals/slow.rs"]
 mod slow;
+#[path = "originals/texts.rs"]
+mod texts;

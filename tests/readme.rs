@@ -5,11 +5,14 @@
 use peerconnect::net::discovery::{NEARBY_ADDRS_MAX, NEARBY_MAX};
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
+use peerconnect::node::texts::{QUESTIONS_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
 use peerconnect::protocol::message::{
     ADDRS_TOLD_MAX, Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
 };
+use peerconnect::protocol::texts::{ALPNS, TEXT_LEN_MAX};
+use peerconnect::storage::store::TEXT_KEPT_MAX;
 
 const README: &str = include_str!("../README.md");
 const PROTOCOL: &str = include_str!("../src/protocol/README.md");
@@ -60,6 +63,7 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
             "computers nearby that are listed",
             grouped(NEARBY_MAX as u64),
         ),
+        ("length of a text", bytes(TEXT_LEN_MAX as u64)),
         (
             "windows and commands on one running instance",
             CLIENTS_MAX.to_string(),
@@ -81,6 +85,7 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
         ("all paths of a transfer", bytes(PATHS_LEN_MAX as u64)),
         ("size of a file", "2^50 bytes".into()),
         ("length of a group", bytes(GROUP_LEN)),
+        ("length of a text", bytes(TEXT_LEN_MAX as u64)),
         (
             "group hashes in one `Have`",
             grouped(HAVE_GROUPS_MAX as u64),
@@ -118,6 +123,24 @@ fn the_close_codes_in_the_specification_are_those_of_the_code() {
 }
 
 #[test]
+fn what_is_said_about_texts_is_what_the_code_does() {
+    let bytes = |n: usize| format!("{} bytes", grouped(n as u64));
+    for part in [
+        format!("at most {};", bytes(TEXT_LEN_MAX)),
+        bytes(TEXT_KEPT_MAX),
+        format!("at most {QUESTIONS_PER_PEER} texts waiting"),
+        format!("not trusted {QUESTIONS_MAX};"),
+        format!("offer {STRANGER_MAX} in a minute"),
+    ] {
+        assert!(README.contains(&part), "{part}");
+    }
+    for alpn in ALPNS {
+        let name = std::str::from_utf8(alpn).unwrap();
+        assert!(PROTOCOL.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
 fn every_message_is_in_the_specification() {
     for name in [
         "Hello",
@@ -140,6 +163,8 @@ fn every_message_is_in_the_specification() {
         "Settled",
         "Complete",
         "FileHeader",
+        "TextHead",
+        "Delivered",
     ] {
         assert!(PROTOCOL.contains(name), "{name}");
     }

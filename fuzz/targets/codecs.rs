@@ -12,8 +12,9 @@ use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
     ConnectionMessage, FileHeader, Opening, ReceiverMessage, SenderMessage, TransferId,
 };
+use peerconnect::protocol::texts::TextAnswer;
 use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
-use peerconnect::text::{Shown, is_deceptive};
+use peerconnect::text::{Shown, ShownText, is_deceptive};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,11 +34,12 @@ pub fn frames(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 5 {
+    match kind % 6 {
         0 => frame_of::<Opening>(bytes),
         1 => frame_of::<ConnectionMessage>(bytes),
         2 => frame_of::<SenderMessage>(bytes),
         3 => frame_of::<ReceiverMessage>(bytes),
+        4 => frame_of::<TextAnswer>(bytes),
         _ => frame_of::<FileHeader>(bytes),
     }
     // A payload without its length, which the fuzzer need not guess then.
@@ -62,6 +64,9 @@ pub fn addresses(data: &[u8]) {
         assert_eq!(id.to_string().parse(), Ok(id));
     }
     assert!(!Shown(&text).to_string().chars().any(is_deceptive));
+    let lines = ShownText(&text).to_string();
+    let allowed = |c: char| matches!(c, '\n' | '\t') || !is_deceptive(c);
+    assert!(lines.chars().all(allowed));
 }
 
 /// Names stay below their folder and are safe the second time as they are.

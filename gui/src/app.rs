@@ -21,6 +21,7 @@ use crate::outside::Outside;
 use crate::pages::{PAGE, Pages};
 use crate::peers_ui::{PeersDraft, peers_ui};
 use crate::staged_ui::{StagedDraft, staged_ui};
+use crate::texts_ui::{TextsDraft, texts_ui};
 use crate::theme::{self, Tone};
 use crate::top_ui::{TopDraft, notices_ui, top_ui};
 use crate::transfers_ui::{TransfersDraft, transfers_ui};
@@ -34,6 +35,7 @@ pub(crate) struct Drafts {
     pub(crate) staged: StagedDraft,
     pub(crate) offers: OffersDraft,
     pub(crate) conflicts: ConflictsDraft,
+    pub(crate) texts: TextsDraft,
     pub(crate) transfers: TransfersDraft,
     /// What the person was told that dropping will do, while files hang over the window.
     pub(crate) drop: Option<input::Under>,
@@ -115,6 +117,7 @@ impl App {
                 );
             }
         }
+        self.read_texts();
         self.take_replies();
         while let Ok(done) = self.done.try_recv() {
             self.finished(done);
@@ -154,7 +157,8 @@ impl App {
         let news = !model.notices.is_empty()
             || !model.overview.notices.is_empty()
             || model.questions().next().is_some()
-            || model.conflicts().next().is_some();
+            || model.conflicts().next().is_some()
+            || !model.overview.texts.is_empty();
         if news {
             let height = ui.available_height() * 0.5;
             Panel::top("news")
@@ -165,6 +169,7 @@ impl App {
                     // As high as the cards are, not as the panel was a frame ago.
                     cards.min_scrolled_height(height).show(ui, |ui| {
                         actions.extend(offers_ui(ui, model, &mut drafts.offers));
+                        actions.extend(texts_ui(ui, model, &mut drafts.texts));
                         actions.extend(conflicts_ui(ui, model, &mut drafts.conflicts));
                         actions.extend(notices_ui(ui, model));
                     });
@@ -223,6 +228,7 @@ impl App {
                 model.chosen.remove(&peer);
             }
             Action::Send => self.send(),
+            Action::Text(action) => self.act_on_text(action),
             Action::Attach(transfer) => self.attach(transfer),
             Action::AddPeer(text) => {
                 model.adding = true;
@@ -263,7 +269,7 @@ impl App {
         }
     }
 
-    fn ask(&mut self, command: Command, about: About) {
+    pub(crate) fn ask(&mut self, command: Command, about: About) {
         match about {
             About::Answer(transfer) => {
                 self.model.answer(transfer);
@@ -271,8 +277,11 @@ impl App {
             About::Conflict(transfer, file) => {
                 self.model.decided.insert((transfer, file));
             }
-            About::Nothing | About::Send(_) | About::AddPeer => {}
-            About::Page(..) | About::Open(_) => {}
+            About::AnswerText(text) => {
+                self.model.texts.answered.insert(text);
+            }
+            About::Nothing | About::Send(_) | About::AddPeer | About::SendText(_) => {}
+            About::Page(..) | About::Open(_) | About::ReadText(_) => {}
         }
         if let Err(fault) = self.bridge.ask(command, about.clone()) {
             self.reply(about, Err(fault));
@@ -315,6 +324,14 @@ impl App {
             }
             (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
             (About::Conflict(..) | About::Open(_), _) => {}
+            (About::ReadText(id), result) => {
+                // It may have been taken away meanwhile: no news.
+                self.model.texts.came(*id, result);
+                return;
+            }
+            (About::AnswerText(_) | About::SendText(_), result) => {
+                self.text_reply(&about, result);
+            }
         }
         if about == About::AddPeer {
             self.model.adding = false;
@@ -324,10 +341,14 @@ impl App {
         }
     }
 
-    /// Sends what is staged to each chosen device.
+    /// Sends what is staged to each chosen device; the text, if nothing is staged.
     fn send(&mut self) {
         let chosen: Vec<Who> = self.model.chosen_devices().map(|d| d.who).collect();
-        if chosen.is_empty() || self.model.staged.is_empty() {
+        if chosen.is_empty() {
+            return;
+        }
+        if self.model.staged.is_empty() {
+            self.send_written();
             return;
         }
         let paths = self.take_staged();

@@ -71,6 +71,12 @@ impl App {
         self.elsewhere(move || open(&path).err().map(Done::Said));
     }
 
+    /// Opens a link in the browser.
+    pub(crate) fn browse(&self, link: String) {
+        let browse = Arc::clone(&self.outside.browse);
+        self.elsewhere(move || browse(&link).err().map(Done::Said));
+    }
+
     /// Opens the only file of a transfer, under the name that it has here.
     pub(crate) fn open_file(&self, transfer: TransferId, rows: &[FileRow]) {
         let t = self.model.overview.transfer(transfer);

@@ -22,8 +22,10 @@ impl App {
 
     pub(crate) fn set_title(&mut self, ctx: &Context) {
         let asked = self.model.questions().next().is_some();
+        let text = self.model.text_questions().next().is_some();
         let conflict = self.model.conflicts().next().is_some();
         let title = match (asked, conflict, self.model.percent()) {
+            (false, ..) if text => "PeerConnect: somebody wants to send you a text".to_owned(),
             (true, ..) => "PeerConnect: somebody wants to send you files".to_owned(),
             (false, true, _) => "PeerConnect: a file is already there and differs".to_owned(),
             (false, false, Some(percent)) => format!("{percent} % · PeerConnect"),
@@ -36,11 +38,14 @@ impl App {
         }
     }
 
-    /// Asks for attention once for each question, without taking the focus.
+    /// Asks for attention once for each question and each text, without taking the focus.
     pub(crate) fn call_attention(&mut self, ctx: &Context) {
         let offers = self.model.questions();
         let conflicts = self.model.conflicts().map(|(t, _)| t);
-        let open: Vec<TransferId> = offers.chain(conflicts).map(|t| t.id).collect();
+        let texts = self.model.overview.texts.iter();
+        let texts = texts.filter(|t| t.is_question() || t.has_come());
+        let open = offers.chain(conflicts).map(|t| t.id);
+        let open: Vec<TransferId> = open.chain(texts.map(|t| t.id)).collect();
         let new = open.iter().any(|id| !self.called.contains(id));
         if new && !ctx.input(|i| i.viewport().focused.unwrap_or(true)) {
             ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use peerconnect::fault::{Face, Fault, Words};
 use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo, Who};
 use peerconnect::protocol::message::{FileIndex, TransferId};
+use peerconnect::protocol::texts::TextId;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
 use crate::outside::Pick;
 use crate::pages::Pages;
+use crate::texts::{TextAction, Texts};
 use crate::theme::Tone;
 
 /// Our own notices that are kept; older ones go.
@@ -60,6 +62,8 @@ pub(crate) enum Action {
     ShowFolder(PathBuf),
     /// Open the only file of this transfer with the program that the system has for it.
     Open(TransferId),
+    /// Something with a text.
+    Text(TextAction),
     /// Take a notice of ours away.
     Dismiss(u64),
     /// Take a notice of the node away.
@@ -83,6 +87,12 @@ pub(crate) enum About {
     Answer(TransferId),
     /// What becomes of a file whose name is taken: it can be said again if this fails.
     Conflict(TransferId, FileIndex),
+    /// What is in a text that has come.
+    ReadText(TextId),
+    /// The answer to the question about a text: it can be answered again if this fails.
+    AnswerText(TextId),
+    /// A text on its way to a device: it comes back if that fails.
+    SendText(String),
     /// A page of a file table.
     Page(TransferId, u32),
     /// The only file of a transfer, to open it.
@@ -146,6 +156,7 @@ pub(crate) struct Model {
     pub(crate) answered: BTreeMap<TransferId, u32>,
     /// Conflicts that were decided here and are still in the overview.
     pub(crate) decided: BTreeSet<(TransferId, FileIndex)>,
+    pub(crate) texts: Texts,
     pub(crate) notices: Vec<Notice>,
     pub(crate) dismissed: BTreeSet<String>,
     pub(crate) link_shown: bool,
@@ -172,6 +183,7 @@ impl Model {
             unfolded: BTreeMap::new(),
             answered: BTreeMap::new(),
             decided: BTreeSet::new(),
+            texts: Texts::default(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
             link_shown: false,
@@ -210,6 +222,7 @@ impl Model {
             true => self.alone_since = self.alone_since.or(Some(time)),
             false => self.alone_since = None,
         }
+        self.texts.apply(&overview);
         self.dismissed
             .retain(|text| overview.notices.contains(text));
         for t in overview.transfers.iter() {

@@ -234,7 +234,7 @@ fn one(
             };
             let text = theme::runs(ui, 16.0, &[(&name, Tone::Plain), (&wants, Tone::Weak)]);
             ui.add(Label::new(text).wrap());
-            identity(ui, t);
+            identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
     });
     ui.add_space(2.0);
@@ -272,17 +272,17 @@ fn one(
 }
 
 /// Whether we know who asks, and how to find out.
-fn identity(ui: &mut Ui, t: &TransferSnapshot) {
-    if t.is_legacy() {
+pub(crate) fn identity(ui: &mut Ui, legacy: bool, trusted: bool, three: Option<&str>) {
+    if legacy {
         let text = format!(
             "{}. Nobody can check who it is that calls itself so, and others in the network can \
              read along.",
             words::NOT_ENCRYPTED
         );
         ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
-    } else if t.trusted {
+    } else if trusted {
         ui.label(theme::note(ui, Tone::Ok, "trusted ✔"));
-    } else if let Some(three) = &t.words {
+    } else if let Some(three) = three {
         let three = words::three_words(three);
         let text = theme::runs(
             ui,

@@ -2,6 +2,7 @@
 //! can be slow or hang, so nothing here is called on the thread that paints; tests put their own
 //! functions in place.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +14,9 @@ pub type Job = Box<dyn FnOnce() + Send>;
 
 /// Shows a folder; the error is a sentence for people.
 pub type Open = Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
+
+/// Opens a link in the browser; the error is a sentence for people. Only http and https.
+pub type Browse = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What a dialog is to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +51,8 @@ pub struct Outside {
     pub pick: Arc<dyn Fn(Pick) -> Picked + Send + Sync>,
     /// Shows a folder in the system's file manager.
     pub open: Open,
+    /// Opens a link in the browser.
+    pub browse: Browse,
     /// Seconds since 1970.
     pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -67,6 +73,10 @@ impl Outside {
             }),
             pick: Arc::new(dialogs::pick),
             open: Arc::new(show_folder),
+            browse: Arc::new(|link| match open_elsewhere(link.as_ref()) {
+                true => Ok(()),
+                false => Err("The link could not be opened here. Copy it instead.".into()),
+            }),
             now: Arc::new(|| {
                 SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -78,6 +88,14 @@ impl Outside {
 
 /// Opens `folder` with the program that the system has for it, and waits until that has begun.
 fn show_folder(folder: &Path) -> Result<(), String> {
+    match open_elsewhere(folder.as_os_str()) {
+        true => Ok(()),
+        false => Err(format!("{} could not be shown here.", folder.display())),
+    }
+}
+
+/// Whether the system has a program for this, and it has begun.
+fn open_elsewhere(what: &OsStr) -> bool {
     let program = if cfg!(target_os = "macos") {
         "open"
     } else if cfg!(windows) {
@@ -86,14 +104,11 @@ fn show_folder(folder: &Path) -> Result<(), String> {
         "xdg-open"
     };
     let status = std::process::Command::new(program)
-        .arg(folder)
+        .arg(what)
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .status();
-    match status {
-        // explorer ends with 1 even when it has opened the folder.
-        Ok(status) if status.success() || cfg!(windows) => Ok(()),
-        Ok(_) | Err(_) => Err(format!("{} could not be shown here.", folder.display())),
-    }
+    // explorer ends with 1 even when it has opened the folder.
+    status.is_ok_and(|status| status.success() || cfg!(windows))
 }

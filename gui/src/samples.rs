@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::net::link::{PathInfo, PathKind};
-use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
+use peerconnect::node::api::{
+    Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
+};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Timestamp, TransferId};
@@ -49,8 +51,46 @@ pub(crate) fn with_nearby(
         nearby: nearby.into(),
         presence: Presence::Announce,
         transfers: transfers.into(),
+        texts: Arc::new([]),
         notices: Arc::new([]),
     })
+}
+
+/// A picture with these texts.
+pub(crate) fn with_texts(peers: Vec<PeerInfo>, texts: Vec<TextSnapshot>) -> Arc<Overview> {
+    let overview = overview(peers, vec![]);
+    Arc::new(Overview {
+        texts: texts.into(),
+        ..Arc::unwrap_or_clone(overview)
+    })
+}
+
+/// A text from "Kitchen", which is new here, in this state.
+pub(crate) fn text(n: u8, state: TextState) -> TextSnapshot {
+    TextSnapshot {
+        id: TransferId([n; 16]),
+        direction: Direction::Receiving,
+        peer: Some(PeerId::of_public_key(b"Kitchen").into()),
+        peer_name: "Kitchen".into(),
+        trusted: false,
+        words: Some("river copper nine".into()),
+        state,
+        fault: None,
+        bytes: 120,
+        begun: NOW,
+    }
+}
+
+/// A text to "Living-room PC" in this state.
+pub(crate) fn text_to(n: u8, state: TextState) -> TextSnapshot {
+    TextSnapshot {
+        direction: Direction::Sending,
+        peer: Some(PeerId::of_public_key(b"Living-room PC").into()),
+        peer_name: "Living-room PC".into(),
+        trusted: true,
+        words: None,
+        ..text(n, state)
+    }
 }
 
 /// A stranger in the same network.

@@ -9,6 +9,7 @@ use peerconnect::text::{Shown, bytes, count};
 use crate::icons::{self, Icon};
 use crate::model::{Action, Model, Staged};
 use crate::outside::Pick;
+use crate::texts_ui::compose_ui;
 use crate::theme::{self, Tone};
 use crate::top_ui::not_a_path;
 use crate::words;
@@ -17,6 +18,8 @@ use crate::words;
 #[derive(Debug, Default)]
 pub(crate) struct StagedDraft {
     path: String,
+    /// The text that is being written, if one is.
+    pub(crate) text: Option<String>,
 }
 
 /// The whole card.
@@ -26,9 +29,9 @@ pub(crate) fn staged_ui(ui: &mut Ui, model: &Model, draft: &mut StagedDraft) -> 
     theme::card(ui).show(ui, |ui| {
         ui.set_width(ui.available_width());
         if empty {
-            invitation(ui, model, &mut actions);
+            invitation(ui, model, draft, &mut actions);
         } else {
-            head(ui, model, &mut actions);
+            head(ui, model, draft, &mut actions);
             chips(ui, model, &mut actions);
         }
         ui.add_space(2.0);
@@ -37,6 +40,7 @@ pub(crate) fn staged_ui(ui: &mut Ui, model: &Model, draft: &mut StagedDraft) -> 
             ui.add_space(4.0);
             send_line(ui, model, &mut actions);
         }
+        actions.extend(compose_ui(ui, model, &mut draft.text));
     });
     actions
 }
@@ -44,14 +48,14 @@ pub(crate) fn staged_ui(ui: &mut Ui, model: &Model, draft: &mut StagedDraft) -> 
 const INVITATION: &str = "Drop files here to send them";
 const PROMISE: &str = "Whole folders too. Nothing leaves before you press Send.";
 
-fn invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+fn invitation(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
     if model.overview.transfers.is_empty() {
-        large_invitation(ui, model, actions);
+        large_invitation(ui, model, draft, actions);
         return;
     }
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            pick_buttons(ui, model, actions);
+            pick_buttons(ui, model, draft, actions);
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
                 theme::title(ui, INVITATION);
@@ -63,7 +67,12 @@ fn invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
 }
 
 /// While nothing else is there, the place for files is easy to hit.
-fn large_invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+fn large_invitation(
+    ui: &mut Ui,
+    model: &Model,
+    draft: &mut StagedDraft,
+    actions: &mut Vec<Action>,
+) {
     let p = theme::of(ui);
     let size = vec2(ui.available_width(), 220.0);
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
@@ -91,14 +100,23 @@ fn large_invitation(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         theme::title(ui, INVITATION);
         ui.label(theme::note(ui, Tone::Weak, PROMISE));
         ui.add_space(6.0);
-        let buttons = vec2(154.0, 32.0);
+        let buttons = vec2(228.0, 32.0);
         ui.allocate_ui_with_layout(buttons, Layout::right_to_left(Align::Center), |ui| {
-            pick_buttons(ui, model, actions);
+            pick_buttons(ui, model, draft, actions);
         });
     });
 }
 
-fn pick_buttons(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+fn pick_buttons(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
+    if theme::plain(ui, "Text…")
+        .on_hover_text("Write a message, or paste a link")
+        .clicked()
+    {
+        draft.text = match draft.text {
+            Some(_) => None,
+            None => Some(String::new()),
+        };
+    }
     ui.add_enabled_ui(!model.picking, |ui| {
         if theme::plain(ui, "Folder…")
             .on_hover_text("Choose a folder (Ctrl+Shift+O)")
@@ -115,7 +133,7 @@ fn pick_buttons(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     });
 }
 
-fn head(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+fn head(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
         theme::title(ui, "Ready to send");
         let total: u64 = model.staged.iter().filter_map(|s| s.bytes).sum();
@@ -134,7 +152,7 @@ fn head(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
             if theme::small(ui, "Clear").clicked() {
                 actions.push(Action::UnstageAll);
             }
-            pick_buttons(ui, model, actions);
+            pick_buttons(ui, model, draft, actions);
         });
     });
 }

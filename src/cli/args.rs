@@ -118,13 +118,13 @@ pub(crate) enum ProgressStyle {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Send files and folders
+    /// Send files and folders, or a text
     #[command(visible_alias = "tx")]
     Send(SendArgs),
-    /// Wait for one transfer, take it, and end
+    /// Wait for one transfer or text, take it, and end
     #[command(visible_aliases = ["recv", "rx"])]
     Receive(ReceiveArgs),
-    /// Stay and take transfers by the settings, without a terminal
+    /// Stay and take transfers and texts by the settings, without a terminal
     Daemon(TakeArgs),
     /// Show transfers: running ones and those that can be resumed
     #[command(visible_alias = "ls")]
@@ -177,7 +177,7 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "GLOB")]
         file: Option<String>,
     },
-    /// Show finished transfers, newest first
+    /// Show finished transfers and texts, newest first
     History {
         /// How many
         #[arg(short = 'n', long, default_value_t = 20)]
@@ -217,8 +217,13 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
     /// Files and folders
-    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(required_unless_present = "text", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
+    /// Send this text instead, such as a link, of at most 64 KiB; - reads it from standard input,
+    /// without the last end of line
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
+          conflicts_with_all = ["paths", "limit", "separate", "dry_run"])]
+    pub(crate) text: Option<String>,
     /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
     /// peerconnect: link, or an address; without it you choose
     #[arg(long, value_name = "PEER")]
@@ -286,7 +291,7 @@ pub(crate) struct Steered {
 pub(crate) enum PeersVerb {
     /// Show peers in this network and known ones (default)
     List,
-    /// Trust a peer; its files are taken without a question
+    /// Trust a peer; its files are taken and its texts shown without a question
     Trust {
         /// Its name, or the first characters of its id
         peer: String,

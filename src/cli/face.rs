@@ -20,6 +20,10 @@ use super::question::Questions;
 use super::signals::{Signal, Signals};
 use super::tracker::Tracker;
 
+mod texts;
+
+use self::texts::Texts;
+
 /// How often the clock is looked at: for deadlines, and for a line that says "stalled".
 const TICK: Duration = Duration::from_millis(500);
 
@@ -28,9 +32,9 @@ const TICK: Duration = Duration::from_millis(500);
 pub(crate) enum Goal {
     /// The end of these transfers.
     These(Vec<TransferId>),
-    /// The end of the next transfer to us.
+    /// The end of the next transfer to us, or the next text.
     Next {
-        /// Transfers that are not meant.
+        /// Transfers and texts that are not meant.
         not: HashSet<TransferId>,
         /// When no offer at all has come until then, it is over.
         until: Option<Instant>,
@@ -39,7 +43,7 @@ pub(crate) enum Goal {
     },
     /// Nothing: it stays.
     Stay {
-        /// Transfers that are not worth a word.
+        /// Transfers and texts that are not worth a word.
         not: HashSet<TransferId>,
     },
 }
@@ -69,6 +73,7 @@ pub(crate) struct Face<'a> {
     /// How long a lost connection is waited for; `None` for ever.
     pub(crate) retry: Option<Duration>,
     trackers: BTreeMap<TransferId, Tracker>,
+    texts: Texts,
     notices: Arc<[String]>,
     active_at: Option<Instant>,
 }
@@ -91,6 +96,7 @@ impl<'a> Face<'a> {
             person: None,
             retry: None,
             trackers: BTreeMap::new(),
+            texts: Texts::default(),
             notices: Arc::new([]),
             active_at: None,
         }
@@ -159,6 +165,7 @@ impl<'a> Face<'a> {
             more |= tracker.tell(self.node, self.out).await;
         }
         self.ask(picture).await;
+        self.take_texts(picture).await;
         self.ask_about_names();
         self.show_active().await;
         more
@@ -330,16 +337,14 @@ impl<'a> Face<'a> {
                 let running = |tracker: &Tracker| {
                     tracker.exit.is_none() && tracker.last.state == TransferState::Transferring
                 };
-                let exits: Vec<Exit> = self
-                    .trackers
-                    .values()
-                    .filter(counts)
-                    .filter_map(|tracker| tracker.exit)
-                    .collect();
+                let trackers = self.trackers.values().filter(counts);
+                let mut exits: Vec<Exit> = trackers.filter_map(|tracker| tracker.exit).collect();
+                exits.extend(self.texts.has_come().then_some(Exit::OK));
                 if !exits.is_empty() && !self.trackers.values().any(running) {
                     return Some(combined(&exits));
                 }
-                let idle = self.trackers.values().all(|tracker| tracker.exit.is_some());
+                let mut trackers = self.trackers.values();
+                let idle = trackers.all(|tracker| tracker.exit.is_some()) && !self.texts.waits();
                 if idle && until.is_some_and(|until| Instant::now() >= until) {
                     self.out.say("No offer came in time.");
                     return Some(Exit::NO_ANSWER);

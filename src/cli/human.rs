@@ -19,6 +19,10 @@ use super::json::path_words;
 use super::output::Event;
 use super::progress::{Bars, Plain, Symbols, percent};
 
+mod texts;
+
+pub(crate) use self::texts::claimed_text;
+
 /// Up to so many files, each gets a line when it is done.
 const FILE_LINES_MAX: u32 = 20;
 
@@ -26,6 +30,8 @@ const FILE_LINES_MAX: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct Human {
     quiet: bool,
+    /// Whether results go to a terminal.
+    terminal: bool,
     symbols: Symbols,
     colour: bool,
     progress: Progress,
@@ -49,6 +55,7 @@ impl Human {
         let get = |key: &str| std::env::var(key).ok();
         Self {
             quiet,
+            terminal: std::io::stdout().is_terminal(),
             symbols: Symbols::of_locale(get),
             colour: colour(get, std::io::stdout().is_terminal()),
             progress: match progress {
@@ -90,6 +97,19 @@ impl Human {
                 self.clear();
                 return summary(t, *exit, self.symbols, self.colour);
             }
+            // The question says it.
+            Event::TextOffer(_) => {}
+            Event::Text(t, text) => {
+                self.clear();
+                self.say(&texts::head(t));
+                return Some(texts::shown(text, self.terminal));
+            }
+            Event::TextState(t) => {
+                if let Some(text) = texts::state(t) {
+                    self.say(&text);
+                }
+            }
+            Event::TextSummary(t, _) => return texts::summary(t, self.symbols),
         }
         None
     }

@@ -2,7 +2,7 @@
 
 use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
-use peerconnect::node::api::Me;
+use peerconnect::node::api::{Me, TextSnapshot, TextState};
 use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
@@ -84,6 +84,24 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         }
         Event::Error(t, index, fault) => write_line("error", error(*t, *index, fault), to),
         Event::Summary(t, exit) => write_line("summary", summary(t, *exit), to),
+        Event::TextOffer(t) => write_line("text_offer", text(t), to),
+        Event::Text(t, content) => {
+            let mut body = text(t);
+            body["text"] = (*content).into();
+            write_line("text", body, to);
+        }
+        Event::TextState(t) => {
+            let body = json!({ "id": t.id.to_string(), "state": text_word(t.state) });
+            write_line("text_state", body, to);
+        }
+        Event::TextSummary(t, exit) => {
+            let mut body = text(t);
+            body["state"] = text_word(t.state).into();
+            body["exit"] = exit.0.into();
+            // An original never says so.
+            body["delivered"] = (t.state == TextState::Delivered).into();
+            write_line("summary", body, to);
+        }
     }
 }
 
@@ -205,6 +223,28 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
         "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
     })
+}
+
+/// A text, without what is in it.
+fn text(t: &TextSnapshot) -> serde_json::Value {
+    json!({
+        "id": t.id.to_string(), "direction": direction_word(t.direction),
+        "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
+        "path": match t.is_legacy() {
+            true => path_word(PathKind::LegacyPlain),
+            false => path_word(PathKind::Direct),
+        },
+        "encrypted": !t.is_legacy(), "bytes": t.bytes,
+    })
+}
+
+fn text_word(state: TextState) -> &'static str {
+    match state {
+        TextState::Moving => "running",
+        TextState::Asking => "waiting",
+        TextState::Delivered | TextState::HandedOver => "done",
+        TextState::Failed => "failed",
+    }
 }
 
 /// A transfer as a whole, for `list`.

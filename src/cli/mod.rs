@@ -19,6 +19,7 @@ mod question;
 mod receive;
 mod resolve;
 mod send;
+mod send_text;
 mod show;
 mod signals;
 mod steer;
@@ -108,7 +109,10 @@ async fn run_command(cli: Cli) -> ExitCode {
 
 async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
     match command {
-        Verb::Send(args) => send::run(args, context).await,
+        Verb::Send(mut args) => match args.text.take() {
+            Some(text) => send_text::run(text, args.to, context).await,
+            None => send::run(args, context).await,
+        },
         Verb::Receive(args) => receive::receive(args, context).await,
         Verb::Daemon(args) => receive::daemon(args, context).await,
         Verb::List { watch } => show::list(watch, context).await,

@@ -7,7 +7,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::thread::JoinHandle;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::Me;
+use peerconnect::node::api::{Me, TextSnapshot};
 use peerconnect::transfer::status::{Conflict, FileRow, TransferSnapshot};
 use tokio::sync::mpsc;
 
@@ -45,6 +45,14 @@ pub(crate) enum Event<'a> {
     Error(Option<&'a TransferSnapshot>, Option<u32>, &'a Fault),
     /// It has ended, or this face has.
     Summary(&'a TransferSnapshot, Exit),
+    /// Somebody wants to send a text, and the person is asked.
+    TextOffer(&'a TextSnapshot),
+    /// A text has come, and this is what is in it.
+    Text(&'a TextSnapshot, &'a str),
+    /// A text that is sent is in another state now.
+    TextState(&'a TextSnapshot),
+    /// A text that was sent is there, or will not be.
+    TextSummary(&'a TextSnapshot, Exit),
 }
 
 /// Where it goes.

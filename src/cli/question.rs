@@ -1,12 +1,12 @@
-//! Questions to a person at the terminal: shall these files be taken, and what shall become of a
-//! file whose name is taken?
+//! Questions to a person at the terminal: shall these files or this text be taken, and what shall
+//! become of a file whose name is taken?
 
 use std::collections::HashSet;
 use std::io::BufRead;
 use std::path::Path;
 
 use peerconnect::config::ConflictAnswer;
-use peerconnect::node::api::{Command, Decision, NodeHandle, Overview, Reply};
+use peerconnect::node::api::{Command, Decision, NodeHandle, Overview, Reply, TextSnapshot};
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
 use peerconnect::text::{Shown, bytes, count};
 use peerconnect::transfer::bookkeeper::unix_now;
@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 use super::human::{claimed, top_names};
 use super::output::{Event, Output};
+
+mod texts;
 
 /// Lines of the person that may wait.
 const LINES_MAX: usize = 4;
@@ -45,6 +47,7 @@ enum Lines {
 /// The question that waits for a line.
 #[derive(Debug)]
 enum Open {
+    Text(Box<TextSnapshot>),
     Offer(Box<TransferSnapshot>),
     Conflict(Box<TransferSnapshot>, Conflict),
 }
@@ -52,6 +55,7 @@ enum Open {
 impl Open {
     fn prompt(&self) -> String {
         match self {
+            Self::Text(t) => texts::prompt(t).to_owned(),
             Self::Offer(t) => prompt(t).to_owned(),
             Self::Conflict(t, _) => conflict_prompt(t.conflicts),
         }
@@ -166,6 +170,7 @@ impl Questions {
         };
         out.unprompt();
         let done = match &open {
+            Open::Text(t) => self.take_text(&line, t, node, out).await,
             Open::Offer(t) => self.take_offer(&line, t, node, out).await,
             Open::Conflict(t, conflict) => self.take_name(&line, t, conflict, node, out).await,
         };

@@ -162,13 +162,11 @@ fn warn_about_names(args: &TakeArgs, context: &mut Context) {
     }
 }
 
-/// Transfers that have nothing to do with what is waited for: with a node of our own those that
-/// ended before; with another's, all.
+/// Transfers and texts that have nothing to do with what is waited for: with a node of our own
+/// those that ended before; with another's, all.
 fn seen(picture: &Overview, shared: bool) -> HashSet<TransferId> {
-    picture
-        .transfers
-        .iter()
-        .filter(|t| shared || t.state.is_final())
-        .map(|t| t.id)
-        .collect()
+    let transfers = picture.transfers.iter();
+    let transfers = transfers.filter(|t| shared || t.state.is_final());
+    let texts = picture.texts.iter().filter(|_| shared);
+    transfers.map(|t| t.id).chain(texts.map(|t| t.id)).collect()
 }

@@ -83,7 +83,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     result
 }
 
-fn to_whom() -> Fault {
+pub(super) fn to_whom() -> Fault {
     Fault::Invalid {
         why: "To whom? Add --to with a name (`peerconnect peers` shows who is there), a \
               peerconnect: link or an address"

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Overview, Reply};
-use peerconnect::storage::store::HistoryRecord;
+use peerconnect::storage::store::{HistoryRecord, TextRecord};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
@@ -19,6 +19,9 @@ use super::progress::{percent, phase_word};
 use super::send::unexpected;
 use super::signals::Signals;
 use super::{Context, json};
+
+/// Characters of a text in the history.
+const TEXT_SHOWN: usize = 60;
 
 /// Least time between two tables of `list --watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -118,7 +121,12 @@ pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> R
     match reply? {
         Reply::Done => out.say("The history is empty now."),
         Reply::History(records) => show_history(&records, out).await,
-        other @ (Reply::Transfer { .. } | Reply::Files(_) | Reply::Peer(_) | Reply::Found(_)) => {
+        other @ (Reply::Transfer { .. }
+        | Reply::Files(_)
+        | Reply::Peer(_)
+        | Reply::Found(_)
+        | Reply::TextSent(_)
+        | Reply::Text(_)) => {
             return Err(unexpected(&other));
         }
     }
@@ -133,6 +141,8 @@ async fn show_history(records: &[HistoryRecord], out: &mut Output) {
                 "direction": if record.sent { "send" } else { "receive" },
                 "peer": json::peer(&record.peer_name, record.peer, false, None),
                 "names": record.names,
+                "text": record.text.as_ref().map(|text| &text.start),
+                "text_cut": record.text.as_ref().map(|text| text.cut),
                 "folder": record.folder.as_deref().map(|f| f.to_string_lossy()),
                 "files": record.files, "bytes": record.bytes, "files_failed": record.failed,
                 "code": record.fault.as_ref().map(Fault::slug),
@@ -143,11 +153,16 @@ async fn show_history(records: &[HistoryRecord], out: &mut Output) {
         return;
     }
     if records.is_empty() {
-        out.say("No finished transfers.");
+        out.say("No finished transfers or texts.");
         return;
     }
     let rows: Vec<[String; 5]> = records.iter().map(history_row).collect();
-    table(&["WHEN", "PEER", "RESULT", "SIZE", "FILES"], &rows, out).await;
+    table(
+        &["WHEN", "PEER", "RESULT", "SIZE", "FILES OR TEXT"],
+        &rows,
+        out,
+    )
+    .await;
 }
 
 fn history_row(record: &HistoryRecord) -> [String; 5] {
@@ -156,6 +171,11 @@ fn history_row(record: &HistoryRecord) -> [String; 5] {
     let mark = if legacy { " (old version)" } else { "" };
     let result = match (&record.fault, record.failed) {
         (Some(fault), _) => fault.slug().to_owned(),
+        (None, 0) if record.text.is_some() => match (record.sent, legacy) {
+            (false, _) => "shown".into(),
+            (true, false) => "delivered".into(),
+            (true, true) => "handed over".into(),
+        },
         (None, 0) if legacy => "not verified".into(),
         (None, 0) => "verified".into(),
         (None, failed) => format!("{failed} failed"),
@@ -171,12 +191,23 @@ fn history_row(record: &HistoryRecord) -> [String; 5] {
         format!("{way} {}{mark}", Shown(&record.peer_name)),
         result,
         bytes(record.bytes),
-        format!(
-            "{} ({})",
-            names.join(", "),
-            count(record.files.into(), "file", "files")
-        ),
+        match &record.text {
+            Some(text) => text_line(text),
+            None => format!(
+                "{} ({})",
+                names.join(", "),
+                count(record.files.into(), "file", "files")
+            ),
+        },
     ]
+}
+
+/// The beginning of a text, in a line.
+fn text_line(text: &TextRecord) -> String {
+    let line = text.start.lines().next().unwrap_or_default();
+    let start: String = line.chars().take(TEXT_SHOWN).collect();
+    let more = text.cut || start.len() < text.start.len();
+    format!("\"{}{}\"", Shown(&start), if more { "…" } else { "" })
 }
 
 pub(crate) async fn id(qr: bool, context: &mut Context) -> Result<Exit, Fault> {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use peerconnect::net::link::{PathInfo, PathKind};
-use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
+use peerconnect::node::api::{
+    Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
+};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
@@ -66,6 +68,22 @@ pub(crate) fn row(index: u32) -> FileRow {
     }
 }
 
+/// A text to `kitchen` in this state.
+pub(crate) fn text(state: TextState) -> TextSnapshot {
+    TextSnapshot {
+        id: TransferId([0x7e; 16]),
+        direction: Direction::Sending,
+        peer: Some(PeerId::from_bytes([9; 32]).into()),
+        peer_name: "kitchen".into(),
+        trusted: false,
+        words: None,
+        state,
+        fault: None,
+        bytes: 5,
+        begun: 0,
+    }
+}
+
 /// A node with these transfers.
 pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
     Overview {
@@ -83,6 +101,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         nearby: Arc::new([]),
         presence: Presence::Look,
         transfers: transfers.into(),
+        texts: Arc::new([]),
         notices: Arc::new([]),
     }
 }

@@ -82,7 +82,9 @@ pub(crate) async fn named(
                 | Reply::Transfer { .. }
                 | Reply::Files(_)
                 | Reply::Peer(_)
-                | Reply::History(_)) => Err(super::send::unexpected(&other)),
+                | Reply::History(_)
+                | Reply::TextSent(_)
+                | Reply::Text(_)) => Err(super::send::unexpected(&other)),
             };
         }
         if !told {

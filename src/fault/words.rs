@@ -1,5 +1,6 @@
 //! The longer words of faults.
 
+use super::{Face, Fault};
 use crate::protocol::message::{Room, SourceFault};
 use crate::text::{Shown, bytes};
 
@@ -53,3 +54,36 @@ pub(super) fn source(path: &str, reason: SourceFault) -> (String, String, String
         ),
     }
 }
+
+pub(super) fn no_texts(peer: &str) -> (String, String, String) {
+    let peer = Shown(peer);
+    (
+        format!("{peer} takes no texts: its PeerConnect is too old."),
+        "Nothing was sent.".into(),
+        "Update it, or send the text as a file.".into(),
+    )
+}
+
+pub(super) fn text_lost(peer: &str) -> (String, String, String) {
+    let peer = Shown(peer);
+    (
+        format!("The connection to {peer} was lost."),
+        "It did not say that it has the text.".into(),
+        "Ask whether it arrived, or send it again.".into(),
+    )
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = self.words(Face::CommandLine);
+        f.write_str(&words.title)?;
+        for part in [&words.detail, &words.hint] {
+            if !part.is_empty() {
+                write!(f, " {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -13,6 +13,7 @@ use super::interfaces::way_to;
 use super::link::{LinkError, Offence};
 use super::pool::{Answering, Shared};
 use super::settings::transport;
+use super::text_link::QuicText;
 use super::transfer_link::QuicInbound;
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
@@ -29,6 +30,13 @@ pub enum Arrival {
         from: PeerConnection,
         /// Its link; dropping it declines with [`Code::Internal`].
         link: QuicInbound,
+    },
+    /// A peer wants to send a text.
+    Text {
+        /// The connection it came on.
+        from: PeerConnection,
+        /// Its link; dropping it refuses the text with [`Code::Internal`].
+        link: QuicText,
     },
     /// A peer says where it can be found, beside where it is seen.
     Addresses {

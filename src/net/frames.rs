@@ -79,6 +79,27 @@ impl FrameReader {
         }
     }
 
+    /// The next `len` bytes as they are, after which the stream must end. Reserves no more than
+    /// what has come.
+    pub(super) async fn last_bytes(
+        &mut self,
+        len: usize,
+        connection: &PeerConnection,
+    ) -> Result<Vec<u8>, LinkError> {
+        loop {
+            if self.buf.len() > len {
+                return Err(Offence::UnexpectedMessage.into());
+            }
+            self.buf.reserve(READ_LEN);
+            if !fill(&mut self.stream, &mut self.buf, connection).await? {
+                return match self.buf.len() == len {
+                    true => Ok(self.buf.split().to_vec()),
+                    false => Err(Offence::Frame(FrameError::Truncated).into()),
+                };
+            }
+        }
+    }
+
     /// The stream, and what was read of it beyond the last message.
     pub(super) fn into_parts(self) -> (RecvStream, BytesMut) {
         (self.stream, self.buf)

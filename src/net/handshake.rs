@@ -147,7 +147,9 @@ pub(super) async fn hear(connection: &PeerConnection) -> Result<Heard, LinkError
     let (hello, lost) = match recv.next(connection).await? {
         Some(Opening::Connection(hello)) => (hello, None),
         Some(Opening::Reconnection { hello, lost }) => (hello, Some(lost)),
-        Some(Opening::Transfer(_)) => return Err(Offence::UnexpectedMessage.into()),
+        Some(Opening::Transfer(_) | Opening::Text(_)) => {
+            return Err(Offence::UnexpectedMessage.into());
+        }
         None => return Err(Offence::Silent.into()),
     };
     Ok(Heard {

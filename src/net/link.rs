@@ -97,6 +97,12 @@ pub enum Offence {
     /// A file that should begin in its middle, of which nothing is here.
     #[error("content begins where nothing is")]
     NoSuchPart,
+    /// A text that is empty or longer than one may be.
+    #[error("a text of a length that is not allowed")]
+    TextLength,
+    /// A text that is not UTF-8.
+    #[error("a text that is not UTF-8")]
+    NotText,
 }
 
 /// How the bytes travel, in words people know (product vocabulary).

@@ -30,6 +30,7 @@ pub mod router;
 pub mod settings;
 mod socket;
 pub mod tcp;
+pub mod text_link;
 pub mod transfer_link;
 mod watch;
 mod whereabouts;

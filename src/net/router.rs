@@ -20,7 +20,8 @@ use super::file_stream::QuicFileReader;
 use super::frames::FrameReader;
 use super::link::{LinkError, Offence};
 use super::pool::Shared;
-use super::transfer_link::QuicInbound;
+use super::text_link::QuicText;
+use super::transfer_link::{Control, QuicInbound};
 use super::whereabouts;
 use crate::protocol::frame::FrameError;
 use crate::protocol::groups::FILE_SIZE_MAX;
@@ -80,7 +81,7 @@ pub(super) async fn route(
     }
 }
 
-/// A bidirectional stream: the control stream of a transfer.
+/// A bidirectional stream: the control stream of a transfer, or a text.
 async fn transfer(
     arrivals: mpsc::Sender<Arrival>,
     connection: PeerConnection,
@@ -95,6 +96,18 @@ async fn transfer(
             let from = connection;
             // Without anybody to take it, it is dropped here, which closes the link.
             let _ = arrivals.send(Arrival::Transfer { from, link }).await;
+        }
+        Ok(Opening::Text(head)) => {
+            let control = Control::new(connection.clone(), send, recv);
+            match QuicText::new(head, control) {
+                Ok(link) => {
+                    let from = connection;
+                    let _ = arrivals.send(Arrival::Text { from, link }).await;
+                }
+                Err(offence) => {
+                    connection.offend(offence);
+                }
+            }
         }
         Ok(Opening::Connection(_) | Opening::Reconnection { .. }) => {
             connection.offend(Offence::UnexpectedMessage);

@@ -1,4 +1,4 @@
-//! The original's file transfers over TCP, behind the traits of [`super::link`].
+//! The original's file transfers and texts over TCP, behind the traits of [`super::link`].
 //!
 //! A connection of the original carries no messages beyond a handshake, one byte of acceptance and
 //! the files one after the other. Everything else that our protocol says is played by the link
@@ -12,7 +12,8 @@
 //!   at the beginning of a segment (`wire`); only base names; one connection for each list of
 //!   files and for each folder;
 //! * receiving: one byte of acceptance within 3.5 s (see `inbound`), and never a standstill of
-//!   10 s: a pause slows the sender down to a trickle instead (`body`).
+//!   10 s: a pause slows the sender down to a trickle instead (`body`);
+//! * texts: one message is one write in one segment, too (`texts`).
 
 mod acceptor;
 mod acknowledged;
@@ -26,14 +27,16 @@ mod outbound;
 mod parse;
 mod reader;
 mod spool;
+mod texts;
 mod wire;
 
-pub use acceptor::{LegacyListener, LegacyOptions};
+pub use acceptor::{LegacyArrival, LegacyListener, LegacyOptions};
 pub use body::QUARANTINE_MAX;
 pub use inbound::TcpInbound;
 pub use line::dial;
 pub use outbound::{Destination, TcpOutbound};
 pub use reader::TcpReader;
+pub use texts::{AdmittedText, NotSent, PlainText, TALKERS_MAX, TALKERS_PER_ADDR_MAX, send_text};
 
 use std::time::Duration;
 

@@ -17,6 +17,7 @@ mod files;
 mod hostile;
 mod moves;
 mod peers;
+mod texts;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SOON: Duration = Duration::from_secs(20);
@@ -84,6 +85,7 @@ impl Node {
         match self.arrival().await {
             Arrival::Connected(connection) => connection,
             other @ (Arrival::Transfer { .. }
+            | Arrival::Text { .. }
             | Arrival::Addresses { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
@@ -94,7 +96,7 @@ impl Node {
             match self.arrival().await {
                 Arrival::Transfer { link, .. } => return link,
                 Arrival::Connected(_) | Arrival::Addresses { .. } => {}
-                other @ Arrival::Disconnected(_) => panic!("{other:?}"),
+                other @ (Arrival::Disconnected(_) | Arrival::Text { .. }) => panic!("{other:?}"),
             }
         }
     }

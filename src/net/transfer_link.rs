@@ -18,7 +18,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// Both halves of a control stream; resets it when dropped before it was closed.
 #[derive(Debug)]
-struct Control {
+pub(super) struct Control {
     connection: PeerConnection,
     send: SendStream,
     recv: FrameReader,
@@ -26,12 +26,47 @@ struct Control {
 }
 
 impl Control {
-    async fn send<M: serde::Serialize>(&mut self, message: &M) -> Result<(), LinkError> {
+    pub(super) fn new(connection: PeerConnection, send: SendStream, recv: FrameReader) -> Self {
+        Self {
+            connection,
+            send,
+            recv,
+            closed: false,
+        }
+    }
+
+    pub(super) async fn send<M: serde::Serialize>(&mut self, message: &M) -> Result<(), LinkError> {
         let sent = frames::send(&mut self.send, message, &self.connection).await;
         sent.map_err(|error| self.connection.judged(error))
     }
 
-    async fn recv<M: serde::de::DeserializeOwned>(&mut self) -> Result<M, LinkError> {
+    /// Sends bytes that are no frame, and says that nothing follows.
+    pub(super) async fn send_last(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        let written = self.send.write_all(bytes).await;
+        written.map_err(|error| self.connection.write_error(error))?;
+        // Fails only if the other side has given the stream up, which its answer tells.
+        let _ = self.send.finish();
+        Ok(())
+    }
+
+    /// Waits until something comes; `Ok(false)` if the stream ends instead. Cancel-safe.
+    pub(super) async fn begin(&mut self) -> Result<bool, LinkError> {
+        self.recv.begin(&self.connection).await
+    }
+
+    /// The next `len` bytes, which are no frame, and nothing behind them. The caller has checked
+    /// the length. An offence closes the connection.
+    pub(super) async fn last_bytes(&mut self, len: usize) -> Result<Vec<u8>, LinkError> {
+        let bytes = self.recv.last_bytes(len, &self.connection).await;
+        bytes.map_err(|error| self.connection.judged(error))
+    }
+
+    /// Closes the connection if `error` is the peer's offence; gives it back.
+    pub(super) fn judged(&self, error: LinkError) -> LinkError {
+        self.connection.judged(error)
+    }
+
+    pub(super) async fn recv<M: serde::de::DeserializeOwned>(&mut self) -> Result<M, LinkError> {
         match self.recv.next(&self.connection).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(LinkError::Closed(Code::Done)),
@@ -39,7 +74,7 @@ impl Control {
         }
     }
 
-    async fn close(&mut self, code: Code) {
+    pub(super) async fn close(&mut self, code: Code) {
         if code == Code::Done {
             self.closed = true;
             if self.send.finish().is_ok() {
@@ -81,12 +116,7 @@ pub struct QuicOutbound {
 impl QuicOutbound {
     pub(super) fn new(connection: PeerConnection, send: SendStream, recv: FrameReader) -> Self {
         Self {
-            control: Control {
-                connection,
-                send,
-                recv,
-                closed: false,
-            },
+            control: Control::new(connection, send, recv),
         }
     }
 

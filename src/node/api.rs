@@ -7,11 +7,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use super::texts::{TextCommand, TextSnapshot, TextState};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
+use crate::protocol::texts::TextId;
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
 pub use crate::transfer::control::Decision;
 use crate::transfer::control::People;
@@ -153,13 +155,15 @@ pub enum Command {
     /// Takes the next offer by this rule instead of the settings, once. Used by `receive` when
     /// another instance is running.
     Expect(ReceiveRule),
-    /// Finished transfers, newest first. Replies [`Reply::History`].
+    /// Finished transfers and texts, newest first. Replies [`Reply::History`].
     History {
         /// At most so many.
         count: u32,
     },
     /// Empties the history.
     ClearHistory,
+    /// Something about texts.
+    Text(TextCommand),
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
 }
@@ -208,8 +212,13 @@ pub enum Reply {
     Peer(PeerId),
     /// Whom a text means.
     Found(Found),
-    /// Finished transfers.
+    /// Finished transfers, and texts.
     History(Vec<HistoryRecord>),
+    /// The text that is on its way now.
+    TextSent(TextId),
+    /// What is in a text. If it came from elsewhere it is hostile: show it with
+    /// [`crate::text::Shown`].
+    Text(String),
 }
 
 /// Whom a text means.
@@ -241,6 +250,9 @@ pub struct Overview {
     pub presence: Presence,
     /// Transfers of this run and unfinished ones of earlier runs, oldest first.
     pub transfers: Arc<[TransferSnapshot]>,
+    /// Texts of this run, without what is in them, oldest first; at most
+    /// [`TEXTS_MAX`](super::texts::TEXTS_MAX).
+    pub texts: Arc<[TextSnapshot]>,
     /// Things a person should know that belong to no transfer, newest last; a few at most.
     pub notices: Arc<[String]>,
 }
@@ -325,6 +337,11 @@ impl Overview {
     /// The peer with this key, if it is near.
     pub fn near(&self, id: PeerId) -> Option<&Nearby> {
         self.nearby.iter().find(|near| near.key() == Some(id))
+    }
+
+    /// The text with this id.
+    pub fn text(&self, id: TextId) -> Option<&TextSnapshot> {
+        self.texts.iter().find(|text| text.id == id)
     }
 
     /// The transfer with this id.

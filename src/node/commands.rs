@@ -88,6 +88,7 @@ impl Core {
                 self.records.write(|store| store.clear_history()).await;
                 Ok(Reply::Done)
             }
+            Command::Text(command) => self.on_text_command(command).await,
             Command::Shutdown => {
                 self.stopping = true;
                 Ok(Reply::Done)
@@ -168,26 +169,8 @@ impl Core {
 
     async fn send(&mut self, to: Target, paths: Vec<PathBuf>, separate: bool) -> Replied {
         check_paths(&paths)?;
-        let (to, typed) = match to {
-            Target::Peer(peer) => (To::Peer(self.callee_of(peer)), peer.to_string()),
-            Target::Text(text) => match self.recipient(&text).await? {
-                // Its address alone means it: names are anybody's.
-                To::Original(original) => {
-                    let address = original.shown();
-                    (To::Original(original), address)
-                }
-                peer @ To::Peer(_) => (peer, text.trim().to_owned()),
-            },
-        };
-        let expect = match &to {
-            To::Peer(callee) => callee.expect,
-            To::Original(_) => None,
-        };
-        if expect == Some(self.me) {
-            return Err(Fault::Invalid {
-                why: "that is this computer itself".into(),
-            });
-        }
+        let (to, typed) = self.whom(to).await?;
+        let expect = to.expect();
         if let Some(id) = self.unfinished(expect, &typed, &paths) {
             let running = self
                 .book
@@ -229,6 +212,27 @@ impl Core {
             id,
             attached: false,
         })
+    }
+
+    /// Whom files or a text go to, and what stands for it. Never this computer itself.
+    pub(super) async fn whom(&self, to: Target) -> Result<(To, String), Fault> {
+        let (to, typed) = match to {
+            Target::Peer(peer) => (To::Peer(self.callee_of(peer)), peer.to_string()),
+            Target::Text(text) => match self.recipient(&text).await? {
+                // Its address alone means it: names are anybody's.
+                To::Original(original) => {
+                    let address = original.shown();
+                    (To::Original(original), address)
+                }
+                peer @ To::Peer(_) => (peer, text.trim().to_owned()),
+            },
+        };
+        match to.expect() == Some(self.me) {
+            true => Err(Fault::Invalid {
+                why: "that is this computer itself".into(),
+            }),
+            false => Ok((to, typed)),
+        }
     }
 
     /// Connects to a peer for a transfer that waits for it elsewhere; it takes the connection.
@@ -341,6 +345,7 @@ impl Core {
             .await;
         self.enforce_blocks();
         if accept == Accept::Block {
+            self.texts.end_questions_of(peer);
             self.end_transfers_from(peer).await;
         }
         Ok(Reply::Done)

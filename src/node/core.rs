@@ -1,9 +1,11 @@
 //! The node's loop: commands, arrivals and news come in one by one, so that there is one writer
 //! of everything.
 
+mod contacts;
 mod offers;
 mod originals;
 mod picture;
+mod texts;
 mod unfinished;
 
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
 use super::outgoing::{Contact, OutgoingTask, To};
 use super::records::{Records, Unfinished};
+use super::texts::TextBook;
 use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
@@ -33,7 +36,7 @@ use crate::net::connector::Connector;
 use crate::net::discovery::{Discovery, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
-use crate::net::tcp::TcpInbound;
+use crate::net::tcp::{LegacyArrival, TcpInbound};
 use crate::net::transfer_link::QuicInbound;
 use crate::peer::{Party, PeerId};
 use crate::protocol::link_uri::{LegacyAddress, Link};
@@ -103,8 +106,10 @@ pub(super) struct Core {
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
     pub(super) legacy: Option<Legacy>,
+    /// Texts that came and that are on their way.
+    pub(super) texts: TextBook,
     /// Closed without [`Core::legacy`].
-    originals: mpsc::Receiver<TcpInbound>,
+    originals: mpsc::Receiver<LegacyArrival>,
     requests: mpsc::Receiver<Request>,
     news: Channel<(TransferId, News)>,
     contacts: Channel<Contact>,
@@ -162,6 +167,7 @@ impl Core {
             attendance: None,
             stopping: false,
             links: HashMap::new(),
+            texts: TextBook::default(),
             addrs: net.addrs(),
             net,
             discovery,
@@ -237,7 +243,11 @@ impl Core {
                     None => self.stopping = true,
                 },
                 Some(arrival) = self.arrivals.recv() => self.on_arrival(arrival).await,
-                Some(link) = self.originals.recv() => self.on_original(link),
+                Some(arrival) = self.originals.recv() => match arrival {
+                    LegacyArrival::Transfer(link) => self.on_original(*link),
+                    LegacyArrival::Text(text) => self.on_plain_text(text),
+                },
+                told = self.texts.news() => self.on_text_news(told).await,
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
                 Some(_) = self.tasks.join_next() => {}
@@ -269,6 +279,7 @@ impl Core {
             }
         }
         self.links.clear();
+        self.texts.end();
         tokio::join!(self.discovery.shutdown(), self.net.shutdown());
         let Self {
             mut tasks,
@@ -359,6 +370,7 @@ impl Core {
             folder: entry.folder.clone(),
             files: totals.files,
             bytes: totals.bytes,
+            text: None,
             failed: totals.files_failed,
             fault: entry.fault().cloned(),
             started: entry.started(),
@@ -367,68 +379,6 @@ impl Core {
         self.records
             .write(move |store| store.push_history(&record))
             .await;
-    }
-
-    async fn on_contact(&mut self, contact: Contact) {
-        let (transfer, connection, typed) = match contact {
-            Contact::Peer {
-                transfer,
-                connection,
-                typed,
-            } => (transfer, connection, typed),
-            Contact::Original {
-                transfer,
-                peer,
-                name,
-            } => {
-                if let Some(entry) = self.book.get_mut(transfer) {
-                    entry.peer = Some(Party::Legacy(peer));
-                    entry.peer_name = name;
-                }
-                return;
-            }
-        };
-        let id = connection.id();
-        if let Some(entry) = self.book.get_mut(transfer) {
-            entry.peer = Some(id.into());
-            entry.peer_name = connection.name().to_owned();
-        }
-        self.records.became_familiar(id);
-        self.met(&connection).await;
-        if let Some(typed) = typed {
-            self.records
-                .write(move |store| store.pin_address(&typed, id))
-                .await;
-        }
-        if let Some(record) = self.outgoing.get_mut(&transfer)
-            && record.peer != Some(id)
-        {
-            record.peer = Some(id);
-            record.peer_name = connection.name().to_owned();
-            let record = record.clone();
-            self.keep(record).await;
-        }
-    }
-
-    /// Remembers a transfer of ours beyond the end of this program. One to an original could not
-    /// be continued then: nobody would know what has arrived.
-    pub(super) async fn keep(&self, record: OutgoingRecord) {
-        if record.target.parse::<LegacyAddress>().is_err() {
-            self.records
-                .write(move |store| store.put_outgoing(&record))
-                .await;
-        }
-    }
-
-    pub(super) async fn met(&mut self, connection: &PeerConnection) {
-        self.changed = true;
-        self.records
-            .seen(connection.id(), connection.name(), connection.remote_addr())
-            .await;
-        if self.records.is_familiar(connection.id()) {
-            connection.tell_addrs();
-        }
-        self.connected.send_modify(|times| *times += 1);
     }
 
     async fn on_arrival(&mut self, arrival: Arrival) {
@@ -442,6 +392,7 @@ impl Core {
                 }
             }
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
+            Arrival::Text { from, link } => self.on_text(&from, link),
         }
     }
 }
@@ -463,6 +414,7 @@ fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overvie
         nearby: Arc::new([]),
         presence,
         transfers: Arc::new([]),
+        texts: Arc::new([]),
         notices: Arc::new([]),
     }
 }

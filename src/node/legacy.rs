@@ -19,7 +19,10 @@ use crate::net::endpoint::BindError;
 use crate::net::requests::{
     self, CheckInError, CheckedIn, Requests, RequestsOptions, RequestsTask, Sighting,
 };
-use crate::net::tcp::{Destination, LegacyListener, LegacyOptions, TcpInbound, TcpOutbound, dial};
+use crate::net::tcp::{
+    Destination, LegacyArrival, LegacyListener, LegacyOptions, NotSent, TcpInbound, TcpOutbound,
+    dial, send_text,
+};
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::link_uri::LegacyAddress;
@@ -54,7 +57,7 @@ impl Legacy {
         options: &NodeOptions,
         identity: &Identity,
         quic_port: u16,
-    ) -> Result<Option<(Self, mpsc::Receiver<TcpInbound>)>, StartError> {
+    ) -> Result<Option<(Self, mpsc::Receiver<LegacyArrival>)>, StartError> {
         let settings = &options.settings;
         if settings.legacy == LegacyMode::Off {
             return Ok(None);
@@ -298,6 +301,20 @@ impl Original {
 }
 
 impl Reached {
+    /// Sends a text. That it returns well means that the other computer has it, no more.
+    pub(super) async fn send_text(self, text: &str) -> Result<(), Fault> {
+        let peer = self.name;
+        send_text(self.stream, self.original.us, text)
+            .await
+            .map_err(|error| {
+                tracing::info!(%error, "a text did not get to an original");
+                match error {
+                    NotSent::Unwanted => Fault::NoTexts { peer },
+                    NotSent::Lost(_) => Fault::TextLost { peer },
+                }
+            })
+    }
+
     /// A link over the connection. `settled`: what earlier ones have done.
     pub(super) fn link(self, settled: Vec<Receipt>) -> TcpOutbound {
         let to = Destination {

@@ -19,6 +19,7 @@ mod near;
 mod outgoing;
 mod records;
 mod sightings;
+pub mod texts;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

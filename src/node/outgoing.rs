@@ -12,7 +12,7 @@ use super::legacy::{Original, Reached};
 use crate::fault::Fault;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
-use crate::peer::LegacyPeer;
+use crate::peer::{LegacyPeer, PeerId};
 use crate::protocol::message::{Code, DeclineReason, TransferId};
 use crate::storage::store::Wishes;
 use crate::transfer::control::{News, Order, Reporter};
@@ -67,8 +67,10 @@ pub(super) enum To {
 }
 
 /// A way there.
-enum Way {
+pub(super) enum Way {
+    /// A connection to a peer with a key.
     Peer(PeerConnection),
+    /// An original that knows us.
     Original(Box<Reached>),
 }
 
@@ -78,6 +80,14 @@ impl To {
         match self {
             Self::Peer(callee) => callee.shown.clone(),
             Self::Original(original) => original.shown(),
+        }
+    }
+
+    /// The key that it must have, if one is known.
+    pub(super) fn expect(&self) -> Option<PeerId> {
+        match self {
+            Self::Peer(callee) => callee.expect,
+            Self::Original(_) => None,
         }
     }
 
@@ -100,7 +110,11 @@ impl To {
     }
 
     /// Connects, or says in words why not. Cancel-safe.
-    async fn connect(&self, connector: &Connector, deadline: Duration) -> Result<Way, Fault> {
+    pub(super) async fn connect(
+        &self,
+        connector: &Connector,
+        deadline: Duration,
+    ) -> Result<Way, Fault> {
         match self {
             Self::Peer(callee) => Ok(Way::Peer(callee.connect(connector, deadline).await?)),
             Self::Original(original) => Ok(Way::Original(Box::new(original.reach().await?))),

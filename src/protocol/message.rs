@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::groups::Hash;
+use super::texts::TextHead;
 
 /// ALPN of this protocol version.
 pub const ALPN: &[u8] = b"peerconnect/1";
@@ -87,6 +88,8 @@ pub enum Opening {
         /// The connection that was lost: the other side may not have noticed.
         lost: [u8; 16],
     },
+    /// The stream of a text: opened by the side that sends it.
+    Text(TextHead),
 }
 
 /// Who is calling. First half of the three-word comparison, see the specification.

@@ -5,4 +5,5 @@ pub mod groups;
 pub mod legacy;
 pub mod link_uri;
 pub mod message;
+pub mod texts;
 pub mod words;

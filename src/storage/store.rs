@@ -1,7 +1,7 @@
 //! What survives a restart besides incoming transfers: peers, the addresses they were typed with,
 //! history, and what is on its way out, in an embedded database (redb).
 //!
-//! Values are a version byte and postcard; in the history JSON, because [`Fault`] names its kinds
+//! Values are a version byte and postcard; in the history JSON, because faults name their kinds
 //! in the data, which postcard cannot read back. A value that cannot be read (damaged, or of a
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
@@ -20,15 +20,14 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod history;
+
+pub use self::history::{HISTORY_MAX, HistoryRecord, TEXT_KEPT_MAX, TextRecord};
 use super::folder::Dir;
 use super::path_bytes;
 use super::publish::rename_new;
-use crate::fault::Fault;
-use crate::peer::{Party, PeerId};
+use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
-
-/// Most finished transfers that are remembered; the oldest go first.
-pub const HISTORY_MAX: u64 = 10_000;
 
 /// Name of the database in its folder.
 pub const FILE_NAME: &str = "peerconnect.redb";
@@ -231,44 +230,6 @@ impl Store {
         })
     }
 
-    /// Adds a finished transfer; beyond [`HISTORY_MAX`] the oldest is forgotten.
-    pub fn push_history(&self, record: &HistoryRecord) -> Result<(), StoreError> {
-        let mut value = vec![VERSION];
-        serde_json::to_writer(&mut value, &with_text_folder(record)).map_err(io::Error::from)?;
-        self.write(|t| {
-            let mut table = t.open_table(HISTORY).map_err(damaged)?;
-            let last = table.last().map_err(damaged)?.map(|(key, _)| key.value());
-            let next = last.map_or(0, |last| last.saturating_add(1));
-            table.insert(next, value.as_slice()).map_err(damaged)?;
-            let first_kept = (next + 1).saturating_sub(HISTORY_MAX);
-            table
-                .retain_in(..first_kept, |_, _| false)
-                .map_err(damaged)?;
-            Ok(())
-        })
-    }
-
-    /// The last `count` finished transfers, newest first.
-    pub fn history(&self, count: u32) -> Result<Vec<HistoryRecord>, StoreError> {
-        let table = self.read()?.open_table(HISTORY).map_err(damaged)?;
-        let mut records = Vec::new();
-        for row in table.iter().map_err(damaged)?.rev().take(count as usize) {
-            let (_, value) = row.map_err(damaged)?;
-            let record = body(value.value()).and_then(|v| serde_json::from_slice(v).ok());
-            records.extend(or_warn("history", record));
-        }
-        Ok(records)
-    }
-
-    /// Forgets all finished transfers.
-    pub fn clear_history(&self) -> Result<(), StoreError> {
-        self.write(|t| {
-            let mut table = t.open_table(HISTORY).map_err(damaged)?;
-            table.retain(|_, _| false).map_err(damaged)?;
-            Ok(())
-        })
-    }
-
     /// Remembers a transfer of ours, in place of what was remembered about it.
     pub fn put_outgoing(&self, record: &OutgoingRecord) -> Result<(), StoreError> {
         let value = encode(record)?;
@@ -398,15 +359,6 @@ fn or_warn<T>(table: &str, value: Option<T>) -> Option<T> {
     value
 }
 
-/// The history is for showing, also as JSON: a folder that is not text becomes text.
-fn with_text_folder(record: &HistoryRecord) -> HistoryRecord {
-    let mut record = record.clone();
-    record.folder = record
-        .folder
-        .map(|folder| PathBuf::from(folder.to_string_lossy().into_owned()));
-    record
-}
-
 /// What is remembered about a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRecord {
@@ -444,36 +396,6 @@ impl PeerRecord {
     pub fn name(&self) -> &str {
         self.own_name.as_deref().unwrap_or(&self.claimed_name)
     }
-}
-
-/// A transfer that has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryRecord {
-    /// Which transfer.
-    pub transfer: TransferId,
-    /// Whether we sent.
-    pub sent: bool,
-    /// The peer, if there was contact.
-    pub peer: Option<Party>,
-    /// Its name then.
-    pub peer_name: String,
-    /// Names at top level, the first 20.
-    pub names: Vec<String>,
-    /// Where the files went; received ones only.
-    #[serde(with = "crate::text::path_option")]
-    pub folder: Option<PathBuf>,
-    /// Files.
-    pub files: u32,
-    /// Bytes.
-    pub bytes: u64,
-    /// Files that failed.
-    pub failed: u32,
-    /// Why it did not complete; `None` if it did.
-    pub fault: Option<Fault>,
-    /// When it started and ended, in seconds since 1970.
-    pub started: u64,
-    /// See `started`.
-    pub ended: u64,
 }
 
 #[cfg(test)]

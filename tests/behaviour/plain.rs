@@ -8,7 +8,8 @@ use std::time::Duration;
 use peerconnect::config::ConflictPolicy;
 use peerconnect::net::link::{Inbound, InboundEvent, LinkError, PathInfo, PathKind};
 use peerconnect::net::tcp::{
-    Destination, LegacyListener, LegacyOptions, TcpInbound, TcpOutbound, TcpReader, dial,
+    Destination, LegacyArrival, LegacyListener, LegacyOptions, TcpInbound, TcpOutbound, TcpReader,
+    dial,
 };
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{
@@ -67,12 +68,12 @@ impl Pair for Plain {
 /// A link that is there as soon as the sender has said what it wants.
 pub struct Awaited {
     head: OfferHead,
-    arrivals: mpsc::Receiver<TcpInbound>,
+    arrivals: mpsc::Receiver<LegacyArrival>,
     link: Option<TcpInbound>,
 }
 
 impl Awaited {
-    fn new(arrivals: mpsc::Receiver<TcpInbound>) -> Self {
+    fn new(arrivals: mpsc::Receiver<LegacyArrival>) -> Self {
         let head = OfferHead {
             transfer: TransferId([7; 16]),
             entries: 0,
@@ -88,7 +89,11 @@ impl Awaited {
 
     async fn link(&mut self) -> &mut TcpInbound {
         if self.link.is_none() {
-            self.link = self.arrivals.recv().await;
+            let arrival = self.arrivals.recv().await;
+            let Some(LegacyArrival::Transfer(link)) = arrival else {
+                panic!("{arrival:?}");
+            };
+            self.link = Some(*link);
         }
         self.link.as_mut().unwrap()
     }

@@ -6,5 +6,6 @@
 mod control;
 mod program;
 mod terminal;
+mod texts;
 mod transfer;
 mod usage;

@@ -11,6 +11,7 @@ use peerconnect::config::{ConflictAnswer, ConflictPolicy, Paths};
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
     Command, Decision, Found, Me, NodeHandle, Overview, PeerInfo, Presence, Reply, Target,
+    TextCommand, TextSnapshot, TextState,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
@@ -161,6 +162,10 @@ fn offer() -> TransferSnapshot {
 }
 
 fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
+    with_texts(transfers, vec![])
+}
+
+fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc<Overview> {
     let anna = PeerInfo {
         id: PeerId::from_bytes([9; 32]),
         record: PeerRecord {
@@ -190,6 +195,7 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: transfers.into(),
+        texts: texts.into(),
         notices: Arc::new([]),
     })
 }
@@ -224,6 +230,8 @@ impl Node {
                         id: TransferId([0x3f; 16]),
                         attached: false,
                     }
+                } else if matches!(command, Command::Text(TextCommand::Read(_))) {
+                    Reply::Text("✓ 3 files\u{1b}[2J\nsecond line".into())
                 } else if matches!(command, Command::Find(_)) {
                     Reply::Found(Found::Address)
                 } else {
@@ -244,6 +252,11 @@ impl Node {
 
     fn shows(&self, t: &TransferSnapshot) {
         self.pictures.send_replace(picture(vec![t.clone()]));
+    }
+
+    fn shows_text(&self, t: &TextSnapshot) {
+        self.pictures
+            .send_replace(with_texts(vec![], vec![t.clone()]));
     }
 
     fn next(&self) -> Command {
@@ -312,6 +325,75 @@ fn an_offer_is_asked_about_shown_and_finished() {
     node.shows(&t);
     terminal.shows("41 files in /srv/in, verified, 1.20 GB, 11.4 s (direct)");
     terminal.ends_with_code(0);
+}
+
+/// A text that is offered to us.
+fn text_offer() -> TextSnapshot {
+    TextSnapshot {
+        id: TransferId([0x7e; 16]),
+        direction: Direction::Receiving,
+        peer: Some(PeerId::from_bytes([9; 32]).into()),
+        peer_name: "anna \u{1b}[31m".into(),
+        trusted: false,
+        words: Some("river copper nine".into()),
+        state: TextState::Asking,
+        fault: None,
+        bytes: 24,
+        begun: 0,
+    }
+}
+
+#[test]
+fn a_text_is_asked_about_shown_with_a_margin_and_ends_the_command() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["receive"]);
+    node.next();
+    let mut t = text_offer();
+    node.shows_text(&t);
+    terminal.shows("Show it? [Y/n] ");
+    for part in [
+        "anna \\u{1b}[31m wants to send a text, 24 B",
+        "Both screens show: river copper nine",
+    ] {
+        assert!(terminal.seen.contains(part), "{part} in {}", terminal.seen);
+    }
+    terminal.types("what?");
+    terminal.shows("Show it? [Y/n] ");
+    terminal.types("");
+    let (text, take) = (t.id, true);
+    let answer = Command::Text(TextCommand::Answer { text, take });
+    assert_eq!(node.next(), answer);
+    t.state = TextState::Delivered;
+    node.shows_text(&t);
+    terminal.shows("Text from anna \\u{1b}[31m:");
+    terminal.shows("| ✓ 3 files\\u{1b}[2J");
+    terminal.shows("| second line");
+    terminal.ends_with_code(0);
+}
+
+#[test]
+fn a_text_that_is_declined_or_taken_back_is_not_shown_and_the_command_waits() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["receive"]);
+    node.next();
+    let mut t = text_offer();
+    node.shows_text(&t);
+    terminal.shows("Show it? ");
+    terminal.types("n");
+    let (text, take) = (t.id, false);
+    let answer = Command::Text(TextCommand::Answer { text, take });
+    assert_eq!(node.next(), answer);
+    terminal.shows("Still waiting");
+    t.id = TransferId([1; 16]);
+    node.shows_text(&t);
+    terminal.shows("Show it? ");
+    node.pictures.send_replace(picture(vec![]));
+    terminal.shows("taken back");
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    terminal.ends_with_code(130);
 }
 
 #[test]

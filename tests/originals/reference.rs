@@ -74,7 +74,7 @@ impl Program {
         }
     }
 
-    fn has(&self, kind: &str) -> bool {
+    pub fn has(&self, kind: &str) -> bool {
         self.seen.iter().any(|line| line[self.key] == kind)
     }
 }
@@ -117,7 +117,7 @@ impl Lab {
         path
     }
 
-    fn ours(&self, args: &[&str]) -> Program {
+    pub fn ours(&self, args: &[&str]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_peerconnect"));
         command
             .env_clear()
@@ -133,7 +133,7 @@ impl Lab {
     }
 
     /// Receives what one original sends, or stays.
-    fn receive(&self, verb: &str) -> (Program, String, String) {
+    pub fn receive(&self, verb: &str) -> (Program, String, String) {
         let inbox = self.path("in");
         let mut ours = self.ours(&[
             verb,
@@ -152,7 +152,7 @@ impl Lab {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/legacy/legacy_peer.py")
     }
 
-    fn theirs(&self, args: &[&str]) -> Program {
+    pub fn theirs(&self, args: &[&str]) -> Program {
         let mut command = Command::new("python3");
         command.arg(Self::script()).args(args);
         command.args(["--ip", "127.0.0.1", "--req-port", "0"]);
@@ -169,7 +169,7 @@ impl Lab {
     }
 
     /// The reference peer receives. Gives its address as we write it.
-    fn they_receive(&self, more: &[&str]) -> (Program, String) {
+    pub fn they_receive(&self, more: &[&str]) -> (Program, String) {
         let folder = self.path("theirs");
         let mut args = vec![
             "recv",
@@ -185,7 +185,7 @@ impl Lab {
         (theirs, format!("legacy:127.0.0.1:{port}/{req}"))
     }
 
-    fn send(&self, to: &str, paths: &[&Path]) -> Program {
+    pub fn send(&self, to: &str, paths: &[&Path]) -> Program {
         let mut args = vec!["send", "--to", to];
         args.extend(paths.iter().map(|path| path.to_str().unwrap()));
         self.ours(&args)

@@ -6,6 +6,7 @@ mod pictures;
 mod questions;
 mod sending;
 mod steering;
+mod texts;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,8 @@ struct Stage {
     picked: Arc<Mutex<Picked>>,
     /// Folders that were shown.
     opened: Arc<Mutex<Vec<PathBuf>>>,
+    /// Links that were opened.
+    browsed: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +85,7 @@ impl Stage {
         let (node, requests, pictures) = NodeHandle::new((*overview).clone());
         let picked = Arc::new(Mutex::new(Picked::Nothing));
         let opened = Arc::new(Mutex::new(Vec::new()));
+        let browsed = Arc::new(Mutex::new(Vec::new()));
         let outside = Outside {
             run: Arc::new(|job| job()),
             pick: {
@@ -92,6 +96,13 @@ impl Stage {
                 let opened = opened.clone();
                 Arc::new(move |folder: &Path| {
                     opened.lock().unwrap().push(folder.to_owned());
+                    Ok(())
+                })
+            },
+            browse: {
+                let browsed = browsed.clone();
+                Arc::new(move |link: &str| {
+                    browsed.lock().unwrap().push(link.to_owned());
                     Ok(())
                 })
             },
@@ -114,6 +125,7 @@ impl Stage {
             owed: Vec::new(),
             picked,
             opened,
+            browsed,
         };
         stage.run();
         stage
@@ -165,13 +177,18 @@ impl Stage {
     }
 
     fn type_into(&mut self, label: &str, text: &str) {
-        let role = egui::accesskit::Role::TextInput;
-        let field = self.window.get_by_role_and_label(role, label);
-        field.focus();
+        self.field(label).focus();
         self.run();
-        let field = self.window.get_by_role_and_label(role, label);
-        field.type_text(text);
+        self.field(label).type_text(text);
         self.run();
+    }
+
+    /// The field of this name, for one line or several.
+    fn field<'a>(&'a self, label: &'a str) -> Node<'a> {
+        use egui::accesskit::Role::{MultilineTextInput, TextInput};
+        let window = &self.window;
+        let several = window.query_by_role_and_label(MultilineTextInput, label);
+        several.unwrap_or_else(|| window.get_by_role_and_label(TextInput, label))
     }
 
     fn press(&mut self, modifiers: Modifiers, key: Key) {

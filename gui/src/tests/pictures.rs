@@ -2,7 +2,7 @@
 
 use egui::Theme;
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{PeerInfo, Reply};
+use peerconnect::node::api::{PeerInfo, Reply, TextState};
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
@@ -215,6 +215,38 @@ fn draw_ended(theme: Theme, name: &str) {
     };
     let mut stage = stage(peers(), vec![done, failed, lost, paused], theme);
     snapshot(&mut stage, name);
+}
+
+#[test]
+fn texts() {
+    draw_texts(Theme::Light, "texts");
+}
+
+#[test]
+fn texts_in_the_dark() {
+    draw_texts(Theme::Dark, "texts_dark");
+}
+
+fn draw_texts(theme: Theme, name: &str) {
+    let texts = vec![
+        samples::text(2, TextState::Delivered),
+        samples::text(3, TextState::Asking),
+        samples::text_to(4, TextState::Delivered),
+    ];
+    let mut stage = Stage::sized(samples::with_texts(peers(), texts), SIZE, theme);
+    stage.commands();
+    let link = "https://example.org/minutes/2027-01-15?page=2";
+    stage.reply(Ok(Reply::Text(link.into())));
+    snapshot(&mut stage, name);
+}
+
+#[test]
+fn a_text_is_written() {
+    let mut stage = stage(peers(), vec![], Theme::Light);
+    stage.click("Text…");
+    stage.type_into("Text to send", "Lunch at one?");
+    stage.click("Send to Living-room PC");
+    snapshot(&mut stage, "text_written");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::body::Body;
 use super::inbound::TcpInbound;
 use super::line::prepare;
 use super::parse::{Kind, component};
+use super::texts::{self, PlainText, Talkers};
 use crate::net::admission::{Admission, Admitted, Verdict};
 use crate::net::endpoint::BindError;
 use crate::net::link::LinkError;
@@ -52,6 +53,15 @@ pub struct LegacyOptions {
     pub spool: PathBuf,
 }
 
+/// What arrives from originals.
+#[derive(Debug)]
+pub enum LegacyArrival {
+    /// Files or a folder.
+    Transfer(Box<TcpInbound>),
+    /// A text.
+    Text(PlainText),
+}
+
 /// Listens for originals until it is dropped, which ends every connection that it took.
 #[derive(Debug)]
 pub struct LegacyListener {
@@ -61,10 +71,12 @@ pub struct LegacyListener {
 }
 
 impl LegacyListener {
-    /// Opens the port. Transfers come through the channel; dropping one declines it.
+    /// Opens the port. What arrives comes through the channel; dropping a transfer declines it.
     ///
     /// Fails if the port is taken or there is no socket.
-    pub fn bind(options: LegacyOptions) -> Result<(Self, mpsc::Receiver<TcpInbound>), BindError> {
+    pub fn bind(
+        options: LegacyOptions,
+    ) -> Result<(Self, mpsc::Receiver<LegacyArrival>), BindError> {
         let listener = open(options.bind, options.port).map_err(|error| {
             if error.kind() == ErrorKind::AddrInUse {
                 BindError::PortInUse(options.port)
@@ -77,6 +89,7 @@ impl LegacyListener {
         let shared = Arc::new(Shared {
             spool: options.spool,
             arrivals,
+            talkers: Talkers::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, shared));
@@ -95,7 +108,8 @@ impl LegacyListener {
 
 struct Shared {
     spool: PathBuf,
-    arrivals: mpsc::Sender<TcpInbound>,
+    arrivals: mpsc::Sender<LegacyArrival>,
+    talkers: Talkers,
 }
 
 /// A socket for IPv4 and IPv6, or for IPv4 alone where there is no IPv6.
@@ -208,13 +222,31 @@ impl Connection {
                 let _ = timeout(HANDSHAKE_DEADLINE, body.ended()).await;
                 return None;
             }
-            Opening::Texts { .. } | Opening::OtmLink(_) => return None,
+            Opening::Texts { sender, .. } => {
+                self.texts(sender, body).await;
+                return None;
+            }
+            Opening::OtmLink(_) => return None,
         };
         let (back, returned) = oneshot::channel();
         let peer = self.peer(sender);
         let link = TcpInbound::new(peer, kind, random_id()?, body, back);
-        self.shared.arrivals.send(link).await.ok()?;
+        let arrival = LegacyArrival::Transfer(Box::new(link));
+        self.shared.arrivals.send(arrival).await.ok()?;
         returned.await.ok()
+    }
+
+    /// Hands texts to the node, one after the other.
+    async fn texts(&self, sender: LegacyId, mut body: Body) {
+        let Some(_talking) = self.shared.talkers.admit(self.from.ip()) else {
+            tracing::debug!(from = %self.from, "too many connections for texts");
+            return;
+        };
+        let (peer, arrivals) = (self.peer(sender), &self.shared.arrivals);
+        let listened = texts::listen(&mut body, peer, random_id, arrivals).await;
+        if let Err(error) = listened {
+            tracing::debug!(from = %self.from, %error, "no texts of an original");
+        }
     }
 
     fn peer(&self, id: LegacyId) -> LegacyPeer {

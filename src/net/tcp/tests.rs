@@ -18,6 +18,8 @@ use crate::protocol::message::{
     ReceiverMessage, SenderMessage, SinkFault, Stamp, Timestamp, TransferId,
 };
 
+mod texts;
+
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -121,6 +121,7 @@ async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
             }
             other @ (Arrival::Connected(_)
             | Arrival::Transfer { .. }
+            | Arrival::Text { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
         assert_eq!(b.connector.shared.whereabouts(a.id()), place(n));
@@ -134,6 +135,7 @@ async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
             Arrival::Addresses { .. } => {}
             other @ (Arrival::Connected(_)
             | Arrival::Transfer { .. }
+            | Arrival::Text { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
     }

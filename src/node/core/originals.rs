@@ -37,6 +37,8 @@ impl Core {
         let Some(legacy) = &self.legacy else {
             return;
         };
+        let texts = &mut self.texts;
+        self.changed |= texts.rename_originals(|peer| legacy.claimed_name(peer));
         for id in self.book.open_with_originals() {
             let Some(entry) = self.book.get_mut(id) else {
                 continue;

@@ -39,6 +39,7 @@ impl Core {
             nearby: self.nearby().into(),
             presence: self.discovery.presence(),
             transfers: self.book.snapshots(|id| self.person(id)).into(),
+            texts: self.texts.snapshots(|id| self.person(id)).into(),
             notices: self.notices.clone(),
         };
         self.pictures.send_replace(Arc::new(overview));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fault::Fault;
 use crate::protocol::message::SourceFault;
 
 fn peer(name: &str) -> PeerRecord {
@@ -24,6 +25,7 @@ fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
         files: 3,
         bytes: n,
         failed: 0,
+        text: None,
         fault,
         started: n,
         ended: n + 1,
@@ -210,5 +212,43 @@ fn the_history_keeps_the_newest() {
     assert_eq!(
         store.history(2).unwrap(),
         [finished(2, None), finished(1, None)]
+    );
+}
+
+#[test]
+fn texts_are_remembered_as_far_as_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let text = |n: u64, text: &str| HistoryRecord {
+        text: Some(TextRecord::of(text)),
+        ..finished(n, None)
+    };
+    let long = "é".repeat(TEXT_KEPT_MAX);
+    store.push_history(&text(1, "short\u{202e}")).unwrap();
+    store.push_history(&text(2, &long)).unwrap();
+    let found = store.history(2).unwrap();
+    let long_one = found[0].text.clone().unwrap();
+    assert_eq!((long_one.start.len(), long_one.cut), (TEXT_KEPT_MAX, true));
+    assert_eq!(found[1], text(1, "short\u{202e}"));
+    for n in 3..300 {
+        store.push_history(&text(n, &long)).unwrap();
+    }
+    // One answer holds only so much of them; that they were is said all the same.
+    let found = store.history(1000).unwrap();
+    assert_eq!(found.len(), 299);
+    let lengths = || found.iter().map(|r| r.text.as_ref().unwrap().start.len());
+    assert_eq!(lengths().sum::<usize>(), 1024 * 1024);
+    let oldest = found[298].text.clone().unwrap();
+    assert_eq!((oldest.start.as_str(), oldest.cut), ("", true));
+}
+
+#[test]
+fn what_was_remembered_before_there_were_texts_is_read() {
+    let record = finished(1, None);
+    let json = serde_json::to_string(&record).unwrap();
+    assert!(!json.contains("text"), "{json}");
+    assert_eq!(
+        serde_json::from_str::<HistoryRecord>(&json).unwrap(),
+        record
     );
 }

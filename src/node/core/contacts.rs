@@ -1,0 +1,70 @@
+//! Whom what is sent from here has reached.
+
+use super::*;
+
+impl Core {
+    pub(super) async fn on_contact(&mut self, contact: Contact) {
+        let (transfer, connection, typed) = match contact {
+            Contact::Peer {
+                transfer,
+                connection,
+                typed,
+            } => (transfer, connection, typed),
+            Contact::Original {
+                transfer,
+                peer,
+                name,
+            } => {
+                self.changed = true;
+                self.texts.met(transfer, Party::Legacy(peer), &name);
+                if let Some(entry) = self.book.get_mut(transfer) {
+                    entry.peer = Some(Party::Legacy(peer));
+                    entry.peer_name = name;
+                }
+                return;
+            }
+        };
+        let id = connection.id();
+        self.texts.met(transfer, id.into(), connection.name());
+        if let Some(entry) = self.book.get_mut(transfer) {
+            entry.peer = Some(id.into());
+            entry.peer_name = connection.name().to_owned();
+        }
+        self.records.became_familiar(id);
+        self.met(&connection).await;
+        if let Some(typed) = typed {
+            self.records
+                .write(move |store| store.pin_address(&typed, id))
+                .await;
+        }
+        if let Some(record) = self.outgoing.get_mut(&transfer)
+            && record.peer != Some(id)
+        {
+            record.peer = Some(id);
+            record.peer_name = connection.name().to_owned();
+            let record = record.clone();
+            self.keep(record).await;
+        }
+    }
+
+    /// Remembers a transfer of ours beyond the end of this program. One to an original could not
+    /// be continued then: nobody would know what has arrived.
+    pub(in crate::node) async fn keep(&self, record: OutgoingRecord) {
+        if record.target.parse::<LegacyAddress>().is_err() {
+            self.records
+                .write(move |store| store.put_outgoing(&record))
+                .await;
+        }
+    }
+
+    pub(super) async fn met(&mut self, connection: &PeerConnection) {
+        self.changed = true;
+        self.records
+            .seen(connection.id(), connection.name(), connection.remote_addr())
+            .await;
+        if self.records.is_familiar(connection.id()) {
+            connection.tell_addrs();
+        }
+        self.connected.send_modify(|times| *times += 1);
+    }
+}

@@ -7,7 +7,7 @@ use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Direction, FileRow, FileState, RowKind, TransferSnapshot, Version,
+    Conflict, Direction, FileRow, FileState, RowKind, TransferSnapshot, Version,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -63,31 +63,14 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
                 write_line("path", body, to);
             }
         }
-        Event::File(t, row) => {
-            let body = json!({
-                "transfer": t.id.to_string(), "i": row.index, "name": row.path,
-                "bytes": row.bytes, "kind": kind_word(row.kind),
-            });
-            write_line("file", body, to);
-        }
+        Event::File(t, row) => write_line("file", file(t, row), to),
         Event::Progress(t) => write_line("progress", progress(t), to),
         Event::FileDone(t, row) => {
             if let Some(body) = file_done(t, row) {
                 write_line("file_done", body, to);
             }
         }
-        Event::Conflict(t, conflict) => {
-            let version = |version: &Version| {
-                let modified = version.modified.0.div_euclid(1_000_000_000);
-                json!({ "bytes": version.bytes, "modified": modified })
-            };
-            let body = json!({
-                "transfer": t.id.to_string(), "i": conflict.index, "name": conflict.path,
-                "old": version(&conflict.old), "new": version(&conflict.new),
-                "keep_both_as": conflict.keep_both_as, "conflicts": t.conflicts,
-            });
-            write_line("conflict", body, to);
-        }
+        Event::Conflict(t, c) => write_line("conflict", conflict(t, c), to),
         Event::Error(t, index, fault) => write_line("error", error(*t, *index, fault), to),
         Event::Summary(t, exit) => write_line("summary", summary(t, *exit), to),
     }
@@ -100,7 +83,8 @@ fn hello(me: &Me) -> impl Serialize {
     })
 }
 
-fn offer(t: &TransferSnapshot) -> impl Serialize {
+/// What a transfer is about.
+pub(crate) fn offer(t: &TransferSnapshot) -> serde_json::Value {
     json!({
         "transfer": t.id.to_string(),
         "direction": direction_word(t.direction),
@@ -110,6 +94,19 @@ fn offer(t: &TransferSnapshot) -> impl Serialize {
         "bytes": t.bytes,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
+    })
+}
+
+/// A file whose name is taken.
+pub(crate) fn conflict(t: &TransferSnapshot, conflict: &Conflict) -> serde_json::Value {
+    let version = |version: &Version| {
+        let modified = version.modified.0.div_euclid(1_000_000_000);
+        json!({ "bytes": version.bytes, "modified": modified })
+    };
+    json!({
+        "transfer": t.id.to_string(), "i": conflict.index, "name": conflict.path,
+        "old": version(&conflict.old), "new": version(&conflict.new),
+        "keep_both_as": conflict.keep_both_as, "conflicts": t.conflicts,
     })
 }
 
@@ -133,6 +130,14 @@ pub(crate) fn peer(
         });
     }
     peer
+}
+
+/// One of the files of a transfer.
+pub(crate) fn file(t: &TransferSnapshot, row: &FileRow) -> serde_json::Value {
+    json!({
+        "transfer": t.id.to_string(), "i": row.index, "name": row.path,
+        "bytes": row.bytes, "kind": kind_word(row.kind),
+    })
 }
 
 fn progress(t: &TransferSnapshot) -> impl Serialize {

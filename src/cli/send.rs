@@ -1,6 +1,5 @@
 //! `send`.
 
-use std::io::IsTerminal;
 use std::path::{Component, Path, PathBuf};
 
 use peerconnect::fault::Fault;
@@ -13,6 +12,7 @@ use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Purpose, reach};
 use super::output::{Event, Output};
+use super::receive::person;
 use super::{Context, quoted, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
@@ -21,8 +21,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     if args.dry_run {
         return dry_run(&paths, context).await;
     }
-    let ask = args.to.is_none();
-    if ask && (context.out.is_json() || !std::io::stdin().is_terminal()) {
+    if args.to.is_none() && person(context).is_none() {
         return Err(to_whom());
     }
     let Context {
@@ -83,7 +82,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     result
 }
 
-fn to_whom() -> Fault {
+pub(crate) fn to_whom() -> Fault {
     Fault::Invalid {
         why: "To whom? Add --to with a name (`peerconnect peers` shows who is there), a \
               peerconnect: link or an address"

@@ -47,6 +47,10 @@ impl Core {
                 self.attendance.get_or_insert_with(|| people.attend());
                 Ok(Reply::Done)
             }
+            Command::Leave => {
+                self.attendance = None;
+                Ok(Reply::Done)
+            }
             Command::SendAgain { transfer, what } => self.send_again(transfer, what).await,
             Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)),
             Command::Resume { transfer, scope } => self.resume(transfer, scope).await,

@@ -128,6 +128,7 @@ pub(crate) fn sending() -> TransferSnapshot {
         trusted: true,
         words: None,
         state: TransferState::Transferring,
+        accepted: true,
         paused_by: None,
         fault: None,
         top_names: vec![
@@ -184,6 +185,7 @@ pub(crate) fn receiving(n: u8) -> TransferSnapshot {
 pub(crate) fn asking(n: u8) -> TransferSnapshot {
     TransferSnapshot {
         state: TransferState::AwaitingAnswer,
+        accepted: false,
         trusted: false,
         words: Some("river copper nine".into()),
         bytes_done: 0,

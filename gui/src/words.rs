@@ -124,6 +124,7 @@ fn held(t: &TransferSnapshot, line: String) -> Status {
 
 fn waiting(t: &TransferSnapshot) -> Status {
     match t.direction {
+        _ if t.accepted => held(t, format!("Continuing with {}…", Shown(&t.peer_name))),
         Direction::Sending => held(
             t,
             format!(

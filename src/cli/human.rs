@@ -248,6 +248,9 @@ fn top_name(top: &TopName) -> String {
 fn state(t: &TransferSnapshot) -> Option<String> {
     let peer = Shown(&t.peer_name);
     let text = match (t.state, t.direction) {
+        (TransferState::AwaitingAnswer, Direction::Sending) if t.accepted => {
+            format!("Continuing with {peer}.")
+        }
         (TransferState::AwaitingAnswer, Direction::Sending) => {
             let mut text = format!("Waiting for {peer} to accept.");
             if let Some(words) = &t.words {
@@ -422,6 +425,16 @@ mod tests {
         for text in texts {
             assert!(!text.contains(['\u{1b}', '\n', '\u{202e}']), "{text:?}");
         }
+    }
+
+    #[test]
+    fn who_has_accepted_before_is_not_waited_for() {
+        let mut t = snapshot(TransferState::AwaitingAnswer);
+        t.words = Some("river copper nine".into());
+        let text = state(&t).unwrap();
+        assert!(text.starts_with("Waiting for kitchen to accept. New device"));
+        t.accepted = true;
+        assert_eq!(state(&t).unwrap(), "Continuing with kitchen.");
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         Event::Hello(me) => write_line("hello", hello(me), to),
         Event::Offer(t) => write_line("offer", offer(t), to),
         Event::State(t) => {
-            let body = json!({ "transfer": t.id.to_string(), "state": state_word(t.state) });
+            let body = json!({
+                "transfer": t.id.to_string(), "state": state_word(t.state),
+                "accepted": t.accepted,
+            });
             write_line("state", body, to);
         }
         Event::Path(t) => {

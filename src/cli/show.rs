@@ -93,7 +93,7 @@ fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
             format!("{}/s, {} left", bytes(t.rate), duration(left))
         }
         (TransferState::Transferring, None) => format!("{}/s", bytes(t.rate)),
-        (state, _) => phase_word(state).to_owned(),
+        _ => phase_word(t).to_owned(),
     };
     [
         t.id.short(),

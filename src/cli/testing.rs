@@ -23,6 +23,7 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         trusted: false,
         words: None,
         state,
+        accepted: false,
         paused_by: None,
         fault: None,
         top_names: Vec::new(),

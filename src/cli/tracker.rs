@@ -37,7 +37,8 @@ pub(crate) struct Tracker {
     pub(crate) hinted: bool,
     /// How it ended, once everything about it has been told.
     pub(crate) exit: Option<Exit>,
-    state: Option<TransferState>,
+    /// The state that was told last, and whether it was one of waiting for a person.
+    state: Option<(TransferState, bool)>,
     path: Option<(
         peerconnect::net::link::PathKind,
         Option<std::net::SocketAddr>,
@@ -88,8 +89,10 @@ impl Tracker {
             self.offered = true;
             out.emit(Event::Offer(&self.last)).await;
         }
-        if self.state != Some(state) {
-            self.state = Some(state);
+        // The receiver may turn out to have forgotten that it accepted.
+        let waits = state == TransferState::AwaitingAnswer && !self.last.accepted;
+        if self.state != Some((state, waits)) {
+            self.state = Some((state, waits));
             self.lost_since = (state == TransferState::Interrupted).then_some(now);
             out.emit(Event::State(&self.last)).await;
         }

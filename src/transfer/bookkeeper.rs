@@ -252,6 +252,8 @@ impl Bookkeeper {
             News::Fault(fault) => entry.fault = fault,
             News::PeerRoom(room) => {
                 let peer = entry.peer_name.clone();
+                // Its person is asked, whatever was said earlier: it may have forgotten that.
+                entry.accepted = false;
                 entry.fault = (room != Room::Fits).then_some(Fault::PeerRoom { peer, room });
             }
             News::Path(path) => entry.path = path,
@@ -396,6 +398,7 @@ impl Entry {
                 .words
                 .filter(|_| !person.trusted && !self.state.is_final()),
             state: self.shown_state(),
+            accepted: self.accepted,
             paused_by: self.paused_by,
             fault: self.fault.clone(),
             top_names: self.top.1.clone(),
@@ -471,6 +474,29 @@ mod tests {
         ] {
             assert!(groups.contains(&group), "{group:?}");
         }
+    }
+
+    #[test]
+    fn whoever_is_asked_again_has_not_accepted() {
+        let mut book = Bookkeeper::default();
+        let id = TransferId([1; 16]);
+        let entry = book.insert(NewTransfer {
+            id,
+            direction: Direction::Sending,
+            peer: None,
+            peer_name: "kitchen".into(),
+            state: TransferState::AwaitingAnswer,
+            started: 0,
+            table: SharedTable::default(),
+            progress: Progress::shared(),
+            folder: None,
+            paused: false,
+        });
+        entry.accepted = true;
+        let accepted = |book: &Bookkeeper| book.snapshots(|_| Person::default())[0].accepted;
+        assert!(accepted(&book));
+        book.apply(id, News::PeerRoom(Room::Fits));
+        assert!(!accepted(&book));
     }
 
     #[test]

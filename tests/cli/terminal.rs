@@ -126,6 +126,7 @@ pub(crate) fn offer() -> TransferSnapshot {
         trusted: false,
         words: Some("river copper nine".into()),
         state: TransferState::AwaitingAnswer,
+        accepted: false,
         paused_by: None,
         fault: None,
         top_names: vec![name("holiday", Some(40)), name("a.pdf", None)],

@@ -342,6 +342,9 @@ fn what_was_broken_off_goes_on_with_what_has_arrived() {
     let mut receiving = receiver.start(&args);
     receiving.next("hello");
     let resumed = sender.start(&["resume", &id]).end().with_code(0);
+    for state in resumed.of_kind("state") {
+        assert_eq!(state["accepted"], true, "nobody is asked again");
+    }
     receiving.end().with_code(0);
     let moved = resumed.only("summary")["sent_bytes"].as_u64().unwrap();
     assert!(moved < SIZE as u64 - 1_000_000, "{moved} bytes sent again");

@@ -99,7 +99,7 @@ impl Core {
     }
 
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
-        self.book.insert(NewTransfer {
+        let entry = self.book.insert(NewTransfer {
             id: record.transfer,
             direction: Direction::Sending,
             peer: record.peer.map(Party::Key),
@@ -111,6 +111,7 @@ impl Core {
             folder: None,
             paused: self.wishes.get(&record.transfer).is_some_and(|w| w.paused),
         });
+        entry.accepted = record.accepted;
         self.outgoing.insert(record.transfer, record);
     }
 

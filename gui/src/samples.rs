@@ -129,6 +129,7 @@ pub(crate) fn sending() -> TransferSnapshot {
         words: None,
         state: TransferState::Transferring,
         accepted: true,
+        dormant: false,
         paused_by: None,
         fault: None,
         top_names: vec![

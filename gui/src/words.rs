@@ -95,6 +95,11 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
         TransferState::AwaitingAnswer => waiting(t),
         TransferState::Transferring => held(t, progress(t, pace)),
         TransferState::Paused => paused(t, &moved),
+        TransferState::Interrupted if t.dormant => {
+            let at = percent(t.bytes_done, t.bytes);
+            Status::new(Tone::Warn, format!("Interrupted at {at} %."))
+                .more(format!("{} are safe.", bytes(t.bytes_done)))
+        }
         TransferState::Interrupted => {
             let at = percent(t.bytes_done, t.bytes);
             Status::new(

@@ -197,6 +197,7 @@ pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
         "transfer": t.id.to_string(), "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
+        "accepted": t.accepted, "dormant": t.dormant,
         "paused_by": t.paused_by, "conflicts": t.conflicts,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,

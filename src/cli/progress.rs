@@ -230,6 +230,18 @@ pub(crate) fn percent(t: &TransferSnapshot) -> u64 {
     }
 }
 
+/// What a transfer does while no bytes move, with the command that continues it if nothing does.
+pub(crate) fn phase(t: &TransferSnapshot) -> String {
+    if !t.dormant {
+        return phase_word(t).to_owned();
+    }
+    let word = match t.state == TransferState::Paused {
+        true => "paused",
+        false => "interrupted",
+    };
+    format!("{word}; `peerconnect resume {}` continues it", t.id.short())
+}
+
 /// What a transfer does while no bytes move.
 pub(crate) fn phase_word(t: &TransferSnapshot) -> &'static str {
     match t.state {

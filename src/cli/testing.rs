@@ -24,6 +24,7 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         words: None,
         state,
         accepted: false,
+        dormant: false,
         paused_by: None,
         fault: None,
         top_names: Vec::new(),

@@ -6,6 +6,8 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
+mod standing;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -26,6 +28,8 @@ use super::publish::rename_new;
 use crate::fault::Fault;
 use crate::peer::{Party, PeerId};
 use crate::protocol::message::TransferId;
+
+pub use standing::Standing;
 
 /// Most finished transfers that are remembered; the oldest go first.
 pub const HISTORY_MAX: u64 = 10_000;
@@ -159,6 +163,7 @@ impl Store {
             t.open_table(HISTORY).map_err(damaged)?;
             t.open_table(OUTGOING).map_err(damaged)?;
             t.open_table(WISHES).map_err(damaged)?;
+            t.open_table(standing::STANDINGS).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)

@@ -47,6 +47,9 @@ pub struct TransferSnapshot {
     /// again.
     #[serde(default)]
     pub accepted: bool,
+    /// Whether nothing works on it: an earlier run left it, and it goes on when somebody says so.
+    #[serde(default)]
+    pub dormant: bool,
     /// Who paused it, while it is paused.
     pub paused_by: Option<PausedBy>,
     /// Why it failed, was rejected, or what holds it up now.

@@ -127,6 +127,7 @@ pub(crate) fn offer() -> TransferSnapshot {
         words: Some("river copper nine".into()),
         state: TransferState::AwaitingAnswer,
         accepted: false,
+        dormant: false,
         paused_by: None,
         fault: None,
         top_names: vec![name("holiday", Some(40)), name("a.pdf", None)],

@@ -1,8 +1,10 @@
 //! Sending, and what earlier runs left.
 
 use super::*;
+use crate::protocol::groups::group_len;
 use crate::storage::folder::Folder;
 use crate::transfer::plan::Rules;
+use crate::transfer::status::TOP_NAMES_MAX;
 
 impl Core {
     /// Starts the task of an outgoing transfer, new or known.
@@ -35,6 +37,7 @@ impl Core {
         });
         entry.orders = Some(orders);
         entry.accepted = record.accepted;
+        entry.standing = self.standings.get(&id).cloned();
         let task = OutgoingTask {
             id,
             outgoing: Outgoing::new(shared, sources.clone(), reporter.clone()),
@@ -58,6 +61,7 @@ impl Core {
     /// Enters what earlier runs left; what shall go on at once is started.
     pub(super) async fn find_unfinished(&mut self, unfinished: Unfinished, resume: ResumeAtStart) {
         self.wishes = unfinished.wishes;
+        self.standings = unfinished.standings;
         let wanted = |id| match resume {
             ResumeAtStart::All => true,
             ResumeAtStart::None => false,
@@ -83,6 +87,45 @@ impl Core {
                 self.enter_dormant_incoming(head, &replay);
             }
         }
+        let known = |id: &&TransferId| !self.book.is_open(**id);
+        let gone: Vec<TransferId> = self.standings.keys().filter(known).copied().collect();
+        for id in gone {
+            self.forget_standing(id).await;
+        }
+    }
+
+    /// Remembers how far all transfers are.
+    pub(super) async fn keep_standings(&mut self) {
+        let ids: Vec<TransferId> = self.book.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.keep_standing(id).await;
+        }
+    }
+
+    /// Remembers how far a transfer is, if it can be continued after the end of this program.
+    pub(super) async fn keep_standing(&mut self, id: TransferId) {
+        let Some(entry) = self.book.get(id) else {
+            return;
+        };
+        let key = entry.peer.is_some_and(|peer| peer.key().is_some());
+        if entry.state().is_final() || !key || !entry.accepted {
+            return;
+        }
+        let standing = entry.standing();
+        if self.standings.get(&id) != Some(&standing) {
+            self.standings.insert(id, standing.clone());
+            self.records
+                .write(move |store| store.put_standing(id, &standing))
+                .await;
+        }
+    }
+
+    pub(super) async fn forget_standing(&mut self, id: TransferId) {
+        if self.standings.remove(&id).is_some() {
+            self.records
+                .write(move |store| store.remove_standing(id))
+                .await;
+        }
     }
 
     /// Removes what is left of a transfer that cannot be continued.
@@ -99,6 +142,7 @@ impl Core {
     }
 
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
+        let standing = self.standings.get(&record.transfer).cloned();
         let entry = self.book.insert(NewTransfer {
             id: record.transfer,
             direction: Direction::Sending,
@@ -112,6 +156,8 @@ impl Core {
             paused: self.wishes.get(&record.transfer).is_some_and(|w| w.paused),
         });
         entry.accepted = record.accepted;
+        // Before it was accepted nothing is known but what was chosen.
+        entry.standing = standing.or_else(|| Some(chosen(&record)));
         self.outgoing.insert(record.transfer, record);
     }
 
@@ -120,6 +166,7 @@ impl Core {
         head: journal::JournalHead,
         replay: &journal::Replay,
     ) {
+        let standing = self.standings.get(&head.transfer).cloned();
         let entry = self.book.insert(NewTransfer {
             id: head.transfer,
             direction: Direction::Receiving,
@@ -133,6 +180,7 @@ impl Core {
             paused: replay.paused,
         });
         entry.accepted = true;
+        entry.standing = standing.map(|standing| with_parts(standing, replay));
     }
 
     /// Goes on with what an earlier run was sending.
@@ -205,6 +253,32 @@ impl Core {
         self.records
             .write(move |store| store.put_wishes(id, &wishes))
             .await;
+    }
+}
+
+/// All that is known of a transfer that has not begun.
+fn chosen(record: &OutgoingRecord) -> Standing {
+    let names = record.paths.iter().filter_map(|path| path.file_name());
+    let tops = names.take(TOP_NAMES_MAX);
+    Standing {
+        top_count: record.paths.len() as u32,
+        tops: tops
+            .map(|name| (name.to_string_lossy().into_owned(), None, 0))
+            .collect(),
+        ..Standing::default()
+    }
+}
+
+/// The journal knows of parts that came after the standing was written.
+fn with_parts(standing: Standing, replay: &journal::Replay) -> Standing {
+    let groups = |part: &journal::PartRecord| {
+        let groups = part.groups.keys();
+        groups.map(|&n| group_len(part.size, n)).sum::<u64>()
+    };
+    let parts: u64 = replay.parts.values().map(groups).sum();
+    Standing {
+        bytes_done: standing.bytes_done.max(parts).min(standing.bytes),
+        ..standing
     }
 }
 

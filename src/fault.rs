@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod original;
 mod words;
 
+pub use self::original::Trouble;
 use self::words::{peer_room, source};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
@@ -137,6 +139,13 @@ pub enum Fault {
         /// Of how many.
         files: u32,
     },
+    /// Something that only happens with originals.
+    Original {
+        /// Its name.
+        peer: String,
+        /// What happened.
+        trouble: Trouble,
+    },
     /// The two programs do not understand each other.
     Version {
         /// Name of the peer.
@@ -216,6 +225,9 @@ impl Fault {
 
     /// Whether the same command may work later without anything being changed.
     pub fn is_retryable(&self) -> bool {
+        if let Self::Original { trouble, .. } = self {
+            return trouble.is_retryable();
+        }
         matches!(
             self,
             Self::PeerOffline { .. }
@@ -248,6 +260,7 @@ impl Fault {
             Self::Cancelled => ("cancelled", 130),
             Self::Lost { .. } => ("lost", 8),
             Self::Incomplete { .. } => ("incomplete", 8),
+            Self::Original { trouble, .. } => trouble.row(),
             Self::DiskFull { .. } => ("disk-full", 9),
             Self::CannotWrite { .. } => ("cannot-write", 10),
             Self::NameExists { .. } => ("name-exists", 13),
@@ -365,6 +378,7 @@ impl Fault {
                 ),
                 "It runs an old version, which cannot continue. Ask for the rest again.".into(),
             ),
+            Self::Original { peer, trouble } => trouble.sentences(peer),
             Self::DiskFull {
                 folder,
                 needed,

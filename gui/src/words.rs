@@ -95,6 +95,12 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
         TransferState::AwaitingAnswer => waiting(t),
         TransferState::Transferring => held(t, progress(t, pace)),
         TransferState::Paused => paused(t, &moved),
+        TransferState::Interrupted if t.is_legacy() => {
+            Status::new(Tone::Warn, "Connection lost. Trying again…").more(
+                "An old version cannot continue a file: whole files that arrived stay, the one on \
+                 its way is sent from its beginning.",
+            )
+        }
         TransferState::Interrupted if t.dormant => {
             let at = percent(t.bytes_done, t.bytes);
             Status::new(Tone::Warn, format!("Interrupted at {at} %."))
@@ -197,6 +203,27 @@ fn paused(t: &TransferSnapshot, moved: &str) -> Status {
                 .more("Waiting; nothing is lost.")
         }
         (Some(PausedBy::Us) | None, _) => Status::new(Tone::Warn, format!("Paused · {moved}")),
+    }
+}
+
+/// What becomes of these when the program is ended.
+pub(crate) fn left<'a>(running: impl Iterator<Item = &'a TransferSnapshot>) -> &'static str {
+    let (mut ours, mut old) = (0, 0);
+    for t in running {
+        *(if t.is_legacy() { &mut old } else { &mut ours }) += 1;
+    }
+    match (ours, old) {
+        (_, 0) => {
+            "What has arrived is kept. It goes on where it stopped when you open PeerConnect again."
+        }
+        (0, _) => {
+            "Whole files that have arrived stay. Old versions cannot continue: the rest must be \
+             sent again."
+        }
+        (_, _) => {
+            "What has arrived is kept. It goes on where it stopped when you open PeerConnect again; \
+             but old versions cannot continue, and the rest must be sent again there."
+        }
     }
 }
 

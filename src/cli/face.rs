@@ -406,10 +406,7 @@ impl<'a> Face<'a> {
         self.pause_all().await;
         for tracker in self.trackers.values_mut() {
             if tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer {
-                let kept = bytes(tracker.last.bytes_done);
-                let hint = format!("peerconnect resume {}", tracker.id.short());
-                self.out
-                    .say(&format!("Paused. {kept} kept. Go on with: {hint}"));
+                self.out.say(&stopped(&tracker.last, self.shared));
             }
             tracker.end(exit, self.out).await;
         }
@@ -486,8 +483,23 @@ fn combined(exits: &[Exit]) -> Exit {
     }
 }
 
+/// What becomes of a transfer that a signal stopped here.
+fn stopped(t: &TransferSnapshot, shared: bool) -> String {
+    if t.is_legacy() && !shared {
+        return go_on_hint(t, shared);
+    }
+    let kept = bytes(t.bytes_done);
+    let hint = format!("peerconnect resume {}", t.id.short());
+    format!("Paused. {kept} kept. Go on with: {hint}")
+}
+
 fn go_on_hint(t: &TransferSnapshot, shared: bool) -> String {
     match shared {
+        // Nothing is remembered of it beyond the end of this program.
+        false if t.is_legacy() => "Stopped. Whole files that arrived stay; old versions cannot \
+                                   continue, so the rest must be sent again."
+            .into(),
+        true if t.is_legacy() => "It is tried again as long as PeerConnect runs.".into(),
         true => "It goes on by itself as soon as both are online.".into(),
         false => format!("Go on with: peerconnect resume {}", t.id.short()),
     }

@@ -279,6 +279,11 @@ fn state(t: &TransferSnapshot) -> Option<String> {
             },
             None => "Paused.".into(),
         },
+        (TransferState::Interrupted, _) if t.is_legacy() => format!(
+            "Connection lost. Trying again. {} is an old version: whole files that arrived stay, \
+             the one on its way is sent from its beginning.",
+            claimed(t)
+        ),
         (TransferState::Interrupted, _) => format!(
             "Connection lost at {}%. {} are safe. Trying again.",
             percent(t),
@@ -369,7 +374,7 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{row, snapshot};
+    use crate::cli::testing::{row, snapshot, to_original};
 
     #[test]
     fn colour_follows_the_wishes_of_the_environment() {
@@ -425,6 +430,15 @@ mod tests {
         for text in texts {
             assert!(!text.contains(['\u{1b}', '\n', '\u{202e}']), "{text:?}");
         }
+    }
+
+    #[test]
+    fn nobody_is_told_that_bytes_are_safe_at_an_original() {
+        let ours = state(&snapshot(TransferState::Interrupted)).unwrap();
+        assert!(ours.contains("are safe"), "{ours}");
+        let text = state(&to_original(TransferState::Interrupted)).unwrap();
+        assert!(!text.contains("safe"), "{text}");
+        assert!(text.contains("sent from its beginning"), "{text}");
     }
 
     #[test]

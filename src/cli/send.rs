@@ -6,6 +6,7 @@ use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Reply, Target};
 use peerconnect::protocol::message::SourceFault;
 use peerconnect::text::Shown;
+use peerconnect::transfer::status::TransferSnapshot;
 
 use super::args::SendArgs;
 use super::exit::Exit;
@@ -73,7 +74,11 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 true => format!("peerconnect resume {}", id.short()),
                 false => again,
             };
-            say_again(&command, out);
+            let picture = instance.node.overview().borrow().clone();
+            let legacy = picture
+                .transfer(id)
+                .is_some_and(TransferSnapshot::is_legacy);
+            say_again(&command, legacy, out);
         }
         Ok(exit)
     };
@@ -90,10 +95,12 @@ pub(crate) fn to_whom() -> Fault {
     }
 }
 
-fn say_again(command: &str, out: &mut Output) {
-    out.say(&format!(
-        "Send again with: {command}\n  What has arrived is not sent twice."
-    ));
+fn say_again(command: &str, legacy: bool, out: &mut Output) {
+    let twice = match legacy {
+        true => "Old versions do not say what they have: all of it is sent again.",
+        false => "What has arrived is not sent twice.",
+    };
+    out.say(&format!("Send again with: {command}\n  {twice}"));
 }
 
 /// The command that sends the same again.

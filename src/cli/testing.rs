@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{Me, Nearby, OriginalId, Overview, PeerInfo, Presence, Who};
-use peerconnect::peer::PeerId;
+use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
@@ -51,6 +51,18 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         started: 0,
         settled: 0,
         entries: 0,
+    }
+}
+
+/// The same to an original.
+pub(crate) fn to_original(state: TransferState) -> TransferSnapshot {
+    let claims = LegacyPeer {
+        id: LegacyId::DEFAULT_PROFILE,
+        addr: ([10, 0, 0, 9], 3485).into(),
+    };
+    TransferSnapshot {
+        peer: Some(Party::Legacy(claims)),
+        ..snapshot(state)
     }
 }
 

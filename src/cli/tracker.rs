@@ -263,6 +263,9 @@ impl Tracker {
 
     /// The fault of a lost connection, from the last picture.
     pub(crate) fn lost(&self) -> Fault {
+        if let Some(fault @ Fault::Original { .. }) = &self.last.fault {
+            return fault.clone();
+        }
         Fault::Lost {
             peer: self.last.peer_name.clone(),
             kept: self.last.bytes_done,

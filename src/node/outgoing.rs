@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::dial::{Callee, FIRST_CONTACT};
 use super::legacy::{Original, Reached};
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
 use crate::peer::LegacyPeer;
@@ -343,11 +343,8 @@ impl OutgoingTask {
             }
             Ended::Lost(why) => {
                 tracing::info!(why, "the link is lost");
-                let totals = self.table.lock().totals();
-                let (kept, total) = (totals.bytes_done, totals.bytes);
-                self.reporter
-                    .tell(News::Fault(Some(Fault::Lost { peer, kept, total })))
-                    .await;
+                let fault = self.lost(peer);
+                self.reporter.tell(News::Fault(Some(fault))).await;
                 self.reporter.event(TransferEvent::LinkLost).await;
                 return Ok(self.outgoing.was_accepted());
             }
@@ -360,6 +357,20 @@ impl OutgoingTask {
             }
         }
         Err(Over)
+    }
+
+    /// What a lost connection means: an original continues nothing.
+    fn lost(&self, peer: String) -> Fault {
+        let table = self.table.lock();
+        let (kept, total) = (table.totals().bytes_done, table.totals().bytes);
+        match &self.to {
+            To::Peer(_) => Fault::Lost { peer, kept, total },
+            To::Original(_) => {
+                let kept = table.whole_bytes();
+                let trouble = Trouble::Lost { kept };
+                Fault::Original { peer, trouble }
+            }
+        }
     }
 
     /// Waits before the next attempt; a connection that the peer makes ends the wait, and so does

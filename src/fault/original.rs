@@ -13,6 +13,18 @@ pub enum Trouble {
         /// Bytes in files that have arrived whole.
         kept: u64,
     },
+    /// This program ended while files went out.
+    LeftSending {
+        /// Bytes in files that have arrived whole.
+        kept: u64,
+    },
+    /// This program ended while files came in.
+    LeftReceiving {
+        /// Bytes in files that are complete.
+        kept: u64,
+    },
+    /// This program ended before anybody here had answered.
+    LeftUnanswered,
 }
 
 impl Trouble {
@@ -20,12 +32,15 @@ impl Trouble {
     pub(super) fn row(self) -> (&'static str, u8) {
         match self {
             Self::Lost { .. } => ("lost", 8),
+            Self::LeftSending { .. } | Self::LeftReceiving { .. } => ("incomplete", 8),
+            Self::LeftUnanswered => ("not-taken", 7),
         }
     }
 
     pub(super) fn is_retryable(self) -> bool {
         match self {
             Self::Lost { .. } => true,
+            Self::LeftSending { .. } | Self::LeftReceiving { .. } | Self::LeftUnanswered => false,
         }
     }
 
@@ -38,6 +53,25 @@ impl Trouble {
                 arrived(kept),
                 "It runs an old version, which cannot continue a file: the one that was on its \
                  way is sent from its beginning, as long as this program runs."
+                    .into(),
+            ),
+            Self::LeftSending { kept } => (
+                format!("PeerConnect was ended before {peer} had everything."),
+                arrived(kept),
+                "It runs an old version, which cannot continue. Send the rest again.".into(),
+            ),
+            Self::LeftReceiving { kept } => (
+                format!("PeerConnect was ended before everything from {peer} was here."),
+                format!(
+                    "{} in complete files are kept, the rest is not.",
+                    bytes(kept)
+                ),
+                "It runs an old version, which cannot continue. Ask for the rest again.".into(),
+            ),
+            Self::LeftUnanswered => (
+                format!("PeerConnect was ended before anybody took what {peer} sent."),
+                "Nothing of it was kept.".into(),
+                "It runs an old version, which may have been told yes meanwhile. Ask for it again."
                     .into(),
             ),
         }

@@ -277,6 +277,7 @@ impl Core {
                 entry.orders = None;
             }
         }
+        self.leave_originals().await;
         self.links.clear();
         tokio::join!(self.discovery.shutdown(), self.net.shutdown());
         let Self {

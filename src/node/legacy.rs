@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::incoming::conclude;
 use super::{NodeOptions, StartError, internal, near, sightings};
 use crate::config::LegacyMode;
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
 use crate::net::discovery::{Input, Presence};
@@ -199,12 +199,21 @@ impl OriginalTask {
         let fault = match &ended {
             Ended::Lost(why) => {
                 tracing::info!(why, "an original broke off");
-                let kept = self.table.lock().totals().bytes_done;
-                Some(match accepted {
-                    true => Fault::Incomplete { peer, kept },
+                let kept = self.table.lock().whole_bytes();
+                // Without orders it is this program that ends.
+                let left = |trouble| {
+                    Some(Fault::Original {
+                        peer: peer.clone(),
+                        trouble,
+                    })
+                };
+                match (self.orders.is_closed(), accepted) {
+                    (true, true) => left(Trouble::LeftReceiving { kept }),
+                    (true, false) => left(Trouble::LeftUnanswered),
+                    (false, true) => Some(Fault::Incomplete { peer, kept }),
                     // It went before anybody had answered.
-                    false => Fault::CancelledByPeer { peer },
-                })
+                    (false, false) => Some(Fault::CancelledByPeer { peer }),
+                }
             }
             Ended::Misbehaved(offence) => Some(Fault::Misbehaved {
                 peer,

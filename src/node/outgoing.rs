@@ -246,7 +246,10 @@ impl OutgoingTask {
     }
 
     async fn offline(&mut self, order: Option<Order>) -> Result<(), Over> {
-        let Some(order) = order else { return Err(Over) };
+        let Some(order) = order else {
+            self.leave().await;
+            return Err(Over);
+        };
         if self.outgoing.offline_order(order).await {
             self.reporter
                 .tell(News::Fault(Some(Fault::Cancelled)))
@@ -255,6 +258,15 @@ impl OutgoingTask {
             return Err(Over);
         }
         Ok(())
+    }
+
+    /// The node ends. A transfer to an original ends with it, and is remembered as that.
+    async fn leave(&mut self) {
+        if let To::Original(_) = self.to {
+            let kept = self.table.lock().whole_bytes();
+            let (peer, trouble) = (self.to.shown(), Trouble::LeftSending { kept });
+            self.fail(Fault::Original { peer, trouble }).await;
+        }
     }
 
     /// Works over one way. Returns whether files may have moved.

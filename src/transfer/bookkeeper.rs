@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::state::{TransferEvent, TransferState};
 use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnapshot};
 use super::table::{FileTable, SharedTable};
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::net::link::PathInfo;
 use crate::peer::{Party, PeerId};
 use crate::protocol::message::{Room, TransferId};
@@ -330,9 +330,14 @@ impl Entry {
         receiving && !self.accepted && !self.state.is_final()
     }
 
-    /// Whether it is an offer to us that ended before it was answered.
+    /// Whether it is an offer to us that ended before it was answered, and that by its sender.
     pub fn is_noise(&self) -> bool {
-        let ended = matches!(self.state, TransferState::Cancelled | TransferState::Failed);
+        let left = |fault: &Fault| {
+            let unanswered = Trouble::LeftUnanswered;
+            matches!(fault, Fault::Original { trouble, .. } if *trouble == unanswered)
+        };
+        let ended = matches!(self.state, TransferState::Cancelled | TransferState::Failed)
+            && !self.fault.as_ref().is_some_and(left);
         self.direction == Direction::Receiving && !self.accepted && ended
     }
 

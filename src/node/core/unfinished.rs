@@ -1,8 +1,12 @@
 //! Sending, and what earlier runs left.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::fault::Trouble;
 use crate::protocol::groups::group_len;
 use crate::storage::folder::Folder;
+use crate::storage::name::SafePath;
 use crate::transfer::plan::Rules;
 use crate::transfer::status::TOP_NAMES_MAX;
 
@@ -79,8 +83,8 @@ impl Core {
         let found = found.map_err(std::io::Error::other).and_then(|found| found);
         for (head, replay) in found.unwrap_or_default() {
             if head.peer.key().is_none() {
-                // It was under way from an original when this program ended.
-                self.discard(head, replay);
+                // It was under way from an original when this program was killed.
+                self.discard(head, replay).await;
             } else if wanted(head.transfer) {
                 self.continue_incoming(head.transfer).await;
             } else {
@@ -128,17 +132,21 @@ impl Core {
         }
     }
 
-    /// Removes what is left of a transfer that cannot be continued.
-    fn discard(&mut self, head: journal::JournalHead, replay: journal::Replay) {
+    /// Removes what is left of a transfer that cannot be continued, and remembers it as incomplete.
+    async fn discard(&mut self, head: journal::JournalHead, replay: journal::Replay) {
         let journals = self.journals();
-        self.tasks.spawn(async move {
-            let work = move || discard_transfer(&journals, head, replay);
-            match tokio::task::spawn_blocking(work).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "what is left of a transfer stays"),
-                Err(error) => tracing::error!(%error, "discarding a transfer panicked"),
+        let work = move || {
+            let record = broken_off(&head, &replay);
+            discard_transfer(&journals, head, replay).map(|()| record)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(record)) => {
+                let write = move |store: &Store| store.push_history(&record);
+                self.records.write(write).await;
             }
-        });
+            Ok(Err(error)) => tracing::warn!(%error, "what is left of a transfer stays"),
+            Err(error) => tracing::error!(%error, "discarding a transfer panicked"),
+        }
     }
 
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
@@ -279,6 +287,43 @@ fn with_parts(standing: Standing, replay: &journal::Replay) -> Standing {
     Standing {
         bytes_done: standing.bytes_done.max(parts).min(standing.bytes),
         ..standing
+    }
+}
+
+/// What the history says of a transfer from an original that a crash ended. Blocking.
+fn broken_off(head: &journal::JournalHead, replay: &journal::Replay) -> HistoryRecord {
+    let mut names = BTreeSet::new();
+    let (mut files, mut kept) = (0, 0);
+    for (path, done) in &replay.done {
+        let top = path.split('/').next().unwrap_or_default();
+        if names.len() < TOP_NAMES_MAX {
+            names.insert(top.to_owned());
+        }
+        // Folders have no hash.
+        if done.hash.is_some() {
+            let place = SafePath::parse(done.saved_as.as_ref().unwrap_or(path));
+            let there = place.map(|place| head.folder.join(place.as_str()).symlink_metadata());
+            files += 1;
+            kept += there.map_or(0, |there| there.map_or(0, |there| there.len()));
+        }
+    }
+    let trouble = Trouble::LeftReceiving { kept };
+    HistoryRecord {
+        transfer: head.transfer,
+        sent: false,
+        peer: Some(head.peer),
+        peer_name: head.peer_name.clone(),
+        names: names.into_iter().collect(),
+        folder: Some(head.folder.clone()),
+        files,
+        bytes: kept,
+        failed: 0,
+        fault: Some(Fault::Original {
+            peer: head.peer_name.clone(),
+            trouble,
+        }),
+        started: head.started,
+        ended: unix_now(),
     }
 }
 

@@ -117,10 +117,11 @@ impl Body {
         self.stream.readable().await.map_err(lost)?;
         let mut chunk = vec![0; chunk(scout.left())];
         let Some(len) = self.read_now(&mut chunk)? else {
-            if !scout.has_ended() {
+            if !scout.has_ended() && !scout.has_whole() {
                 return Err(LinkError::Lost("the sender has gone".into()));
             }
-            // All of it is here, and waits for the person. The sender need not.
+            // All of it is here, or all that will ever come, and waits for the person. The sender
+            // need not.
             let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
             return std::future::pending().await;
         };

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use peerconnect::fault::Face;
+use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::Who;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
@@ -96,10 +96,16 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
         TransferState::Transferring => held(t, progress(t, pace)),
         TransferState::Paused => paused(t, &moved),
         TransferState::Interrupted if t.is_legacy() => {
-            Status::new(Tone::Warn, "Connection lost. Trying again…").more(
-                "An old version cannot continue a file: whole files that arrived stay, the one on \
-                 its way is sent from its beginning.",
-            )
+            let why = match &t.fault {
+                Some(fault @ Fault::Original { .. }) => {
+                    let words = fault.words(Face::Window);
+                    format!("{} {}", words.detail, words.hint)
+                }
+                _ => "An old version cannot continue a file: whole files that arrived stay, the \
+                      one on its way is sent from its beginning."
+                    .into(),
+            };
+            Status::new(Tone::Warn, "Connection lost. Trying again…").more(why)
         }
         TransferState::Interrupted if t.dormant => {
             let at = percent(t.bytes_done, t.bytes);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerconnect::fault::Fault;
+use peerconnect::fault::{Fault, Trouble};
 use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
@@ -117,11 +117,16 @@ impl Tracker {
         more
     }
 
-    /// Room that the receiver lacks is worth a line while its person can still do something.
+    /// What somebody can do something about is worth a line while that helps: room that the
+    /// receiver lacks, and an original that must be restarted.
     async fn tell_obstacle(&mut self, out: &mut Output) {
         let waiting = self.last.state == TransferState::AwaitingAnswer;
+        let lost = self.last.state == TransferState::Interrupted;
         // What ends the transfer is told at its end.
-        let passes = |fault: &&Fault| waiting && matches!(fault, Fault::PeerRoom { .. });
+        let passes = |fault: &&Fault| match fault {
+            Fault::Original { trouble, .. } => lost && matches!(trouble, Trouble::Deaf { .. }),
+            fault => waiting && matches!(fault, Fault::PeerRoom { .. }),
+        };
         let obstacle = self.last.fault.as_ref().filter(passes);
         if self.obstacle.as_ref() == obstacle {
             return;

@@ -13,6 +13,12 @@ pub enum Trouble {
         /// Bytes in files that have arrived whole.
         kept: u64,
     },
+    /// It answers requests, but takes no files any more: its listener ends at the first thing that
+    /// it cannot read, and the rest of it goes on as if nothing had happened.
+    Deaf {
+        /// Its TCP port for files.
+        port: u16,
+    },
     /// This program ended while files went out.
     LeftSending {
         /// Bytes in files that have arrived whole.
@@ -32,6 +38,7 @@ impl Trouble {
     pub(super) fn row(self) -> (&'static str, u8) {
         match self {
             Self::Lost { .. } => ("lost", 8),
+            Self::Deaf { .. } => ("peer-deaf", 3),
             Self::LeftSending { .. } | Self::LeftReceiving { .. } => ("incomplete", 8),
             Self::LeftUnanswered => ("not-taken", 7),
         }
@@ -39,7 +46,7 @@ impl Trouble {
 
     pub(super) fn is_retryable(self) -> bool {
         match self {
-            Self::Lost { .. } => true,
+            Self::Lost { .. } | Self::Deaf { .. } => true,
             Self::LeftSending { .. } | Self::LeftReceiving { .. } | Self::LeftUnanswered => false,
         }
     }
@@ -54,6 +61,16 @@ impl Trouble {
                 "It runs an old version, which cannot continue a file: the one that was on its \
                  way is sent from its beginning, as long as this program runs."
                     .into(),
+            ),
+            Self::Deaf { port } => (
+                format!("{peer} is there but takes no files."),
+                "It runs an old version, which stops taking files after an error and does not \
+                 say so."
+                    .into(),
+                format!(
+                    "Restart PeerConnect on that computer. If that does not help, a firewall \
+                     there blocks TCP {port}."
+                ),
             ),
             Self::LeftSending { kept } => (
                 format!("PeerConnect was ended before {peer} had everything."),

@@ -236,7 +236,7 @@ pub(super) struct Original {
     pub(super) us: LegacyId,
     pub(super) transfers: Arc<AtomicU64>,
     pub(super) requests: Requests,
-    /// How long its person may take.
+    /// How long its answer is waited for.
     pub(super) patience: Duration,
 }
 
@@ -275,7 +275,8 @@ impl Original {
             if error == ConnectError::NoRoute {
                 Fault::NoRoute { peer }
             } else {
-                Fault::PeerOffline { peer }
+                // It has just answered a request.
+                deaf(peer, addr)
             }
         })?;
         let id = record.id;
@@ -304,6 +305,12 @@ impl Original {
             }
         })
     }
+}
+
+/// The fault of an original that answers requests but takes no files.
+pub(super) fn deaf(peer: String, addr: SocketAddr) -> Fault {
+    let trouble = Trouble::Deaf { port: addr.port() };
+    Fault::Original { peer, trouble }
 }
 
 impl Reached {

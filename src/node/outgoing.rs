@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::{Callee, FIRST_CONTACT};
-use super::legacy::{Original, Reached};
+use super::legacy::{Original, Reached, deaf};
 use crate::fault::{Fault, Trouble};
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
@@ -236,7 +236,12 @@ impl OutgoingTask {
                         self.fail(fault).await;
                         return Err(Over);
                     }
-                    Err(_) => return Ok(None),
+                    Err(fault) => {
+                        if matches!(fault, Fault::Original { .. }) {
+                            self.reporter.tell(News::Fault(Some(fault))).await;
+                        }
+                        return Ok(None);
+                    }
                 },
                 // The peer was quicker.
                 Ok(()) = self.connected.changed() => {}
@@ -290,10 +295,26 @@ impl OutgoingTask {
             let table = self.table.lock();
             (0..table.len()).filter_map(|i| table.receipt(i)).collect()
         };
+        let deaf = deaf(name.clone(), reached.peer.addr);
         let link = reached.link(settled);
         let ended = self.outgoing.run(link, &mut self.orders).await;
+        if ended == Ended::Declined(DeclineReason::NoAnswer) {
+            return self.on_deaf(deaf).await;
+        }
         self.accepted |= self.outgoing.was_accepted();
         self.on_ended(ended, name, None).await
+    }
+
+    /// An original took the connection and said nothing. What it had accepted before goes on when
+    /// somebody has restarted it.
+    async fn on_deaf(&mut self, fault: Fault) -> Result<bool, Over> {
+        self.reporter.tell(News::Fault(Some(fault))).await;
+        if self.accepted {
+            self.reporter.event(TransferEvent::LinkLost).await;
+            return Ok(false);
+        }
+        self.reporter.event(TransferEvent::Declined).await;
+        Err(Over)
     }
 
     async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {

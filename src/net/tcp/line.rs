@@ -79,7 +79,7 @@ fn not_connected(error: &io::Error) -> ConnectError {
 pub(super) enum Answer {
     Accepted,
     Declined,
-    /// Nothing within the time that a person has.
+    /// Nothing: not within the time that there is, or the connection was closed.
     Silent,
 }
 
@@ -134,7 +134,7 @@ impl Line {
             Some(REJECT) => return Ok(Answer::Declined),
             Some(_) => return Err(Offence::UnexpectedMessage.into()),
             // An original would go on; but nobody is there.
-            None => return Err(LinkError::Lost("closed without an answer".into())),
+            None => return Ok(Answer::Silent),
         }
         self.wire = Some(wire);
         self.purpose = purpose;

@@ -31,7 +31,7 @@ pub struct Destination {
     pub addr: SocketAddr,
     /// The id under which it knows us: the one of our record.
     pub us: LegacyId,
-    /// How long its person may take. (Originals answer at once, without a person.)
+    /// How long its answer is waited for.
     pub patience: Duration,
 }
 

@@ -113,6 +113,9 @@ impl Core {
     }
 }
 
+/// How long the answer of an original is waited for. Originals give it at once, and nobody may
+/// take longer than the 4 s after which an original gives up; the rest is for slow networks.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the node waits for its transfers with originals to end. They have nothing to wait for
 /// but the disk.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
@@ -149,7 +152,7 @@ impl Core {
             us: legacy.us,
             transfers: legacy.transfers.clone(),
             requests: legacy.requests.clone(),
-            patience: self.settings.answer_timeout,
+            patience: ANSWER_PATIENCE,
         })
     }
 

@@ -149,6 +149,11 @@ impl Site {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where it keeps everything.
+    pub fn paths(&self) -> Paths {
+        Paths::below(&self.dir.path().join("state"))
+    }
+
     /// The folder that received files go to.
     pub fn inbox(&self) -> PathBuf {
         self.options

@@ -11,7 +11,7 @@ mod original;
 mod words;
 
 pub use self::original::Trouble;
-use self::words::{peer_room, source};
+use self::words::{declined, peer_room, source};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -344,7 +344,7 @@ impl Fault {
                 none(),
                 none(),
             ),
-            Self::Declined { peer, reason } => self.declined(peer, *reason),
+            Self::Declined { peer, reason } => declined(peer, *reason),
             Self::PeerRoom { peer, room } => peer_room(peer, *room),
             Self::NoAnswer { peer, seconds } => (
                 format!(
@@ -454,34 +454,6 @@ impl Fault {
                     "Close PeerConnect and open it again. If that does not help, please report it."
                         .into(),
                 ),
-            ),
-        }
-    }
-
-    fn declined(&self, peer: &str, reason: DeclineReason) -> (String, String, String) {
-        let peer = Shown(peer);
-        let nothing = String::from("Nothing was sent.");
-        match reason {
-            DeclineReason::Person => (format!("{peer} declined."), nothing, String::new()),
-            DeclineReason::NoAnswer => (
-                format!("Nobody answered on {peer}."),
-                nothing,
-                String::new(),
-            ),
-            DeclineReason::NoRoom { needed, free } => (
-                format!("{peer} has not enough room."),
-                format!("Needs {}, free {}. {nothing}", bytes(needed), bytes(free)),
-                "Send only some of the files, or ask its owner to make room.".into(),
-            ),
-            DeclineReason::NotWritable => (
-                format!("{peer} cannot save files in its download folder."),
-                nothing,
-                "Ask its owner to choose another folder.".into(),
-            ),
-            DeclineReason::Busy => (
-                format!("{peer} has too many open questions."),
-                nothing,
-                "Try again in a while.".into(),
             ),
         }
     }

@@ -9,13 +9,13 @@ use peerconnect::node::api::{Command, NodeHandle, Overview};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::storage::store::Accept;
-use peerconnect::text::{Shown, bytes};
+use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 use tokio::time::Instant;
 
 use super::exit::Exit;
-use super::human::claimed;
+use super::human::{claimed, go_on_hint, stopped};
 use super::lines::Line;
 use super::output::{Event, Output};
 use super::question::Questions;
@@ -480,28 +480,6 @@ fn combined(exits: &[Exit]) -> Exit {
         None => Exit::OK,
         Some(_) if exits.contains(&Exit::OK) => Exit::SOME_FAILED,
         Some(first) => *first,
-    }
-}
-
-/// What becomes of a transfer that a signal stopped here.
-fn stopped(t: &TransferSnapshot, shared: bool) -> String {
-    if t.is_legacy() && !shared {
-        return go_on_hint(t, shared);
-    }
-    let kept = bytes(t.bytes_done);
-    let hint = format!("peerconnect resume {}", t.id.short());
-    format!("Paused. {kept} kept. Go on with: {hint}")
-}
-
-fn go_on_hint(t: &TransferSnapshot, shared: bool) -> String {
-    match shared {
-        // Nothing is remembered of it beyond the end of this program.
-        false if t.is_legacy() => "Stopped. Whole files that arrived stay; old versions cannot \
-                                   continue, so the rest must be sent again."
-            .into(),
-        true if t.is_legacy() => "It is tried again as long as PeerConnect runs.".into(),
-        true => "It goes on by itself as soon as both are online.".into(),
-        false => format!("Go on with: peerconnect resume {}", t.id.short()),
     }
 }
 

@@ -298,6 +298,29 @@ fn state(t: &TransferSnapshot) -> Option<String> {
     Some(text)
 }
 
+/// What becomes of a transfer that a signal stopped here.
+pub(crate) fn stopped(t: &TransferSnapshot, shared: bool) -> String {
+    if t.is_legacy() && !shared {
+        return go_on_hint(t, shared);
+    }
+    let kept = bytes(t.bytes_done);
+    let hint = format!("peerconnect resume {}", t.id.short());
+    format!("Paused. {kept} kept. Go on with: {hint}")
+}
+
+/// How a transfer goes on whose connection was waited for in vain.
+pub(crate) fn go_on_hint(t: &TransferSnapshot, shared: bool) -> String {
+    match shared {
+        // Nothing is remembered of it beyond the end of this program.
+        false if t.is_legacy() => "Stopped. Whole files that arrived stay; old versions cannot \
+                                   continue, so the rest must be sent again."
+            .into(),
+        true if t.is_legacy() => "It is tried again as long as PeerConnect runs.".into(),
+        true => "It goes on by itself as soon as both are online.".into(),
+        false => format!("Go on with: peerconnect resume {}", t.id.short()),
+    }
+}
+
 /// A peer that proved nothing, and what that means.
 pub(crate) fn claimed(t: &TransferSnapshot) -> String {
     format!("\"{}\" ({NOT_ENCRYPTED})", Shown(&t.peer_name))

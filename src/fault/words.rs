@@ -1,6 +1,6 @@
 //! The longer words of faults.
 
-use crate::protocol::message::{Room, SourceFault};
+use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes};
 
 pub(super) fn peer_room(peer: &str, room: Room) -> (String, String, String) {
@@ -50,6 +50,35 @@ pub(super) fn source(path: &str, reason: SourceFault) -> (String, String, String
             format!("\"{path}\" can't be read: the disk reports an error."),
             others,
             "Check the disk it is on.".into(),
+        ),
+    }
+}
+
+/// The receiver said no, for a reason.
+pub(super) fn declined(peer: &str, reason: DeclineReason) -> (String, String, String) {
+    let peer = Shown(peer);
+    let nothing = String::from("Nothing was sent.");
+    match reason {
+        DeclineReason::Person => (format!("{peer} declined."), nothing, String::new()),
+        DeclineReason::NoAnswer => (
+            format!("Nobody answered on {peer}."),
+            nothing,
+            String::new(),
+        ),
+        DeclineReason::NoRoom { needed, free } => (
+            format!("{peer} has not enough room."),
+            format!("Needs {}, free {}. {nothing}", bytes(needed), bytes(free)),
+            "Send only some of the files, or ask its owner to make room.".into(),
+        ),
+        DeclineReason::NotWritable => (
+            format!("{peer} cannot save files in its download folder."),
+            nothing,
+            "Ask its owner to choose another folder.".into(),
+        ),
+        DeclineReason::Busy => (
+            format!("{peer} has too many open questions."),
+            nothing,
+            "Try again in a while.".into(),
         ),
     }
 }

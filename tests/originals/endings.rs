@@ -138,3 +138,32 @@ async fn whoever_goes_before_the_answer_leaves_the_files_that_are_whole() {
     let names: Vec<String> = tree(&site.inbox()).into_keys().collect();
     assert_eq!(names, ["empty", "whole"]);
 }
+
+/// Waits for the end of a transfer to this port, with an answer to requests from elsewhere.
+async fn sent_to(port: u16) -> Option<Fault> {
+    let (to, from) = (Shape::legacy("to").start(), Shape::legacy("from").start());
+    let legacy = to.handle.overview().borrow().me.legacy.clone().unwrap();
+    let file = from.file("a", b"a");
+    let address = format!("legacy:127.0.0.1:{port}/{}", legacy.req_port);
+    let id = from.send(&address, &[&file]).await;
+    from.ended(id).await.fault
+}
+
+fn is_deaf(fault: &Option<Fault>, port: u16) -> bool {
+    let deaf = Trouble::Deaf { port };
+    matches!(fault, Some(Fault::Original { trouble, .. }) if *trouble == deaf)
+}
+
+#[tokio::test]
+async fn an_original_that_answers_but_takes_no_files_is_said_to_be_like_that() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // It takes the connection, and that is all.
+    let closes = tokio::spawn(async move { drop(listener.accept().await) });
+    let fault = sent_to(port).await;
+    assert!(is_deaf(&fault, port), "{fault:?}");
+    closes.await.unwrap();
+    // Not even that.
+    let fault = sent_to(port).await;
+    assert!(is_deaf(&fault, port), "{fault:?}");
+}

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::lanes::{Lane, Lanes, Place};
 use super::ledger::{Entry as News, receipt};
-use super::line::{Answer, Line};
+use super::line::{Answer, Line, silent};
 use super::opener::{Shared, TcpOpener};
 use crate::net::link::{LinkError, Outbound, PathInfo, PathKind};
 use crate::protocol::legacy::LegacyId;
@@ -332,8 +332,12 @@ impl Outbound for TcpOutbound {
                 () = self.shared.ledger.changed() => {}
                 Some(worked) = self.work.join_next() => {
                     let fault = |_| LinkError::Lost("a fault of this program".into());
-                    let worked = worked.map_err(fault)??;
-                    self.on_worked(worked);
+                    match worked.map_err(fault)?? {
+                        Worked::Opened(Answer::Silent) if self.answered == Answered::Accepted => {
+                            return Err(silent());
+                        }
+                        worked => self.on_worked(worked),
+                    }
                 }
             }
         }

@@ -220,15 +220,16 @@ pub(crate) fn left<'a>(running: impl Iterator<Item = &'a TransferSnapshot>) -> &
     }
     match (ours, old) {
         (_, 0) => {
-            "What has arrived is kept. It goes on where it stopped when you open PeerConnect again."
+            "What has arrived is kept. It goes on where it stopped when you open PeerConnect \
+             again."
         }
         (0, _) => {
             "Whole files that have arrived stay. Old versions cannot continue: the rest must be \
              sent again."
         }
         (_, _) => {
-            "What has arrived is kept. It goes on where it stopped when you open PeerConnect again; \
-             but old versions cannot continue, and the rest must be sent again there."
+            "What has arrived is kept. It goes on where it stopped when you open PeerConnect \
+             again; but old versions cannot continue, and the rest must be sent again there."
         }
     }
 }
@@ -329,7 +330,7 @@ pub(crate) fn three_words(words: &str) -> String {
 /// What is known about a device, in a line below its name.
 pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
     if let Who::Original(_) = device.who {
-        return "here now · not encrypted (old version)".to_owned();
+        return "not encrypted (old version)".to_owned();
     }
     let trust = match device
         .known

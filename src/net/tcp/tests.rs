@@ -25,6 +25,8 @@ use crate::protocol::message::{
     ReceiverMessage, SenderMessage, SinkFault, Stamp, Timestamp, TransferId,
 };
 
+mod pause;
+
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -221,6 +223,40 @@ async fn the_end_of_the_stream_waits_until_whole_files_are_taken() {
         };
         assert!(matches!(end, LinkError::Lost(_)), "{end:?}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_is_no_answer_at_first_and_a_lost_link_later() {
+    let (listener, addr) = listen().await;
+    let mute = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+    });
+    let mut first = link(addr).await;
+    offer(&mut first, vec![file("x", 1)]).await;
+    let none = ReceiverMessage::Declined(DeclineReason::NoAnswer);
+    assert_eq!(first.recv().await.unwrap(), none);
+    mute.await.unwrap();
+
+    let (listener, addr) = listen().await;
+    let files = take(listener);
+    tokio::spawn(async move {
+        // The one for the folder.
+        let (_, listener) = files.await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+    });
+    let mut link = link(addr).await;
+    offer(&mut link, a_file_and_a_folder()).await;
+    while link.recv().await.unwrap() != ReceiverMessage::Accepted {}
+    send(&link, 0, b"x").await;
+    let end = loop {
+        match link.recv().await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(end, LinkError::Lost(_)), "{end:?}");
 }
 
 fn a_file_and_a_folder() -> Vec<Entry> {

@@ -123,9 +123,11 @@ impl Tracker {
         let waiting = self.last.state == TransferState::AwaitingAnswer;
         let lost = self.last.state == TransferState::Interrupted;
         // What ends the transfer is told at its end.
-        let passes = |fault: &&Fault| match fault {
-            Fault::Original { trouble, .. } => lost && matches!(trouble, Trouble::Deaf { .. }),
-            fault => waiting && matches!(fault, Fault::PeerRoom { .. }),
+        let is_deaf = |trouble: &Trouble| matches!(trouble, Trouble::Deaf { .. });
+        let deaf =
+            |fault: &Fault| matches!(fault, Fault::Original { trouble, .. } if is_deaf(trouble));
+        let passes = |fault: &&Fault| {
+            (lost && deaf(fault)) || (waiting && matches!(fault, Fault::PeerRoom { .. }))
         };
         let obstacle = self.last.fault.as_ref().filter(passes);
         if self.obstacle.as_ref() == obstacle {

@@ -56,7 +56,7 @@ async fn two_streams(late: bool) {
 
         // From here on nothing gets its name until it is released.
         let (begun, has_begun) = oneshot::channel();
-        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
         let busy = tokio::task::spawn_blocking(move || {
             let _ = begun.send(());
             let _ = released.recv();

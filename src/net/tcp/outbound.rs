@@ -332,12 +332,12 @@ impl Outbound for TcpOutbound {
                 () = self.shared.ledger.changed() => {}
                 Some(worked) = self.work.join_next() => {
                     let fault = |_| LinkError::Lost("a fault of this program".into());
-                    match worked.map_err(fault)?? {
-                        Worked::Opened(Answer::Silent) if self.answered == Answered::Accepted => {
-                            return Err(silent());
-                        }
-                        worked => self.on_worked(worked),
+                    let worked = worked.map_err(fault)??;
+                    let is_silent = matches!(worked, Worked::Opened(Answer::Silent));
+                    if is_silent && self.answered == Answered::Accepted {
+                        return Err(silent());
                     }
+                    self.on_worked(worked);
                 }
             }
         }

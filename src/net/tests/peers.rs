@@ -165,6 +165,33 @@ async fn dialling_at_once_leaves_one_connection_that_both_agree_on() {
     }
 }
 
+fn is_replaced(reason: &quinn::ConnectionError) -> bool {
+    let replaced = errors::wire(Code::Replaced);
+    matches!(reason, quinn::ConnectionError::ApplicationClosed(close)
+        if close.error_code == replaced)
+}
+
+#[tokio::test]
+async fn of_two_connections_made_at_once_the_one_that_the_lower_id_dialled_is_kept() {
+    let (lower, higher) = Node::two().await;
+    let dialled = lower.connect(&higher).await;
+    let endpoint = raw_endpoint();
+    let called = raw_connection(&endpoint, &higher.identity, &lower).await;
+    raw_greeting(&called, &higher.identity).await;
+    let reason = called.closed().await;
+    assert!(is_replaced(&reason), "{reason}");
+    let kept = lower.connector.pooled(higher.id()).unwrap();
+    assert!(kept.is_same(&dialled) && !kept.is_closed());
+
+    // The other way round the new one stays.
+    let (server, mut higher) = Node::two().await;
+    let dialled = higher.connect(&server).await;
+    let called = raw_connection(&endpoint, &server.identity, &higher).await;
+    raw_greeting(&called, &server.identity).await;
+    let now = higher.connected().await;
+    assert!(!now.is_same(&dialled) && dialled.is_closed());
+}
+
 #[tokio::test]
 async fn a_peer_that_came_back_replaces_its_old_connection() {
     let mut a = Node::new("a").await;

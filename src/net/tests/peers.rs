@@ -172,24 +172,23 @@ fn is_replaced(reason: &quinn::ConnectionError) -> bool {
 }
 
 #[tokio::test]
-async fn of_two_connections_made_at_once_the_one_that_the_lower_id_dialled_is_kept() {
-    let (lower, higher) = Node::two().await;
-    let dialled = lower.connect(&higher).await;
-    let endpoint = raw_endpoint();
-    let called = raw_connection(&endpoint, &higher.identity, &lower).await;
-    raw_greeting(&called, &higher.identity).await;
-    let reason = called.closed().await;
-    assert!(is_replaced(&reason), "{reason}");
-    let kept = lower.connector.pooled(higher.id()).unwrap();
-    assert!(kept.is_same(&dialled) && !kept.is_closed());
-
-    // The other way round the new one stays.
-    let (server, mut higher) = Node::two().await;
-    let dialled = higher.connect(&server).await;
-    let called = raw_connection(&endpoint, &server.identity, &higher).await;
-    raw_greeting(&called, &server.identity).await;
-    let now = higher.connected().await;
-    assert!(!now.is_same(&dialled) && dialled.is_closed());
+async fn a_call_of_a_peer_that_was_just_dialled_is_refused_and_the_dialled_connection_kept() {
+    for lower_dials in [true, false] {
+        let (lower, higher) = Node::two().await;
+        let (us, peer) = match lower_dials {
+            true => (lower, higher),
+            false => (higher, lower),
+        };
+        let dialled = us.connect(&peer).await;
+        let called = raw_connection(&raw_endpoint(), &peer.identity, &us).await;
+        let (mut send, _recv) = called.open_bi().await.unwrap();
+        let nonce = peer.identity.random().unwrap();
+        send.write_all(&raw_hello(&nonce)).await.unwrap();
+        let reason = called.closed().await;
+        assert!(is_replaced(&reason), "{reason}");
+        let kept = us.connector.pooled(peer.id()).unwrap();
+        assert!(kept.is_same(&dialled) && !kept.is_closed());
+    }
 }
 
 #[tokio::test]

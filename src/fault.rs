@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod original;
 mod words;
 
-use self::words::{no_texts, peer_room, source, text_lost};
+pub use self::original::Trouble;
+use self::words::{declined, no_texts, peer_room, source, text_lost};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -137,6 +139,13 @@ pub enum Fault {
         /// Of how many.
         files: u32,
     },
+    /// Something that only happens with originals.
+    Original {
+        /// Its name.
+        peer: String,
+        /// What happened.
+        trouble: Trouble,
+    },
     /// The two programs do not understand each other.
     Version {
         /// Name of the peer.
@@ -226,6 +235,9 @@ impl Fault {
 
     /// Whether the same command may work later without anything being changed.
     pub fn is_retryable(&self) -> bool {
+        if let Self::Original { trouble, .. } = self {
+            return trouble.is_retryable();
+        }
         matches!(
             self,
             Self::PeerOffline { .. }
@@ -259,6 +271,7 @@ impl Fault {
             Self::Cancelled => ("cancelled", 130),
             Self::Lost { .. } => ("lost", 8),
             Self::Incomplete { .. } => ("incomplete", 8),
+            Self::Original { trouble, .. } => trouble.row(),
             Self::DiskFull { .. } => ("disk-full", 9),
             Self::CannotWrite { .. } => ("cannot-write", 10),
             Self::NameExists { .. } => ("name-exists", 13),
@@ -344,7 +357,7 @@ impl Fault {
                 none(),
                 none(),
             ),
-            Self::Declined { peer, reason } => self.declined(peer, *reason),
+            Self::Declined { peer, reason } => declined(peer, *reason),
             Self::PeerRoom { peer, room } => peer_room(peer, *room),
             Self::NoAnswer { peer, seconds } => (
                 format!(
@@ -378,6 +391,7 @@ impl Fault {
                 ),
                 "It runs an old version, which cannot continue. Ask for the rest again.".into(),
             ),
+            Self::Original { peer, trouble } => trouble.sentences(peer),
             Self::DiskFull {
                 folder,
                 needed,
@@ -455,34 +469,6 @@ impl Fault {
                     "Close PeerConnect and open it again. If that does not help, please report it."
                         .into(),
                 ),
-            ),
-        }
-    }
-
-    fn declined(&self, peer: &str, reason: DeclineReason) -> (String, String, String) {
-        let peer = Shown(peer);
-        let nothing = String::from("Nothing was sent.");
-        match reason {
-            DeclineReason::Person => (format!("{peer} declined."), nothing, String::new()),
-            DeclineReason::NoAnswer => (
-                format!("Nobody answered on {peer}."),
-                nothing,
-                String::new(),
-            ),
-            DeclineReason::NoRoom { needed, free } => (
-                format!("{peer} has not enough room."),
-                format!("Needs {}, free {}. {nothing}", bytes(needed), bytes(free)),
-                "Send only some of the files, or ask its owner to make room.".into(),
-            ),
-            DeclineReason::NotWritable => (
-                format!("{peer} cannot save files in its download folder."),
-                nothing,
-                "Ask its owner to choose another folder.".into(),
-            ),
-            DeclineReason::Busy => (
-                format!("{peer} has too many open questions."),
-                nothing,
-                "Try again in a while.".into(),
             ),
         }
     }

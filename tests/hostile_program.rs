@@ -256,6 +256,46 @@ async fn one_peer_makes_us_hold_little_however_much_it_begins() {
     drop(peer);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_at_the_port_for_originals_takes_little_memory() {
+    const MIB: u64 = 1024 * 1024;
+    let home = Home::new();
+    let mut command = home.command(&["daemon", "--json", "--yes", "--bind", "127.0.0.1"]);
+    command.args([
+        "--port",
+        "0",
+        "--legacy-port",
+        "0",
+        "--legacy-req-port",
+        "0",
+    ]);
+    let mut daemon = Running::start(command);
+    let port = daemon.next("hello")["legacy"]["port"].as_u64().unwrap() as u16;
+    let pid = daemon.pid();
+    let before = status(pid, "VmHWM:");
+    // Each says that a long handshake comes, and says most of it.
+    let mut handshake = vec![0, 0, 0xff, 0xff];
+    handshake.extend_from_slice(&[0xc0; 60_000]);
+    let mut crowd = Vec::new();
+    for _ in 0..1000 {
+        let connected = tokio::net::TcpStream::connect(("127.0.0.1", port));
+        let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(5), connected).await else {
+            continue;
+        };
+        // Those that are turned away do not take it.
+        let _ = stream.try_write(&handshake);
+        crowd.push(stream);
+    }
+    assert!(crowd.len() > 500, "only {} got as far as that", crowd.len());
+    let claimed = status(pid, "VmHWM:") - before;
+    assert!(claimed < 16 * MIB, "{claimed}");
+    // With those gone it serves as ever.
+    drop(crowd);
+    let sender = Home::new();
+    let small = sender.write("small", 1000, 1);
+    sender.send(&daemon, &[small.as_path()]).end().with_code(0);
+}
+
 fn mode(path: &Path) -> u32 {
     path.symlink_metadata().unwrap().permissions().mode() & 0o777
 }

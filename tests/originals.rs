@@ -12,6 +12,8 @@ mod common;
 #[path = "originals/raw.rs"]
 mod raw;
 
+#[path = "originals/endings.rs"]
+mod endings;
 #[path = "originals/hostile.rs"]
 mod hostile;
 #[path = "originals/nodes.rs"]

@@ -10,6 +10,7 @@ use peerconnect::transfer::status::Direction;
 use crate::app::App;
 use crate::model::{Action, Model};
 use crate::theme::{self, Tone};
+use crate::words;
 
 /// How long quitting waits for the node to put its things in order.
 const QUIT_LIMIT: Duration = Duration::from_secs(2);
@@ -76,9 +77,7 @@ impl App {
         dialog.show(ui.ctx(), |ui| {
             ui.set_width(380.0);
             theme::title(ui, &still(&self.model));
-            let text = "What has arrived is kept. It goes on where it stopped when you open \
-                        PeerConnect again.";
-            let text = theme::note(ui, Tone::Weak, text);
+            let text = theme::note(ui, Tone::Weak, words::left(self.model.running()));
             ui.add(egui::Label::new(text).wrap());
             ui.add_space(12.0);
             ui.horizontal(|ui| {

@@ -168,6 +168,8 @@ pub(crate) fn sending() -> TransferSnapshot {
         trusted: true,
         words: None,
         state: TransferState::Transferring,
+        accepted: true,
+        dormant: false,
         paused_by: None,
         fault: None,
         top_names: vec![
@@ -224,6 +226,7 @@ pub(crate) fn receiving(n: u8) -> TransferSnapshot {
 pub(crate) fn asking(n: u8) -> TransferSnapshot {
     TransferSnapshot {
         state: TransferState::AwaitingAnswer,
+        accepted: false,
         trusted: false,
         words: Some("river copper nine".into()),
         bytes_done: 0,

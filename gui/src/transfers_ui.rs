@@ -231,7 +231,7 @@ fn buttons(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<A
     if let Some(command) = pause_or_resume(t) {
         let (icon, verb) = match (&command, t.state) {
             (Command::Pause { .. }, _) => (Icon::Pause, "Pause"),
-            (_, TransferState::Interrupted) => (Icon::Play, "Try again now:"),
+            (_, TransferState::Interrupted) if !t.dormant => (Icon::Play, "Try again now:"),
             (_, _) => (Icon::Play, "Resume"),
         };
         if icons::button(ui, icon, &format!("{verb} {subject}")).clicked() {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use peerconnect::fault::Face;
+use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::{TextSnapshot, TextState, Who};
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
@@ -95,6 +95,23 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
         TransferState::AwaitingAnswer => waiting(t),
         TransferState::Transferring => held(t, progress(t, pace)),
         TransferState::Paused => paused(t, &moved),
+        TransferState::Interrupted if t.is_legacy() => {
+            let why = match &t.fault {
+                Some(fault @ Fault::Original { .. }) => {
+                    let words = fault.words(Face::Window);
+                    format!("{} {}", words.detail, words.hint)
+                }
+                _ => "An old version cannot continue a file: whole files that arrived stay, the \
+                      one on its way is sent from its beginning."
+                    .into(),
+            };
+            Status::new(Tone::Warn, "Connection lost. Trying again…").more(why)
+        }
+        TransferState::Interrupted if t.dormant => {
+            let at = percent(t.bytes_done, t.bytes);
+            Status::new(Tone::Warn, format!("Interrupted at {at} %."))
+                .more(format!("{} are safe.", bytes(t.bytes_done)))
+        }
         TransferState::Interrupted => {
             let at = percent(t.bytes_done, t.bytes);
             Status::new(
@@ -124,6 +141,7 @@ fn held(t: &TransferSnapshot, line: String) -> Status {
 
 fn waiting(t: &TransferSnapshot) -> Status {
     match t.direction {
+        _ if t.accepted => held(t, format!("Continuing with {}…", Shown(&t.peer_name))),
         Direction::Sending => held(
             t,
             format!(
@@ -191,6 +209,28 @@ fn paused(t: &TransferSnapshot, moved: &str) -> Status {
                 .more("Waiting; nothing is lost.")
         }
         (Some(PausedBy::Us) | None, _) => Status::new(Tone::Warn, format!("Paused · {moved}")),
+    }
+}
+
+/// What becomes of these when the program is ended.
+pub(crate) fn left<'a>(running: impl Iterator<Item = &'a TransferSnapshot>) -> &'static str {
+    let (mut ours, mut old) = (0, 0);
+    for t in running {
+        *(if t.is_legacy() { &mut old } else { &mut ours }) += 1;
+    }
+    match (ours, old) {
+        (_, 0) => {
+            "What has arrived is kept. It goes on where it stopped when you open PeerConnect \
+             again."
+        }
+        (0, _) => {
+            "Whole files that have arrived stay. Old versions cannot continue: the rest must be \
+             sent again."
+        }
+        (_, _) => {
+            "What has arrived is kept. It goes on where it stopped when you open PeerConnect \
+             again; but old versions cannot continue, and the rest must be sent again there."
+        }
     }
 }
 
@@ -290,7 +330,7 @@ pub(crate) fn three_words(words: &str) -> String {
 /// What is known about a device, in a line below its name.
 pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
     if let Who::Original(_) = device.who {
-        return "here now · not encrypted (old version)".to_owned();
+        return "not encrypted (old version)".to_owned();
     }
     let trust = match device
         .known

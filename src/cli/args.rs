@@ -59,8 +59,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Write one JSON object per line to stdout, and nothing else
-    #[arg(long, global = true, help_heading = EVERYWHERE, display_order = 900)]
-    pub(crate) json: bool,
+    ///
+    /// With `ask`, questions are lines too, `{"t":"ask","ask":1,"answers":[...],...}`, and are
+    /// answered by lines on stdin: `{"ask":1,"answer":"yes"}`.
+    #[arg(long, global = true, value_name = "HOW", num_args = 0..=1, require_equals = true,
+          default_missing_value = "lines", hide_possible_values = true,
+          help_heading = EVERYWHERE, display_order = 900)]
+    pub(crate) json: Option<JsonStyle>,
     /// Only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose",
           help_heading = EVERYWHERE, display_order = 901)]
@@ -101,6 +106,15 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath,
           help_heading = EVERYWHERE, display_order = 910)]
     pub(crate) config_dir: Option<PathBuf>,
+}
+
+/// What is done with JSON lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JsonStyle {
+    /// They are written; nobody is asked
+    Lines,
+    /// They are written, and read where there is a question
+    Ask,
 }
 
 /// How progress is shown.

@@ -8,13 +8,15 @@ use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Overview};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{Scope, TransferId};
-use peerconnect::text::{Shown, bytes};
+use peerconnect::storage::store::Accept;
+use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 use tokio::time::Instant;
 
 use super::exit::Exit;
-use super::human::claimed;
+use super::human::{claimed, go_on_hint, stopped};
+use super::lines::Line;
 use super::output::{Event, Output};
 use super::question::Questions;
 use super::signals::{Signal, Signals};
@@ -55,7 +57,7 @@ pub(crate) enum Answers {
     Nobody,
     /// It takes those of this peer.
     Peer(PeerId),
-    /// The person at the terminal.
+    /// The person, or program, that can be asked.
     Person,
 }
 
@@ -166,7 +168,7 @@ impl<'a> Face<'a> {
         }
         self.ask(picture).await;
         self.take_texts(picture).await;
-        self.ask_about_names();
+        self.ask_about_names(picture).await;
         self.show_active().await;
         more
     }
@@ -203,7 +205,7 @@ impl<'a> Face<'a> {
                 && t.question.is_some();
             if !open {
                 if let Some(questions) = &mut self.person {
-                    questions.withdraw(t, self.out);
+                    questions.withdraw(t, self.out).await;
                 }
                 continue;
             }
@@ -214,8 +216,9 @@ impl<'a> Face<'a> {
             match &self.answers {
                 Answers::Person => {
                     // One question at a time; the others wait for their turn.
-                    let questions = self.person.as_mut();
-                    if questions.is_some_and(|q| q.ask(picture, t, self.out)) {
+                    if let Some(questions) = &mut self.person
+                        && questions.ask(picture, t, self.out).await
+                    {
                         tracker.asked = round;
                     }
                 }
@@ -263,11 +266,14 @@ impl<'a> Face<'a> {
 
     /// Has the person say what becomes of files whose names are taken, or says how that is done
     /// elsewhere.
-    fn ask_about_names(&mut self) {
+    async fn ask_about_names(&mut self, picture: &Overview) {
         for tracker in self.trackers.values_mut() {
             let t = &tracker.last;
             match (&mut self.person, &t.conflict) {
-                (Some(questions), _) => questions.ask_about_name(t, self.out),
+                (Some(questions), _) => {
+                    let (node, out) = (self.node, &mut *self.out);
+                    questions.ask_about_name(picture, t, node, out).await;
+                }
                 (None, Some(conflict)) if !tracker.hinted => {
                     tracker.hinted = true;
                     self.out.say(&format!(
@@ -282,7 +288,7 @@ impl<'a> Face<'a> {
         }
     }
 
-    async fn answered(&mut self, line: Option<String>) {
+    async fn answered(&mut self, line: Option<Line>) {
         if let Some(questions) = &mut self.person {
             questions.answer(line, self.node, self.out).await;
         }
@@ -343,6 +349,9 @@ impl<'a> Face<'a> {
                 if !exits.is_empty() && !self.trackers.values().any(running) {
                     return Some(combined(&exits));
                 }
+                if self.is_pointless(picture) {
+                    return Some(self.give_up_asking().await);
+                }
                 let mut trackers = self.trackers.values();
                 let idle = trackers.all(|tracker| tracker.exit.is_some()) && !self.texts.waits();
                 if idle && until.is_some_and(|until| Instant::now() >= until) {
@@ -352,6 +361,33 @@ impl<'a> Face<'a> {
                 None
             }
         }
+    }
+
+    /// Whether what it waits for cannot come: whoever was to be asked has left, nobody is trusted,
+    /// and nothing is on its way that was accepted before.
+    fn is_pointless(&self, picture: &Overview) -> bool {
+        let left = self.person.as_ref().is_some_and(Questions::has_left);
+        let asked = matches!(self.answers, Answers::Person);
+        let trusted = || {
+            picture
+                .peers
+                .iter()
+                .any(|p| p.record.accept == Accept::Always)
+        };
+        let open = |tracker: &Tracker| {
+            tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer
+        };
+        left && asked && !trusted() && !self.trackers.values().any(open)
+    }
+
+    async fn give_up_asking(&mut self) -> Exit {
+        let fault = nobody_to_ask();
+        self.out.emit(Event::Error(None, None, &fault)).await;
+        let exit = Exit::of(&fault);
+        for tracker in self.trackers.values_mut() {
+            tracker.end(exit, self.out).await;
+        }
+        exit
     }
 
     async fn give_up_lost(&mut self) {
@@ -375,10 +411,7 @@ impl<'a> Face<'a> {
         self.pause_all().await;
         for tracker in self.trackers.values_mut() {
             if tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer {
-                let kept = bytes(tracker.last.bytes_done);
-                let hint = format!("peerconnect resume {}", tracker.id.short());
-                self.out
-                    .say(&format!("Paused. {kept} kept. Go on with: {hint}"));
+                self.out.say(&stopped(&tracker.last, self.shared));
             }
             tracker.end(exit, self.out).await;
         }
@@ -430,10 +463,19 @@ impl<'a> Face<'a> {
 }
 
 /// The next line of the person; waits for ever where there is none. Cancel-safe.
-async fn line(person: &mut Option<Questions>) -> Option<String> {
+async fn line(person: &mut Option<Questions>) -> Option<Line> {
     match person {
         Some(questions) => questions.line().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Why offers cannot be taken where nobody can be asked.
+pub(crate) fn nobody_to_ask() -> Fault {
+    Fault::Invalid {
+        why: "Nobody can be asked here. Add --yes to take everything, or --from PEER, or trust \
+              a peer with `peerconnect peers trust`"
+            .into(),
     }
 }
 
@@ -443,13 +485,6 @@ fn combined(exits: &[Exit]) -> Exit {
         None => Exit::OK,
         Some(_) if exits.contains(&Exit::OK) => Exit::SOME_FAILED,
         Some(first) => *first,
-    }
-}
-
-fn go_on_hint(t: &TransferSnapshot, shared: bool) -> String {
-    match shared {
-        true => "It goes on by itself as soon as both are online.".into(),
-        false => format!("Go on with: peerconnect resume {}", t.id.short()),
     }
 }
 

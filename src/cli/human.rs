@@ -268,6 +268,9 @@ fn top_name(top: &TopName) -> String {
 fn state(t: &TransferSnapshot) -> Option<String> {
     let peer = Shown(&t.peer_name);
     let text = match (t.state, t.direction) {
+        (TransferState::AwaitingAnswer, Direction::Sending) if t.accepted => {
+            format!("Continuing with {peer}.")
+        }
         (TransferState::AwaitingAnswer, Direction::Sending) => {
             let mut text = format!("Waiting for {peer} to accept.");
             if let Some(words) = &t.words {
@@ -296,6 +299,11 @@ fn state(t: &TransferSnapshot) -> Option<String> {
             },
             None => "Paused.".into(),
         },
+        (TransferState::Interrupted, _) if t.is_legacy() => format!(
+            "Connection lost. Trying again. {} is an old version: whole files that arrived stay, \
+             the one on its way is sent from its beginning.",
+            claimed(t)
+        ),
         (TransferState::Interrupted, _) => format!(
             "Connection lost at {}%. {} are safe. Trying again.",
             percent(t),
@@ -308,6 +316,29 @@ fn state(t: &TransferSnapshot) -> Option<String> {
         | (TransferState::Cancelled | TransferState::Failed, _) => return None,
     };
     Some(text)
+}
+
+/// What becomes of a transfer that a signal stopped here.
+pub(crate) fn stopped(t: &TransferSnapshot, shared: bool) -> String {
+    if t.is_legacy() && !shared {
+        return go_on_hint(t, shared);
+    }
+    let kept = bytes(t.bytes_done);
+    let hint = format!("peerconnect resume {}", t.id.short());
+    format!("Paused. {kept} kept. Go on with: {hint}")
+}
+
+/// How a transfer goes on whose connection was waited for in vain.
+pub(crate) fn go_on_hint(t: &TransferSnapshot, shared: bool) -> String {
+    match shared {
+        // Nothing is remembered of it beyond the end of this program.
+        false if t.is_legacy() => "Stopped. Whole files that arrived stay; old versions cannot \
+                                   continue, so the rest must be sent again."
+            .into(),
+        true if t.is_legacy() => "It is tried again as long as PeerConnect runs.".into(),
+        true => "It goes on by itself as soon as both are online.".into(),
+        false => format!("Go on with: peerconnect resume {}", t.id.short()),
+    }
 }
 
 /// A peer that proved nothing, and what that means.
@@ -386,7 +417,7 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{row, snapshot};
+    use crate::cli::testing::{row, snapshot, to_original};
 
     #[test]
     fn colour_follows_the_wishes_of_the_environment() {
@@ -442,6 +473,25 @@ mod tests {
         for text in texts {
             assert!(!text.contains(['\u{1b}', '\n', '\u{202e}']), "{text:?}");
         }
+    }
+
+    #[test]
+    fn nobody_is_told_that_bytes_are_safe_at_an_original() {
+        let ours = state(&snapshot(TransferState::Interrupted)).unwrap();
+        assert!(ours.contains("are safe"), "{ours}");
+        let text = state(&to_original(TransferState::Interrupted)).unwrap();
+        assert!(!text.contains("safe"), "{text}");
+        assert!(text.contains("sent from its beginning"), "{text}");
+    }
+
+    #[test]
+    fn who_has_accepted_before_is_not_waited_for() {
+        let mut t = snapshot(TransferState::AwaitingAnswer);
+        t.words = Some("river copper nine".into());
+        let text = state(&t).unwrap();
+        assert!(text.starts_with("Waiting for kitchen to accept. New device"));
+        t.accepted = true;
+        assert_eq!(state(&t).unwrap(), "Continuing with kitchen.");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Direction, FileRow, FileState, RowKind, TransferSnapshot, Version,
+    Conflict, Direction, FileRow, FileState, RowKind, TransferSnapshot, Version,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -49,7 +49,10 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         Event::Hello(me) => write_line("hello", hello(me), to),
         Event::Offer(t) => write_line("offer", offer(t), to),
         Event::State(t) => {
-            let body = json!({ "transfer": t.id.to_string(), "state": state_word(t.state) });
+            let body = json!({
+                "transfer": t.id.to_string(), "state": state_word(t.state),
+                "accepted": t.accepted,
+            });
             write_line("state", body, to);
         }
         Event::Path(t) => {
@@ -70,18 +73,7 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
                 write_line("file_done", body, to);
             }
         }
-        Event::Conflict(t, conflict) => {
-            let version = |version: &Version| {
-                let modified = version.modified.0.div_euclid(1_000_000_000);
-                json!({ "bytes": version.bytes, "modified": modified })
-            };
-            let body = json!({
-                "transfer": t.id.to_string(), "i": conflict.index, "name": conflict.path,
-                "old": version(&conflict.old), "new": version(&conflict.new),
-                "keep_both_as": conflict.keep_both_as, "conflicts": t.conflicts,
-            });
-            write_line("conflict", body, to);
-        }
+        Event::Conflict(t, c) => write_line("conflict", conflict(t, c), to),
         Event::Error(t, index, fault) => write_line("error", error(*t, *index, fault), to),
         Event::Summary(t, exit) => write_line("summary", summary(t, *exit), to),
         Event::TextOffer(t) => write_line("text_offer", text(t), to),
@@ -112,7 +104,8 @@ fn hello(me: &Me) -> impl Serialize {
     })
 }
 
-fn offer(t: &TransferSnapshot) -> impl Serialize {
+/// What a transfer is about.
+pub(crate) fn offer(t: &TransferSnapshot) -> serde_json::Value {
     json!({
         "transfer": t.id.to_string(),
         "direction": direction_word(t.direction),
@@ -122,6 +115,19 @@ fn offer(t: &TransferSnapshot) -> impl Serialize {
         "bytes": t.bytes,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
+    })
+}
+
+/// A file whose name is taken.
+pub(crate) fn conflict(t: &TransferSnapshot, conflict: &Conflict) -> serde_json::Value {
+    let version = |version: &Version| {
+        let modified = version.modified.0.div_euclid(1_000_000_000);
+        json!({ "bytes": version.bytes, "modified": modified })
+    };
+    json!({
+        "transfer": t.id.to_string(), "i": conflict.index, "name": conflict.path,
+        "old": version(&conflict.old), "new": version(&conflict.new),
+        "keep_both_as": conflict.keep_both_as, "conflicts": t.conflicts,
     })
 }
 
@@ -156,7 +162,7 @@ fn progress(t: &TransferSnapshot) -> impl Serialize {
 
 /// Body of a `file` line. There are as many as files: a map would be built for each.
 #[derive(Serialize)]
-struct File<'a> {
+pub(crate) struct File<'a> {
     transfer: String,
     i: u32,
     name: &'a str,
@@ -188,7 +194,8 @@ fn file_done<'a>(t: &TransferSnapshot, row: &'a FileRow) -> Option<FileDone<'a>>
     })
 }
 
-fn file<'a>(t: &TransferSnapshot, row: &'a FileRow) -> File<'a> {
+/// One of the files of a transfer.
+pub(crate) fn file<'a>(t: &TransferSnapshot, row: &'a FileRow) -> File<'a> {
     File {
         transfer: t.id.to_string(),
         i: row.index,
@@ -226,7 +233,7 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
 }
 
 /// A text, without what is in it.
-fn text(t: &TextSnapshot) -> serde_json::Value {
+pub(crate) fn text(t: &TextSnapshot) -> serde_json::Value {
     json!({
         "id": t.id.to_string(), "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
@@ -253,6 +260,7 @@ pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
         "transfer": t.id.to_string(), "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
+        "accepted": t.accepted, "dormant": t.dormant,
         "paused_by": t.paused_by, "conflicts": t.conflicts,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,

@@ -12,6 +12,8 @@ mod face;
 mod human;
 mod instance;
 mod json;
+mod json_ask;
+mod lines;
 mod output;
 mod peers;
 mod progress;
@@ -190,7 +192,7 @@ fn internal(error: &std::io::Error) -> Fault {
 /// Reports a fault before there is anything to report it with.
 fn fail_early(global: &Global, fault: &Fault) -> ExitCode {
     use std::io::Write;
-    if global.json {
+    if global.json.is_some() {
         let mut line = Vec::new();
         json::write(&Event::Error(None, None, fault), &mut line);
         // Whoever closed stdout has the exit code.

@@ -70,7 +70,7 @@ enum Style {
 
 impl Output {
     pub(crate) fn new(global: &Global) -> Self {
-        let style = if global.json {
+        let style = if global.json.is_some() {
             Style::Json
         } else {
             let progress = match global.progress {

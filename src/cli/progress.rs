@@ -159,7 +159,7 @@ fn total_line(
     let percent = percent(t);
     let running = t.state == TransferState::Transferring;
     let speed = if !running {
-        phase_word(t.state).to_owned()
+        phase_word(t).to_owned()
     } else if without_a_byte >= STALLED && t.conflicts > 0 {
         format!("{} wait for your answer", t.conflicts)
     } else if without_a_byte >= STALLED {
@@ -230,11 +230,24 @@ pub(crate) fn percent(t: &TransferSnapshot) -> u64 {
     }
 }
 
+/// What a transfer does while no bytes move, with the command that continues it if nothing does.
+pub(crate) fn phase(t: &TransferSnapshot) -> String {
+    if !t.dormant {
+        return phase_word(t).to_owned();
+    }
+    let word = match t.state == TransferState::Paused {
+        true => "paused",
+        false => "interrupted",
+    };
+    format!("{word}; `peerconnect resume {}` continues it", t.id.short())
+}
+
 /// What a transfer does while no bytes move.
-pub(crate) fn phase_word(state: TransferState) -> &'static str {
-    match state {
+pub(crate) fn phase_word(t: &TransferSnapshot) -> &'static str {
+    match t.state {
         TransferState::Preparing => "looking through the files",
         TransferState::Connecting => "connecting",
+        TransferState::AwaitingAnswer if t.accepted => "continuing",
         TransferState::AwaitingAnswer => "waiting for an answer",
         TransferState::Transferring => "running",
         TransferState::Paused => "paused",

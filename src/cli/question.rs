@@ -1,11 +1,11 @@
-//! Questions to a person at the terminal: shall these files or this text be taken, and what shall
-//! become of a file whose name is taken?
+//! Questions to a person at the terminal, or to the program at the other end of our JSON lines:
+//! shall these files or this text be taken, and what shall become of a file whose name is taken?
 
 use std::collections::HashSet;
-use std::io::BufRead;
 use std::path::Path;
 
 use peerconnect::config::ConflictAnswer;
+use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision, NodeHandle, Overview, Reply, TextSnapshot};
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
 use peerconnect::text::{Shown, bytes, count};
@@ -13,19 +13,19 @@ use peerconnect::transfer::bookkeeper::unix_now;
 use peerconnect::transfer::status::{
     Conflict, FileQuery, ROWS_MAX, TOP_NAMES_MAX, TransferSnapshot,
 };
-use tokio::sync::mpsc;
 
 use super::human::{claimed, top_names};
+use super::json;
+use super::json_ask;
+use super::lines::{Line, Lines};
 use super::output::{Event, Output};
 
 mod texts;
 
-/// Lines of the person that may wait.
-const LINES_MAX: usize = 4;
-
 /// Asks, one question at a time.
 #[derive(Debug)]
 pub(crate) struct Questions {
+    how: How,
     lines: Lines,
     open: Option<Open>,
     answered: HashSet<TransferId>,
@@ -34,14 +34,13 @@ pub(crate) struct Questions {
     settled: HashSet<(TransferId, Option<FileIndex>)>,
 }
 
-/// What the person types.
-#[derive(Debug)]
-enum Lines {
-    /// Nothing was asked yet. Who reads without need stops a program in the background.
-    NotYet,
-    Come(mpsc::Receiver<String>),
-    /// The terminal is gone.
-    Ended,
+/// How questions are put.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// In words.
+    Words,
+    /// As JSON lines; so many have been asked.
+    Json(u64),
 }
 
 /// The question that waits for a line.
@@ -53,6 +52,29 @@ enum Open {
 }
 
 impl Open {
+    fn transfer(&self) -> Option<&TransferSnapshot> {
+        match self {
+            Self::Text(_) => None,
+            Self::Offer(t) | Self::Conflict(t, _) => Some(t),
+        }
+    }
+
+    fn text(&self, me: &Overview) -> String {
+        match self {
+            Self::Text(t) => texts::question(t),
+            Self::Offer(t) => question(me, t),
+            Self::Conflict(_, conflict) => conflict_question(conflict, unix_now()),
+        }
+    }
+
+    fn json(&self, number: u64, me: &Overview) -> serde_json::Value {
+        match self {
+            Self::Text(t) => json_ask::text(number, t),
+            Self::Offer(t) => json_ask::offer(number, me, t),
+            Self::Conflict(t, conflict) => json_ask::name(number, t, conflict),
+        }
+    }
+
     fn prompt(&self) -> String {
         match self {
             Self::Text(t) => texts::prompt(t).to_owned(),
@@ -63,9 +85,20 @@ impl Open {
 }
 
 impl Questions {
-    /// Reads the answers from stdin, from the first question on.
-    pub(crate) fn from_stdin() -> Self {
+    /// Asks a person, who types the answers.
+    pub(crate) fn in_words() -> Self {
+        Self::new(How::Words)
+    }
+
+    /// Asks in JSON lines, and reads such as answers.
+    pub(crate) fn in_json() -> Self {
+        Self::new(How::Json(0))
+    }
+
+    /// Answers come from stdin, from the first question on.
+    fn new(how: How) -> Self {
         Self {
+            how,
             lines: Lines::NotYet,
             open: None,
             answered: HashSet::new(),
@@ -75,108 +108,174 @@ impl Questions {
 
     /// Whether a question can be asked now.
     fn is_free(&mut self) -> bool {
-        if matches!(self.lines, Lines::NotYet) {
-            self.lines = read_stdin();
-        }
-        self.open.is_none() && matches!(self.lines, Lines::Come(_))
+        self.lines.begin() && self.open.is_none()
+    }
+
+    /// Whether there will be no answers any more, and the rule for where nobody can be asked
+    /// counts. A terminal that is gone is something else: people answer elsewhere.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!((&self.lines, self.how), (Lines::Ended, How::Json(_)))
     }
 
     /// Asks about an offer, again if it was asked before, unless another question is open. Whether
     /// it was asked.
-    pub(crate) fn ask(&mut self, me: &Overview, t: &TransferSnapshot, out: &mut Output) -> bool {
+    pub(crate) async fn ask(
+        &mut self,
+        me: &Overview,
+        t: &TransferSnapshot,
+        out: &mut Output,
+    ) -> bool {
         if let Some(Open::Offer(open)) = &self.open
             && open.id == t.id
         {
-            self.open = None;
-            out.unprompt();
             // Behind the prompt that waits.
-            out.say("");
+            self.take_back(Some(""), out).await;
         }
         let free = self.is_free();
         if free {
             self.answered.remove(&t.id);
-            self.put(Open::Offer(t.clone().into()), &question(me, t), out);
+            self.put(Open::Offer(t.clone().into()), me, out).await;
         }
         free
     }
 
     /// Asks about the first file of a transfer whose name is taken, unless another question is
     /// open. Takes a question back that was answered elsewhere.
-    pub(crate) fn ask_about_name(&mut self, t: &TransferSnapshot, out: &mut Output) {
+    pub(crate) async fn ask_about_name(
+        &mut self,
+        me: &Overview,
+        t: &TransferSnapshot,
+        node: &NodeHandle,
+        out: &mut Output,
+    ) {
         if let Some(Open::Conflict(open, asked)) = &self.open
             && open.id == t.id
             && t.conflict.as_ref().map(|c| c.index) != Some(asked.index)
         {
-            self.open = None;
-            out.unprompt();
-            out.say("\nNot needed any more.");
+            self.take_back(Some("\nNot needed any more."), out).await;
         }
         let Some(conflict) = &t.conflict else {
             return;
         };
         let known = |file| self.settled.contains(&(t.id, file));
-        if known(None) || known(Some(conflict.index)) || !self.is_free() {
+        if known(None) || known(Some(conflict.index)) {
             return;
         }
-        let text = conflict_question(conflict, unix_now());
-        self.put(
-            Open::Conflict(t.clone().into(), conflict.clone()),
-            &text,
-            out,
-        );
+        if self.has_left() {
+            // As where nobody could be asked from the start.
+            let all = Some((ConflictAnswer::KeepBoth, true));
+            self.answer_name(all, t, conflict, node, out).await;
+        } else if self.is_free() {
+            let question = Open::Conflict(t.clone().into(), conflict.clone());
+            self.put(question, me, out).await;
+        }
     }
 
-    fn put(&mut self, question: Open, text: &str, out: &mut Output) {
-        out.say(text);
-        out.prompt(&question.prompt());
+    async fn put(&mut self, question: Open, me: &Overview, out: &mut Output) {
+        match &mut self.how {
+            How::Words => {
+                out.say(&question.text(me));
+                out.prompt(&question.prompt());
+            }
+            How::Json(asked) => {
+                *asked += 1;
+                out.object("ask", question.json(*asked, me)).await;
+            }
+        }
         self.open = Some(question);
     }
 
+    /// Closes the open question without an answer.
+    async fn take_back(&mut self, why: Option<&str>, out: &mut Output) {
+        self.open = None;
+        out.unprompt();
+        if let Some(why) = why {
+            out.say(why);
+        }
+        if let How::Json(asked) = self.how {
+            out.object("withdrawn", json_ask::withdrawn(asked)).await;
+        }
+    }
+
     /// Takes a question back whose offer is gone.
-    pub(crate) fn withdraw(&mut self, t: &TransferSnapshot, out: &mut Output) {
+    pub(crate) async fn withdraw(&mut self, t: &TransferSnapshot, out: &mut Output) {
         if let Some(Open::Offer(open)) = &self.open
             && open.id == t.id
         {
-            self.open = None;
-            out.unprompt();
-            if !self.answered.contains(&t.id) {
-                out.say("\nThe offer was taken back, or nobody answered in time.");
-            }
+            let told = self.answered.contains(&t.id);
+            let why = "\nThe offer was taken back, or nobody answered in time.";
+            let why = (!told).then_some(why);
+            self.take_back(why, out).await;
         }
     }
 
     /// The next line; `None` when there will be no more. Cancel-safe.
-    pub(crate) async fn line(&mut self) -> Option<String> {
-        match &mut self.lines {
-            Lines::Come(lines) => lines.recv().await,
-            Lines::NotYet | Lines::Ended => std::future::pending().await,
-        }
+    pub(crate) async fn line(&mut self) -> Option<Line> {
+        self.lines.next().await
     }
 
     /// Takes a line as the answer to the open question.
-    pub(crate) async fn answer(
-        &mut self,
-        line: Option<String>,
-        node: &NodeHandle,
-        out: &mut Output,
-    ) {
+    pub(crate) async fn answer(&mut self, line: Option<Line>, node: &NodeHandle, out: &mut Output) {
         let Some(line) = line else {
-            // No terminal any more: questions stay open until they are answered elsewhere.
-            self.lines = Lines::Ended;
-            return;
+            return self.leave(node, out).await;
         };
         let Some(open) = self.open.take() else {
-            return;
+            return self.refuse("No question is open".into(), None, out).await;
         };
         out.unprompt();
-        let done = match &open {
-            Open::Text(t) => self.take_text(&line, t, node, out).await,
-            Open::Offer(t) => self.take_offer(&line, t, node, out).await,
-            Open::Conflict(t, conflict) => self.take_name(&line, t, conflict, node, out).await,
+        let text = match (self.how, line) {
+            (How::Words, Line::Text(text)) => Ok(text),
+            (How::Words, Line::TooLong) => Err("Too long".into()),
+            (How::Json(asked), line) => json_ask::answer(line, asked),
+        };
+        let done = match (text, &open) {
+            (Ok(text), Open::Text(t)) => self.take_text(&text, t, node, out).await,
+            (Ok(text), Open::Offer(t)) => self.take_offer(&text, t, node, out).await,
+            (Ok(text), Open::Conflict(t, conflict)) => {
+                let answer = parse_answer(&text);
+                if answer.is_none() {
+                    self.refuse(no_answer(&text), Some(t), out).await;
+                }
+                self.answer_name(answer, t, conflict, node, out).await
+            }
+            (Err(why), open) => {
+                self.refuse(why, open.transfer(), out).await;
+                false
+            }
         };
         if !done {
-            out.prompt(&open.prompt());
+            match self.how {
+                How::Words => out.prompt(&open.prompt()),
+                How::Json(asked) => {
+                    let me = node.overview().borrow().clone();
+                    out.object("ask", open.json(asked, &me)).await;
+                }
+            }
             self.open = Some(open);
+        }
+    }
+
+    /// There will be no lines any more.
+    async fn leave(&mut self, node: &NodeHandle, out: &mut Output) {
+        self.lines = Lines::Ended;
+        if !self.has_left() {
+            // The terminal is gone: questions stay open until they are answered elsewhere.
+            return;
+        }
+        if let Err(fault) = node.call(Command::Leave).await {
+            // The end of the node is noticed by its pictures.
+            tracing::debug!(%fault, "the node thinks that somebody is there");
+        }
+        if self.open.is_some() {
+            self.take_back(None, out).await;
+        }
+    }
+
+    /// Says why a line is no answer; a person sees that from the prompt that comes again.
+    async fn refuse(&mut self, why: String, t: Option<&TransferSnapshot>, out: &mut Output) {
+        if let How::Json(_) = self.how {
+            out.emit(Event::Error(t, None, &Fault::Invalid { why }))
+                .await;
         }
     }
 
@@ -199,7 +298,10 @@ impl Questions {
                 list(t, node, out).await;
                 return false;
             }
-            _ => return false,
+            _ => {
+                self.refuse(no_answer(line), Some(t), out).await;
+                return false;
+            }
         };
         let declined = decision == Decision::Decline;
         let transfer = t.id;
@@ -214,16 +316,16 @@ impl Questions {
         true
     }
 
-    /// Whether the line was an answer that was taken.
-    async fn take_name(
+    /// Whether there was an answer, and it was taken.
+    async fn answer_name(
         &mut self,
-        line: &str,
+        answer: Option<(ConflictAnswer, bool)>,
         t: &TransferSnapshot,
         conflict: &Conflict,
         node: &NodeHandle,
         out: &mut Output,
     ) -> bool {
-        let Some((answer, all)) = parse_answer(line) else {
+        let Some((answer, all)) = answer else {
             return false;
         };
         let transfer = t.id;
@@ -246,23 +348,8 @@ impl Questions {
     }
 }
 
-fn read_stdin() -> Lines {
-    let (to, lines) = mpsc::channel(LINES_MAX);
-    // Ends with the process: a read from a terminal cannot be called off.
-    let reader = std::thread::Builder::new()
-        .name("stdin".into())
-        .spawn(move || {
-            for line in std::io::stdin().lock().lines() {
-                let Ok(line) = line else { break };
-                if to.blocking_send(line).is_err() {
-                    break;
-                }
-            }
-        });
-    match reader {
-        Ok(_) => Lines::Come(lines),
-        Err(_) => Lines::Ended,
-    }
+fn no_answer(text: &str) -> String {
+    format!("\"{text}\" is no answer to this question")
 }
 
 const PROMPT: &str = "Accept? [Y/n/list] ";
@@ -308,7 +395,7 @@ fn parse_answer(line: &str) -> Option<(ConflictAnswer, bool)> {
         None => (line.as_str(), false),
     };
     let answer = match line {
-        "" | "k" | "keep" | "both" | "keep both" => ConflictAnswer::KeepBoth,
+        "" | "k" | "keep" | "both" | "keep both" | "keep-both" => ConflictAnswer::KeepBoth,
         "r" | "replace" => ConflictAnswer::Replace,
         "s" | "skip" => ConflictAnswer::Skip,
         _ => return None,
@@ -384,6 +471,9 @@ async fn list(t: &TransferSnapshot, node: &NodeHandle, out: &mut Output) {
         };
         from += rows.len() as u32;
         for row in &rows {
+            if out.is_json() {
+                out.object("listed", json::file(t, row)).await;
+            }
             out.say(&format!("{:>9}  {}", bytes(row.bytes), Shown(&row.path)));
         }
     }
@@ -391,89 +481,4 @@ async fn list(t: &TransferSnapshot, node: &NodeHandle, out: &mut Output) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-    use crate::cli::testing::{overview, snapshot};
-    use peerconnect::protocol::message::Timestamp;
-    use peerconnect::transfer::state::TransferState;
-    use peerconnect::transfer::status::{Direction, Question, TopName, Version};
-
-    #[test]
-    fn the_question_says_who_what_where_and_whether_it_fits() {
-        let mut t = snapshot(TransferState::AwaitingAnswer);
-        t.direction = Direction::Receiving;
-        (t.files, t.bytes, t.top_count) = (41, 1_200_000_000, 2);
-        let name = |name: &str, files| TopName {
-            name: name.into(),
-            files,
-            bytes: 1,
-        };
-        t.top_names = vec![name("holiday", Some(40)), name("a.pdf", None)];
-        t.folder = Some("/home/x".into());
-        t.words = Some("river copper nine".into());
-        t.question = Some(Question {
-            free: 212_000_000_000,
-            obstacle: None,
-            seconds_left: 300,
-            round: 1,
-        });
-        let text = question(&overview(vec![]), &t);
-        assert_eq!(
-            text,
-            "kitchen wants to send 41 files, 1.20 GB, into /home/x\n  \
-             holiday/ (40 files), a.pdf  (212 GB free)\n  \
-             New device. Both screens show: river copper nine"
-        );
-        t.trusted = true;
-        assert!(!question(&overview(vec![]), &t).contains("river"));
-    }
-
-    fn conflict() -> Conflict {
-        Conflict {
-            index: 3,
-            path: "docs/report.pdf".into(),
-            old: Version {
-                bytes: 2_000_000,
-                modified: Timestamp(0),
-            },
-            new: Version {
-                bytes: 2_100_000,
-                modified: Timestamp(0),
-            },
-            keep_both_as: "docs/report (1).pdf".into(),
-        }
-    }
-
-    #[test]
-    fn a_taken_name_is_asked_about_with_both_sizes_and_dates() {
-        let text = conflict_question(&conflict(), 2_000_000_000);
-        assert!(
-            text.starts_with("\"docs/report.pdf\" is already there and differs.\n"),
-            "{text}"
-        );
-        for part in ["Yours: 2.00 MB, ", "New:   2.10 MB, ", "\"report (1).pdf\""] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        assert!(!conflict_prompt(1).contains("all"));
-        assert!(conflict_prompt(15).contains("for the other 14"));
-    }
-
-    #[test]
-    fn answers_about_names_are_letters_or_words_and_count_for_all_if_that_is_said() {
-        use ConflictAnswer::{KeepBoth, Replace, Skip};
-        for (line, answer) in [
-            ("", Some((KeepBoth, false))),
-            ("k", Some((KeepBoth, false))),
-            ("Keep both", Some((KeepBoth, false))),
-            ("R", Some((Replace, false))),
-            ("r all", Some((Replace, true))),
-            ("sall", Some((Skip, true))),
-            ("skip all ", Some((Skip, true))),
-            ("all", None),
-            ("what?", None),
-            ("y", None),
-        ] {
-            assert_eq!(parse_answer(line), answer, "{line:?}");
-        }
-    }
-}
+mod tests;

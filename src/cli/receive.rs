@@ -12,9 +12,9 @@ use peerconnect::storage::store::Accept;
 use tokio::time::Instant;
 
 use super::Context;
-use super::args::{ReceiveArgs, TakeArgs};
+use super::args::{JsonStyle, ReceiveArgs, TakeArgs};
 use super::exit::Exit;
-use super::face::{Answers, Face, Goal};
+use super::face::{Answers, Face, Goal, nobody_to_ask};
 use super::instance::{Instance, Purpose, reach};
 use super::output::Event;
 use super::question::Questions;
@@ -129,27 +129,23 @@ fn answers(args: &TakeArgs, picture: &Overview, context: &Context) -> Result<Ans
     if args.yes || args.accept_unencrypted {
         return Ok(Answers::Nobody);
     }
-    if is_person_there(context) {
+    if person(context).is_some() {
         return Ok(Answers::Person);
     }
     let always = |accept| accept == Accept::Always;
     if picture.peers.iter().any(|p| always(p.record.accept)) {
         return Ok(Answers::Nobody);
     }
-    Err(Fault::Invalid {
-        why: "Nobody can be asked here. Add --yes to take everything, or --from PEER, or trust \
-              a peer with `peerconnect peers trust`"
-            .into(),
-    })
+    Err(nobody_to_ask())
 }
 
-fn is_person_there(context: &Context) -> bool {
-    !context.out.is_json() && std::io::stdin().is_terminal()
-}
-
-/// The person at the terminal, if there is one to be asked.
+/// The person at the terminal, or the program that answers in JSON, if there is one to be asked.
 pub(crate) fn person(context: &Context) -> Option<Questions> {
-    is_person_there(context).then(Questions::from_stdin)
+    match context.global.json {
+        Some(JsonStyle::Ask) => Some(Questions::in_json()),
+        Some(JsonStyle::Lines) => None,
+        None => std::io::stdin().is_terminal().then(Questions::in_words),
+    }
 }
 
 /// Says what becomes of a wish that cannot be granted.

@@ -1,18 +1,19 @@
 //! `send`.
 
-use std::io::IsTerminal;
 use std::path::{Component, Path, PathBuf};
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Reply, Target};
 use peerconnect::protocol::message::SourceFault;
 use peerconnect::text::Shown;
+use peerconnect::transfer::status::TransferSnapshot;
 
 use super::args::SendArgs;
 use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Purpose, reach};
 use super::output::{Event, Output};
+use super::receive::person;
 use super::{Context, quoted, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
@@ -21,8 +22,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     if args.dry_run {
         return dry_run(&paths, context).await;
     }
-    let ask = args.to.is_none();
-    if ask && (context.out.is_json() || !std::io::stdin().is_terminal()) {
+    if args.to.is_none() && person(context).is_none() {
         return Err(to_whom());
     }
     let Context {
@@ -74,7 +74,11 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 true => format!("peerconnect resume {}", id.short()),
                 false => again,
             };
-            say_again(&command, out);
+            let picture = instance.node.overview().borrow().clone();
+            let legacy = picture
+                .transfer(id)
+                .is_some_and(TransferSnapshot::is_legacy);
+            say_again(&command, legacy, out);
         }
         Ok(exit)
     };
@@ -83,7 +87,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     result
 }
 
-pub(super) fn to_whom() -> Fault {
+pub(crate) fn to_whom() -> Fault {
     Fault::Invalid {
         why: "To whom? Add --to with a name (`peerconnect peers` shows who is there), a \
               peerconnect: link or an address"
@@ -91,10 +95,12 @@ pub(super) fn to_whom() -> Fault {
     }
 }
 
-fn say_again(command: &str, out: &mut Output) {
-    out.say(&format!(
-        "Send again with: {command}\n  What has arrived is not sent twice."
-    ));
+fn say_again(command: &str, legacy: bool, out: &mut Output) {
+    let twice = match legacy {
+        true => "Old versions do not say what they have: all of it is sent again.",
+        false => "What has arrived is not sent twice.",
+    };
+    out.say(&format!("Send again with: {command}\n  {twice}"));
 }
 
 /// The command that sends the same again.

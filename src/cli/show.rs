@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::human::top_names;
 use super::instance::{Purpose, reach};
 use super::output::Output;
-use super::progress::{percent, phase_word};
+use super::progress::{percent, phase};
 use super::send::unexpected;
 use super::signals::Signals;
 use super::{Context, json};
@@ -96,14 +96,17 @@ fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
             format!("{}/s, {} left", bytes(t.rate), duration(left))
         }
         (TransferState::Transferring, None) => format!("{}/s", bytes(t.rate)),
-        (state, _) => phase_word(state).to_owned(),
+        _ => phase(t),
     };
+    // What has not been counted yet is not 0.
+    let unknown = t.dormant && t.files == 0;
+    let known = |text: String| if unknown { "-".into() } else { text };
     [
         t.id.short(),
         peer,
         state,
-        format!("{}%", percent(t)),
-        bytes(t.bytes),
+        known(format!("{}%", percent(t))),
+        known(bytes(t.bytes)),
         top_names(t, 2),
     ]
 }

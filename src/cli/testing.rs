@@ -6,7 +6,7 @@ use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
     Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
 };
-use peerconnect::peer::PeerId;
+use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
@@ -25,6 +25,8 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         trusted: false,
         words: None,
         state,
+        accepted: false,
+        dormant: false,
         paused_by: None,
         fault: None,
         top_names: Vec::new(),
@@ -51,6 +53,18 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         started: 0,
         settled: 0,
         entries: 0,
+    }
+}
+
+/// The same to an original.
+pub(crate) fn to_original(state: TransferState) -> TransferSnapshot {
+    let claims = LegacyPeer {
+        id: LegacyId::DEFAULT_PROFILE,
+        addr: ([10, 0, 0, 9], 3485).into(),
+    };
+    TransferSnapshot {
+        peer: Some(Party::Legacy(claims)),
+        ..snapshot(state)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerconnect::fault::Fault;
+use peerconnect::fault::{Fault, Trouble};
 use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
@@ -37,7 +37,8 @@ pub(crate) struct Tracker {
     pub(crate) hinted: bool,
     /// How it ended, once everything about it has been told.
     pub(crate) exit: Option<Exit>,
-    state: Option<TransferState>,
+    /// The state that was told last, and whether it was one of waiting for a person.
+    state: Option<(TransferState, bool)>,
     path: Option<(
         peerconnect::net::link::PathKind,
         Option<std::net::SocketAddr>,
@@ -88,8 +89,10 @@ impl Tracker {
             self.offered = true;
             out.emit(Event::Offer(&self.last)).await;
         }
-        if self.state != Some(state) {
-            self.state = Some(state);
+        // The receiver may turn out to have forgotten that it accepted.
+        let waits = state == TransferState::AwaitingAnswer && !self.last.accepted;
+        if self.state != Some((state, waits)) {
+            self.state = Some((state, waits));
             self.lost_since = (state == TransferState::Interrupted).then_some(now);
             out.emit(Event::State(&self.last)).await;
         }
@@ -114,11 +117,18 @@ impl Tracker {
         more
     }
 
-    /// Room that the receiver lacks is worth a line while its person can still do something.
+    /// What somebody can do something about is worth a line while that helps: room that the
+    /// receiver lacks, and an original that must be restarted.
     async fn tell_obstacle(&mut self, out: &mut Output) {
         let waiting = self.last.state == TransferState::AwaitingAnswer;
+        let lost = self.last.state == TransferState::Interrupted;
         // What ends the transfer is told at its end.
-        let passes = |fault: &&Fault| waiting && matches!(fault, Fault::PeerRoom { .. });
+        let is_deaf = |trouble: &Trouble| matches!(trouble, Trouble::Deaf { .. });
+        let deaf =
+            |fault: &Fault| matches!(fault, Fault::Original { trouble, .. } if is_deaf(trouble));
+        let passes = |fault: &&Fault| {
+            (lost && deaf(fault)) || (waiting && matches!(fault, Fault::PeerRoom { .. }))
+        };
         let obstacle = self.last.fault.as_ref().filter(passes);
         if self.obstacle.as_ref() == obstacle {
             return;
@@ -260,6 +270,9 @@ impl Tracker {
 
     /// The fault of a lost connection, from the last picture.
     pub(crate) fn lost(&self) -> Fault {
+        if let Some(fault @ Fault::Original { .. }) = &self.last.fault {
+            return fault.clone();
+        }
         Fault::Lost {
             peer: self.last.peer_name.clone(),
             kept: self.last.bytes_done,

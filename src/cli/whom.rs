@@ -1,6 +1,5 @@
 //! To whom: a name that is looked for in the network, or a choice among those who are there.
 
-use std::io::BufRead;
 use std::time::Duration;
 
 use peerconnect::fault::Fault;
@@ -12,7 +11,9 @@ use peerconnect::text::{Shown, duration};
 use tokio::time::Instant;
 
 use super::instance::Instance;
-use super::output::Output;
+use super::json_ask;
+use super::lines::{Line, read_line};
+use super::output::{Event, Output};
 use super::show;
 use super::signals::Signals;
 
@@ -218,34 +219,78 @@ pub(crate) async fn choose(
                 .into(),
         });
     }
-    super::write_stderr(&menu(&choices));
+    if !out.is_json() {
+        super::write_stderr(&menu(&choices));
+    }
     loop {
-        super::write_stderr(&format!("To whom? [1-{}] ", choices.len()));
-        let Some(line) = line(signals).await else {
-            return Err(Fault::Cancelled);
+        ask(&choices, out).await;
+        let text = match (line(signals).await?, out.is_json()) {
+            (Some(line), true) => json_ask::answer(line, ASKED),
+            (Some(Line::Text(text)), false) => Ok(text),
+            (Some(Line::TooLong), false) => Ok(String::new()),
+            // As where nobody could be asked from the start.
+            (None, true) => return Err(super::send::to_whom()),
+            (None, false) => return Err(Fault::Cancelled),
         };
-        let number = line.trim().parse::<usize>().ok();
-        let chosen = number
-            .and_then(|n| n.checked_sub(1))
-            .and_then(|n| choices.get(n));
-        match (chosen, line.trim()) {
-            (Some(choice), _) => return Ok(choice.who.into()),
-            (None, "") => {}
-            (None, _) if number.is_some() => {}
-            (None, text) => return named(text.to_owned(), instance, out, signals).await,
+        match text.map(|text| meant(text.trim(), &choices)) {
+            Ok(Meant::Choice(who)) => return Ok(who.into()),
+            Ok(Meant::Name(name)) => return named(name, instance, out, signals).await,
+            Ok(Meant::Nobody) => refuse("That is none of the answers".into(), out).await,
+            Err(why) => refuse(why, out).await,
         }
     }
 }
 
-async fn line(signals: &mut Signals) -> Option<String> {
-    let read = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        let read = std::io::stdin().lock().read_line(&mut line);
-        read.ok().filter(|n| *n > 0).map(|_| line)
-    });
+/// What was typed where there is a choice.
+#[derive(Debug, PartialEq, Eq)]
+enum Meant {
+    Choice(Who),
+    /// Somebody to look for.
+    Name(String),
+    Nobody,
+}
+
+fn meant(text: &str, choices: &[Choice]) -> Meant {
+    match text.parse::<usize>() {
+        Ok(number) => number
+            .checked_sub(1)
+            .and_then(|n| choices.get(n))
+            .map_or(Meant::Nobody, |choice| Meant::Choice(choice.who)),
+        Err(_) if text.is_empty() => Meant::Nobody,
+        Err(_) => Meant::Name(text.to_owned()),
+    }
+}
+
+/// People see that a line was no answer from the question that comes again.
+async fn refuse(why: String, out: &mut Output) {
+    if out.is_json() {
+        let fault = Fault::Invalid { why };
+        out.emit(Event::Error(None, None, &fault)).await;
+    }
+}
+
+/// The number of the only question that is asked here.
+const ASKED: u64 = 1;
+
+async fn ask(choices: &[Choice], out: &mut Output) {
+    if !out.is_json() {
+        return super::write_stderr(&format!("To whom? [1-{}] ", choices.len()));
+    }
+    let choices = choices.iter().enumerate();
+    let choices: Vec<_> = choices
+        .map(|(n, c)| json_ask::choice(n + 1, c.who, &c.name, c.near, c.trusted))
+        .collect();
+    let body = serde_json::json!({ "ask": ASKED, "kind": "peer", "choices": choices });
+    out.object("ask", body).await;
+    out.flush().await;
+}
+
+/// The next line; `None` at the end of stdin.
+async fn line(signals: &mut Signals) -> Result<Option<Line>, Fault> {
+    let read = tokio::task::spawn_blocking(|| read_line(&mut std::io::stdin().lock()));
     tokio::select! {
-        line = read => line.ok().flatten(),
-        _ = signals.next() => None,
+        line = read => Ok(line.ok().and_then(Result::ok).flatten()),
+        _ = signals.next() => Err(Fault::Cancelled),
     }
 }
 
@@ -254,6 +299,8 @@ async fn line(signals: &mut Signals) -> Option<String> {
 struct Choice {
     who: Who,
     near: bool,
+    name: String,
+    trusted: bool,
     text: String,
 }
 
@@ -270,6 +317,8 @@ fn choices(picture: &Overview) -> Vec<Choice> {
         Choice {
             who: near.who,
             near: true,
+            name: near.name.clone(),
+            trusted: near.trusted,
             text: format!("{} ({mark})", Shown(&near.name)),
         }
     });
@@ -286,6 +335,8 @@ fn choices(picture: &Overview) -> Vec<Choice> {
         Choice {
             who: Who::Key(peer.id),
             near: false,
+            name: peer.record.name().to_owned(),
+            trusted: peer.record.trusted,
             text: format!("{} ({mark}, {ago} ago)", Shown(peer.record.name())),
         }
     });
@@ -335,6 +386,24 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn a_number_is_a_choice_and_anything_else_a_name() {
+        let mut picture = overview(vec![]);
+        picture.nearby = vec![near(1, "living-room-pc"), old(4, "attic")].into();
+        let choices = choices(&picture);
+        let who = |n: usize| Meant::Choice(choices[n].who);
+        for (text, meaning) in [
+            ("1", who(0)),
+            ("2", who(1)),
+            ("0", Meant::Nobody),
+            ("3", Meant::Nobody),
+            ("", Meant::Nobody),
+            ("attic", Meant::Name("attic".into())),
+        ] {
+            assert_eq!(meant(text, &choices), meaning, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The longer words of faults.
 
 use super::{Face, Fault};
-use crate::protocol::message::{Room, SourceFault};
+use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes};
 
 pub(super) fn peer_room(peer: &str, room: Room) -> (String, String, String) {
@@ -87,3 +87,32 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// The receiver said no, for a reason.
+pub(super) fn declined(peer: &str, reason: DeclineReason) -> (String, String, String) {
+    let peer = Shown(peer);
+    let nothing = String::from("Nothing was sent.");
+    match reason {
+        DeclineReason::Person => (format!("{peer} declined."), nothing, String::new()),
+        DeclineReason::NoAnswer => (
+            format!("Nobody answered on {peer}."),
+            nothing,
+            String::new(),
+        ),
+        DeclineReason::NoRoom { needed, free } => (
+            format!("{peer} has not enough room."),
+            format!("Needs {}, free {}. {nothing}", bytes(needed), bytes(free)),
+            "Send only some of the files, or ask its owner to make room.".into(),
+        ),
+        DeclineReason::NotWritable => (
+            format!("{peer} cannot save files in its download folder."),
+            nothing,
+            "Ask its owner to choose another folder.".into(),
+        ),
+        DeclineReason::Busy => (
+            format!("{peer} has too many open questions."),
+            nothing,
+            "Try again in a while.".into(),
+        ),
+    }
+}

@@ -203,6 +203,17 @@ async fn raw_connection(
     connecting.unwrap().await.unwrap()
 }
 
+/// The first thing that the attacker says.
+fn raw_hello(nonce: &[u8; 16]) -> Vec<u8> {
+    let hello = Opening::Connection(Hello {
+        name: "attacker".into(),
+        version: "1".into(),
+        observed: None,
+        commitment: crate::protocol::words::commitment(nonce),
+    });
+    crate::protocol::frame::encode(&hello).unwrap()
+}
+
 /// The attacker greets as it should.
 async fn raw_greeting(quic: &quinn::Connection, identity: &Identity) {
     raw_greeting_open(quic, identity).await;
@@ -210,18 +221,9 @@ async fn raw_greeting(quic: &quinn::Connection, identity: &Identity) {
 
 /// The attacker greets as it should, and may go on to talk.
 async fn raw_greeting_open(quic: &quinn::Connection, identity: &Identity) -> quinn::SendStream {
-    use crate::protocol::words::commitment;
     let (mut send, mut recv) = quic.open_bi().await.unwrap();
     let nonce = identity.random().unwrap();
-    let hello = Opening::Connection(Hello {
-        name: "attacker".into(),
-        version: "1".into(),
-        observed: None,
-        commitment: commitment(&nonce),
-    });
-    send.write_all(&crate::protocol::frame::encode(&hello).unwrap())
-        .await
-        .unwrap();
+    send.write_all(&raw_hello(&nonce)).await.unwrap();
     let mut first = [0; 1];
     recv.read_exact(&mut first).await.unwrap();
     let reveal = ConnectionMessage::Reveal { nonce };

@@ -81,6 +81,8 @@ pub enum Command {
     },
     /// A person is at this face and can be asked, until the face or its connection ends.
     Attend,
+    /// The person of [`Command::Attend`] can be asked no more, though the face stays.
+    Leave,
     /// Pauses a transfer or one file of it.
     Pause {
         /// Which transfer.

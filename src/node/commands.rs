@@ -42,11 +42,8 @@ impl Core {
                 scope,
                 answer,
             } => self.order(transfer, Order::Conflict(scope, answer)),
-            Command::Attend => {
-                let people = &self.people;
-                self.attendance.get_or_insert_with(|| people.attend());
-                Ok(Reply::Done)
-            }
+            Command::Attend => self.attend(true),
+            Command::Leave => self.attend(false),
             Command::SendAgain { transfer, what } => self.send_again(transfer, what).await,
             Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)),
             Command::Resume { transfer, scope } => self.resume(transfer, scope).await,
@@ -95,6 +92,14 @@ impl Core {
             }
         };
         let _ = answer.send(reply);
+    }
+
+    /// Somebody at this process's own face can be asked, or not any more.
+    fn attend(&mut self, is_there: bool) -> Replied {
+        let people = &self.people;
+        self.attendance =
+            is_there.then(|| self.attendance.take().unwrap_or_else(|| people.attend()));
+        Ok(Reply::Done)
     }
 
     /// Hands an order to a transfer's task.

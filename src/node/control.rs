@@ -199,9 +199,10 @@ async fn take_commands<R: AsyncRead + Unpin>(
         match next {
             Some(ToNode::Command {
                 id,
-                command: Command::Attend,
+                command: command @ (Command::Attend | Command::Leave),
             }) => {
-                attendance.get_or_insert_with(|| node.people().attend());
+                attendance = (command == Command::Attend)
+                    .then(|| attendance.take().unwrap_or_else(|| node.people().attend()));
                 let result = Ok(Reply::Done);
                 let _ = replies.send(FromNode::Reply { id, result }).await;
             }

@@ -42,7 +42,7 @@ use crate::peer::{Party, PeerId};
 use crate::protocol::link_uri::{LegacyAddress, Link};
 use crate::protocol::message::{Code, TransferId};
 use crate::storage::journal::{self, Journal};
-use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Store, Wishes};
+use crate::storage::store::{Accept, HistoryRecord, OutgoingRecord, Standing, Store, Wishes};
 use crate::text::Shown;
 use crate::transfer::bookkeeper::{Bookkeeper, Entry, NewTransfer, Person, unix_now};
 use crate::transfer::budget::Budget;
@@ -63,6 +63,8 @@ const NEWS_MAX: usize = 1024;
 const TICK: Duration = Duration::from_millis(100);
 /// How often names of originals that have said them meanwhile are looked up.
 const ORIGINALS_EVERY: Duration = Duration::from_secs(5);
+/// How often it is written how far transfers are, if nothing else happens to them.
+const STANDINGS_EVERY: Duration = Duration::from_secs(10);
 /// Offers of one peer, and of all strangers, that nobody answered yet: more are told to come back
 /// later. Strangers cannot keep out people that are trusted.
 const QUESTIONS_PER_PEER: usize = 8;
@@ -95,6 +97,8 @@ pub(super) struct Core {
     pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
     /// What the person wants of it, where there is anything.
     pub(super) wishes: HashMap<TransferId, Wishes>,
+    /// How far unfinished transfers are, as was written last.
+    standings: HashMap<TransferId, Standing>,
     /// Who can be asked, and the one at this process's own face.
     pub(super) people: People,
     pub(super) attendance: Option<Attendance>,
@@ -146,7 +150,7 @@ impl Core {
         } = options;
         let discovery = near::discover(identity.id(), &settings, net.local_port(), ip, presence);
         let (records, unfinished) = Records::start(store).map_err(|e| internal(e.to_string()))?;
-        let first = first_picture(identity.id(), &settings, discovery.presence());
+        let first = picture::first_picture(identity.id(), &settings, discovery.presence());
         let (handle, requests, pictures) = NodeHandle::new(first);
         let mut core = Self {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
@@ -163,6 +167,7 @@ impl Core {
             tasks: JoinSet::new(),
             outgoing: HashMap::new(),
             wishes: HashMap::new(),
+            standings: HashMap::new(),
             people: handle.people().clone(),
             attendance: None,
             stopping: false,
@@ -236,6 +241,8 @@ impl Core {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = tokio::time::interval(ORIGINALS_EVERY);
+        let mut stand = tokio::time::interval(STANDINGS_EVERY);
+        stand.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping {
             tokio::select! {
                 request = self.requests.recv() => match request {
@@ -258,6 +265,7 @@ impl Core {
                 }
                 Ok(()) = self.addrs.changed() => self.changed = true,
                 _ = look.tick() => self.name_originals(),
+                _ = stand.tick() => self.keep_standings().await,
             }
             // What has come meanwhile goes into the same picture.
             while let Ok((id, news)) = self.news.1.try_recv() {
@@ -271,6 +279,7 @@ impl Core {
     }
 
     async fn shutdown(mut self) {
+        self.keep_standings().await;
         // Orders end: each task keeps what it has and returns.
         let ids: Vec<TransferId> = self.book.iter().map(|(id, _)| id).collect();
         for id in ids {
@@ -278,6 +287,7 @@ impl Core {
                 entry.orders = None;
             }
         }
+        self.leave_originals().await;
         self.links.clear();
         self.texts.end();
         tokio::join!(self.discovery.shutdown(), self.net.shutdown());
@@ -306,6 +316,7 @@ impl Core {
         let Some(state) = self.book.apply(id, news) else {
             return;
         };
+        self.keep_standing(id).await;
         match state {
             TransferState::Transferring => {
                 let peer = self.book.get(id).and_then(|entry| entry.peer);
@@ -340,6 +351,7 @@ impl Core {
 
     async fn on_final(&mut self, id: TransferId) {
         self.links.remove(&id);
+        self.forget_standing(id).await;
         let only = self.wishes.remove(&id).and_then(|wishes| wishes.only);
         let sent = self.outgoing.remove(&id);
         if sent.is_some() {
@@ -394,28 +406,6 @@ impl Core {
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
             Arrival::Text { from, link } => self.on_text(&from, link),
         }
-    }
-}
-
-/// A picture without anything in it yet.
-fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overview {
-    Overview {
-        me: Me {
-            id,
-            name: settings.name.clone(),
-            link: String::new(),
-            addrs: Vec::new(),
-            folder: settings.folder.clone(),
-            rate_limit: settings.rate_limit,
-            pid: std::process::id(),
-            legacy: None,
-        },
-        peers: Arc::new([]),
-        nearby: Arc::new([]),
-        presence,
-        transfers: Arc::new([]),
-        texts: Arc::new([]),
-        notices: Arc::new([]),
     }
 }
 

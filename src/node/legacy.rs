@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::incoming::conclude;
 use super::{NodeOptions, StartError, internal, near, sightings};
 use crate::config::LegacyMode;
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
 use crate::net::discovery::{Input, Presence};
@@ -202,12 +202,21 @@ impl OriginalTask {
         let fault = match &ended {
             Ended::Lost(why) => {
                 tracing::info!(why, "an original broke off");
-                let kept = self.table.lock().totals().bytes_done;
-                Some(match accepted {
-                    true => Fault::Incomplete { peer, kept },
+                let kept = self.table.lock().whole_bytes();
+                // Without orders it is this program that ends.
+                let left = |trouble| {
+                    Some(Fault::Original {
+                        peer: peer.clone(),
+                        trouble,
+                    })
+                };
+                match (self.orders.is_closed(), accepted) {
+                    (true, true) => left(Trouble::LeftReceiving { kept }),
+                    (true, false) => left(Trouble::LeftUnanswered),
+                    (false, true) => Some(Fault::Incomplete { peer, kept }),
                     // It went before anybody had answered.
-                    false => Fault::CancelledByPeer { peer },
-                })
+                    (false, false) => Some(Fault::CancelledByPeer { peer }),
+                }
             }
             Ended::Misbehaved(offence) => Some(Fault::Misbehaved {
                 peer,
@@ -230,7 +239,7 @@ pub(super) struct Original {
     pub(super) us: LegacyId,
     pub(super) transfers: Arc<AtomicU64>,
     pub(super) requests: Requests,
-    /// How long its person may take.
+    /// How long its answer is waited for.
     pub(super) patience: Duration,
 }
 
@@ -269,7 +278,8 @@ impl Original {
             if error == ConnectError::NoRoute {
                 Fault::NoRoute { peer }
             } else {
-                Fault::PeerOffline { peer }
+                // It has just answered a request.
+                deaf(peer, addr)
             }
         })?;
         let id = record.id;
@@ -298,6 +308,12 @@ impl Original {
             }
         })
     }
+}
+
+/// The fault of an original that answers requests but takes no files.
+pub(super) fn deaf(peer: String, addr: SocketAddr) -> Fault {
+    let trouble = Trouble::Deaf { port: addr.port() };
+    Fault::Original { peer, trouble }
 }
 
 impl Reached {

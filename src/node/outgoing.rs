@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::{Callee, FIRST_CONTACT};
-use super::legacy::{Original, Reached};
-use crate::fault::Fault;
+use super::legacy::{Original, Reached, deaf};
+use crate::fault::{Fault, Trouble};
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
 use crate::peer::{LegacyPeer, PeerId};
@@ -250,7 +250,12 @@ impl OutgoingTask {
                         self.fail(fault).await;
                         return Err(Over);
                     }
-                    Err(_) => return Ok(None),
+                    Err(fault) => {
+                        if matches!(fault, Fault::Original { .. }) {
+                            self.reporter.tell(News::Fault(Some(fault))).await;
+                        }
+                        return Ok(None);
+                    }
                 },
                 // The peer was quicker.
                 Ok(()) = self.connected.changed() => {}
@@ -260,7 +265,10 @@ impl OutgoingTask {
     }
 
     async fn offline(&mut self, order: Option<Order>) -> Result<(), Over> {
-        let Some(order) = order else { return Err(Over) };
+        let Some(order) = order else {
+            self.leave().await;
+            return Err(Over);
+        };
         if self.outgoing.offline_order(order).await {
             self.reporter
                 .tell(News::Fault(Some(Fault::Cancelled)))
@@ -269,6 +277,15 @@ impl OutgoingTask {
             return Err(Over);
         }
         Ok(())
+    }
+
+    /// The node ends. A transfer to an original ends with it, and is remembered as that.
+    async fn leave(&mut self) {
+        if let To::Original(_) = self.to {
+            let kept = self.table.lock().whole_bytes();
+            let (peer, trouble) = (self.to.shown(), Trouble::LeftSending { kept });
+            self.fail(Fault::Original { peer, trouble }).await;
+        }
     }
 
     /// Works over one way. Returns whether files may have moved.
@@ -292,10 +309,26 @@ impl OutgoingTask {
             let table = self.table.lock();
             (0..table.len()).filter_map(|i| table.receipt(i)).collect()
         };
+        let deaf = deaf(name.clone(), reached.peer.addr);
         let link = reached.link(settled);
         let ended = self.outgoing.run(link, &mut self.orders).await;
+        if ended == Ended::Declined(DeclineReason::NoAnswer) {
+            return self.on_deaf(deaf).await;
+        }
         self.accepted |= self.outgoing.was_accepted();
         self.on_ended(ended, name, None).await
+    }
+
+    /// An original took the connection and said nothing. What it had accepted before goes on when
+    /// somebody has restarted it.
+    async fn on_deaf(&mut self, fault: Fault) -> Result<bool, Over> {
+        self.reporter.tell(News::Fault(Some(fault))).await;
+        if self.accepted {
+            self.reporter.event(TransferEvent::LinkLost).await;
+            return Ok(false);
+        }
+        self.reporter.event(TransferEvent::Declined).await;
+        Err(Over)
     }
 
     async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {
@@ -357,11 +390,8 @@ impl OutgoingTask {
             }
             Ended::Lost(why) => {
                 tracing::info!(why, "the link is lost");
-                let totals = self.table.lock().totals();
-                let (kept, total) = (totals.bytes_done, totals.bytes);
-                self.reporter
-                    .tell(News::Fault(Some(Fault::Lost { peer, kept, total })))
-                    .await;
+                let fault = self.lost(peer);
+                self.reporter.tell(News::Fault(Some(fault))).await;
                 self.reporter.event(TransferEvent::LinkLost).await;
                 return Ok(self.outgoing.was_accepted());
             }
@@ -374,6 +404,20 @@ impl OutgoingTask {
             }
         }
         Err(Over)
+    }
+
+    /// What a lost connection means: an original continues nothing.
+    fn lost(&self, peer: String) -> Fault {
+        let table = self.table.lock();
+        let (kept, total) = (table.totals().bytes_done, table.totals().bytes);
+        match &self.to {
+            To::Peer(_) => Fault::Lost { peer, kept, total },
+            To::Original(_) => {
+                let kept = table.whole_bytes();
+                let trouble = Trouble::Lost { kept };
+                Fault::Original { peer, trouble }
+            }
+        }
     }
 
     /// Waits before the next attempt; a connection that the peer makes ends the wait, and so does

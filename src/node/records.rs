@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
-use crate::storage::store::{Accept, OutgoingRecord, PeerRecord, Store, StoreError, Wishes};
+use crate::storage::store::{
+    Accept, OutgoingRecord, PeerRecord, Standing, Store, StoreError, Wishes,
+};
 use crate::transfer::bookkeeper::unix_now;
 
 /// Database jobs that may wait.
@@ -39,6 +41,8 @@ pub(super) struct Records {
 pub(super) struct Unfinished {
     pub(super) outgoing: Vec<OutgoingRecord>,
     pub(super) wishes: HashMap<TransferId, Wishes>,
+    /// How far these, and incoming ones, were.
+    pub(super) standings: HashMap<TransferId, Standing>,
 }
 
 impl Records {
@@ -49,6 +53,7 @@ impl Records {
         let unfinished = Unfinished {
             outgoing: store.outgoing()?,
             wishes: store.wishes()?,
+            standings: store.standings()?,
         };
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
         let work = move || {

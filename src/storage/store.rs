@@ -6,6 +6,8 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
+mod standing;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -28,6 +30,8 @@ use super::path_bytes;
 use super::publish::rename_new;
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
+
+pub use standing::Standing;
 
 /// Name of the database in its folder.
 pub const FILE_NAME: &str = "peerconnect.redb";
@@ -158,6 +162,7 @@ impl Store {
             t.open_table(HISTORY).map_err(damaged)?;
             t.open_table(OUTGOING).map_err(damaged)?;
             t.open_table(WISHES).map_err(damaged)?;
+            t.open_table(standing::STANDINGS).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)

@@ -11,11 +11,11 @@ use super::meter::Meter;
 use super::state::{TransferEvent, TransferState};
 use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnapshot};
 use super::table::{FileTable, SharedTable};
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::net::link::PathInfo;
 use crate::peer::{Party, PeerId};
 use crate::protocol::message::{Room, TransferId};
-use crate::storage::store::OutgoingRecord;
+use crate::storage::store::{OutgoingRecord, Standing};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -103,6 +103,8 @@ pub struct Entry {
     pub orders: Option<mpsc::Sender<Order>>,
     /// Whether the receiving person accepted it, now or in an earlier run.
     pub accepted: bool,
+    /// How far an earlier run came, until it goes on.
+    pub standing: Option<Standing>,
     /// The folder, if receiving and known.
     pub folder: Option<PathBuf>,
     /// What was sent, once it is over, to send it again: what was chosen, and which files of it
@@ -144,6 +146,7 @@ impl Bookkeeper {
             progress: new.progress,
             orders: None,
             accepted: false,
+            standing: None,
             folder: new.folder,
             sent: None,
             state: new.state,
@@ -252,6 +255,8 @@ impl Bookkeeper {
             News::Fault(fault) => entry.fault = fault,
             News::PeerRoom(room) => {
                 let peer = entry.peer_name.clone();
+                // Its person is asked, whatever was said earlier: it may have forgotten that.
+                entry.accepted = false;
                 entry.fault = (room != Room::Fits).then_some(Fault::PeerRoom { peer, room });
             }
             News::Path(path) => entry.path = path,
@@ -325,9 +330,14 @@ impl Entry {
         receiving && !self.accepted && !self.state.is_final()
     }
 
-    /// Whether it is an offer to us that ended before it was answered.
+    /// Whether it is an offer to us that ended before it was answered, and that by its sender.
     pub fn is_noise(&self) -> bool {
-        let ended = matches!(self.state, TransferState::Cancelled | TransferState::Failed);
+        let left = |fault: &Fault| {
+            let unanswered = Trouble::LeftUnanswered;
+            matches!(fault, Fault::Original { trouble, .. } if *trouble == unanswered)
+        };
+        let ended = matches!(self.state, TransferState::Cancelled | TransferState::Failed)
+            && !self.fault.as_ref().is_some_and(left);
         self.direction == Direction::Receiving && !self.accepted && ended
     }
 
@@ -354,6 +364,8 @@ impl Entry {
         }
         if event == TransferEvent::Accepted {
             self.accepted = true;
+            // What there is now is said soon, by the one who has it.
+            self.standing = None;
             self.fault = None;
             self.top = self.table.lock().top_names();
         }
@@ -369,18 +381,45 @@ impl Entry {
         changed.then_some(next)
     }
 
+    /// How far it is: what an earlier run said, until this one knows better.
+    pub fn standing(&self) -> Standing {
+        let totals = self.table.lock().totals();
+        let (top_count, tops) = &self.top;
+        let tops = tops.iter().map(|t| (t.name.clone(), t.files, t.bytes));
+        let now = Standing {
+            files: totals.files,
+            files_done: totals.files_done,
+            bytes: totals.bytes,
+            bytes_done: totals.bytes_done,
+            top_count: *top_count,
+            tops: tops.collect(),
+        };
+        match &self.standing {
+            Some(earlier) if now.files == 0 => earlier.clone(),
+            Some(earlier) if now.tops.is_empty() => earlier.clone(),
+            Some(earlier) => Standing {
+                files_done: now.files_done.max(earlier.files_done).min(now.files),
+                bytes_done: now.bytes_done.max(earlier.bytes_done).min(now.bytes),
+                ..now
+            },
+            None => now,
+        }
+    }
+
     fn snapshot(&self, id: TransferId, person: impl Fn(PeerId) -> Person) -> TransferSnapshot {
         let key = self.peer.and_then(|peer| peer.key());
         let person = key.map(person).unwrap_or_default();
-        let (totals, settled, entries, (conflicts, conflict)) = {
+        let (failed, settled, entries, (conflicts, conflict)) = {
             let table = self.table.lock();
-            let (totals, conflicts) = (table.totals(), table.conflicts());
-            (totals, table.settled(), table.len(), conflicts)
+            let (failed, conflicts) = (table.totals().files_failed, table.conflicts());
+            (failed, table.settled(), table.len(), conflicts)
         };
+        let standing = self.standing();
+        let top = |(name, files, bytes)| TopName { name, files, bytes };
         let ended = self.state.is_final();
         let moving = self.state == TransferState::Transferring;
         let rate = if moving { self.meter.rate() } else { 0 };
-        let left = totals.bytes.saturating_sub(totals.bytes_done);
+        let left = standing.bytes.saturating_sub(standing.bytes_done);
         let eta = (moving && rate > 0 && self.meter.age() > ETA_AFTER).then(|| left.div_ceil(rate));
         let elapsed = self
             .ended
@@ -396,15 +435,17 @@ impl Entry {
                 .words
                 .filter(|_| !person.trusted && !self.state.is_final()),
             state: self.shown_state(),
+            accepted: self.accepted,
+            dormant: self.orders.is_none() && !ended,
             paused_by: self.paused_by,
             fault: self.fault.clone(),
-            top_names: self.top.1.clone(),
-            top_count: self.top.0,
-            files: totals.files,
-            files_done: totals.files_done,
-            files_failed: totals.files_failed,
-            bytes: totals.bytes,
-            bytes_done: totals.bytes_done,
+            top_names: standing.tops.into_iter().map(top).collect(),
+            top_count: standing.top_count,
+            files: standing.files,
+            files_done: standing.files_done,
+            files_failed: failed,
+            bytes: standing.bytes,
+            bytes_done: standing.bytes_done,
             bytes_moved: self.progress.read().moved,
             rate,
             eta_seconds: eta,
@@ -471,6 +512,29 @@ mod tests {
         ] {
             assert!(groups.contains(&group), "{group:?}");
         }
+    }
+
+    #[test]
+    fn whoever_is_asked_again_has_not_accepted() {
+        let mut book = Bookkeeper::default();
+        let id = TransferId([1; 16]);
+        let entry = book.insert(NewTransfer {
+            id,
+            direction: Direction::Sending,
+            peer: None,
+            peer_name: "kitchen".into(),
+            state: TransferState::AwaitingAnswer,
+            started: 0,
+            table: SharedTable::default(),
+            progress: Progress::shared(),
+            folder: None,
+            paused: false,
+        });
+        entry.accepted = true;
+        let accepted = |book: &Bookkeeper| book.snapshots(|_| Person::default())[0].accepted;
+        assert!(accepted(&book));
+        book.apply(id, News::PeerRoom(Room::Fits));
+        assert!(!accepted(&book));
     }
 
     #[test]

@@ -232,7 +232,10 @@ impl<L: Outbound> Run<'_, L> {
             tokio::select! {
                 message = self.link.recv() => self.on_message(message?).await?,
                 Some(joined) = self.tasks.join_next() => self.on_sent(joined).await?,
-                Some(order) = orders.recv() => self.on_order(order).await?,
+                order = orders.recv() => match order {
+                    Some(order) => self.on_order(order).await?,
+                    None => return Err(Ended::Lost("the program ends".into())),
+                },
                 Some(listed) = self.scans.join_next() => self.on_listed(listed).await?,
                 _ = self.tick.tick() => self.check_stall()?,
             }

@@ -43,6 +43,13 @@ pub struct TransferSnapshot {
     pub words: Option<String>,
     /// Where it is.
     pub state: TransferState,
+    /// Whether the receiving person accepted it, now or in an earlier run: then nobody is asked
+    /// again.
+    #[serde(default)]
+    pub accepted: bool,
+    /// Whether nothing works on it: an earlier run left it, and it goes on when somebody says so.
+    #[serde(default)]
+    pub dormant: bool,
     /// Who paused it, while it is paused.
     pub paused_by: Option<PausedBy>,
     /// Why it failed, was rejected, or what holds it up now.

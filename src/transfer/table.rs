@@ -275,6 +275,21 @@ impl FileTable {
         row.is_file().then_some(row.size)
     }
 
+    /// Bytes of files that have arrived whole.
+    pub fn whole_bytes(&self) -> u64 {
+        let arrived = |state| match state {
+            FileState::Settled(outcome) => !matches!(outcome, Outcome::Failed(_)),
+            FileState::Waiting
+            | FileState::Checking
+            | FileState::Active
+            | FileState::Paused
+            | FileState::Asking => false,
+        };
+        let whole = self.rows.iter().filter(|row| arrived(row.state));
+        // What was skipped has nothing done.
+        whole.map(|row| row.done).sum()
+    }
+
     /// Where an entry is.
     pub fn state(&self, index: FileIndex) -> Option<FileState> {
         self.rows.get(index as usize).map(|r| r.state)

@@ -16,6 +16,7 @@ on_every_link! {
     a_broken_link_costs_what_was_under_way
     a_restarted_receiver_goes_on_where_it_was
     a_restarted_sender_goes_on_where_it_was
+    a_program_that_ends_sends_nothing_more
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -69,6 +70,16 @@ async fn a_restarted_sender_goes_on_where_it_was<P: Pair>() {
     world.complete().await;
     assert_eq!(world.sending.moved(), 12_000_000 - done);
     assert!(world.got("large") == content(1, 12_000_000));
+}
+
+async fn a_program_that_ends_sends_nothing_more<P: Pair>() {
+    let mut world = World::<P>::new().await;
+    let path = world.file("large", &content(1, 12_000_000));
+    world.offer(&[&path]);
+    world.end_sender();
+    let ends = world.run().await;
+    world.lost(&ends);
+    assert!(!world.inbox().join("large").exists());
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@ mod questions;
 mod receipts;
 mod room;
 mod steering;
+mod streams;
 
 /// Runs tests that are generic over the kind of link on each kind.
 macro_rules! on_every_link {

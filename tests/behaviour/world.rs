@@ -327,6 +327,11 @@ impl<P: Pair> World<P> {
         assert_eq!(self.parts(), 0, "a partial file is left");
     }
 
+    /// The program that sends gets no more orders: it ends.
+    pub fn end_sender(&mut self) {
+        self.sender_orders.close();
+    }
+
     /// Both sides lost the link.
     pub fn lost(&self, ends: &(Ended, Ended)) {
         let lost = |end: &Ended| matches!(end, Ended::Lost(_));

@@ -187,6 +187,12 @@ impl Running {
         }
     }
 
+    /// Its stdin, if that is a pipe.
+    #[allow(dead_code, reason = "not every test program answers")]
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
     /// The link of the hello line.
     pub(crate) fn link(&self) -> &str {
         self.seen[0]["link"].as_str().unwrap()

@@ -19,8 +19,8 @@ use peerconnect::protocol::message::{Outcome, Scope, Timestamp, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Conflict, Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
-    Version,
+    Conflict, Direction, FileQuery, FileRow, FileState, Limit, Question, RowKind, TopName,
+    TransferSnapshot, Version,
 };
 use tokio::sync::watch;
 
@@ -113,7 +113,7 @@ impl Drop for Terminal {
 }
 
 /// An offer of 41 files to us.
-fn offer() -> TransferSnapshot {
+pub(crate) fn offer() -> TransferSnapshot {
     let name = |name: &str, files| TopName {
         name: name.into(),
         files,
@@ -127,6 +127,8 @@ fn offer() -> TransferSnapshot {
         trusted: false,
         words: Some("river copper nine".into()),
         state: TransferState::AwaitingAnswer,
+        accepted: false,
+        dormant: false,
         paused_by: None,
         fault: None,
         top_names: vec![name("holiday", Some(40)), name("a.pdf", None)],
@@ -201,14 +203,14 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
 }
 
 /// Plays the node of an installation: an offer comes to whoever expects one.
-struct Node {
+pub(crate) struct Node {
     commands: mpsc::Receiver<Command>,
     pictures: watch::Sender<Arc<Overview>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Node {
-    fn start(home: &Home) -> Self {
+    pub(crate) fn start(home: &Home) -> Self {
         let paths = Paths::below(&home.config());
         let first = Arc::unwrap_or_clone(picture(vec![]));
         let (handle, mut requests, pictures) = NodeHandle::new(first);
@@ -223,8 +225,12 @@ impl Node {
         runtime.spawn(async move {
             while let Some((command, reply)) = requests.recv().await {
                 let files = matches!(command, Command::Files { .. });
-                let result = if files {
-                    Reply::Files(rows())
+                let result = if let Command::Files { query, .. } = &command {
+                    let from = match *query {
+                        FileQuery::Range { from, .. } => from as usize,
+                        FileQuery::Settled { .. } => 0,
+                    };
+                    Reply::Files(rows().split_off(from.min(rows().len())))
                 } else if matches!(command, Command::SendFiles { .. }) {
                     Reply::Transfer {
                         id: TransferId([0x3f; 16]),
@@ -250,7 +256,7 @@ impl Node {
         }
     }
 
-    fn shows(&self, t: &TransferSnapshot) {
+    pub(crate) fn shows(&self, t: &TransferSnapshot) {
         self.pictures.send_replace(picture(vec![t.clone()]));
     }
 
@@ -259,7 +265,7 @@ impl Node {
             .send_replace(with_texts(vec![], vec![t.clone()]));
     }
 
-    fn next(&self) -> Command {
+    pub(crate) fn next(&self) -> Command {
         self.commands.recv_timeout(HANG).unwrap()
     }
 }

@@ -330,6 +330,24 @@ fn what_was_broken_off_goes_on_with_what_has_arrived() {
     let sent = sending.end().with_code(8);
     assert_eq!(sent.only("error")["code"], "lost");
     assert!(!into.join("large.bin").exists(), "not complete, not there");
+    for home in [&sender, &receiver] {
+        let listed = home.run(&["list", "--json"]).with_code(0).only("transfer");
+        assert_eq!(listed["dormant"], true);
+        assert_eq!(
+            (&listed["bytes"], &listed["files"]),
+            (&SIZE.into(), &1.into())
+        );
+        let done = listed["bytes_done"].as_u64().unwrap();
+        assert!((1_000_000..SIZE as u64).contains(&done), "{listed}");
+        assert_eq!(listed["names"], serde_json::json!(["large.bin"]));
+        let list = home.run(&["list"]).with_code(0).lines.join("\n");
+        let hint = format!(
+            "interrupted; `peerconnect resume {}` continues it",
+            &id[..4]
+        );
+        assert!(list.contains(&hint), "{list}");
+        assert!(list.contains("8.00 MB") && !list.contains(" 0%"), "{list}");
+    }
 
     let args = [
         "receive",
@@ -342,7 +360,13 @@ fn what_was_broken_off_goes_on_with_what_has_arrived() {
     let mut receiving = receiver.start(&args);
     receiving.next("hello");
     let resumed = sender.start(&["resume", &id]).end().with_code(0);
+    for state in resumed.of_kind("state") {
+        assert_eq!(state["accepted"], true, "nobody is asked again");
+    }
     receiving.end().with_code(0);
+    for home in [&sender, &receiver] {
+        assert_eq!(home.run(&["list", "--json"]).of_kind("transfer").len(), 0);
+    }
     let moved = resumed.only("summary")["sent_bytes"].as_u64().unwrap();
     assert!(moved < SIZE as u64 - 1_000_000, "{moved} bytes sent again");
     assert_eq!(

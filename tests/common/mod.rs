@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerconnect::config::{ConflictPolicy, LegacyMode, Paths, Settings};
+use peerconnect::config::{ConflictPolicy, LegacyMode, LegacyUnanswered, Paths, Settings};
 use peerconnect::node::api::{Command, NodeHandle, Overview, Presence, ReceiveRule, Reply, Target};
 use peerconnect::node::{Node, NodeOptions, ResumeAtStart};
 use peerconnect::protocol::message::TransferId;
@@ -50,6 +50,7 @@ pub struct Shape {
     /// Whether originals are met, and whether what they send is taken without a question.
     pub legacy: LegacyMode,
     pub accept_unencrypted: bool,
+    pub legacy_unanswered: LegacyUnanswered,
 }
 
 impl Shape {
@@ -62,6 +63,7 @@ impl Shape {
             folder: None,
             legacy: LegacyMode::Off,
             accept_unencrypted: false,
+            legacy_unanswered: LegacyUnanswered::Hold,
         }
     }
 
@@ -109,6 +111,7 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         legacy: shape.legacy,
         legacy_port: 0,
         legacy_req_port: 0,
+        legacy_unanswered: shape.legacy_unanswered,
         name: shape.name.into(),
         folder: folder.clone(),
         answer_timeout: shape.answer_timeout,
@@ -147,6 +150,11 @@ impl Site {
 
     pub fn addr(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps everything.
+    pub fn paths(&self) -> Paths {
+        Paths::below(&self.dir.path().join("state"))
     }
 
     /// The folder that received files go to.

@@ -1,12 +1,16 @@
 //! Two of our nodes that meet as originals do.
 
-use peerconnect::config::LegacyMode;
+use peerconnect::config::{LegacyMode, LegacyUnanswered};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision, Target};
+use peerconnect::peer::PeerId;
+use peerconnect::storage::store::{Accept, PeerRecord, Store};
+use peerconnect::transfer::bookkeeper::unix_now;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 
 use crate::common::{Shape, Site, content, tree};
+use crate::raw::{Raw, files};
 
 fn address(site: &Site) -> String {
     let legacy = site.handle.overview().borrow().me.legacy.clone().unwrap();
@@ -84,5 +88,60 @@ async fn nothing_is_sent_where_it_is_switched_off() {
         };
         let refused = from.handle.call(command).await;
         assert!(matches!(refused, Err(Fault::Invalid { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_original_that_nobody_answers_is_declined_where_that_is_wanted() {
+    let shape = Shape {
+        accept_unencrypted: false,
+        legacy_unanswered: LegacyUnanswered::Decline,
+        ..Shape::legacy("to")
+    };
+    let site = shape.start();
+    let mut raw = Raw::open(&site, files()).await;
+    assert_eq!(raw.byte().await, Some(0));
+    assert_eq!(raw.byte().await, None);
+    let over = all_received(&site, 1).await;
+    assert_eq!(over[0].state, TransferState::Rejected, "{over:?}");
+}
+
+/// Somebody with a key who was at the address of a documentation network so many seconds ago.
+fn seen(seconds_ago: u64) -> PeerRecord {
+    PeerRecord {
+        claimed_name: "anna".into(),
+        own_name: None,
+        trusted: false,
+        accept: Accept::Ask,
+        addrs: vec!["203.0.113.7:3485".parse().unwrap()],
+        first_seen: 1,
+        last_seen: unix_now() - seconds_ago,
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_in_the_clear_to_where_a_peer_with_a_key_is() {
+    const DAY: u64 = 24 * 60 * 60;
+    for (record, refused) in [(seen(DAY - 60), true), (seen(DAY + 60), false)] {
+        let mut site = Shape::legacy("from").start();
+        site.stop().await;
+        let store = Store::open(&site.paths().state).unwrap();
+        store
+            .put_peer(PeerId::of_public_key(b"anna"), &record)
+            .unwrap();
+        drop(store);
+        site.restart();
+        for to in ["legacy:203.0.113.7", "legacy:203.0.113.7:3485/3486"] {
+            let command = Command::SendFiles {
+                to: Target::Text(to.into()),
+                paths: vec![site.file("a", b"a")],
+                separate: true,
+            };
+            match (site.handle.call(command).await, refused) {
+                (Err(Fault::Invalid { why }), true) => assert!(why.contains("anna"), "{why}"),
+                (Ok(_), false) => {}
+                (other, _) => panic!("{to}: {other:?}"),
+            }
+        }
     }
 }

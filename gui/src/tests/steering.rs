@@ -7,7 +7,7 @@ use egui::{Key, Modifiers, ViewportCommand, ViewportEvent, ViewportId};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Again, Command, NodeHandle, Reply};
-use peerconnect::protocol::message::{Outcome, Scope, SinkFault};
+use peerconnect::protocol::message::{Outcome, Scope, SinkFault, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileQuery, FileState, PausedBy, TransferSnapshot};
 
@@ -47,8 +47,13 @@ fn a_running_transfer_says_all_that_matters() {
 #[test]
 fn a_waiting_transfer_says_for_whom_and_a_finished_one_where() {
     let mut waiting = samples::sending();
-    waiting.state = TransferState::AwaitingAnswer;
+    (waiting.state, waiting.accepted) = (TransferState::AwaitingAnswer, false);
     waiting.bytes_done = 0;
+    let again = TransferSnapshot {
+        accepted: true,
+        id: TransferId([4; 16]),
+        ..waiting.clone()
+    };
     let done = TransferSnapshot {
         state: TransferState::Completed,
         files_done: 3,
@@ -60,8 +65,9 @@ fn a_waiting_transfer_says_for_whom_and_a_finished_one_where() {
         files_done: 3,
         ..samples::numbered(3)
     };
-    let mut stage = Stage::with(vec![], vec![waiting, done, sent]);
+    let mut stage = Stage::with(vec![], vec![waiting, done, sent, again]);
     assert!(stage.says("Waiting for Living-room PC to accept · 3 files · 1.20 GB"));
+    assert!(stage.says("Continuing with Living-room PC…"));
     assert!(stage.says("3 files arrived and verified"));
     assert!(stage.says("Delivered to Living-room PC"));
     stage.click("Show in folder");

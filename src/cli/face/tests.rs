@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::cli::testing::{overview, row, snapshot};
+use crate::cli::testing::{overview, row, snapshot, to_original};
 
 /// A stdout that tests can read, and close.
 #[derive(Clone, Default)]
@@ -406,6 +406,19 @@ async fn the_end_of_the_node_is_a_lost_transfer() {
     let mut out = Output::json_into(Box::new(paper.clone()));
     let face = Face::new(&handle, true, &mut out, &mut signals, these(&t));
     assert_eq!(face.run().await, Exit(8));
+}
+
+#[test]
+fn only_what_can_go_on_is_said_to_go_on() {
+    let state = TransferState::Transferring;
+    let ours = stopped(&snapshot(state), false);
+    assert!(ours.contains("Go on with: peerconnect resume"), "{ours}");
+    let old = stopped(&to_original(state), false);
+    assert!(!old.contains("resume"), "{old}");
+    assert!(old.contains("must be sent again"), "{old}");
+    // As long as the node lives it can.
+    let shared = stopped(&to_original(state), true);
+    assert!(shared.contains("peerconnect resume"), "{shared}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Face<'_> {
         self.texts.told.retain(|id, _| picture.text(*id).is_some());
         let questions = || picture.texts.iter().filter(|t| t.is_question());
         if let Some(person) = &mut self.person {
-            person.withdraw_texts(questions(), self.out);
+            person.withdraw_texts(questions(), self.out).await;
         }
         self.texts.waits = false;
         for t in picture.texts.iter() {
@@ -62,14 +62,14 @@ impl Face<'_> {
             }
             if t.is_question() {
                 self.texts.waits = true;
-                self.ask_about_text(t).await;
+                self.ask_about_text(picture, t).await;
             } else if t.has_come() {
                 self.show_text(t).await;
             }
         }
     }
 
-    async fn ask_about_text(&mut self, t: &TextSnapshot) {
+    async fn ask_about_text(&mut self, picture: &Overview, t: &TextSnapshot) {
         let told = self.texts.told.entry(t.id).or_default();
         if !std::mem::replace(&mut told.offered, true) {
             self.out.emit(Event::TextOffer(t)).await;
@@ -80,8 +80,9 @@ impl Face<'_> {
         match &self.answers {
             Answers::Person => {
                 // One question at a time; the others wait for their turn.
-                let person = self.person.as_mut();
-                told.asked = person.is_some_and(|person| person.ask_text(t, self.out));
+                if let Some(person) = &mut self.person {
+                    told.asked = person.ask_text(picture, t, self.out).await;
+                }
             }
             Answers::Peer(peer) if t.peer == Some((*peer).into()) => {
                 told.asked = true;

@@ -1,24 +1,29 @@
 //! The question about a text that somebody wants to send.
 
-use peerconnect::node::api::{Command, NodeHandle, TextCommand, TextSnapshot};
+use peerconnect::node::api::{Command, NodeHandle, Overview, TextCommand, TextSnapshot};
 use peerconnect::text::{Shown, bytes};
 
-use super::{Open, Questions};
+use super::{Open, Questions, no_answer};
 use crate::cli::human::claimed_text;
 use crate::cli::output::{Event, Output};
 
 impl Questions {
     /// Asks about a text, unless another question is open. Whether it was asked.
-    pub(crate) fn ask_text(&mut self, t: &TextSnapshot, out: &mut Output) -> bool {
+    pub(crate) async fn ask_text(
+        &mut self,
+        me: &Overview,
+        t: &TextSnapshot,
+        out: &mut Output,
+    ) -> bool {
         let free = self.is_free();
         if free {
-            self.put(Open::Text(t.clone().into()), &question(t), out);
+            self.put(Open::Text(t.clone().into()), me, out).await;
         }
         free
     }
 
     /// Takes a question back whose text is none of `open` any more.
-    pub(crate) fn withdraw_texts<'a>(
+    pub(crate) async fn withdraw_texts<'a>(
         &mut self,
         mut open: impl Iterator<Item = &'a TextSnapshot>,
         out: &mut Output,
@@ -26,9 +31,8 @@ impl Questions {
         if let Some(Open::Text(asked)) = &self.open
             && !open.any(|t| t.id == asked.id)
         {
-            self.open = None;
-            out.unprompt();
-            out.say("\nThe text was taken back, or nobody answered in time.");
+            let why = "\nThe text was taken back, or nobody answered in time.";
+            self.take_back(Some(why), out).await;
         }
     }
 
@@ -44,7 +48,10 @@ impl Questions {
             "" => !t.is_legacy(),
             "y" | "yes" => true,
             "n" | "no" => false,
-            _ => return false,
+            _ => {
+                self.refuse(no_answer(line), None, out).await;
+                return false;
+            }
         };
         let answer = TextCommand::Answer { text: t.id, take };
         if let Err(fault) = node.call(Command::Text(answer)).await {
@@ -66,7 +73,7 @@ pub(super) fn prompt(t: &TextSnapshot) -> &'static str {
 }
 
 /// Nothing of the text itself: that is what is asked about.
-fn question(t: &TextSnapshot) -> String {
+pub(super) fn question(t: &TextSnapshot) -> String {
     let size = bytes(t.bytes.into());
     if t.is_legacy() {
         return format!(

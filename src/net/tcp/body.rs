@@ -23,8 +23,13 @@ use crate::protocol::message::Entry;
 /// they last longer than a person is asked.
 pub const QUARANTINE_MAX: u64 = 256 * 1024 * 1024;
 
-/// Windows of TCP move in steps of a segment, which on the way inside one computer is 64 KiB.
-const CHUNK_MIN: usize = 128 * 1024;
+/// Most bytes that may come before the sender has heard yes.
+const EARLY_MAX: usize = 128 * 1024;
+
+/// Least that is taken at once while nothing should move. A sender that has filled its buffer is
+/// told that there is room when a third of it is free, and Linux lets it grow to 4 MiB. That third
+/// must be gone within the 10 s after which an original gives up: in two goes.
+const CHUNK_MIN: usize = 1024 * 1024;
 
 /// The reading half of a connection, and the few bytes that are said back.
 #[derive(Debug)]
@@ -91,11 +96,11 @@ impl Body {
     /// Waits for the end of the stream. What comes instead stays in the buffer. Cancel-safe.
     pub(super) async fn ended(&mut self) -> LinkError {
         loop {
-            if self.buf.len() >= CHUNK_MIN {
+            if self.buf.len() >= EARLY_MAX {
                 // It has not heard yes, and yet it sends.
                 return Offence::UnexpectedMessage.into();
             }
-            match self.fill(CHUNK_MIN).await {
+            match self.fill(EARLY_MAX).await {
                 Ok(true) => {}
                 Ok(false) => return LinkError::Lost("the sender has gone".into()),
                 Err(error) => return error,
@@ -117,10 +122,11 @@ impl Body {
         self.stream.readable().await.map_err(lost)?;
         let mut chunk = vec![0; chunk(scout.left())];
         let Some(len) = self.read_now(&mut chunk)? else {
-            if !scout.has_ended() {
+            if !scout.has_ended() && !scout.has_whole() {
                 return Err(LinkError::Lost("the sender has gone".into()));
             }
-            // All of it is here, and waits for the person. The sender need not.
+            // All of it is here, or all that will ever come, and waits for the person. The sender
+            // need not.
             let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
             return std::future::pending().await;
         };

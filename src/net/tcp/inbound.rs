@@ -27,7 +27,7 @@ use crate::protocol::message::{
 /// Files up to this size that have come as a whole are given out without the connection, so that
 /// the next one can be looked at meanwhile.
 const WHOLE_MAX: u64 = 256 * 1024;
-/// Files that are given out like this at once.
+/// Files that are given out at once.
 const WHOLE_AT_ONCE: u32 = 64;
 /// Bytes that are read at once where heads and small files come.
 const READ_LEN: usize = 512 * 1024;
@@ -50,7 +50,7 @@ pub struct TcpInbound {
     answer_at: Instant,
     messages: VecDeque<SenderMessage>,
     files: VecDeque<Coming>,
-    /// Places of files that are given out whole.
+    /// Places of files that are given out.
     places: Arc<Semaphore>,
     /// Entries that came by, and those that the receiver was told.
     passed: u32,
@@ -60,6 +60,8 @@ pub struct TcpInbound {
     unwanted: HashSet<FileIndex>,
     /// A file was read whose end must be confirmed.
     echo_due: bool,
+    /// How it ended, told when nobody reads a file any more.
+    failed: Option<LinkError>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl TcpInbound {
             planned: 0,
             unwanted: HashSet::new(),
             echo_due: false,
+            failed: None,
         }
     }
 
@@ -191,12 +194,20 @@ impl TcpInbound {
         if !self.files.is_empty() {
             return self.next_file().await;
         }
-        if self.echo_due {
-            self.body()?.say(ECHO)?;
-            self.echo_due = false;
+        if std::mem::take(&mut self.echo_due) {
+            self.echo()?;
         }
         self.look_ahead().await?;
         Ok(None)
+    }
+
+    /// Confirms a file. Whoever does not listen any more may have sent everything all the same:
+    /// reading tells.
+    fn echo(&mut self) -> Result<(), LinkError> {
+        if let Err(error) = self.body()?.say(ECHO) {
+            tracing::debug!(%error, "a sender does not wait for the echo of a file");
+        }
+        Ok(())
     }
 
     /// Throws away what is left of a file that nobody reads any more.
@@ -241,7 +252,7 @@ impl TcpInbound {
                     self.body = Some(body);
                     return None;
                 }
-                let (reader, back) = TcpReader::lent(body);
+                let (reader, back) = TcpReader::lent(body, place);
                 self.lent = Some(back);
                 reader
             }
@@ -258,8 +269,6 @@ impl TcpInbound {
             let entries = self.told;
             self.messages.push_back(SenderMessage::Finish { entries });
         } else if idle && !self.body()?.fill(READ_LEN).await? {
-            // What has come whole is taken first.
-            let _ = self.places.acquire_many(WHOLE_AT_ONCE).await;
             return Err(LinkError::Lost("ended without the end mark".into()));
         }
         Ok(())
@@ -294,7 +303,7 @@ impl TcpInbound {
             // A copy: a slice would keep all of the buffer in memory for as long as it lives.
             let content = is_whole.then(|| Bytes::copy_from_slice(&buf.split_to(size as usize)));
             if is_whole && matches!(self.kind, Kind::Folder(_)) {
-                self.body()?.say(ECHO)?;
+                self.echo()?;
             }
             let header = self.header(index, size);
             self.files.push_back(Coming { header, content });
@@ -403,6 +412,11 @@ impl Inbound for TcpInbound {
             if let Some(message) = self.messages.pop_front() {
                 return Ok(InboundEvent::Message(message));
             }
+            if let Some(error) = &self.failed {
+                // What has come whole is taken first.
+                let _ = self.places.acquire_many(WHOLE_AT_ONCE).await;
+                return Err(error.clone());
+            }
             match &self.stage {
                 Stage::New => {
                     self.stage = Stage::Asking;
@@ -412,11 +426,11 @@ impl Inbound for TcpInbound {
                 }
                 Stage::Asking => self.ask().await?,
                 Stage::Quarantine(_) => self.quarantine().await?,
-                Stage::Receiving => {
-                    if let Some(event) = self.step().await? {
-                        return Ok(event);
-                    }
-                }
+                Stage::Receiving => match self.step().await {
+                    Ok(Some(event)) => return Ok(event),
+                    Ok(None) => {}
+                    Err(error) => self.failed = Some(error),
+                },
                 // Files that are still to be given out, and then nothing more.
                 Stage::Ended if self.files.is_empty() => std::future::pending().await,
                 Stage::Ended => {

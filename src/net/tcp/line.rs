@@ -79,7 +79,7 @@ fn not_connected(error: &io::Error) -> ConnectError {
 pub(super) enum Answer {
     Accepted,
     Declined,
-    /// Nothing within the time that a person has.
+    /// Nothing: not within the time that there is, or the connection is gone.
     Silent,
 }
 
@@ -124,17 +124,20 @@ impl Line {
         let number = self.transfers.fetch_add(1, Ordering::Relaxed).to_string();
         let handshake = handshake(&purpose, number, self.to.us)?;
         // One write on a fresh connection: it arrives in one piece.
-        wire.send(&handshake, &[], Next::Head).await.map_err(lost)?;
-        let answer = match timeout(self.to.patience, wire.byte()).await {
-            Err(_) => return Ok(Answer::Silent),
-            Ok(byte) => byte.map_err(lost)?,
+        let asked = async {
+            wire.send(&handshake, &[], Next::Head).await?;
+            wire.byte().await
+        };
+        let answer = match timeout(self.to.patience, asked).await {
+            Err(_) | Ok(Err(_)) => return Ok(Answer::Silent),
+            Ok(Ok(byte)) => byte,
         };
         match answer {
             Some(ACCEPT) => {}
             Some(REJECT) => return Ok(Answer::Declined),
             Some(_) => return Err(Offence::UnexpectedMessage.into()),
             // An original would go on; but nobody is there.
-            None => return Err(LinkError::Lost("closed without an answer".into())),
+            None => return Ok(Answer::Silent),
         }
         self.wire = Some(wire);
         self.purpose = purpose;
@@ -151,7 +154,8 @@ impl Line {
         self.finish(ledger).await?;
         match self.open(self.purpose.clone()).await? {
             Answer::Accepted => Ok(()),
-            Answer::Declined | Answer::Silent => Err(LinkError::Closed(Code::Refused)),
+            Answer::Declined => Err(LinkError::Closed(Code::Refused)),
+            Answer::Silent => Err(silent()),
         }
     }
 
@@ -320,6 +324,11 @@ fn lost(error: io::Error) -> LinkError {
 
 fn unsendable(error: LegacyError) -> LinkError {
     LinkError::Lost(format!("cannot be said: {error}"))
+}
+
+/// It said yes to an earlier connection: whoever is there now does not listen.
+pub(super) fn silent() -> LinkError {
+    LinkError::Lost("no answer to another connection".into())
 }
 
 fn not_open() -> LinkError {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::lanes::{Lane, Lanes, Place};
 use super::ledger::{Entry as News, receipt};
-use super::line::{Answer, Line};
+use super::line::{Answer, Line, silent};
 use super::opener::{Shared, TcpOpener};
 use crate::net::link::{LinkError, Outbound, PathInfo, PathKind};
 use crate::protocol::legacy::LegacyId;
@@ -31,7 +31,7 @@ pub struct Destination {
     pub addr: SocketAddr,
     /// The id under which it knows us: the one of our record.
     pub us: LegacyId,
-    /// How long its person may take. (Originals answer at once, without a person.)
+    /// How long its answer is waited for.
     pub patience: Duration,
 }
 
@@ -333,6 +333,10 @@ impl Outbound for TcpOutbound {
                 Some(worked) = self.work.join_next() => {
                     let fault = |_| LinkError::Lost("a fault of this program".into());
                     let worked = worked.map_err(fault)??;
+                    let is_silent = matches!(worked, Worked::Opened(Answer::Silent));
+                    if is_silent && self.answered == Answered::Accepted {
+                        return Err(silent());
+                    }
                     self.on_worked(worked);
                 }
             }

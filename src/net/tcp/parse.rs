@@ -130,6 +130,8 @@ pub(super) struct Scout {
     buf: BytesMut,
     /// Bytes of content until the next step.
     skip: u64,
+    /// Files that have begun.
+    begun: u32,
     ended: bool,
 }
 
@@ -139,6 +141,7 @@ impl Scout {
             kind,
             buf: BytesMut::new(),
             skip: 0,
+            begun: 0,
             ended: false,
         }
     }
@@ -146,6 +149,11 @@ impl Scout {
     /// Whether the sender has said that nothing more comes.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a file has come whole.
+    pub(super) fn has_whole(&self) -> bool {
+        self.begun > u32::from(self.skip > 0)
     }
 
     /// Content of the current file that is still to come.
@@ -176,6 +184,7 @@ impl Scout {
                     None => return Ok(found),
                     Some(Step::File(entry, size)) => {
                         self.skip = size;
+                        self.begun = self.begun.saturating_add(1);
                         found.push(entry);
                     }
                     Some(Step::Folder(entry)) => found.push(entry),
@@ -209,6 +218,24 @@ mod tests {
         }
         bytes.extend(FileStep::End.encode().unwrap());
         bytes
+    }
+
+    #[test]
+    fn a_scout_knows_whether_a_file_is_whole() {
+        let bytes = files(&["four".into(), "fives".into()]);
+        let first = bytes.windows(5).position(|w| w == b"fives").unwrap();
+        let mut scout = Scout::new(Kind::Files);
+        let cut = bytes.windows(4).rposition(|w| w == b"four").unwrap() + 3;
+        scout.feed(&bytes[..cut]).unwrap();
+        assert!(!scout.has_whole());
+        scout.feed(&bytes[cut..=cut]).unwrap();
+        assert!(scout.has_whole());
+        // The next one has begun, and does not change that.
+        scout.feed(&bytes[cut + 1..first + 6]).unwrap();
+        assert!(scout.has_whole());
+        let mut empty = Scout::new(Kind::Files);
+        empty.feed(&files(&[])).unwrap();
+        assert!(!empty.has_whole());
     }
 
     proptest! {

@@ -16,15 +16,14 @@ pub struct TcpReader {
     group: u32,
     stage: Stage,
     source: Source,
+    /// Holds up the end of the link until nobody needs this any more: what has come whole is not
+    /// to be stopped because the sender is gone.
+    _place: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// Whoever holds the place holds up the end of the link.
-    Whole(
-        Bytes,
-        #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
-    ),
+    Whole(Bytes),
     Lent(Lent),
     Gone,
 }
@@ -64,33 +63,34 @@ enum Stage {
 
 impl TcpReader {
     pub(super) fn whole(content: Bytes, place: OwnedSemaphorePermit) -> Self {
-        Self::new(content.len() as u64, Source::Whole(content, place))
+        Self::new(content.len() as u64, Source::Whole(content), place)
     }
 
     /// Reads `body.left` bytes and then gives `body` back.
-    pub(super) fn lent(body: Body) -> (Self, oneshot::Receiver<Body>) {
+    pub(super) fn lent(body: Body, place: OwnedSemaphorePermit) -> (Self, oneshot::Receiver<Body>) {
         let (back, returned) = oneshot::channel();
         let size = body.left;
         let lent = Lent {
             body: Some(body),
             back: Some(back),
         };
-        (Self::new(size, Source::Lent(lent)), returned)
+        (Self::new(size, Source::Lent(lent), place), returned)
     }
 
-    fn new(size: u64, source: Source) -> Self {
+    fn new(size: u64, source: Source, place: OwnedSemaphorePermit) -> Self {
         Self {
             size,
             group: 0,
             stage: Stage::Group,
             source,
+            _place: place,
         }
     }
 
     async fn data(&mut self, left: u64) -> Result<Bytes, LinkError> {
         let most = left.min(DATA_LEN_MAX as u64) as usize;
         match &mut self.source {
-            Source::Whole(content, _) => Ok(content.split_to(most.min(content.len()))),
+            Source::Whole(content) => Ok(content.split_to(most.min(content.len()))),
             Source::Lent(Lent {
                 body: Some(body), ..
             }) => {

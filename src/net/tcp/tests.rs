@@ -1,6 +1,7 @@
 //! The link to an original, against a script of what an original does.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::{Destination, TcpOutbound, dial};
-use crate::net::link::{FileOpener, FileWriter, LinkError, Offence, Outbound, Piece};
+use super::body::Body;
+use super::parse::Kind;
+use super::reader::TcpReader;
+use super::{Destination, TcpInbound, TcpOutbound, dial};
+use crate::net::link::{
+    FileOpener, FileReader, FileWriter, Inbound, InboundEvent, LinkError, Offence, Outbound, Piece,
+};
+use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::legacy::stream::{DirectoryStep, FileItem, FileStep, Opening, Place};
 use crate::protocol::message::{
@@ -18,6 +25,7 @@ use crate::protocol::message::{
     ReceiverMessage, SenderMessage, SinkFault, Stamp, Timestamp, TransferId,
 };
 
+mod pause;
 mod texts;
 
 async fn listen() -> (TcpListener, SocketAddr) {
@@ -150,6 +158,106 @@ async fn a_transfer_of_files_is_what_an_original_sends() {
     assert!(matches!(what, Opening::Files { sender, .. } if sender == LegacyId::DEFAULT_PROFILE));
     let expected = [&step("hello.txt", 5)[..], b"hello", &step("empty", 0), &[0]].concat();
     assert_eq!(rest, expected);
+}
+
+/// What is sent to us, as a link whose receiver has said yes, and the other end.
+async fn inbound(bytes: &[u8], spool: &Path) -> (TcpInbound, TcpStream) {
+    let (listener, addr) = listen().await;
+    let mut theirs = TcpStream::connect(addr).await.unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    theirs.write_all(bytes).await.unwrap();
+    // No end mark: the stream just ends.
+    theirs.shutdown().await.unwrap();
+    let peer = LegacyPeer {
+        id: LegacyId::DEFAULT_PROFILE,
+        addr,
+    };
+    let body = Body::new(ours, spool.to_owned());
+    let back = tokio::sync::oneshot::channel().0;
+    let mut link = TcpInbound::new(peer, Kind::Files, TransferId([7; 16]), body, back);
+    link.recv().await.unwrap();
+    link.send(ReceiverMessage::Accepted).await.unwrap();
+    assert_eq!(theirs.read_u8().await.unwrap(), 1);
+    (link, theirs)
+}
+
+async fn next_file(link: &mut TcpInbound) -> TcpReader {
+    loop {
+        match link.recv().await.unwrap() {
+            InboundEvent::File(_, reader) => return reader,
+            InboundEvent::Message(_) => {}
+        }
+    }
+}
+
+/// Whether something is ready, after everybody had more than enough turns.
+async fn is_ready(future: impl Future) -> bool {
+    let turns = async {
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = future => true,
+        () = turns => false,
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_stream_waits_until_whole_files_are_taken() {
+    let spool = tempfile::tempdir().unwrap();
+    let large: &[u8] = &[7; 300_000];
+    for content in [&b"hello"[..], b"", large] {
+        let bytes = [&step("last", content.len() as u64)[..], content].concat();
+        let (mut link, _theirs) = inbound(&bytes, spool.path()).await;
+        let mut reader = next_file(&mut link).await;
+        while !matches!(reader.read().await.unwrap(), Piece::End(_)) {}
+        // Read, but not saved: as long as somebody is about to do that, nothing has ended.
+        assert!(!is_ready(link.recv()).await, "{}", content.len());
+        drop(reader);
+        let end = loop {
+            match link.recv().await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(end, LinkError::Lost(_)), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_is_no_answer_at_first_and_a_lost_link_later() {
+    let (listener, addr) = listen().await;
+    let mute = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+    });
+    let mut first = link(addr).await;
+    offer(&mut first, vec![file("x", 1)]).await;
+    let none = ReceiverMessage::Declined(DeclineReason::NoAnswer);
+    assert_eq!(first.recv().await.unwrap(), none);
+    mute.await.unwrap();
+
+    let (listener, addr) = listen().await;
+    let files = take(listener);
+    tokio::spawn(async move {
+        // The one for the folder.
+        let (_, listener) = files.await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+    });
+    let mut link = link(addr).await;
+    offer(&mut link, a_file_and_a_folder()).await;
+    while link.recv().await.unwrap() != ReceiverMessage::Accepted {}
+    send(&link, 0, b"x").await;
+    let end = loop {
+        match link.recv().await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(end, LinkError::Lost(_)), "{end:?}");
 }
 
 fn a_file_and_a_folder() -> Vec<Entry> {

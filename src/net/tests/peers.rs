@@ -165,6 +165,32 @@ async fn dialling_at_once_leaves_one_connection_that_both_agree_on() {
     }
 }
 
+fn is_replaced(reason: &quinn::ConnectionError) -> bool {
+    let replaced = errors::wire(Code::Replaced);
+    matches!(reason, quinn::ConnectionError::ApplicationClosed(close)
+        if close.error_code == replaced)
+}
+
+#[tokio::test]
+async fn a_call_of_a_peer_that_was_just_dialled_is_refused_and_the_dialled_connection_kept() {
+    for lower_dials in [true, false] {
+        let (lower, higher) = Node::two().await;
+        let (us, peer) = match lower_dials {
+            true => (lower, higher),
+            false => (higher, lower),
+        };
+        let dialled = us.connect(&peer).await;
+        let called = raw_connection(&raw_endpoint(), &peer.identity, &us).await;
+        let (mut send, _recv) = called.open_bi().await.unwrap();
+        let nonce = peer.identity.random().unwrap();
+        send.write_all(&raw_hello(&nonce)).await.unwrap();
+        let reason = called.closed().await;
+        assert!(is_replaced(&reason), "{reason}");
+        let kept = us.connector.pooled(peer.id()).unwrap();
+        assert!(kept.is_same(&dialled) && !kept.is_closed());
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_came_back_replaces_its_old_connection() {
     let mut a = Node::new("a").await;

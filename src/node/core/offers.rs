@@ -219,6 +219,7 @@ impl Core {
             tracing::warn!(%error, "the folder of a transfer cannot be opened");
         }
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let standing = self.standings.get(&id).cloned();
         let entry = self.book.insert(NewTransfer {
             id,
             direction: Direction::Receiving,
@@ -232,6 +233,7 @@ impl Core {
             paused,
         });
         entry.orders = Some(orders);
+        entry.standing = standing;
         entry.accepted = incoming.was_accepted();
         self.changed = true;
         Entered {

@@ -32,6 +32,18 @@ impl Core {
         self.tasks.spawn(task.run());
     }
 
+    /// What becomes of open transfers with originals is written down before the node ends, because
+    /// nothing of them goes on. Their tasks end by themselves once they get no more orders.
+    pub(super) async fn leave_originals(&mut self) {
+        let until = tokio::time::Instant::now() + LEAVE_MAX;
+        while !self.book.open_with_originals().is_empty() {
+            match tokio::time::timeout_at(until, self.news.1.recv()).await {
+                Ok(Some((id, news))) => self.on_news(id, news).await,
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
     /// What originals call themselves, which they often say only after they have begun to send.
     pub(super) fn name_originals(&mut self) {
         let Some(legacy) = &self.legacy else {
@@ -103,6 +115,12 @@ impl Core {
     }
 }
 
+/// How long the answer of an original is waited for. Originals give it at once, and nobody may
+/// take longer than the 4 s after which an original gives up; the rest is for slow networks.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the node waits for its transfers with originals to end. They have nothing to wait for
+/// but the disk.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// How long before an original must have its answer it is declined, where that is wanted.
 const DECLINE_EARLIER: Duration = Duration::from_millis(700);
 /// For how long a peer that was seen with a key counts as being where it was.
@@ -136,7 +154,7 @@ impl Core {
             us: legacy.us,
             transfers: legacy.transfers.clone(),
             requests: legacy.requests.clone(),
-            patience: self.settings.answer_timeout,
+            patience: ANSWER_PATIENCE,
         })
     }
 

@@ -66,3 +66,25 @@ impl Core {
         }
     }
 }
+
+/// A picture without anything in it yet.
+pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overview {
+    Overview {
+        me: Me {
+            id,
+            name: settings.name.clone(),
+            link: String::new(),
+            addrs: Vec::new(),
+            folder: settings.folder.clone(),
+            rate_limit: settings.rate_limit,
+            pid: std::process::id(),
+            legacy: None,
+        },
+        peers: Arc::new([]),
+        nearby: Arc::new([]),
+        presence,
+        transfers: Arc::new([]),
+        texts: Arc::new([]),
+        notices: Arc::new([]),
+    }
+}

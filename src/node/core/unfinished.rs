@@ -1,8 +1,14 @@
 //! Sending, and what earlier runs left.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::fault::Trouble;
+use crate::protocol::groups::group_len;
 use crate::storage::folder::Folder;
+use crate::storage::name::SafePath;
 use crate::transfer::plan::Rules;
+use crate::transfer::status::TOP_NAMES_MAX;
 
 impl Core {
     /// Starts the task of an outgoing transfer, new or known.
@@ -35,6 +41,7 @@ impl Core {
         });
         entry.orders = Some(orders);
         entry.accepted = record.accepted;
+        entry.standing = self.standings.get(&id).cloned();
         let task = OutgoingTask {
             id,
             outgoing: Outgoing::new(shared, sources.clone(), reporter.clone()),
@@ -58,6 +65,7 @@ impl Core {
     /// Enters what earlier runs left; what shall go on at once is started.
     pub(super) async fn find_unfinished(&mut self, unfinished: Unfinished, resume: ResumeAtStart) {
         self.wishes = unfinished.wishes;
+        self.standings = unfinished.standings;
         let wanted = |id| match resume {
             ResumeAtStart::All => true,
             ResumeAtStart::None => false,
@@ -75,31 +83,75 @@ impl Core {
         let found = found.map_err(std::io::Error::other).and_then(|found| found);
         for (head, replay) in found.unwrap_or_default() {
             if head.peer.key().is_none() {
-                // It was under way from an original when this program ended.
-                self.discard(head, replay);
+                // It was under way from an original when this program was killed.
+                self.discard(head, replay).await;
             } else if wanted(head.transfer) {
                 self.continue_incoming(head.transfer).await;
             } else {
                 self.enter_dormant_incoming(head, &replay);
             }
         }
+        let known = |id: &&TransferId| !self.book.is_open(**id);
+        let gone: Vec<TransferId> = self.standings.keys().filter(known).copied().collect();
+        for id in gone {
+            self.forget_standing(id).await;
+        }
     }
 
-    /// Removes what is left of a transfer that cannot be continued.
-    fn discard(&mut self, head: journal::JournalHead, replay: journal::Replay) {
+    /// Remembers how far all transfers are.
+    pub(super) async fn keep_standings(&mut self) {
+        let ids: Vec<TransferId> = self.book.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.keep_standing(id).await;
+        }
+    }
+
+    /// Remembers how far a transfer is, if it can be continued after the end of this program.
+    pub(super) async fn keep_standing(&mut self, id: TransferId) {
+        let Some(entry) = self.book.get(id) else {
+            return;
+        };
+        let key = entry.peer.is_some_and(|peer| peer.key().is_some());
+        if entry.state().is_final() || !key || !entry.accepted {
+            return;
+        }
+        let standing = entry.standing();
+        if self.standings.get(&id) != Some(&standing) {
+            self.standings.insert(id, standing.clone());
+            self.records
+                .write(move |store| store.put_standing(id, &standing))
+                .await;
+        }
+    }
+
+    pub(super) async fn forget_standing(&mut self, id: TransferId) {
+        if self.standings.remove(&id).is_some() {
+            self.records
+                .write(move |store| store.remove_standing(id))
+                .await;
+        }
+    }
+
+    /// Removes what is left of a transfer that cannot be continued, and remembers it as incomplete.
+    async fn discard(&mut self, head: journal::JournalHead, replay: journal::Replay) {
         let journals = self.journals();
-        self.tasks.spawn(async move {
-            let work = move || discard_transfer(&journals, head, replay);
-            match tokio::task::spawn_blocking(work).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "what is left of a transfer stays"),
-                Err(error) => tracing::error!(%error, "discarding a transfer panicked"),
+        let work = move || {
+            let record = broken_off(&head, &replay);
+            discard_transfer(&journals, head, replay).map(|()| record)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(record)) => {
+                let write = move |store: &Store| store.push_history(&record);
+                self.records.write(write).await;
             }
-        });
+            Ok(Err(error)) => tracing::warn!(%error, "what is left of a transfer stays"),
+            Err(error) => tracing::error!(%error, "discarding a transfer panicked"),
+        }
     }
 
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
-        self.book.insert(NewTransfer {
+        let standing = self.standings.get(&record.transfer).cloned();
+        let entry = self.book.insert(NewTransfer {
             id: record.transfer,
             direction: Direction::Sending,
             peer: record.peer.map(Party::Key),
@@ -111,6 +163,9 @@ impl Core {
             folder: None,
             paused: self.wishes.get(&record.transfer).is_some_and(|w| w.paused),
         });
+        entry.accepted = record.accepted;
+        // Before it was accepted nothing is known but what was chosen.
+        entry.standing = standing.or_else(|| Some(chosen(&record)));
         self.outgoing.insert(record.transfer, record);
     }
 
@@ -119,6 +174,7 @@ impl Core {
         head: journal::JournalHead,
         replay: &journal::Replay,
     ) {
+        let standing = self.standings.get(&head.transfer).cloned();
         let entry = self.book.insert(NewTransfer {
             id: head.transfer,
             direction: Direction::Receiving,
@@ -132,6 +188,7 @@ impl Core {
             paused: replay.paused,
         });
         entry.accepted = true;
+        entry.standing = standing.map(|standing| with_parts(standing, replay));
     }
 
     /// Goes on with what an earlier run was sending.
@@ -204,6 +261,70 @@ impl Core {
         self.records
             .write(move |store| store.put_wishes(id, &wishes))
             .await;
+    }
+}
+
+/// All that is known of a transfer that has not begun.
+fn chosen(record: &OutgoingRecord) -> Standing {
+    let names = record.paths.iter().filter_map(|path| path.file_name());
+    let tops = names.take(TOP_NAMES_MAX);
+    Standing {
+        top_count: record.paths.len() as u32,
+        tops: tops
+            .map(|name| (name.to_string_lossy().into_owned(), None, 0))
+            .collect(),
+        ..Standing::default()
+    }
+}
+
+/// The journal knows of parts that came after the standing was written.
+fn with_parts(standing: Standing, replay: &journal::Replay) -> Standing {
+    let groups = |part: &journal::PartRecord| {
+        let groups = part.groups.keys();
+        groups.map(|&n| group_len(part.size, n)).sum::<u64>()
+    };
+    let parts: u64 = replay.parts.values().map(groups).sum();
+    Standing {
+        bytes_done: standing.bytes_done.max(parts).min(standing.bytes),
+        ..standing
+    }
+}
+
+/// What the history says of a transfer from an original that a crash ended. Blocking.
+fn broken_off(head: &journal::JournalHead, replay: &journal::Replay) -> HistoryRecord {
+    let mut names = BTreeSet::new();
+    let (mut files, mut kept) = (0, 0);
+    for (path, done) in &replay.done {
+        let top = path.split('/').next().unwrap_or_default();
+        if names.len() < TOP_NAMES_MAX {
+            names.insert(top.to_owned());
+        }
+        // Folders have no hash.
+        if done.hash.is_some() {
+            let place = SafePath::parse(done.saved_as.as_ref().unwrap_or(path));
+            let there = place.map(|place| head.folder.join(place.as_str()).symlink_metadata());
+            files += 1;
+            kept += there.map_or(0, |there| there.map_or(0, |there| there.len()));
+        }
+    }
+    let trouble = Trouble::LeftReceiving { kept };
+    HistoryRecord {
+        transfer: head.transfer,
+        sent: false,
+        peer: Some(head.peer),
+        peer_name: head.peer_name.clone(),
+        names: names.into_iter().collect(),
+        folder: Some(head.folder.clone()),
+        files,
+        bytes: kept,
+        failed: 0,
+        fault: Some(Fault::Original {
+            peer: head.peer_name.clone(),
+            trouble,
+        }),
+        started: head.started,
+        ended: unix_now(),
+        text: None,
     }
 }
 

@@ -32,6 +32,33 @@ fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
     }
 }
 
+#[test]
+fn how_far_a_transfer_is_is_remembered_until_it_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (TransferId([1; 16]), TransferId([2; 16]));
+    let standing = |done| Standing {
+        files: 3,
+        files_done: 1,
+        bytes: 9,
+        bytes_done: done,
+        top_count: 1,
+        tops: vec![("holiday".into(), Some(3), 9)],
+    };
+    {
+        let store = Store::open(dir.path()).unwrap();
+        store.put_standing(a, &standing(1)).unwrap();
+        store.put_standing(a, &standing(2)).unwrap();
+        store.put_standing(b, &standing(3)).unwrap();
+        store.remove_standing(b).unwrap();
+        store.remove_standing(b).unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(
+        store.standings().unwrap(),
+        HashMap::from([(a, standing(2))])
+    );
+}
+
 fn outgoing(n: u8) -> OutgoingRecord {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;

@@ -27,7 +27,7 @@ Exit codes:
    11  a file to send is missing, unreadable or changing
    12  a file did not arrive intact
    13  a name is taken (--on-conflict fail)
-   14  some files failed
+   14  some files failed; with several receivers: some got everything and some did not
    15  the two programs are too different
   130  ended by Ctrl-C (143 by SIGTERM); what has arrived is kept";
 
@@ -220,13 +220,15 @@ pub(crate) struct SendArgs {
     #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
-    /// peerconnect: link, or an address; without it you choose
+    /// peerconnect: link, or an address; may be given several times, for several receivers; without
+    /// it you choose
     #[arg(long, value_name = "PEER")]
-    pub(crate) to: Option<String>,
+    pub(crate) to: Vec<String>,
     /// Most bytes per second for all sending together, such as 20M
     #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
     pub(crate) limit: Option<u64>,
-    /// Do not add the files to a transfer that is running already
+    /// Do not add the files to a transfer that is running already (those to several receivers are
+    /// never added)
     #[arg(long)]
     pub(crate) separate: bool,
     /// Only print sizes and names of what would be sent

@@ -2,7 +2,7 @@
 
 use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
-use peerconnect::node::api::Me;
+use peerconnect::node::api::{Me, SessionSnapshot};
 use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
@@ -90,6 +90,10 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         }
         Event::Error(t, index, fault) => write_line("error", error(*t, *index, fault), to),
         Event::Summary(t, exit) => write_line("summary", summary(t, *exit), to),
+        Event::Session(s) => write_line("session", session(s), to),
+        // The progress of each has lines of its own.
+        Event::Receivers(..) => {}
+        Event::Total(s, exit) => write_line("total", total(s, *exit), to),
     }
 }
 
@@ -103,6 +107,7 @@ fn hello(me: &Me) -> impl Serialize {
 fn offer(t: &TransferSnapshot) -> impl Serialize {
     json!({
         "transfer": t.id.to_string(),
+        "session": session_id(t),
         "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "encrypted": !t.is_legacy(),
@@ -111,6 +116,11 @@ fn offer(t: &TransferSnapshot) -> impl Serialize {
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
     })
+}
+
+/// The session that a transfer belongs to, if there are several receivers.
+fn session_id(t: &TransferSnapshot) -> Option<String> {
+    t.session.map(|session| session.to_string())
 }
 
 /// Who is at the other end. What has proven no key has no `id`, but what it claims.
@@ -171,11 +181,12 @@ fn error(t: Option<&TransferSnapshot>, index: Option<u32>, fault: &Fault) -> imp
 
 fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
     json!({
-        "transfer": t.id.to_string(), "direction": direction_word(t.direction),
+        "transfer": t.id.to_string(), "session": session_id(t),
+        "direction": direction_word(t.direction),
         "state": state_word(t.state), "exit": exit.0,
         "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,
         "bytes": t.bytes, "sent_bytes": t.bytes_moved,
-        "seconds": (t.seconds * 1000.0).round() / 1000.0,
+        "seconds": milliseconds(t.seconds),
         "verified": t.state == TransferState::Completed && t.files_failed == 0
             && !t.is_legacy(),
         "encrypted": !t.is_legacy(),
@@ -183,10 +194,38 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
     })
 }
 
+/// Files to several receivers: which transfer goes to whom.
+pub(crate) fn session(s: &SessionSnapshot) -> impl Serialize {
+    let receivers = s.receivers.iter().map(|receiver| {
+        json!({
+            "transfer": receiver.transfer.to_string(), "name": receiver.name,
+            "end": receiver.end,
+        })
+    });
+    json!({
+        "session": s.id.to_string(), "state": state_word(s.state),
+        "receivers": receivers.collect::<Vec<_>>(), "started": s.started,
+    })
+}
+
+fn total(s: &SessionSnapshot, exit: Exit) -> impl Serialize {
+    json!({
+        "session": s.id.to_string(), "exit": exit.0, "receivers": s.receivers.len(),
+        "complete": s.complete, "incomplete": s.incomplete,
+        "sent_bytes": s.bytes_moved, "seconds": milliseconds(s.seconds),
+    })
+}
+
+/// Seconds with as many digits as mean something.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
 /// A transfer as a whole, for `list`.
 pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
     json!({
-        "transfer": t.id.to_string(), "direction": direction_word(t.direction),
+        "transfer": t.id.to_string(), "session": session_id(t),
+        "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
         "paused_by": t.paused_by, "conflicts": t.conflicts,

@@ -12,6 +12,7 @@ mod face;
 mod human;
 mod instance;
 mod json;
+mod many;
 mod output;
 mod peers;
 mod progress;

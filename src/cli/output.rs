@@ -7,7 +7,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::thread::JoinHandle;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::Me;
+use peerconnect::node::api::{Me, SessionSnapshot};
 use peerconnect::transfer::status::{Conflict, FileRow, TransferSnapshot};
 use tokio::sync::mpsc;
 
@@ -45,6 +45,12 @@ pub(crate) enum Event<'a> {
     Error(Option<&'a TransferSnapshot>, Option<u32>, &'a Fault),
     /// It has ended, or this face has.
     Summary(&'a TransferSnapshot, Exit),
+    /// Files go to several receivers; before everything about their transfers.
+    Session(&'a SessionSnapshot),
+    /// How far they are, with the transfers of this run; may be left out.
+    Receivers(&'a SessionSnapshot, &'a [&'a TransferSnapshot]),
+    /// All of it has ended, or this face has; last of all.
+    Total(&'a SessionSnapshot, Exit),
 }
 
 /// Where it goes.
@@ -98,7 +104,7 @@ impl Output {
     pub(crate) async fn emit(&mut self, event: Event<'_>) {
         match &mut self.style {
             Style::Json => {
-                let optional = matches!(event, Event::Progress(_));
+                let optional = matches!(event, Event::Progress(_) | Event::Receivers(..));
                 if !(optional && self.stdout.is_full()) {
                     json::write(&event, &mut self.stdout.pending);
                     self.stdout.push_if_long().await;

@@ -80,6 +80,7 @@ pub(crate) async fn named(
                 Reply::Found(found) => Ok(target(found, text, &picture, out).await),
                 other @ (Reply::Done
                 | Reply::Transfer { .. }
+                | Reply::Session { .. }
                 | Reply::Files(_)
                 | Reply::Peer(_)
                 | Reply::History(_)) => Err(super::send::unexpected(&other)),
@@ -197,12 +198,12 @@ fn way_to(picture: &Overview, id: PeerId) -> String {
     }
 }
 
-/// Lets the person choose. What is typed instead of a number is looked for.
+/// Lets the person choose one or several. What is typed instead of numbers is looked for.
 pub(crate) async fn choose(
     instance: &Instance,
     out: &mut Output,
     signals: &mut Signals,
-) -> Result<Target, Fault> {
+) -> Result<Vec<Target>, Fault> {
     if is_fresh(instance) {
         out.say("Looking for peers in this network…");
         listen(&instance.node, signals).await?;
@@ -217,21 +218,50 @@ pub(crate) async fn choose(
         });
     }
     super::write_stderr(&menu(&choices));
+    let several = match choices.len() {
+        1 => "",
+        _ => ", several with spaces between them",
+    };
     loop {
-        super::write_stderr(&format!("To whom? [1-{}] ", choices.len()));
+        super::write_stderr(&format!("To whom? [1-{}{several}] ", choices.len()));
         let Some(line) = line(signals).await else {
             return Err(Fault::Cancelled);
         };
-        let number = line.trim().parse::<usize>().ok();
-        let chosen = number
-            .and_then(|n| n.checked_sub(1))
-            .and_then(|n| choices.get(n));
-        match (chosen, line.trim()) {
-            (Some(choice), _) => return Ok(choice.who.into()),
-            (None, "") => {}
-            (None, _) if number.is_some() => {}
-            (None, text) => return named(text.to_owned(), instance, out, signals).await,
+        match typed(&line, &choices) {
+            Typed::Numbers(chosen) => return Ok(chosen),
+            Typed::Nothing => {}
+            Typed::Name(text) => return Ok(vec![named(text, instance, out, signals).await?]),
         }
+    }
+}
+
+/// What was typed where a choice was asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Typed {
+    /// Those of the list.
+    Numbers(Vec<Target>),
+    /// Nothing, or numbers that are not in the list.
+    Nothing,
+    /// Something else.
+    Name(String),
+}
+
+fn typed(line: &str, choices: &[Choice]) -> Typed {
+    let words = line.split([' ', ',', '\t', '\n', '\r']);
+    let words = words.filter(|word| !word.is_empty());
+    let numbers: Option<Vec<usize>> = words.map(|word| word.parse().ok()).collect();
+    let Some(mut numbers) = numbers else {
+        return Typed::Name(line.trim().to_owned());
+    };
+    numbers.sort_unstable();
+    numbers.dedup();
+    let choice = |n: &usize| choices.get(n.checked_sub(1)?);
+    let chosen: Option<Vec<&Choice>> = numbers.iter().map(choice).collect();
+    match chosen {
+        Some(chosen) if !chosen.is_empty() => {
+            Typed::Numbers(chosen.into_iter().map(|choice| choice.who.into()).collect())
+        }
+        Some(_) | None => Typed::Nothing,
     }
 }
 
@@ -333,6 +363,31 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn several_can_be_chosen_by_their_numbers() {
+        let mut picture = overview(vec![]);
+        picture.nearby = vec![near(1, "a"), near(2, "b"), near(3, "c")].into();
+        let choices = choices(&picture);
+        let of = |line: &str| typed(line, &choices);
+        let targets = |ns: &[u8]| {
+            let ids = ns
+                .iter()
+                .map(|n| Target::Peer(PeerId::from_bytes([*n; 32])));
+            Typed::Numbers(ids.collect())
+        };
+        assert_eq!(of("2\n"), targets(&[2]));
+        assert_eq!(of(" 3, 1 3\n"), targets(&[1, 3]));
+        for nothing in ["\n", " , ", "0", "4", "1 4", "99999999999999999999999 1"] {
+            let expected = match nothing.starts_with('9') {
+                true => Typed::Name(nothing.into()),
+                false => Typed::Nothing,
+            };
+            assert_eq!(of(nothing), expected, "{nothing}");
+        }
+        assert_eq!(of("kitchen pc\n"), Typed::Name("kitchen pc".into()));
+        assert_eq!(of("1 kitchen"), Typed::Name("1 kitchen".into()));
     }
 
     #[test]

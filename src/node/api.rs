@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
+pub use crate::otm::session::SessionSnapshot;
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
@@ -51,7 +52,19 @@ pub enum Command {
         /// Open a transfer of its own even if one is running.
         separate: bool,
     },
-    /// Adds files to a running transfer of ours.
+    /// `start_new_otm_file_transfer`: sends files and folders to several receivers, as one session
+    /// with a transfer to each. One who declines or cannot be reached is left out, and the others
+    /// go on. Who was getting the same paths before and has not got all of them goes on, in the
+    /// session that there was. Replies [`Reply::Session`] as soon as the transfers exist; an error
+    /// before anything has begun, if it is not clear who is meant by one of `to`.
+    SendToMany {
+        /// To whom, at most [`RECEIVERS_MAX`](crate::otm::session::RECEIVERS_MAX).
+        to: Vec<Target>,
+        /// Absolute paths.
+        #[serde(with = "crate::text::paths")]
+        paths: Vec<PathBuf>,
+    },
+    /// Adds files to a running transfer of ours, or to all of a session.
     Attach {
         /// Which.
         transfer: TransferId,
@@ -79,21 +92,21 @@ pub enum Command {
     },
     /// A person is at this face and can be asked, until the face or its connection ends.
     Attend,
-    /// Pauses a transfer or one file of it.
+    /// Pauses a transfer, one file of it, or all transfers of a session.
     Pause {
         /// Which transfer.
         transfer: TransferId,
         /// All of it or one file.
         scope: Scope,
     },
-    /// Continues a paused or interrupted transfer, or one file of it.
+    /// Continues a paused or interrupted transfer, one file of it, or all of a session.
     Resume {
         /// Which transfer.
         transfer: TransferId,
         /// All of it or one file.
         scope: Scope,
     },
-    /// Gives up a transfer or one file of it. Complete files stay.
+    /// Gives up a transfer, one file of it, or all of a session. Complete files stay.
     Cancel {
         /// Which transfer.
         transfer: TransferId,
@@ -101,7 +114,9 @@ pub enum Command {
         scope: Scope,
     },
     /// Sends files of a transfer of ours again, that is over or whose file failed, as a transfer of
-    /// its own. What has arrived is not sent twice. Replies [`Reply::Transfer`].
+    /// its own. What has arrived is not sent twice. Of a session: to every receiver that did not
+    /// get everything; the new transfers take the place of the old ones in it. Replies
+    /// [`Reply::Transfer`] with the new id, or that of the session.
     SendAgain {
         /// Which transfer.
         transfer: TransferId,
@@ -202,6 +217,13 @@ pub enum Reply {
         /// Whether the files went into a transfer that was already running.
         attached: bool,
     },
+    /// The session that was started or continued.
+    Session {
+        /// Its id.
+        id: TransferId,
+        /// Its transfers.
+        transfers: Vec<TransferId>,
+    },
     /// Rows, see [`FileQuery`].
     Files(Vec<FileRow>),
     /// A peer.
@@ -241,6 +263,8 @@ pub struct Overview {
     pub presence: Presence,
     /// Transfers of this run and unfinished ones of earlier runs, oldest first.
     pub transfers: Arc<[TransferSnapshot]>,
+    /// Which of them belong together because their files go to several receivers, oldest first.
+    pub sessions: Arc<[SessionSnapshot]>,
     /// Things a person should know that belong to no transfer, newest last; a few at most.
     pub notices: Arc<[String]>,
 }
@@ -325,6 +349,20 @@ impl Overview {
     /// The peer with this key, if it is near.
     pub fn near(&self, id: PeerId) -> Option<&Nearby> {
         self.nearby.iter().find(|near| near.key() == Some(id))
+    }
+
+    /// The session with this id.
+    pub fn session(&self, id: TransferId) -> Option<&SessionSnapshot> {
+        self.sessions.iter().find(|session| session.id == id)
+    }
+
+    /// The transfers of a session that are here, in the order of its receivers.
+    pub fn transfers_of<'a>(
+        &'a self,
+        session: &'a SessionSnapshot,
+    ) -> impl Iterator<Item = &'a TransferSnapshot> {
+        let ids = session.receivers.iter().map(|receiver| receiver.transfer);
+        ids.filter_map(|id| self.transfer(id))
     }
 
     /// The transfer with this id.

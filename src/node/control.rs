@@ -27,7 +27,7 @@ use crate::config::{Paths, create_private_dir};
 use crate::fault::Fault;
 
 /// Version of the frames here. Both ends are on one computer: they agree or part.
-const CONTROL_VERSION: u32 = 2;
+const CONTROL_VERSION: u32 = 3;
 
 /// Largest frame: a picture of some thousand transfers with all their names.
 const FRAME_MAX: usize = 16 * 1024 * 1024;

@@ -1,6 +1,7 @@
 //! The node's loop: commands, arrivals and news come in one by one, so that there is one writer
 //! of everything.
 
+mod ended;
 mod offers;
 mod originals;
 mod picture;
@@ -35,6 +36,7 @@ use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::tcp::TcpInbound;
 use crate::net::transfer_link::QuicInbound;
+use crate::otm::session::{Session, Sessions};
 use crate::peer::{Party, PeerId};
 use crate::protocol::link_uri::{LegacyAddress, Link};
 use crate::protocol::message::{Code, TransferId};
@@ -90,6 +92,8 @@ pub(super) struct Core {
     pub(super) tasks: JoinSet<()>,
     /// What was being sent and has not ended, by transfer.
     pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
+    /// Which of them belong together.
+    pub(super) sessions: Sessions,
     /// What the person wants of it, where there is anything.
     pub(super) wishes: HashMap<TransferId, Wishes>,
     /// Who can be asked, and the one at this process's own face.
@@ -157,6 +161,7 @@ impl Core {
             records,
             tasks: JoinSet::new(),
             outgoing: HashMap::new(),
+            sessions: Sessions::default(),
             wishes: HashMap::new(),
             people: handle.people().clone(),
             attendance: None,
@@ -318,6 +323,7 @@ impl Core {
             | TransferState::Failed => {
                 self.on_final(id).await;
                 self.book.forget_oldest_finished();
+                self.forget_gone_sessions();
             }
             TransferState::Preparing
             | TransferState::Connecting
@@ -325,48 +331,6 @@ impl Core {
             | TransferState::Paused
             | TransferState::Interrupted => {}
         }
-    }
-
-    async fn on_final(&mut self, id: TransferId) {
-        self.links.remove(&id);
-        let only = self.wishes.remove(&id).and_then(|wishes| wishes.only);
-        let sent = self.outgoing.remove(&id);
-        if sent.is_some() {
-            self.records
-                .write(move |store| store.remove_outgoing(id))
-                .await;
-        }
-        let Some(entry) = self.book.get_mut(id) else {
-            return;
-        };
-        entry.sent = sent.map(|record| (record, only));
-        entry.orders = None;
-        if entry.is_noise() {
-            // Whoever offers and takes back must not fill the history.
-            return;
-        }
-        let totals = entry.table.lock().totals();
-        let record = HistoryRecord {
-            transfer: id,
-            sent: entry.direction == Direction::Sending,
-            peer: entry.peer,
-            peer_name: entry.peer_name.clone(),
-            names: entry
-                .top_names()
-                .iter()
-                .map(|top| top.name.clone())
-                .collect(),
-            folder: entry.folder.clone(),
-            files: totals.files,
-            bytes: totals.bytes,
-            failed: totals.files_failed,
-            fault: entry.fault().cloned(),
-            started: entry.started(),
-            ended: unix_now(),
-        };
-        self.records
-            .write(move |store| store.push_history(&record))
-            .await;
     }
 
     async fn on_contact(&mut self, contact: Contact) {
@@ -463,6 +427,7 @@ fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overvie
         nearby: Arc::new([]),
         presence,
         transfers: Arc::new([]),
+        sessions: Arc::new([]),
         notices: Arc::new([]),
     }
 }

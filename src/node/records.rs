@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
-use crate::storage::store::{Accept, OutgoingRecord, PeerRecord, Store, StoreError, Wishes};
+use crate::storage::store::{
+    Accept, OutgoingRecord, PeerRecord, SessionRecord, Store, StoreError, Wishes,
+};
 use crate::transfer::bookkeeper::unix_now;
 
 /// Database jobs that may wait.
@@ -39,6 +41,7 @@ pub(super) struct Records {
 pub(super) struct Unfinished {
     pub(super) outgoing: Vec<OutgoingRecord>,
     pub(super) wishes: HashMap<TransferId, Wishes>,
+    pub(super) sessions: Vec<SessionRecord>,
 }
 
 impl Records {
@@ -49,6 +52,7 @@ impl Records {
         let unfinished = Unfinished {
             outgoing: store.outgoing()?,
             wishes: store.wishes()?,
+            sessions: store.sessions()?,
         };
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
         let work = move || {

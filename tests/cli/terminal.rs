@@ -120,6 +120,7 @@ fn offer() -> TransferSnapshot {
     };
     TransferSnapshot {
         id: TransferId([0x3f; 16]),
+        session: None,
         direction: Direction::Receiving,
         peer: Some(PeerId::from_bytes([9; 32]).into()),
         peer_name: "anna \u{1b}[31m".into(),
@@ -190,6 +191,7 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: transfers.into(),
+        sessions: Arc::new([]),
         notices: Arc::new([]),
     })
 }

@@ -23,6 +23,7 @@ fn picture(name: &str) -> Overview {
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: Arc::new([]),
+        sessions: Arc::new([]),
         notices: Arc::new([]),
     }
 }

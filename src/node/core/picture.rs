@@ -33,12 +33,14 @@ impl Core {
                 words,
             }
         });
+        let transfers = self.book.snapshots(|id| self.person(id));
         let overview = Overview {
             me,
             peers: peers.collect(),
             nearby: self.nearby().into(),
             presence: self.discovery.presence(),
-            transfers: self.book.snapshots(|id| self.person(id)).into(),
+            sessions: self.sessions.snapshots(&transfers).into(),
+            transfers: transfers.into(),
             notices: self.notices.clone(),
         };
         self.pictures.send_replace(Arc::new(overview));

@@ -17,10 +17,12 @@ impl Core {
             limiter: self.limiter.clone(),
             pauses: watch::Sender::new(Default::default()).subscribe(),
             disk: Arc::default(),
+            known: self.sessions.hashes_for(id),
         };
         let wishes = self.wishes.get(&id).cloned().unwrap_or_default();
         let sources = Sources::only(wishes.only.clone());
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let session = self.sessions.of(id).map(|session| session.record().session);
         let entry = self.book.insert(NewTransfer {
             id,
             direction: Direction::Sending,
@@ -33,6 +35,7 @@ impl Core {
             folder: None,
             paused: wishes.paused,
         });
+        entry.session = session;
         entry.orders = Some(orders);
         entry.accepted = record.accepted;
         let task = OutgoingTask {
@@ -58,6 +61,8 @@ impl Core {
     /// Enters what earlier runs left; what shall go on at once is started.
     pub(super) async fn find_unfinished(&mut self, unfinished: Unfinished, resume: ResumeAtStart) {
         self.wishes = unfinished.wishes;
+        self.find_sessions(unfinished.sessions, &unfinished.outgoing)
+            .await;
         let wanted = |id| match resume {
             ResumeAtStart::All => true,
             ResumeAtStart::None => false,
@@ -99,7 +104,9 @@ impl Core {
     }
 
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
-        self.book.insert(NewTransfer {
+        let session = self.sessions.of(record.transfer);
+        let session = session.map(|session| session.record().session);
+        let entry = self.book.insert(NewTransfer {
             id: record.transfer,
             direction: Direction::Sending,
             peer: record.peer.map(Party::Key),
@@ -111,6 +118,7 @@ impl Core {
             folder: None,
             paused: self.wishes.get(&record.transfer).is_some_and(|w| w.paused),
         });
+        entry.session = session;
         self.outgoing.insert(record.transfer, record);
     }
 
@@ -134,19 +142,25 @@ impl Core {
         entry.accepted = true;
     }
 
-    /// Goes on with what an earlier run was sending.
+    /// Goes on with what an earlier run was sending, or sends it again.
     pub(in crate::node) async fn continue_outgoing(&mut self, record: OutgoingRecord) {
-        let callee = match self.callee(&record.target).await {
-            Ok(callee) => Callee {
+        // In the clear only to where a person said so by its address: names may be others' by now.
+        let plain = record.target.parse::<LegacyAddress>().is_ok();
+        let to = match self.recipient(&record.target).await {
+            Ok(To::Peer(callee)) => Some(To::Peer(Callee {
                 expect: record.peer.or(callee.expect),
                 ..callee
-            },
-            Err(_) => match record.peer {
-                Some(peer) => self.callee_of(peer),
-                None => return self.enter_dormant_outgoing(record),
-            },
+            })),
+            Ok(original @ To::Original(_)) if plain => Some(original),
+            Ok(To::Original(_)) | Err(_) => {
+                let known = record.peer.map(|peer| self.callee_of(peer));
+                known.map(To::Peer)
+            }
         };
-        self.start_outgoing(record, To::Peer(callee));
+        match to {
+            Some(to) => self.start_outgoing(record, to),
+            None => self.enter_dormant_outgoing(record),
+        }
     }
 
     /// Goes on with what an earlier run was receiving.

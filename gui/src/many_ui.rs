@@ -91,9 +91,9 @@ fn head_buttons(ui: &mut Ui, model: &Model, s: &SessionSnapshot, actions: &mut V
         actions.push(action);
     }
     if let Some(command) = pause_or_resume_session(model, s) {
-        let (icon, verb) = match &command {
-            Command::Pause { .. } => (Icon::Pause, "Pause"),
-            _ => (Icon::Play, "Resume"),
+        let (icon, verb) = match matches!(command, Command::Pause { .. }) {
+            true => (Icon::Pause, "Pause"),
+            false => (Icon::Play, "Resume"),
         };
         if icons::button(ui, icon, &format!("{verb} {subject}")).clicked() {
             actions.push(Action::Ask(command, About::Nothing));

@@ -47,6 +47,7 @@ pub(crate) fn with_nearby(
     Arc::new(Overview {
         me: me(),
         peers: peers.into(),
+        groups: Arc::new([]),
         nearby: nearby.into(),
         presence: Presence::Announce,
         transfers: transfers.into(),

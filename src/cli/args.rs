@@ -220,8 +220,8 @@ pub(crate) struct SendArgs {
     #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
-    /// peerconnect: link, or an address; may be given several times, for several receivers; without
-    /// it you choose
+    /// group (`peerconnect peers group`), a peerconnect: link, or an address; may be given several
+    /// times, for several receivers; without it you choose
     #[arg(long, value_name = "PEER")]
     pub(crate) to: Vec<String>,
     /// Most bytes per second for all sending together, such as 20M
@@ -300,6 +300,19 @@ pub(crate) enum PeersVerb {
     Forget {
         /// Its name, or the first characters of its id
         peer: String,
+    },
+    /// Give known peers one name, to send to all of them at once
+    Group {
+        /// The name
+        name: String,
+        /// Their names, or the first characters of their ids
+        #[arg(required = true)]
+        peers: Vec<String>,
+    },
+    /// Forget a group; its members stay known
+    Ungroup {
+        /// Its name
+        name: String,
     },
     /// Give a peer a name of your own
     Rename {

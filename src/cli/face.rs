@@ -388,7 +388,7 @@ impl<'a> Face<'a> {
         self.say_session_paused();
         for tracker in self.trackers.values_mut() {
             let waits = tracker.last.state == TransferState::AwaitingAnswer;
-            if tracker.exit.is_none() && !waits && tracker.last.session.is_none() {
+            if tracker.exit.is_none() && !waits && self.session.is_none() {
                 let kept = bytes(tracker.last.bytes_done);
                 let hint = format!("peerconnect resume {}", tracker.id.short());
                 self.out

@@ -32,8 +32,9 @@ pub(crate) struct Human {
     /// A question is on the line: what is said meanwhile waits here.
     asking: bool,
     held: VecDeque<String>,
-    /// The session whose files were told.
-    offered: Option<TransferId>,
+    /// The session that is told as a whole, and whether its files were told.
+    session: Option<TransferId>,
+    offered: bool,
 }
 
 /// Texts that are held back while a question is on the line; then the oldest go.
@@ -60,7 +61,8 @@ impl Human {
             },
             asking: false,
             held: VecDeque::new(),
-            offered: None,
+            session: None,
+            offered: false,
         }
     }
 
@@ -70,9 +72,9 @@ impl Human {
             Event::Hello(me) => self.say(&waiting(me)),
             Event::Offer(t) => match t.direction {
                 // The same for every receiver.
-                Direction::Sending if t.session.is_some() && self.offered == t.session => {}
+                Direction::Sending if self.is_of_many(t) && self.offered => {}
                 Direction::Sending => {
-                    self.offered = t.session;
+                    self.offered |= self.is_of_many(t);
                     self.say(&sending(t, self.symbols));
                 }
                 // The question shows it, or the state if nobody is asked.
@@ -80,23 +82,23 @@ impl Human {
             },
             Event::State(t) => {
                 if let Some(text) = state(t) {
-                    self.say(&format!("{}{text}", whose(t)));
+                    self.say(&format!("{}{text}", self.whose(t)));
                 }
             }
             // Who answers has more to say about it.
             Event::Path(_) | Event::File(..) | Event::Conflict(..) => {}
-            Event::Progress(t) if t.session.is_some() => {}
+            Event::Progress(t) if self.is_of_many(t) => {}
             Event::Progress(t) => self.progress(t),
             Event::FileDone(t, row) => {
                 if t.files <= FILE_LINES_MAX
-                    && t.session.is_none()
+                    && !self.is_of_many(t)
                     && let Some(text) = file_done(row, self.symbols)
                 {
                     self.say(&text);
                 }
             }
             Event::Error(t, _, fault) => {
-                let whose = t.map(whose).unwrap_or_default();
+                let whose = t.map(|t| self.whose(t)).unwrap_or_default();
                 let text = error_text_of(&whose, fault, self.symbols);
                 self.write(&text);
             }
@@ -105,6 +107,7 @@ impl Human {
                 return summary(t, *exit, self.symbols, self.colour);
             }
             Event::Session(s) => {
+                self.session = Some(s.id);
                 let receivers = count(s.receivers.len() as u64, "receiver", "receivers");
                 self.say(&format!("To {receivers}: {}.", receiver_names(s)));
             }
@@ -138,6 +141,19 @@ impl Human {
         }
         if let Some(line) = line {
             self.say(&line);
+        }
+    }
+
+    /// Whether a transfer is told as one of several that get the same.
+    fn is_of_many(&self, t: &TransferSnapshot) -> bool {
+        t.session.is_some() && t.session == self.session
+    }
+
+    /// Which receiver something is about, where there are several.
+    fn whose(&self, t: &TransferSnapshot) -> String {
+        match self.is_of_many(t) {
+            true => format!("{}: ", Shown(&t.peer_name)),
+            false => String::new(),
         }
     }
 
@@ -282,14 +298,6 @@ fn top_name(top: &TopName) -> String {
     match top.files {
         Some(files) => format!("{name}/ ({})", count(files.into(), "file", "files")),
         None => name.to_string(),
-    }
-}
-
-/// Which receiver something is about, where there are several.
-fn whose(t: &TransferSnapshot) -> String {
-    match t.session {
-        Some(_) => format!("{}: ", Shown(&t.peer_name)),
-        None => String::new(),
     }
 }
 
@@ -506,12 +514,14 @@ mod tests {
 
     #[test]
     fn of_several_receivers_each_line_says_which_one_it_is_about() {
+        let mut human = Human::new(true, ProgressStyle::None);
         let mut t = snapshot(TransferState::Paused);
-        assert_eq!(whose(&t), "");
         t.session = Some(TransferId([1; 16]));
-        assert_eq!(whose(&t), "kitchen: ");
+        assert_eq!(human.whose(&t), "", "it is followed by itself");
+        human.session = t.session;
+        assert_eq!(human.whose(&t), "kitchen: ");
         let fault = Fault::Cancelled;
-        let text = error_text_of(&whose(&t), &fault, Symbols::ASCII);
+        let text = error_text_of(&human.whose(&t), &fault, Symbols::ASCII);
         assert!(text.starts_with("ERR kitchen: "), "{text}");
         let many: Vec<TransferSnapshot> = (0..10)
             .map(|n| TransferSnapshot {

@@ -233,12 +233,13 @@ fn session_line(
     symbols: Symbols,
 ) -> String {
     let percent = session_percent(s);
-    let speed = match s.state {
-        TransferState::Transferring if without_a_byte >= STALLED => {
-            format!("stalled {}", duration(without_a_byte.as_secs()))
-        }
-        TransferState::Transferring => format!("{}/s", bytes(s.rate)),
-        state => phase_word(state).to_owned(),
+    let moving = s.state == TransferState::Transferring;
+    let speed = if moving && without_a_byte >= STALLED {
+        format!("stalled {}", duration(without_a_byte.as_secs()))
+    } else if moving {
+        format!("{}/s", bytes(s.rate))
+    } else {
+        phase_word(s.state).to_owned()
     };
     if width < NARROW {
         return fit(format!("{percent:3}% {speed}"), width);

@@ -50,7 +50,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
         }
         let mut to = Vec::new();
         for text in args.to {
-            to.push(whom::named(text, &instance, out, signals).await?);
+            to.extend(whom::named(text, &instance, out, signals).await?);
         }
         if to.is_empty() {
             to = whom::choose(&instance, out, signals).await?;

@@ -95,6 +95,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Look,
         transfers: transfers.into(),

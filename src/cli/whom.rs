@@ -48,8 +48,25 @@ pub(crate) async fn listen(node: &NodeHandle, signals: &mut Signals) -> Result<(
     }
 }
 
-/// Finds whom `text` means, and says by which way.
+/// Finds whom `text` means: the members of a group, or one.
 pub(crate) async fn named(
+    text: String,
+    instance: &Instance,
+    out: &mut Output,
+    signals: &mut Signals,
+) -> Result<Vec<Target>, Fault> {
+    let picture = instance.node.overview().borrow().clone();
+    let Some(group) = picture.group(&text) else {
+        return Ok(vec![one_named(text, instance, out, signals).await?]);
+    };
+    let names = group.members.iter().map(|id| name_of(&picture, *id));
+    let names: Vec<String> = names.map(|name| Shown(&name).to_string()).collect();
+    out.say(&format!("{}: {}.", Shown(&group.name), names.join(", ")));
+    Ok(group.members.iter().map(|id| Target::Peer(*id)).collect())
+}
+
+/// Finds whom `text` means, and says by which way.
+async fn one_named(
     text: String,
     instance: &Instance,
     out: &mut Output,
@@ -157,7 +174,7 @@ async fn original(id: OriginalId, typed: String, out: &mut Output) -> Target {
 }
 
 /// How a peer is called: by us, by itself, or by the beginning of its key.
-fn name_of(picture: &Overview, id: PeerId) -> String {
+pub(crate) fn name_of(picture: &Overview, id: PeerId) -> String {
     let known = picture.peers.iter().find(|peer| peer.id == id);
     let name = picture.near(id).map(|near| near.name.clone());
     let name = name.or_else(|| known.map(|peer| peer.record.name().to_owned()));
@@ -230,7 +247,7 @@ pub(crate) async fn choose(
         match typed(&line, &choices) {
             Typed::Numbers(chosen) => return Ok(chosen),
             Typed::Nothing => {}
-            Typed::Name(text) => return Ok(vec![named(text, instance, out, signals).await?]),
+            Typed::Name(text) => return named(text, instance, out, signals).await,
         }
     }
 }

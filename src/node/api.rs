@@ -13,6 +13,7 @@ pub use crate::net::discovery::{OriginalId, Presence, Who};
 pub use crate::otm::session::SessionSnapshot;
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
+pub use crate::storage::store::GroupRecord;
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
 pub use crate::transfer::control::Decision;
 use crate::transfer::control::People;
@@ -161,6 +162,9 @@ pub enum Command {
         /// The new name.
         name: String,
     },
+    /// Gives peers one name, to send to all of them, in place of a group of that name; without
+    /// members that group is forgotten. An error if it is the name of a peer, or no name.
+    SetGroup(GroupRecord),
     /// Sets the most bytes per second that all sending together may take; `None` for no limit.
     SetRateLimit(Option<u64>),
     /// Changes where received files go. Replies an error if that folder cannot be used.
@@ -257,6 +261,8 @@ pub struct Overview {
     pub me: Me,
     /// Peers we know, most recently seen first.
     pub peers: Arc<[PeerInfo]>,
+    /// Groups of peers that the person made, by name.
+    pub groups: Arc<[GroupRecord]>,
     /// Who is in the same network now, known or not: those we trust first, then by name.
     pub nearby: Arc<[Nearby]>,
     /// Whether others are looked for, and told of us.
@@ -349,6 +355,12 @@ impl Overview {
     /// The peer with this key, if it is near.
     pub fn near(&self, id: PeerId) -> Option<&Nearby> {
         self.nearby.iter().find(|near| near.key() == Some(id))
+    }
+
+    /// The group with this name, in upper or lower case.
+    pub fn group(&self, name: &str) -> Option<&GroupRecord> {
+        let name = name.trim().to_lowercase();
+        self.groups.iter().find(|g| g.name.to_lowercase() == name)
     }
 
     /// The session with this id.

@@ -8,14 +8,20 @@ use super::api::{Command, Decision, Reply, Target};
 use super::core::Core;
 use super::dial::FIRST_CONTACT;
 use super::many::Steer;
+use super::near::is_only_an_address;
 use crate::fault::Fault;
+use crate::otm::session::RECEIVERS_MAX;
 use crate::peer::PeerId;
-use crate::protocol::message::{Scope, TransferId};
+use crate::protocol::message::{NAME_LEN_MAX, Scope, TransferId};
 use crate::storage::folder::Folder;
-use crate::storage::store::Accept;
+use crate::storage::store::{Accept, GroupRecord};
+use crate::text::Shown;
 use crate::transfer::control::Order;
 use crate::transfer::state::TransferState;
 use crate::transfer::status::Direction;
+
+/// Most groups.
+const GROUPS_MAX: usize = 256;
 
 type Answer = oneshot::Sender<Result<Reply, Fault>>;
 pub(super) type Replied = Result<Reply, Fault>;
@@ -56,8 +62,7 @@ impl Core {
                 None => Err(not_found("such transfer")),
             },
             Command::ClearFinished => {
-                self.book.clear_finished();
-                self.forget_gone_sessions();
+                self.clear_finished();
                 Ok(Reply::Done)
             }
             Command::Find(text) => self.find(&text).await,
@@ -73,6 +78,7 @@ impl Core {
                 }
             }
             Command::Rename { peer, name } => self.rename(peer, name).await,
+            Command::SetGroup(group) => self.set_group(group).await,
             Command::SetRateLimit(rate) => {
                 self.limiter.set(rate);
                 self.settings.rate_limit = rate;
@@ -217,11 +223,58 @@ impl Core {
             return Err(not_found("such peer"));
         }
         let name = name.trim().to_owned();
+        if self.records.group(&name).is_some() {
+            return Err(Fault::Invalid {
+                why: format!("there is a group called {}", Shown(&name)),
+            });
+        }
         let name = (!name.is_empty()).then_some(name);
         self.records
             .change(peer, |record| record.own_name = name)
             .await;
         Ok(Reply::Done)
+    }
+
+    async fn set_group(&mut self, group: GroupRecord) -> Replied {
+        let name = group.name.trim().to_owned();
+        if !group.members.is_empty() {
+            self.check_group(&name, &group.members)?;
+        } else if self.records.group(&name).is_none() {
+            return Err(not_found("such group"));
+        }
+        let mut members: Vec<PeerId> = Vec::new();
+        for member in group.members {
+            if !members.contains(&member) {
+                members.push(member);
+            }
+        }
+        self.records.set_group(GroupRecord { name, members }).await;
+        Ok(Reply::Done)
+    }
+
+    /// Whether a group can be called so and have these members.
+    fn check_group(&self, name: &str, members: &[PeerId]) -> Result<(), Fault> {
+        let invalid = |why: String| Err(Fault::Invalid { why });
+        if name.is_empty() || name.len() > NAME_LEN_MAX || is_only_an_address(name) {
+            return invalid("that is no name for a group".into());
+        }
+        let new = self.records.group(name).is_none();
+        let full = new && self.records.groups().len() >= GROUPS_MAX;
+        if members.len() > RECEIVERS_MAX || full {
+            return invalid("that is too many".into());
+        }
+        if members.contains(&self.me) {
+            return invalid("that is this computer itself".into());
+        }
+        let wanted = name.to_lowercase();
+        let mut peers = self.records.all().filter(|(_, record)| {
+            let vouched = record.trusted || record.own_name.is_some();
+            vouched && record.name().to_lowercase() == wanted
+        });
+        match peers.next() {
+            Some(_) => invalid(format!("there is a peer called {}", Shown(name))),
+            None => Ok(()),
+        }
     }
 
     fn set_folder(&mut self, folder: PathBuf) -> Replied {

@@ -424,6 +424,7 @@ fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overvie
             legacy: None,
         },
         peers: Arc::new([]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence,
         transfers: Arc::new([]),

@@ -37,7 +37,15 @@ impl Core {
         // Who asks for the same again means the session that there is.
         let going_on = known.iter().flatten().find_map(|id| self.sessions.of(*id));
         let session = match going_on {
-            Some(session) => session.record().session,
+            Some(session) => {
+                let record = session.record();
+                let is_in = |id: TransferId| record.members.iter().any(|m| m.transfer == id);
+                let new = known.iter().filter(|known| !known.is_some_and(is_in));
+                if record.members.len() + new.count() > RECEIVERS_MAX {
+                    return Err(too_many());
+                }
+                record.session
+            }
             None => {
                 let session = Session::new(random_id()?, unix_now());
                 let id = session.record().session;
@@ -81,9 +89,7 @@ impl Core {
     /// Finds out who is meant, each once.
     async fn receivers(&mut self, peers: Vec<Target>) -> Result<Vec<Recipient>, Fault> {
         if peers.is_empty() || peers.len() > RECEIVERS_MAX {
-            return Err(Fault::Invalid {
-                why: format!("files can go to 1 to {RECEIVERS_MAX} receivers at once"),
-            });
+            return Err(too_many());
         }
         let mut receivers: Vec<Recipient> = Vec::new();
         for peer in peers {
@@ -190,6 +196,12 @@ impl Core {
             self.keep_session(record).await;
             self.book.remove(old);
         }
+    }
+}
+
+fn too_many() -> Fault {
+    Fault::Invalid {
+        why: format!("files can go to 1 to {RECEIVERS_MAX} receivers at once"),
     }
 }
 

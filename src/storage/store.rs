@@ -6,6 +6,7 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
+mod groups;
 mod records;
 mod sessions;
 
@@ -22,9 +23,10 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::groups::GROUPS;
 pub use self::records::{
-    Accept, HistoryRecord, MemberEnd, MemberRecord, OutgoingRecord, PeerRecord, SessionRecord,
-    Wishes,
+    Accept, GroupRecord, HistoryRecord, MemberEnd, MemberRecord, OutgoingRecord, PeerRecord,
+    SessionRecord, Wishes,
 };
 use self::sessions::SESSIONS;
 use super::folder::Dir;
@@ -133,6 +135,7 @@ impl Store {
             t.open_table(OUTGOING).map_err(damaged)?;
             t.open_table(WISHES).map_err(damaged)?;
             t.open_table(SESSIONS).map_err(damaged)?;
+            t.open_table(GROUPS).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)

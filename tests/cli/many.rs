@@ -204,3 +204,60 @@ fn what_ctrl_c_ended_goes_on_as_a_whole() {
         );
     }
 }
+
+#[test]
+fn a_group_means_all_its_members() {
+    let (from, a, b) = (Home::new(), Home::new(), Home::new());
+    from.write("f", 10, 1);
+    let (to_a, to_b) = (a.daemon(), b.daemon());
+    // Known from now on.
+    send(&from, &[to_a.link(), to_b.link()], &[])
+        .end()
+        .with_code(0);
+    let ids: Vec<String> = [&to_a, &to_b]
+        .map(|to| to.seen[0]["id"].as_str().unwrap().to_owned())
+        .into();
+    let wrong = ["peers", "group", "class", &ids[0], "nobody"];
+    from.run(&wrong).with_code(2);
+    from.run(&["peers", "group", "class", &ids[0][..8], &ids[1]])
+        .with_code(0);
+    let listed = from.run(&["peers", "--json", "--no-legacy"]).with_code(0);
+    let group = listed.only("group");
+    assert_eq!(
+        (&group["name"], &group["members"]),
+        (&"class".into(), &serde_json::json!(ids))
+    );
+    from.run(&["peers", "rename", &ids[0], "Class"])
+        .with_code(2);
+
+    from.write("f", 20, 2);
+    let sent = send(&from, &["CLASS"], &[]).end().with_code(0);
+    assert_eq!(sent.only("total")["complete"], 2);
+    for home in [&a, &b] {
+        assert_eq!(
+            std::fs::read(home.file("in/f (1)")).unwrap(),
+            content(20, 2)
+        );
+    }
+    // Who is forgotten is in no group either.
+    from.run(&["peers", "forget", &ids[0]]).with_code(0);
+    let listed = from.run(&["peers", "--json", "--no-legacy"]).with_code(0);
+    let left = serde_json::json!([ids[1]]);
+    assert_eq!(listed.only("group")["members"], left);
+    from.run(&["peers", "ungroup", "class"]).with_code(0);
+    from.run(&["peers", "ungroup", "class"]).with_code(2);
+    let listed = from.run(&["peers", "--json", "--no-legacy"]).with_code(0);
+    assert!(listed.of_kind("group").is_empty());
+}
+
+#[test]
+fn a_group_has_a_name_that_means_nobody_else() {
+    let from = Home::new();
+    let id = "a".repeat(52);
+    let stranger = from.run(&["id", "--json", "--no-legacy"]).only("id")["id"].clone();
+    for name in ["", " ", "192.168.1.7", "peerconnect:x", "a:1"] {
+        from.run(&["peers", "group", name, &id]).with_code(2);
+    }
+    let own = stranger.as_str().unwrap();
+    from.run(&["peers", "group", "us", own]).with_code(2);
+}

@@ -188,6 +188,7 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
             legacy: None,
         },
         peers: Arc::new([anna]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: transfers.into(),

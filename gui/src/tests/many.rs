@@ -167,9 +167,10 @@ fn files_are_added_for_all_devices() {
 
 #[test]
 fn a_device_that_was_done_with_before_is_still_there() {
-    let mut overview = samples::many(&DEVICES, |n, t| match n {
-        0 => complete(t),
-        _ => {}
+    let mut overview = samples::many(&DEVICES, |n, t| {
+        if n == 0 {
+            complete(t);
+        }
     });
     let picture = Arc::make_mut(&mut overview);
     picture.transfers = picture.transfers[1..].to_vec().into();

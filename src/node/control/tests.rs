@@ -20,6 +20,7 @@ fn picture(name: &str) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: Arc::new([]),

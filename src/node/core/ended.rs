@@ -95,8 +95,13 @@ impl Core {
         }
     }
 
+    pub(in crate::node) fn clear_finished(&mut self) {
+        self.book.clear_finished();
+        self.forget_gone_sessions();
+    }
+
     /// Forgets sessions of which nothing is shown any more.
-    pub(in crate::node) fn forget_gone_sessions(&mut self) {
+    pub(super) fn forget_gone_sessions(&mut self) {
         let book = &self.book;
         self.sessions.forget_gone(|id| book.get(id).is_some());
     }

@@ -37,6 +37,7 @@ impl Core {
         let overview = Overview {
             me,
             peers: peers.collect(),
+            groups: self.records.groups().into(),
             nearby: self.nearby().into(),
             presence: self.discovery.presence(),
             sessions: self.sessions.snapshots(&transfers).into(),

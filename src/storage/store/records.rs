@@ -143,3 +143,12 @@ pub enum MemberEnd {
     /// Something or everything is missing there.
     Incomplete,
 }
+
+/// Peers that a person gave one name, to send to all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// The name. Upper and lower case are the same.
+    pub name: String,
+    /// Who is in it, in the order in which they were named.
+    pub members: Vec<PeerId>,
+}

@@ -76,6 +76,26 @@ fn sessions_are_there_after_reopening_the_oldest_first() {
 }
 
 #[test]
+fn groups_are_there_after_reopening_and_case_makes_no_other_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = |name: &str, n: u8| GroupRecord {
+        name: name.into(),
+        members: vec![PeerId::from_bytes([n; 32])],
+    };
+    {
+        let store = Store::open(dir.path()).unwrap();
+        for (name, n) in [("Class", 1), ("lab", 2), ("CLASS", 3), ("gone", 4)] {
+            store.put_group(&group(name, n)).unwrap();
+        }
+        store.remove_group("Gone").unwrap();
+        store.remove_group("never there").unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    let left = [group("CLASS", 3), group("lab", 2)];
+    assert_eq!(store.groups().unwrap(), left);
+}
+
+#[test]
 fn a_first_start_that_was_ended_midway_does_not_stop_the_next_one() {
     for left in [&b""[..], b"redb", &[0; 10_000]] {
         let dir = tempfile::tempdir().unwrap();

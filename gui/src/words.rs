@@ -6,7 +6,8 @@ use std::path::Path;
 
 use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
-use peerconnect::node::api::{TextSnapshot, TextState, Who};
+use peerconnect::node::api::{SessionSnapshot, TextSnapshot, TextState, Who};
+use peerconnect::otm::session::MemberEnd;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
 use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes, count, duration};
@@ -176,6 +177,58 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
         parts.push(way(path.kind).into());
     }
     parts.join(" · ")
+}
+
+/// `3 devices`.
+pub(crate) fn devices(n: usize) -> String {
+    count(n as u64, "device", "devices")
+}
+
+/// What is said about files that go to several devices.
+pub(crate) fn session_status(s: &SessionSnapshot, pace: Pace) -> Status {
+    let all = s.receivers.len();
+    let missing = s.receivers.iter();
+    let missing = missing.filter(|device| device.end == Some(MemberEnd::Incomplete));
+    let missing: Vec<String> = missing.map(|d| Shown(&d.name).to_string()).collect();
+    let more = match missing.is_empty() {
+        true => String::new(),
+        false => format!("Not complete: {}.", missing.join(", ")),
+    };
+    if s.is_over() {
+        let status = match s.complete {
+            0 => Status::new(Tone::Error, "It reached nobody completely."),
+            n if n as usize == all => {
+                let what = format!("{} · {}", files(s.files), bytes(s.bytes_done));
+                Status::new(
+                    Tone::Ok,
+                    format!("Delivered to all {} · {what}", devices(all)),
+                )
+            }
+            n => Status::new(Tone::Warn, format!("Delivered to {n} of {}", devices(all))),
+        };
+        return status.more(more);
+    }
+    let (tone, state) = match s.state {
+        TransferState::Paused => (Tone::Warn, Some("Paused")),
+        TransferState::Interrupted => (Tone::Warn, Some("Connection lost")),
+        TransferState::AwaitingAnswer => (Tone::Plain, Some("Waiting for an answer")),
+        TransferState::Connecting => (Tone::Plain, Some("Connecting…")),
+        TransferState::Preparing => (Tone::Plain, Some("Counting…")),
+        TransferState::Transferring
+        | TransferState::Completed
+        | TransferState::Rejected
+        | TransferState::Cancelled
+        | TransferState::Failed => (Tone::Plain, None),
+    };
+    let mut parts: Vec<String> = state.into_iter().map(str::to_owned).collect();
+    parts.push(format!("{} of {} done", s.complete, devices(all)));
+    parts.push(format!("{} of {}", bytes(s.bytes_done), bytes(s.bytes)));
+    let moving = s.state == TransferState::Transferring && s.bytes_moved >= SPEED_FROM;
+    if moving && pace.rate > 0 {
+        parts.push(format!("{}/s", bytes(pace.rate)));
+        parts.extend(pace.eta.map(|left| format!("{} left", duration(left))));
+    }
+    Status::new(tone, parts.join(" · ")).more(more)
 }
 
 /// What everybody must know about transfers with old versions.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview};
+use peerconnect::node::api::{Command, NodeHandle, Overview, SessionSnapshot};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::storage::store::Accept;
@@ -74,6 +74,10 @@ pub(crate) struct Face<'a> {
     pub(crate) person: Option<Questions>,
     /// How long a lost connection is waited for; `None` for ever.
     pub(crate) retry: Option<Duration>,
+    /// The session that the transfers belong to, if the files go to several receivers.
+    pub(crate) session: Option<TransferId>,
+    /// Its last picture.
+    pub(super) told: Option<SessionSnapshot>,
     trackers: BTreeMap<TransferId, Tracker>,
     texts: Texts,
     notices: Arc<[String]>,
@@ -97,6 +101,8 @@ impl<'a> Face<'a> {
             answers: Answers::Nobody,
             person: None,
             retry: None,
+            session: None,
+            told: None,
             trackers: BTreeMap::new(),
             texts: Texts::default(),
             notices: Arc::new([]),
@@ -106,6 +112,12 @@ impl<'a> Face<'a> {
 
     /// Shows what happens until the goal is reached, a signal comes, or nobody reads any more.
     pub(crate) async fn run(mut self) -> Exit {
+        let exit = self.watch().await;
+        self.tell_total(exit).await;
+        exit
+    }
+
+    async fn watch(&mut self) -> Exit {
         if self.person.is_some()
             && let Err(fault) = self.node.call(Command::Attend).await
         {
@@ -154,6 +166,7 @@ impl<'a> Face<'a> {
             }
         }
         self.notices = Arc::clone(&picture.notices);
+        self.tell_session(picture).await;
         let mut more = false;
         for snapshot in picture.transfers.iter() {
             if !self.is_wanted(snapshot) {
@@ -296,7 +309,11 @@ impl<'a> Face<'a> {
 
     async fn show_active(&mut self) {
         let now = Instant::now();
-        if !self.out.shows_active_files() || self.active_at.is_some_and(|at| now - at < TICK) {
+        let one = self.session.is_none();
+        if !one
+            || !self.out.shows_active_files()
+            || self.active_at.is_some_and(|at| now - at < TICK)
+        {
             return;
         }
         self.active_at = Some(now);
@@ -406,11 +423,13 @@ impl<'a> Face<'a> {
         }
     }
 
-    async fn interrupted(mut self, signal: Signal) -> Exit {
+    async fn interrupted(&mut self, signal: Signal) -> Exit {
         let exit = signal.exit();
         self.pause_all().await;
+        self.say_session_paused();
         for tracker in self.trackers.values_mut() {
-            if tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer {
+            let waits = tracker.last.state == TransferState::AwaitingAnswer;
+            if tracker.exit.is_none() && !waits && self.session.is_none() {
                 self.out.say(&stopped(&tracker.last, self.shared));
             }
             tracker.end(exit, self.out).await;

@@ -1,7 +1,7 @@
 //! The transfers bookkeeper: one map, one writer. What the original calls current, continued,
 //! completed and scheduled are filters over it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -89,6 +89,8 @@ pub struct NewTransfer {
 /// One transfer in the book.
 #[derive(Debug)]
 pub struct Entry {
+    /// The session that it belongs to, if the files go to several receivers.
+    pub session: Option<TransferId>,
     /// Which way the files go.
     pub direction: Direction,
     /// The peer, if known.
@@ -139,6 +141,7 @@ impl Bookkeeper {
         let now = Instant::now();
         let top = new.table.lock().top_names();
         let entry = Entry {
+            session: None,
             direction: new.direction,
             peer: new.peer,
             peer_name: new.peer_name,
@@ -171,9 +174,11 @@ impl Bookkeeper {
         self.entries.get_mut(&new.id).expect("just inserted")
     }
 
-    /// Keeps the finished transfers within their limits; the oldest go first.
+    /// Keeps the finished transfers within their limits; the oldest go first. Those of a session
+    /// stay as long as it is not over: they are part of what is shown of it.
     pub fn forget_oldest_finished(&mut self) {
-        let finished = self.entries.iter().filter(|(_, e)| e.state.is_final());
+        let open = self.open_sessions();
+        let finished = self.entries.iter().filter(|(_, e)| e.may_go(&open));
         let mut finished: Vec<(u64, TransferId, bool)> = finished
             .map(|(id, e)| (e.number, *id, e.is_noise()))
             .collect();
@@ -233,9 +238,20 @@ impl Bookkeeper {
             .filter(move |(_, entry)| Group::of(entry.state) == group)
     }
 
-    /// Takes finished transfers out.
+    /// Takes finished transfers out, except those of a session that is not over.
     pub fn clear_finished(&mut self) {
-        self.entries.retain(|_, entry| !entry.state.is_final());
+        let open = self.open_sessions();
+        self.entries.retain(|_, entry| !entry.may_go(&open));
+    }
+
+    fn open_sessions(&self) -> HashSet<TransferId> {
+        let open = self.entries.values().filter(|e| !e.state.is_final());
+        open.filter_map(|entry| entry.session).collect()
+    }
+
+    /// Takes out a transfer whose place another one takes.
+    pub fn remove(&mut self, id: TransferId) {
+        self.entries.remove(&id);
     }
 
     /// Takes in news of a transfer's task. Returns the new state if it changed.
@@ -317,6 +333,11 @@ impl Entry {
     /// Why it ended, or what holds it up.
     pub fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()
+    }
+
+    fn may_go(&self, open_sessions: &HashSet<TransferId>) -> bool {
+        let held = |session: TransferId| open_sessions.contains(&session);
+        self.state.is_final() && !self.session.is_some_and(held)
     }
 
     /// When it started, in seconds since 1970.
@@ -427,6 +448,7 @@ impl Entry {
             .duration_since(self.begun);
         TransferSnapshot {
             id,
+            session: self.session,
             direction: self.direction,
             peer: self.peer,
             peer_name: person.name.unwrap_or_else(|| self.peer_name.clone()),

@@ -19,8 +19,10 @@ use super::json::path_words;
 use super::output::Event;
 use super::progress::{Bars, Plain, Symbols, percent};
 
+mod sessions;
 mod texts;
 
+use self::sessions::{receiver_names, total};
 pub(crate) use self::texts::claimed_text;
 
 /// Up to so many files, each gets a line when it is done.
@@ -324,15 +326,6 @@ fn top_name(top: &TopName) -> String {
 /// Most receivers that are named.
 const NAMES_MAX: usize = 8;
 
-fn receiver_names(s: &SessionSnapshot) -> String {
-    let named = s.receivers.iter().take(NAMES_MAX);
-    let names: Vec<String> = named.map(|r| Shown(&r.name).to_string()).collect();
-    match s.receivers.len() - names.len() {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
-}
-
 /// What is new, where that is worth a line.
 fn state(t: &TransferSnapshot) -> Option<String> {
     let peer = Shown(&t.peer_name);
@@ -488,17 +481,6 @@ fn mark(exit: Exit, symbols: Symbols, colour: bool) -> String {
         (false, true) => "\u{1b}[33m!\u{1b}[0m".into(),
         (false, false) => "!".into(),
     }
-}
-
-/// What came of it for all receivers.
-fn total(s: &SessionSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> String {
-    format!(
-        "{} {} of {} have everything, {}",
-        mark(exit, symbols, colour),
-        s.complete,
-        count(s.receivers.len() as u64, "receiver", "receivers"),
-        took(s.seconds)
-    )
 }
 
 #[cfg(test)]

@@ -343,10 +343,10 @@ pub(crate) fn phase(t: &TransferSnapshot) -> String {
 
 /// What a transfer does while no bytes move.
 pub(crate) fn phase_word(t: &TransferSnapshot) -> &'static str {
-    match t.state {
-        TransferState::AwaitingAnswer if t.accepted => "continuing",
-        state => state_phase(state),
+    if t.accepted && t.state == TransferState::AwaitingAnswer {
+        return "continuing";
     }
+    state_phase(t.state)
 }
 
 fn state_phase(state: TransferState) -> &'static str {

@@ -138,10 +138,8 @@ impl Core {
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) =
             listen(&identity, options.bind, options.port, &options.settings).await?;
-        let (legacy, originals) = match Legacy::listen(&options, &identity, net.local_port())? {
-            Some((legacy, originals)) => (Some(legacy), originals),
-            None => (None, mpsc::channel(1).1),
-        };
+        let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
+        let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
         let NodeOptions {
             paths,
             settings,

@@ -211,6 +211,7 @@ fn outgoing(dir: &Path) -> (Outgoing, SharedTable) {
         limiter: Arc::new(Limiter::new(None)),
         pauses: watch::Sender::new(Default::default()).subscribe(),
         disk: Default::default(),
+        known: None,
     };
     (Outgoing::new(shared, sources, reporter()), table)
 }

@@ -6,6 +6,7 @@ use peerconnect::net::discovery::{NEARBY_ADDRS_MAX, NEARBY_MAX};
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::node::texts::{QUESTIONS_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
+use peerconnect::otm::session::RECEIVERS_MAX;
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
 use peerconnect::protocol::message::{
@@ -64,6 +65,7 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
             grouped(NEARBY_MAX as u64),
         ),
         ("length of a text", bytes(TEXT_LEN_MAX as u64)),
+        ("receivers of one transfer", RECEIVERS_MAX.to_string()),
         (
             "windows and commands on one running instance",
             CLIENTS_MAX.to_string(),

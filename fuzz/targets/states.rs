@@ -311,6 +311,7 @@ async fn hostile_receiver(dir: &Path, mut script: Script<'_>) {
         limiter: std::sync::Arc::new(Limiter::new(None)),
         pauses: watch::Sender::new(Default::default()).subscribe(),
         disk: Default::default(),
+        known: None,
     };
     let mut outgoing = Outgoing::new(shared, sources, reporter());
     let (orders, mut orders_in) = mpsc::channel(8);

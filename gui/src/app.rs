@@ -241,6 +241,12 @@ impl App {
             Action::Unfold(transfer, false) => {
                 model.unfolded.remove(&transfer);
             }
+            Action::Spread(session, true) => {
+                model.spread.insert(session);
+            }
+            Action::Spread(session, false) => {
+                model.spread.remove(&session);
+            }
             Action::NeedPage(transfer, page) => self.need_page(transfer, page),
             Action::DoubtCancel(transfer) => model.doubt = transfer,
             Action::Copy(text) => {
@@ -341,7 +347,7 @@ impl App {
         }
     }
 
-    /// Sends what is staged to each chosen device; the text, if nothing is staged.
+    /// Sends what is staged to all chosen devices; the text, if nothing is staged.
     fn send(&mut self) {
         let chosen: Vec<Who> = self.model.chosen_devices().map(|d| d.who).collect();
         if chosen.is_empty() {
@@ -352,19 +358,19 @@ impl App {
             return;
         }
         let paths = self.take_staged();
-        for who in chosen {
-            self.send_to(who, paths.clone());
-        }
-        self.model.chosen.clear();
-    }
-
-    fn send_to(&mut self, who: Who, paths: Vec<PathBuf>) {
-        let command = Command::SendFiles {
-            to: who.into(),
-            paths: paths.clone(),
-            separate: false,
+        let command = match chosen.as_slice() {
+            [who] => Command::SendFiles {
+                to: (*who).into(),
+                paths: paths.clone(),
+                separate: false,
+            },
+            several => Command::SendToMany {
+                to: several.iter().map(|who| (*who).into()).collect(),
+                paths: paths.clone(),
+            },
         };
         self.ask(command, About::Send(paths));
+        self.model.chosen.clear();
     }
 
     fn take_staged(&mut self) -> Vec<PathBuf> {

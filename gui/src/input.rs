@@ -11,7 +11,8 @@ use peerconnect::protocol::message::TransferId;
 use peerconnect::text::Shown;
 
 use crate::app::Drafts;
-use crate::model::{About, Action, Model, can_attach};
+use crate::many_ui::{cancel_session, pause_or_resume_session};
+use crate::model::{About, Action, Model};
 use crate::offer_ui::answer_first;
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
@@ -71,22 +72,23 @@ fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
     let focused = drafts.transfers.focused;
     let elsewhere = focused.is_none() && ctx.memory(|m| m.focused().is_some());
     let target = focused.or(model.selected);
-    let Some(t) = target.and_then(|id| model.overview.transfer(id)) else {
-        return Vec::new();
+    let one = target.and_then(|id| model.overview.transfer(id));
+    let many = target.and_then(|id| model.overview.session(id));
+    let (pause, cancel) = match (one, many) {
+        (Some(t), _) => (pause_or_resume(t), cancel(t)),
+        (None, Some(s)) => (pause_or_resume_session(model, s), cancel_session(s)),
+        (None, None) => return Vec::new(),
     };
     if elsewhere {
         return Vec::new();
     }
     let pressed = |key| ctx.input_mut(|i| i.consume_key(Modifiers::NONE, key));
     if pressed(Key::Space) {
-        let command = pause_or_resume(t);
-        return command
-            .map(|command| Action::Ask(command, About::Nothing))
-            .into_iter()
-            .collect();
+        let pause = pause.map(|command| Action::Ask(command, About::Nothing));
+        return pause.into_iter().collect();
     }
     if pressed(Key::Delete) {
-        return cancel(t).into_iter().collect();
+        return cancel.into_iter().collect();
     }
     Vec::new()
 }
@@ -141,9 +143,8 @@ fn under(position: Option<Pos2>, model: &Model, drafts: &Drafts) -> Under {
         return Under::Window;
     };
     let mut transfers = drafts.transfers.rows.iter();
-    let transfer = transfers.find(|(id, rect)| {
-        rect.contains(position) && model.overview.transfer(*id).is_some_and(can_attach)
-    });
+    let transfer =
+        transfers.find(|(id, rect)| rect.contains(position) && model.attachable(*id).is_some());
     if let Some((id, _)) = transfer {
         return Under::Transfer(*id);
     }
@@ -198,8 +199,8 @@ pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &mut Drafts) {
             format!("Drop to send to {}", Shown(name))
         }
         Under::Transfer(id) => {
-            let name = model.overview.transfer(id).map_or("", |t| &t.peer_name);
-            format!("Drop to add to the transfer to {}", Shown(name))
+            let name = model.attachable(id).unwrap_or_default();
+            format!("Drop to add to the transfer to {name}")
         }
     };
     let p = theme::of(ui);

@@ -17,6 +17,7 @@ mod input;
 mod leave_ui;
 mod link_ui;
 mod look;
+mod many_ui;
 mod model;
 mod offer_ui;
 mod outside;

@@ -9,6 +9,7 @@ use peerconnect::fault::{Face, Fault, Words};
 use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo, Who};
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::protocol::texts::TextId;
+use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
@@ -50,6 +51,8 @@ pub(crate) enum Action {
     Select(TransferId),
     /// Show or hide the files of a transfer.
     Unfold(TransferId, bool),
+    /// Show or hide the devices that the files of a session go to.
+    Spread(TransferId, bool),
     /// These rows are on the screen and due to be asked for.
     NeedPage(TransferId, u32),
     /// Ask whether this transfer shall really be cancelled, or stop asking.
@@ -152,6 +155,8 @@ pub(crate) struct Model {
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
+    /// Sessions whose devices are shown.
+    pub(crate) spread: BTreeSet<TransferId>,
     /// Questions that were answered here and are still in the overview, with the round in which.
     pub(crate) answered: BTreeMap<TransferId, u32>,
     /// Conflicts that were decided here and are still in the overview.
@@ -181,6 +186,7 @@ impl Model {
             selected: None,
             doubt: None,
             unfolded: BTreeMap::new(),
+            spread: BTreeSet::new(),
             answered: BTreeMap::new(),
             decided: BTreeSet::new(),
             texts: Texts::default(),
@@ -200,11 +206,12 @@ impl Model {
 
     /// Takes a new picture of the node; `time` is the window's clock in seconds.
     pub(crate) fn apply(&mut self, overview: Arc<Overview>, time: f64) {
-        let gone = |id: &TransferId| overview.transfer(*id).is_none();
+        let gone =
+            |id: &TransferId| overview.transfer(*id).is_none() && overview.session(*id).is_none();
         self.selected.take_if(|id| gone(id));
-        self.doubt
-            .take_if(|id| overview.transfer(*id).is_none_or(|t| t.state.is_final()));
+        self.doubt.take_if(|id| !is_open(&overview, *id));
         self.unfolded.retain(|id, _| !gone(id));
+        self.spread.retain(|id| !gone(id));
         self.paces.retain(|id, _| !gone(id));
         self.answered.retain(|id, round| {
             let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
@@ -225,15 +232,19 @@ impl Model {
         self.texts.apply(&overview);
         self.dismissed
             .retain(|text| overview.notices.contains(text));
-        for t in overview.transfers.iter() {
-            let pace = self.paces.entry(t.id).or_insert(Pace {
+        let transfers = overview.transfers.iter();
+        let transfers = transfers.map(|t| (t.id, t.rate, t.eta_seconds));
+        let sessions = overview.sessions.iter();
+        let sessions = sessions.map(|s| (s.id, s.rate, s.eta_seconds));
+        for (id, rate, eta) in transfers.chain(sessions) {
+            let pace = self.paces.entry(id).or_insert(Pace {
                 at: f64::NEG_INFINITY,
                 ..Pace::default()
             });
-            if time - pace.at >= 1.0 || t.rate == 0 || pace.rate == 0 {
+            if time - pace.at >= 1.0 || rate == 0 || pace.rate == 0 {
                 *pace = Pace {
-                    rate: t.rate,
-                    eta: t.eta_seconds,
+                    rate,
+                    eta,
                     at: time,
                 };
             }
@@ -257,11 +268,20 @@ impl Model {
         transfers.filter_map(|t| Some((t, t.conflict.as_ref()?)))
     }
 
-    /// The selected transfer if files can be added to it.
-    pub(crate) fn attach_target(&self) -> Option<&TransferSnapshot> {
-        self.overview
-            .transfer(self.selected?)
-            .filter(|t| can_attach(t))
+    /// The selected transfer, and to whom it goes, if files can be added to it.
+    pub(crate) fn attach_target(&self) -> Option<(TransferId, String)> {
+        let id = self.selected?;
+        Some((id, self.attachable(id)?))
+    }
+
+    /// To whom a transfer or session goes, if files can be added to it.
+    pub(crate) fn attachable(&self, id: TransferId) -> Option<String> {
+        if let Some(session) = self.overview.session(id) {
+            let devices = crate::words::devices(session.receivers.len());
+            return (!session.is_over()).then_some(devices);
+        }
+        let t = self.overview.transfer(id).filter(|t| can_attach(t))?;
+        Some(Shown(&t.peer_name).to_string())
     }
 
     /// Devices in this network, those we know first.
@@ -387,8 +407,13 @@ pub(crate) fn is_question(t: &TransferSnapshot) -> bool {
     t.state == TransferState::AwaitingAnswer && t.question.is_some()
 }
 
+fn is_open(overview: &Overview, id: TransferId) -> bool {
+    let session = overview.session(id).is_some_and(|s| !s.is_over());
+    session || overview.transfer(id).is_some_and(|t| !t.state.is_final())
+}
+
 /// Whether files can be added to it.
-pub(crate) fn can_attach(t: &TransferSnapshot) -> bool {
+fn can_attach(t: &TransferSnapshot) -> bool {
     t.direction == Direction::Sending && !t.state.is_final()
 }
 

@@ -9,6 +9,7 @@ use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
     Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
 };
+use peerconnect::otm::session::{Session, Sessions};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Timestamp, TransferId};
@@ -48,9 +49,11 @@ pub(crate) fn with_nearby(
     Arc::new(Overview {
         me: me(),
         peers: peers.into(),
+        groups: Arc::new([]),
         nearby: nearby.into(),
         presence: Presence::Announce,
         transfers: transfers.into(),
+        sessions: Arc::new([]),
         texts: Arc::new([]),
         notices: Arc::new([]),
     })
@@ -162,6 +165,7 @@ pub(crate) fn sending() -> TransferSnapshot {
     };
     TransferSnapshot {
         id: TransferId([1; 16]),
+        session: None,
         direction: Direction::Sending,
         peer: Some(PeerId::of_public_key(b"Living-room PC").into()),
         peer_name: "Living-room PC".into(),
@@ -210,6 +214,35 @@ pub(crate) fn numbered(n: u8) -> TransferSnapshot {
         ..sending()
     }
 }
+
+/// The same three files on their way to these devices, as one session; with what is changed of
+/// each.
+pub(crate) fn many(
+    devices: &[&str],
+    mut change: impl FnMut(usize, &mut TransferSnapshot),
+) -> Arc<Overview> {
+    let mut sessions = Sessions::default();
+    sessions.insert(Session::new(SESSION, NOW - 4));
+    let mut transfers = Vec::new();
+    for (n, name) in devices.iter().enumerate() {
+        let mut t = TransferSnapshot {
+            session: Some(SESSION),
+            peer: Some(PeerId::of_public_key(name.as_bytes()).into()),
+            peer_name: (*name).into(),
+            ..numbered(n as u8 + 1)
+        };
+        change(n, &mut t);
+        sessions.join(SESSION, t.id, name);
+        transfers.push(t);
+    }
+    let mut overview = overview(vec![], transfers);
+    let picture = Arc::make_mut(&mut overview);
+    picture.sessions = sessions.snapshots(&picture.transfers).into();
+    overview
+}
+
+/// The id of that session.
+pub(crate) const SESSION: TransferId = TransferId([0x5e; 16]);
 
 /// The same three files from "Kitchen", arriving.
 pub(crate) fn receiving(n: u8) -> TransferSnapshot {

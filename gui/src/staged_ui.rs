@@ -270,11 +270,10 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
             if send.accessible_name(text).clicked() {
                 actions.push(Action::Send);
             }
-            if let Some(t) = model.attach_target() {
-                let name = Shown(&t.peer_name).to_string();
+            if let Some((transfer, name)) = model.attach_target() {
                 let text = format!("Add to the transfer to {}", shorten(&name, 28));
                 if theme::plain(ui, &text).clicked() {
-                    actions.push(Action::Attach(t.id));
+                    actions.push(Action::Attach(transfer));
                 }
             }
             if chosen.is_empty() {

@@ -1,6 +1,8 @@
 //! The transfers: a card each with state, progress and the buttons that make sense now; the files
 //! of one unfold below it, as many as are on the screen and no more.
 
+use std::collections::BTreeSet;
+
 use egui::{
     Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
     WidgetInfo,
@@ -13,6 +15,7 @@ use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
+use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
 use crate::theme::{self, Tone};
 use crate::words;
@@ -37,7 +40,7 @@ pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraf
     ui.horizontal(|ui| {
         theme::title(ui, "Transfers");
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let any = shown().any(|t| t.state.is_final());
+            let any = shown().any(|t| t.state.is_final() && !is_held(model, t));
             if any && theme::small(ui, "Clear finished").clicked() {
                 actions.push(Action::Ask(Command::ClearFinished, About::Nothing));
             }
@@ -49,8 +52,16 @@ pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraf
         ui.label(theme::note(ui, Tone::Weak, text));
         return actions;
     }
+    let mut sessions = BTreeSet::new();
     for t in shown() {
-        card(ui, model, t, draft, &mut actions);
+        match t.session.and_then(|id| model.overview.session(id)) {
+            None => card(ui, model, t, draft, &mut actions),
+            // One card for all its receivers.
+            Some(session) if sessions.insert(session.id) => {
+                session_card(ui, model, session, draft, &mut actions);
+            }
+            Some(_) => {}
+        }
     }
     actions
 }
@@ -62,9 +73,49 @@ fn card(
     draft: &mut TransfersDraft,
     actions: &mut Vec<Action>,
 ) {
-    let selected = model.selected == Some(t.id);
     let status = words::status(t, model.pace(t.id));
-    let builder = UiBuilder::new().id_salt(t.id.0).sense(Sense::click());
+    let name = format!("{}: {}", subject(t), status.line);
+    framed(ui, model, (t.id, &name), draft, actions, |ui, actions| {
+        head(ui, model, t, actions);
+        below(ui, model, t, &status, actions);
+    });
+}
+
+/// Whether it stays, though it is over, because others of its session are not.
+fn is_held(model: &Model, t: &TransferSnapshot) -> bool {
+    let session = t.session.and_then(|id| model.overview.session(id));
+    session.is_some_and(|session| !session.is_over())
+}
+
+/// What stands below the heading of a transfer.
+pub(crate) fn below(
+    ui: &mut Ui,
+    model: &Model,
+    t: &TransferSnapshot,
+    status: &words::Status,
+    actions: &mut Vec<Action>,
+) {
+    progress(ui, t, status);
+    said(ui, status, offers(t), actions);
+    if model.doubt == Some(t.id) {
+        doubt(ui, really_cancel(t.id), actions);
+    }
+    if let Some(pages) = model.unfolded.get(&t.id) {
+        files_ui(ui, t, pages, actions);
+    }
+}
+
+/// A card that can be selected, with this id and name.
+pub(crate) fn framed(
+    ui: &mut Ui,
+    model: &Model,
+    (id, name): (TransferId, &str),
+    draft: &mut TransfersDraft,
+    actions: &mut Vec<Action>,
+    content: impl FnOnce(&mut Ui, &mut Vec<Action>),
+) {
+    let selected = model.selected == Some(id);
+    let builder = UiBuilder::new().id_salt(id.0).sense(Sense::click());
     let response = ui
         .scope_builder(builder, |ui| {
             let p = theme::of(ui);
@@ -74,26 +125,17 @@ fn card(
                 .stroke(Stroke::new(1.0, line))
                 .show(ui, |ui| {
                     ui.set_width(ui.available_width());
-                    head(ui, model, t, actions);
-                    progress(ui, t, &status);
-                    said(ui, t, &status, actions);
-                    if model.doubt == Some(t.id) {
-                        doubt(ui, t, actions);
-                    }
-                    if let Some(pages) = model.unfolded.get(&t.id) {
-                        files_ui(ui, t, pages, actions);
-                    }
+                    content(ui, actions);
                 });
         })
         .response;
-    let name = format!("{}: {}", subject(t), status.line);
-    response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, &name));
+    response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, name));
     if response.has_focus() {
-        draft.focused = Some(t.id);
+        draft.focused = Some(id);
     }
-    draft.rows.push((t.id, response.rect));
+    draft.rows.push((id, response.rect));
     if response.clicked() {
-        actions.push(Action::Select(t.id));
+        actions.push(Action::Select(id));
     }
 }
 
@@ -118,7 +160,7 @@ fn mark(t: &TransferSnapshot) -> String {
 
 fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
-        badge(ui, t);
+        badge(ui, t.state, t.direction);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             buttons(ui, model, t, actions);
             if t.bytes > 0 && !t.state.is_final() {
@@ -149,10 +191,10 @@ fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Acti
 }
 
 /// A small square that says which way the files go.
-fn badge(ui: &mut Ui, t: &TransferSnapshot) {
+pub(crate) fn badge(ui: &mut Ui, state: TransferState, direction: Direction) {
     let p = theme::of(ui);
     let (rect, _) = ui.allocate_exact_size(egui::Vec2::splat(26.0), Sense::hover());
-    let (icon, fill, colour) = match (t.state, t.direction) {
+    let (icon, fill, colour) = match (state, direction) {
         (TransferState::Completed, _) => (Icon::Check, p.button, p.ok),
         (TransferState::Failed | TransferState::Rejected | TransferState::Cancelled, _) => {
             (Icon::Close, p.button, p.weak)
@@ -197,19 +239,19 @@ pub(crate) fn cancel(t: &TransferSnapshot) -> Option<Action> {
     } else if t.bytes_done > 0 {
         Some(Action::DoubtCancel(Some(t.id)))
     } else {
-        Some(really_cancel(t))
+        Some(really_cancel(t.id))
     }
 }
 
-fn really_cancel(t: &TransferSnapshot) -> Action {
+pub(crate) fn really_cancel(transfer: TransferId) -> Action {
     let cancel = Command::Cancel {
-        transfer: t.id,
+        transfer,
         scope: Scope::Transfer,
     };
     Action::Ask(cancel, About::Nothing)
 }
 
-fn buttons(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Action>) {
+pub(crate) fn buttons(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Action>) {
     let subject = subject(t);
     ui.spacing_mut().item_spacing.x = 2.0;
     if t.entries > 0 {
@@ -262,13 +304,18 @@ fn progress(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status) {
     }
 }
 
-fn said(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status, actions: &mut Vec<Action>) {
+/// What is said about a transfer, and what can be done, from right to left.
+pub(crate) fn said(
+    ui: &mut Ui,
+    status: &words::Status,
+    offers: Vec<(String, Action)>,
+    actions: &mut Vec<Action>,
+) {
     let tone = match status.tone {
         Tone::Plain => Tone::Weak,
         Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
     };
     let line = Label::new(theme::note(ui, tone, &status.line)).truncate();
-    let offers = offers(t);
     if offers.is_empty() {
         ui.add(line);
     } else {
@@ -317,14 +364,15 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
     }
 }
 
-fn doubt(ui: &mut Ui, t: &TransferSnapshot, actions: &mut Vec<Action>) {
+/// Asks whether what is cancelled by this action shall really be.
+pub(crate) fn doubt(ui: &mut Ui, cancel: Action, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
         let text = "Cancel this transfer? Files that arrived completely are kept.";
         ui.label(theme::note(ui, Tone::Warn, text));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if theme::small(ui, "Cancel transfer").clicked() {
                 actions.push(Action::DoubtCancel(None));
-                actions.push(really_cancel(t));
+                actions.push(cancel);
             }
             if theme::small(ui, "Keep going").clicked() {
                 actions.push(Action::DoubtCancel(None));

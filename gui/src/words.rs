@@ -1,12 +1,15 @@
 //! Words for what the overview says: states, progress, names. Errors have theirs in
 //! `peerconnect::fault`.
 
+mod texts;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
 use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
-use peerconnect::node::api::{TextSnapshot, TextState, Who};
+use peerconnect::node::api::{SessionSnapshot, TextSnapshot, TextState, Who};
+use peerconnect::otm::session::MemberEnd;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
 use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes, count, duration};
@@ -15,6 +18,7 @@ use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
+pub(crate) use self::texts::{link, text_status};
 use crate::model::{Device, Pace};
 use crate::theme::Tone;
 
@@ -176,6 +180,58 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
         parts.push(way(path.kind).into());
     }
     parts.join(" · ")
+}
+
+/// `3 devices`.
+pub(crate) fn devices(n: usize) -> String {
+    count(n as u64, "device", "devices")
+}
+
+/// What is said about files that go to several devices.
+pub(crate) fn session_status(s: &SessionSnapshot, pace: Pace) -> Status {
+    let all = s.receivers.len();
+    let missing = s.receivers.iter();
+    let missing = missing.filter(|device| device.end == Some(MemberEnd::Incomplete));
+    let missing: Vec<String> = missing.map(|d| Shown(&d.name).to_string()).collect();
+    let more = match missing.is_empty() {
+        true => String::new(),
+        false => format!("Not complete: {}.", missing.join(", ")),
+    };
+    if s.is_over() {
+        let status = match s.complete {
+            0 => Status::new(Tone::Error, "It reached nobody completely."),
+            n if n as usize == all => {
+                let what = format!("{} · {}", files(s.files), bytes(s.bytes_done));
+                Status::new(
+                    Tone::Ok,
+                    format!("Delivered to all {} · {what}", devices(all)),
+                )
+            }
+            n => Status::new(Tone::Warn, format!("Delivered to {n} of {}", devices(all))),
+        };
+        return status.more(more);
+    }
+    let (tone, state) = match s.state {
+        TransferState::Paused => (Tone::Warn, Some("Paused")),
+        TransferState::Interrupted => (Tone::Warn, Some("Connection lost")),
+        TransferState::AwaitingAnswer => (Tone::Plain, Some("Waiting for an answer")),
+        TransferState::Connecting => (Tone::Plain, Some("Connecting…")),
+        TransferState::Preparing => (Tone::Plain, Some("Counting…")),
+        TransferState::Transferring
+        | TransferState::Completed
+        | TransferState::Rejected
+        | TransferState::Cancelled
+        | TransferState::Failed => (Tone::Plain, None),
+    };
+    let mut parts: Vec<String> = state.into_iter().map(str::to_owned).collect();
+    parts.push(format!("{} of {} done", s.complete, devices(all)));
+    parts.push(format!("{} of {}", bytes(s.bytes_done), bytes(s.bytes)));
+    let moving = s.state == TransferState::Transferring && s.bytes_moved >= SPEED_FROM;
+    if moving && pace.rate > 0 {
+        parts.push(format!("{}/s", bytes(pace.rate)));
+        parts.extend(pace.eta.map(|left| format!("{} left", duration(left))));
+    }
+    Status::new(tone, parts.join(" · ")).more(more)
 }
 
 /// What everybody must know about transfers with old versions.
@@ -427,53 +483,6 @@ fn unescape(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// What is said about a text that is sent.
-pub(crate) fn text_status(t: &TextSnapshot) -> Status {
-    let who = Shown(&t.peer_name);
-    let size = bytes(t.bytes.into());
-    let status = match t.state {
-        TextState::Moving => Status::new(Tone::Plain, format!("Text to {who} · {size}")),
-        TextState::Asking => Status::new(
-            Tone::Plain,
-            format!("Text to {who} · {size} · waiting for {who} to accept"),
-        ),
-        TextState::Delivered => Status::new(Tone::Ok, format!("Text delivered to {who} · {size}")),
-        TextState::HandedOver => Status::new(Tone::Ok, format!("Text handed to {who} · {size}"))
-            .more("Old versions do not say whether anybody sees it. Not encrypted."),
-        TextState::Failed => Status::new(Tone::Warn, format!("Text to {who} was not sent.")),
-    };
-    match &t.fault {
-        Some(fault) => {
-            let words = fault.words(Face::Window);
-            let more = [words.detail, words.hint];
-            let more: Vec<String> = more.into_iter().filter(|s| !s.is_empty()).collect();
-            Status::new(Tone::Warn, format!("Text: {}", words.title)).more(more.join(" "))
-        }
-        None => status,
-    }
-}
-
-/// Most bytes of a link that is opened.
-const LINK_LEN_MAX: usize = 2048;
-
-/// The link and its host, if a text is one link of the web and nothing else. What is no ordinary
-/// link is none: letters that look like others, names and passwords before the host.
-pub(crate) fn link(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim();
-    let lower = text.get(..8.min(text.len()))?.to_ascii_lowercase();
-    let scheme = ["https://", "http://"]
-        .into_iter()
-        .find(|s| lower.starts_with(s))?;
-    let rest = text.get(scheme.len()..)?;
-    let host = rest.split(['/', '?', '#']).next()?;
-    let plain = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c);
-    let is_host = !host.is_empty()
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-.:[]_".contains(c));
-    (is_host && text.len() <= LINK_LEN_MAX && text.chars().all(plain)).then_some((text, host))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -534,39 +543,6 @@ mod tests {
         assert_eq!(up[1], (true, "listening (UDP port 3485)".into()));
         assert_eq!(down[0], (false, "no network".into()));
         assert_eq!(facts(&[])[1], (false, "not listening".into()));
-    }
-
-    #[test]
-    fn only_ordinary_links_of_the_web_can_be_opened() {
-        for (text, host) in [
-            ("https://example.org", "example.org"),
-            (" HTTP://example.org:8080/a?b=c#d\n", "example.org:8080"),
-            ("http://[::1]/", "[::1]"),
-        ] {
-            assert_eq!(link(text), Some((text.trim(), host)), "{text}");
-        }
-        for text in [
-            "",
-            "https",
-            "https://",
-            "https:///path",
-            "see https://example.org",
-            "https://example.org and more",
-            "https://a\nhttps://b",
-            "https://bank.example@evil.example/",
-            "https://ex\u{430}mple.org/",
-            "https://example.org/\u{202e}gpj",
-            "https://example.org\\@evil.example/",
-            "javascript:alert(1)",
-            "file:///etc/passwd",
-            "ssh://x",
-            "-https://x",
-            "éééé",
-        ] {
-            assert_eq!(link(text), None, "{text}");
-        }
-        let long = format!("https://x/{}", "a".repeat(LINK_LEN_MAX));
-        assert_eq!(link(&long), None);
     }
 
     #[test]

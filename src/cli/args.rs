@@ -27,7 +27,7 @@ Exit codes:
    11  a file to send is missing, unreadable or changing
    12  a file did not arrive intact
    13  a name is taken (--on-conflict fail)
-   14  some files failed
+   14  some files failed; with several receivers: some got everything and some did not
    15  the two programs are too different
   130  ended by Ctrl-C (143 by SIGTERM); what has arrived is kept";
 
@@ -239,13 +239,15 @@ pub(crate) struct SendArgs {
           conflicts_with_all = ["paths", "limit", "separate", "dry_run"])]
     pub(crate) text: Option<String>,
     /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
-    /// peerconnect: link, or an address; without it you choose
+    /// group (`peerconnect peers group`), a peerconnect: link, or an address; may be given several
+    /// times, for several receivers; without it you choose
     #[arg(long, value_name = "PEER")]
-    pub(crate) to: Option<String>,
+    pub(crate) to: Vec<String>,
     /// Most bytes per second for all sending together, such as 20M
     #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
     pub(crate) limit: Option<u64>,
-    /// Do not add the files to a transfer that is running already
+    /// Do not add the files to a transfer that is running already (those to several receivers are
+    /// never added)
     #[arg(long)]
     pub(crate) separate: bool,
     /// Only print sizes and names of what would be sent
@@ -317,6 +319,19 @@ pub(crate) enum PeersVerb {
     Forget {
         /// Its name, or the first characters of its id
         peer: String,
+    },
+    /// Give known peers one name, to send to all of them at once
+    Group {
+        /// The name
+        name: String,
+        /// Their names, or the first characters of their ids
+        #[arg(required = true)]
+        peers: Vec<String>,
+    },
+    /// Forget a group; its members stay known
+    Ungroup {
+        /// Its name
+        name: String,
     },
     /// Give a peer a name of your own
     Rename {

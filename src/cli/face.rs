@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview};
+use peerconnect::node::api::{Command, NodeHandle, Overview, SessionSnapshot};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::storage::store::Accept;
@@ -22,6 +22,7 @@ use super::question::Questions;
 use super::signals::{Signal, Signals};
 use super::tracker::Tracker;
 
+mod ending;
 mod texts;
 
 use self::texts::Texts;
@@ -74,6 +75,10 @@ pub(crate) struct Face<'a> {
     pub(crate) person: Option<Questions>,
     /// How long a lost connection is waited for; `None` for ever.
     pub(crate) retry: Option<Duration>,
+    /// The session that the transfers belong to, if the files go to several receivers.
+    pub(crate) session: Option<TransferId>,
+    /// Its last picture.
+    pub(super) told: Option<SessionSnapshot>,
     trackers: BTreeMap<TransferId, Tracker>,
     texts: Texts,
     notices: Arc<[String]>,
@@ -97,6 +102,8 @@ impl<'a> Face<'a> {
             answers: Answers::Nobody,
             person: None,
             retry: None,
+            session: None,
+            told: None,
             trackers: BTreeMap::new(),
             texts: Texts::default(),
             notices: Arc::new([]),
@@ -106,6 +113,12 @@ impl<'a> Face<'a> {
 
     /// Shows what happens until the goal is reached, a signal comes, or nobody reads any more.
     pub(crate) async fn run(mut self) -> Exit {
+        let exit = self.watch().await;
+        self.tell_total(exit).await;
+        exit
+    }
+
+    async fn watch(&mut self) -> Exit {
         if self.person.is_some()
             && let Err(fault) = self.node.call(Command::Attend).await
         {
@@ -154,6 +167,7 @@ impl<'a> Face<'a> {
             }
         }
         self.notices = Arc::clone(&picture.notices);
+        self.tell_session(picture).await;
         let mut more = false;
         for snapshot in picture.transfers.iter() {
             if !self.is_wanted(snapshot) {
@@ -296,7 +310,11 @@ impl<'a> Face<'a> {
 
     async fn show_active(&mut self) {
         let now = Instant::now();
-        if !self.out.shows_active_files() || self.active_at.is_some_and(|at| now - at < TICK) {
+        let one = self.session.is_none();
+        if !one
+            || !self.out.shows_active_files()
+            || self.active_at.is_some_and(|at| now - at < TICK)
+        {
             return;
         }
         self.active_at = Some(now);
@@ -387,77 +405,6 @@ impl<'a> Face<'a> {
         for tracker in self.trackers.values_mut() {
             tracker.end(exit, self.out).await;
         }
-        exit
-    }
-
-    async fn give_up_lost(&mut self) {
-        let Some(retry) = self.retry else {
-            return;
-        };
-        for tracker in self.trackers.values_mut() {
-            if tracker.exit.is_none() && tracker.is_given_up(retry) {
-                let fault = tracker.lost();
-                self.out
-                    .emit(Event::Error(Some(&tracker.last), None, &fault))
-                    .await;
-                self.out.say(&go_on_hint(&tracker.last, self.shared));
-                tracker.end(Exit::of(&fault), self.out).await;
-            }
-        }
-    }
-
-    async fn interrupted(mut self, signal: Signal) -> Exit {
-        let exit = signal.exit();
-        self.pause_all().await;
-        for tracker in self.trackers.values_mut() {
-            if tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer {
-                self.out.say(&stopped(&tracker.last, self.shared));
-            }
-            tracker.end(exit, self.out).await;
-        }
-        exit
-    }
-
-    /// Stops what this face started where the node goes on without us. A node of our own keeps
-    /// everything when it is shut down.
-    async fn pause_all(&mut self) {
-        if !self.shared || matches!(self.goal, Goal::Stay { .. }) {
-            return;
-        }
-        for tracker in self.trackers.values() {
-            if tracker.exit.is_none() {
-                let pause = Command::Pause {
-                    transfer: tracker.id,
-                    scope: Scope::Transfer,
-                };
-                if let Err(fault) = self.node.call(pause).await {
-                    tracing::debug!(%fault, "could not be paused");
-                }
-            }
-        }
-    }
-
-    async fn node_ended(&mut self) -> Exit {
-        let mut exit = match self.goal {
-            Goal::Stay { .. } => Exit::OK,
-            Goal::These(_) | Goal::Next { .. } => {
-                self.out.say("PeerConnect was ended.");
-                Exit::of(&Fault::Internal {
-                    what: String::new(),
-                })
-            }
-        };
-        for tracker in self.trackers.values_mut() {
-            if tracker.exit.is_none() {
-                let fault = tracker.lost();
-                exit = Exit::of(&fault);
-                self.out
-                    .emit(Event::Error(Some(&tracker.last), None, &fault))
-                    .await;
-                tracker.end(exit, self.out).await;
-            }
-        }
-        self.out.flush().await;
         exit
     }
 }

@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use peerconnect::fault::{Face, Fault};
-use peerconnect::node::api::Me;
-use peerconnect::protocol::message::Outcome;
+use peerconnect::node::api::{Me, SessionSnapshot};
+use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
@@ -19,8 +19,10 @@ use super::json::path_words;
 use super::output::Event;
 use super::progress::{Bars, Plain, Symbols, percent};
 
+mod sessions;
 mod texts;
 
+use self::sessions::{receiver_names, total};
 pub(crate) use self::texts::claimed_text;
 
 /// Up to so many files, each gets a line when it is done.
@@ -38,6 +40,9 @@ pub(crate) struct Human {
     /// A question is on the line: what is said meanwhile waits here.
     asking: bool,
     held: VecDeque<String>,
+    /// The session that is told as a whole, and whether its files were told.
+    session: Option<TransferId>,
+    offered: bool,
 }
 
 /// Texts that are held back while a question is on the line; then the oldest go.
@@ -65,6 +70,8 @@ impl Human {
             },
             asking: false,
             held: VecDeque::new(),
+            session: None,
+            offered: false,
         }
     }
 
@@ -73,26 +80,37 @@ impl Human {
         match event {
             Event::Hello(me) => self.say(&waiting(me)),
             Event::Offer(t) => match t.direction {
-                Direction::Sending => self.say(&sending(t, self.symbols)),
+                // The same for every receiver.
+                Direction::Sending if self.is_of_many(t) && self.offered => {}
+                Direction::Sending => {
+                    self.offered |= self.is_of_many(t);
+                    self.say(&sending(t, self.symbols));
+                }
                 // The question shows it, or the state if nobody is asked.
                 Direction::Receiving => {}
             },
             Event::State(t) => {
                 if let Some(text) = state(t) {
-                    self.say(&text);
+                    self.say(&format!("{}{text}", self.whose(t)));
                 }
             }
             // Who answers has more to say about it.
             Event::Path(_) | Event::File(..) | Event::Conflict(..) => {}
+            Event::Progress(t) if self.is_of_many(t) => {}
             Event::Progress(t) => self.progress(t),
             Event::FileDone(t, row) => {
                 if t.files <= FILE_LINES_MAX
+                    && !self.is_of_many(t)
                     && let Some(text) = file_done(row, self.symbols)
                 {
                     self.say(&text);
                 }
             }
-            Event::Error(_, _, fault) => self.error(fault),
+            Event::Error(t, _, fault) => {
+                let whose = t.map(|t| self.whose(t)).unwrap_or_default();
+                let text = error_text_of(&whose, fault, self.symbols);
+                self.write(&text);
+            }
             Event::Summary(t, exit) => {
                 self.clear();
                 return summary(t, *exit, self.symbols, self.colour);
@@ -110,6 +128,16 @@ impl Human {
                 }
             }
             Event::TextSummary(t, _) => return texts::summary(t, self.symbols),
+            Event::Session(s) => {
+                self.session = Some(s.id);
+                let receivers = count(s.receivers.len() as u64, "receiver", "receivers");
+                self.say(&format!("To {receivers}: {}.", receiver_names(s)));
+            }
+            Event::Receivers(s, transfers) => self.receivers(s, transfers),
+            Event::Total(s, exit) => {
+                self.clear();
+                return Some(total(s, *exit, self.symbols, self.colour));
+            }
         }
         None
     }
@@ -132,6 +160,33 @@ impl Human {
                 | TransferState::Cancelled
                 | TransferState::Failed => {}
             },
+        }
+        if let Some(line) = line {
+            self.say(&line);
+        }
+    }
+
+    /// Whether a transfer is told as one of several that get the same.
+    fn is_of_many(&self, t: &TransferSnapshot) -> bool {
+        t.session.is_some() && t.session == self.session
+    }
+
+    /// Which receiver something is about, where there are several.
+    fn whose(&self, t: &TransferSnapshot) -> String {
+        match self.is_of_many(t) {
+            true => format!("{}: ", Shown(&t.peer_name)),
+            false => String::new(),
+        }
+    }
+
+    fn receivers(&mut self, s: &SessionSnapshot, transfers: &[&TransferSnapshot]) {
+        let mut line = None;
+        match &mut self.progress {
+            Progress::Plain(plain) => line = plain.due_for(s, Instant::now()),
+            Progress::Bars(bars) if !self.asking && !s.is_over() => {
+                bars.receivers(s, transfers, self.symbols);
+            }
+            Progress::None | Progress::Bars(_) => {}
         }
         if let Some(line) = line {
             self.say(&line);
@@ -174,11 +229,6 @@ impl Human {
         }
     }
 
-    fn error(&mut self, fault: &Fault) {
-        let text = error_text(fault, self.symbols);
-        self.write(&text);
-    }
-
     fn write(&mut self, text: &str) {
         if self.asking {
             if self.held.len() == HELD_MAX {
@@ -211,8 +261,12 @@ fn colour(get: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
 
 /// A fault as lines: what happened, what is known, what to do.
 pub(crate) fn error_text(fault: &Fault, symbols: Symbols) -> String {
+    error_text_of("", fault, symbols)
+}
+
+fn error_text_of(whose: &str, fault: &Fault, symbols: Symbols) -> String {
     let words = fault.words(Face::CommandLine);
-    let mut text = format!("{} {}\n", symbols.error, words.title);
+    let mut text = format!("{} {whose}{}\n", symbols.error, words.title);
     for part in [words.detail, words.hint] {
         if !part.is_empty() {
             text.push_str(&format!("  {part}\n"));
@@ -241,15 +295,20 @@ fn sending(t: &TransferSnapshot, symbols: Symbols) -> String {
 
 /// `holiday/ (40 files), a.pdf and 3 more`: at most `most` names.
 pub(crate) fn top_names(t: &TransferSnapshot, most: usize) -> String {
+    names(&t.top_names, t.top_count, most)
+}
+
+/// The same of names, of which there are `count`.
+pub(crate) fn names(top_names: &[TopName], count: u32, most: usize) -> String {
     let mut text = String::new();
-    for top in t.top_names.iter().take(most) {
+    for top in top_names.iter().take(most) {
         if !text.is_empty() {
             text.push_str(", ");
         }
         text.push_str(&top_name(top));
     }
-    let shown = t.top_names.len().min(most);
-    let more = (t.top_count as usize).saturating_sub(shown);
+    let shown = top_names.len().min(most);
+    let more = (count as usize).saturating_sub(shown);
     if more > 0 {
         text.push_str(&format!(" and {more} more"));
     }
@@ -263,6 +322,9 @@ fn top_name(top: &TopName) -> String {
         None => name.to_string(),
     }
 }
+
+/// Most receivers that are named.
+const NAMES_MAX: usize = 8;
 
 /// What is new, where that is worth a line.
 fn state(t: &TransferSnapshot) -> Option<String> {
@@ -376,11 +438,7 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
         Some(path) => format!(" ({})", path_words(path.kind)),
         None => String::new(),
     };
-    let seconds = if t.seconds < 100.0 {
-        format!("{:.1} s", t.seconds)
-    } else {
-        duration(t.seconds as u64)
-    };
+    let seconds = took(t.seconds);
     let verified = match t.is_legacy() {
         true => "not verified (not encrypted, old version)",
         false => "verified",
@@ -401,23 +459,35 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
         0 => String::new(),
         n => format!(", {n} failed"),
     };
-    let mark = match (exit == Exit::OK, colour) {
-        (true, true) => format!("\u{1b}[32m{}\u{1b}[0m", symbols.ok),
-        (true, false) => symbols.ok.to_owned(),
-        (false, true) => "\u{1b}[33m!\u{1b}[0m".into(),
-        (false, false) => "!".into(),
-    };
+    let mark = mark(exit, symbols, colour);
     Some(format!(
         "{mark} {what}{failed}, {}, {seconds}{path}",
         bytes(t.bytes)
     ))
 }
 
+fn took(seconds: f64) -> String {
+    if seconds < 100.0 {
+        format!("{seconds:.1} s")
+    } else {
+        duration(seconds as u64)
+    }
+}
+
+fn mark(exit: Exit, symbols: Symbols, colour: bool) -> String {
+    match (exit == Exit::OK, colour) {
+        (true, true) => format!("\u{1b}[32m{}\u{1b}[0m", symbols.ok),
+        (true, false) => symbols.ok.to_owned(),
+        (false, true) => "\u{1b}[33m!\u{1b}[0m".into(),
+        (false, false) => "!".into(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{row, snapshot, to_original};
+    use crate::cli::testing::{row, session, snapshot, to_original};
 
     #[test]
     fn colour_follows_the_wishes_of_the_environment() {
@@ -492,6 +562,34 @@ mod tests {
         assert!(text.starts_with("Waiting for kitchen to accept. New device"));
         t.accepted = true;
         assert_eq!(state(&t).unwrap(), "Continuing with kitchen.");
+    }
+
+    #[test]
+    fn of_several_receivers_each_line_says_which_one_it_is_about() {
+        let mut human = Human::new(true, ProgressStyle::None);
+        let mut t = snapshot(TransferState::Paused);
+        t.session = Some(TransferId([1; 16]));
+        assert_eq!(human.whose(&t), "", "it is followed by itself");
+        human.session = t.session;
+        assert_eq!(human.whose(&t), "kitchen: ");
+        let fault = Fault::Cancelled;
+        let text = error_text_of(&human.whose(&t), &fault, Symbols::ASCII);
+        assert!(text.starts_with("ERR kitchen: "), "{text}");
+        let many: Vec<TransferSnapshot> = (0..10)
+            .map(|n| TransferSnapshot {
+                id: TransferId([n; 16]),
+                state: match n {
+                    0 => TransferState::Rejected,
+                    _ => TransferState::Completed,
+                },
+                ..t.clone()
+            })
+            .collect();
+        let s = session(&many);
+        let names = receiver_names(&s);
+        assert!(names.ends_with("kitchen, kitchen and 2 more"), "{names}");
+        let text = total(&s, Exit::SOME_FAILED, Symbols::ASCII, false);
+        assert_eq!(text, "! 9 of 10 receivers have everything, 0.0 s");
     }
 
     #[test]

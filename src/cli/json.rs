@@ -2,7 +2,7 @@
 
 use peerconnect::fault::{Face, Fault};
 use peerconnect::net::link::PathKind;
-use peerconnect::node::api::{Me, TextSnapshot, TextState};
+use peerconnect::node::api::{Me, SessionSnapshot, TextSnapshot, TextState};
 use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
@@ -94,6 +94,10 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
             body["delivered"] = (t.state == TextState::Delivered).into();
             write_line("summary", body, to);
         }
+        Event::Session(s) => write_line("session", session(s), to),
+        // The progress of each has lines of its own.
+        Event::Receivers(..) => {}
+        Event::Total(s, exit) => write_line("total", total(s, *exit), to),
     }
 }
 
@@ -108,6 +112,7 @@ fn hello(me: &Me) -> impl Serialize {
 pub(crate) fn offer(t: &TransferSnapshot) -> serde_json::Value {
     json!({
         "transfer": t.id.to_string(),
+        "session": session_id(t),
         "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "encrypted": !t.is_legacy(),
@@ -129,6 +134,11 @@ pub(crate) fn conflict(t: &TransferSnapshot, conflict: &Conflict) -> serde_json:
         "old": version(&conflict.old), "new": version(&conflict.new),
         "keep_both_as": conflict.keep_both_as, "conflicts": t.conflicts,
     })
+}
+
+/// The session that a transfer belongs to, if there are several receivers.
+fn session_id(t: &TransferSnapshot) -> Option<String> {
+    t.session.map(|session| session.to_string())
 }
 
 /// Who is at the other end. What has proven no key has no `id`, but what it claims.
@@ -220,11 +230,12 @@ fn error(t: Option<&TransferSnapshot>, index: Option<u32>, fault: &Fault) -> imp
 
 fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
     json!({
-        "transfer": t.id.to_string(), "direction": direction_word(t.direction),
+        "transfer": t.id.to_string(), "session": session_id(t),
+        "direction": direction_word(t.direction),
         "state": state_word(t.state), "exit": exit.0,
         "files": t.files, "files_done": t.files_done, "files_failed": t.files_failed,
         "bytes": t.bytes, "sent_bytes": t.bytes_moved,
-        "seconds": (t.seconds * 1000.0).round() / 1000.0,
+        "seconds": milliseconds(t.seconds),
         "verified": t.state == TransferState::Completed && t.files_failed == 0
             && !t.is_legacy(),
         "encrypted": !t.is_legacy(),
@@ -254,10 +265,38 @@ fn text_word(state: TextState) -> &'static str {
     }
 }
 
+/// Files to several receivers: which transfer goes to whom.
+pub(crate) fn session(s: &SessionSnapshot) -> impl Serialize {
+    let receivers = s.receivers.iter().map(|receiver| {
+        json!({
+            "transfer": receiver.transfer.to_string(), "name": receiver.name,
+            "end": receiver.end,
+        })
+    });
+    json!({
+        "session": s.id.to_string(), "state": state_word(s.state),
+        "receivers": receivers.collect::<Vec<_>>(), "started": s.started,
+    })
+}
+
+fn total(s: &SessionSnapshot, exit: Exit) -> impl Serialize {
+    json!({
+        "session": s.id.to_string(), "exit": exit.0, "receivers": s.receivers.len(),
+        "complete": s.complete, "incomplete": s.incomplete,
+        "sent_bytes": s.bytes_moved, "seconds": milliseconds(s.seconds),
+    })
+}
+
+/// Seconds with as many digits as mean something.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
 /// A transfer as a whole, for `list`.
 pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
     json!({
-        "transfer": t.id.to_string(), "direction": direction_word(t.direction),
+        "transfer": t.id.to_string(), "session": session_id(t),
+        "direction": direction_word(t.direction),
         "peer": peer(&t.peer_name, t.peer, t.trusted, t.words.as_deref()),
         "state": state_word(t.state), "code": t.fault.as_ref().map(Fault::slug),
         "accepted": t.accepted, "dormant": t.dormant,

@@ -14,6 +14,7 @@ mod instance;
 mod json;
 mod json_ask;
 mod lines;
+mod many;
 mod output;
 mod peers;
 mod progress;

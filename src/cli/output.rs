@@ -7,7 +7,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::thread::JoinHandle;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Me, TextSnapshot};
+use peerconnect::node::api::{Me, SessionSnapshot, TextSnapshot};
 use peerconnect::transfer::status::{Conflict, FileRow, TransferSnapshot};
 use tokio::sync::mpsc;
 
@@ -53,6 +53,12 @@ pub(crate) enum Event<'a> {
     TextState(&'a TextSnapshot),
     /// A text that was sent is there, or will not be.
     TextSummary(&'a TextSnapshot, Exit),
+    /// Files go to several receivers; before everything about their transfers.
+    Session(&'a SessionSnapshot),
+    /// How far they are, with the transfers of this run; may be left out.
+    Receivers(&'a SessionSnapshot, &'a [&'a TransferSnapshot]),
+    /// All of it has ended, or this face has; last of all.
+    Total(&'a SessionSnapshot, Exit),
 }
 
 /// Where it goes.
@@ -106,7 +112,7 @@ impl Output {
     pub(crate) async fn emit(&mut self, event: Event<'_>) {
         match &mut self.style {
             Style::Json => {
-                let optional = matches!(event, Event::Progress(_));
+                let optional = matches!(event, Event::Progress(_) | Event::Receivers(..));
                 if !(optional && self.stdout.is_full()) {
                     json::write(&event, &mut self.stdout.pending);
                     self.stdout.push_if_long().await;

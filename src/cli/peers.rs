@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Nearby, NodeHandle, Overview, PeerInfo, Target, Who};
+use peerconnect::node::api::{
+    Command, GroupRecord, Nearby, NodeHandle, Overview, PeerInfo, Target, Who,
+};
 use peerconnect::storage::store::Accept;
-use peerconnect::text::{Shown, duration};
+use peerconnect::text::{Shown, count, duration};
 
 use super::Context;
 use super::args::PeersVerb;
@@ -88,6 +90,18 @@ fn command(action: PeersVerb, picture: &Overview) -> Result<Option<(Command, Str
                 format!("{} is forgotten.", named(peer)),
             )
         }
+        PeersVerb::Group { name, peers } => {
+            let ids = peers.iter().map(|peer| resolve::peer_id(picture, peer));
+            let members = ids.collect::<Result<Vec<_>, _>>()?;
+            let size = count(members.len() as u64, "peer", "peers");
+            let text = format!("{}: {size}.", Shown(&name));
+            (Command::SetGroup(GroupRecord { name, members }), text)
+        }
+        PeersVerb::Ungroup { name } => {
+            let text = format!("The group {} is forgotten.", Shown(&name));
+            let members = Vec::new();
+            (Command::SetGroup(GroupRecord { name, members }), text)
+        }
         PeersVerb::Rename { peer, name } => {
             let peer = resolve::peer(picture, &peer)?;
             let text = format!("{} is called {} now.", named(peer), Shown(&name));
@@ -120,6 +134,9 @@ async fn list(picture: &Overview, out: &mut Output) {
         for (near, known) in everybody {
             out.object("peer", body(near, known)).await;
         }
+        for group in picture.groups.iter() {
+            out.object("group", group_body(group)).await;
+        }
         return;
     }
     if everybody.is_empty() {
@@ -129,8 +146,23 @@ async fn list(picture: &Overview, out: &mut Output) {
         );
         return;
     }
-    let rows: Vec<[String; 5]> = everybody.into_iter().map(|(n, k)| row(n, k)).collect();
+    let rows = everybody.into_iter().map(|(n, k)| row(n, k));
+    let groups = picture.groups.iter().map(|group| group_row(picture, group));
+    let rows: Vec<[String; 5]> = rows.chain(groups).collect();
     show::table(&["NAME", "ID", "WHERE", "OFFERS", "SEEN"], &rows, out).await;
+}
+
+fn group_body(group: &GroupRecord) -> serde_json::Value {
+    let members: Vec<String> = group.members.iter().map(ToString::to_string).collect();
+    serde_json::json!({ "name": group.name, "members": members })
+}
+
+fn group_row(picture: &Overview, group: &GroupRecord) -> [String; 5] {
+    let names = group.members.iter().map(|id| whom::name_of(picture, *id));
+    let names: Vec<String> = names.map(|name| Shown(&name).to_string()).collect();
+    let name = Shown(&group.name).to_string();
+    let none = String::new;
+    [name, "group".into(), names.join(", "), none(), none()]
 }
 
 fn body(near: Option<&Nearby>, known: Option<&PeerInfo>) -> serde_json::Value {

@@ -1,9 +1,10 @@
-//! Progress for people: one line for the whole and at most five for files on their way, or plain
-//! lines where there is no terminal. The lines are pure functions; indicatif draws them.
+//! Progress for people: one line for the whole and a few for files on their way or for receivers,
+//! or plain lines where there is no terminal. The lines are pure functions; indicatif draws them.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use peerconnect::node::api::SessionSnapshot;
 use peerconnect::text::{Shown, bytes, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileRow, Limit, TransferSnapshot};
@@ -12,6 +13,9 @@ use super::json::path_words;
 
 /// Most lines for single files.
 pub(crate) const ACTIVE_MAX: usize = 5;
+
+/// Most lines for single receivers.
+const RECEIVERS_MAX: usize = 8;
 
 /// Below this width a line has only what matters most.
 const NARROW: usize = 60;
@@ -89,29 +93,55 @@ impl Bars {
     }
 
     pub(crate) fn show(&mut self, transfer: &TransferSnapshot, symbols: Symbols) {
-        let now = Instant::now();
-        let since = match self.moved {
-            Some((done, since)) if done == transfer.bytes_done => since,
-            Some(_) | None => now,
-        };
-        self.moved = Some((transfer.bytes_done, since));
-        let line = total_line(transfer, width(), now - since, symbols);
+        let still = self.stands_still(transfer.bytes_done);
+        let line = total_line(transfer, width(), still, symbols);
         self.total.set_message(line);
     }
 
+    /// All receivers together, and those that have most before them.
+    pub(crate) fn receivers(
+        &mut self,
+        session: &SessionSnapshot,
+        transfers: &[&TransferSnapshot],
+        symbols: Symbols,
+    ) {
+        let still = self.stands_still(session.bytes_done);
+        let line = session_line(session, width(), still, symbols);
+        self.total.set_message(line);
+        let slowest = slowest(transfers).into_iter().take(RECEIVERS_MAX);
+        let lines: Vec<String> = slowest.map(|t| receiver_line(t, width())).collect();
+        self.below(lines);
+    }
+
+    /// For how long no byte has moved.
+    fn stands_still(&mut self, done: u64) -> Duration {
+        let now = Instant::now();
+        let since = match self.moved {
+            Some((before, since)) if before == done => since,
+            Some(_) | None => now,
+        };
+        self.moved = Some((done, since));
+        now - since
+    }
+
     pub(crate) fn active(&mut self, rows: &[FileRow]) {
-        let rows = rows.get(..ACTIVE_MAX.min(rows.len())).unwrap_or_default();
-        while self.files.len() > rows.len() {
+        let rows = rows.iter().take(ACTIVE_MAX);
+        let lines: Vec<String> = rows.map(|row| file_line(row, width())).collect();
+        self.below(lines);
+    }
+
+    fn below(&mut self, lines: Vec<String>) {
+        while self.files.len() > lines.len() {
             if let Some(bar) = self.files.pop() {
                 bar.finish_and_clear();
                 self.all.remove(&bar);
             }
         }
-        while self.files.len() < rows.len() {
+        while self.files.len() < lines.len() {
             self.files.push(self.all.add(line_bar()));
         }
-        for (bar, row) in self.files.iter().zip(rows) {
-            bar.set_message(file_line(row, width()));
+        for (bar, line) in self.files.iter().zip(lines) {
+            bar.set_message(line);
         }
     }
 
@@ -181,12 +211,72 @@ fn total_line(
         None => String::new(),
     };
     let amount = format!("{}/{}", bytes(t.bytes_done), bytes(t.bytes));
-    let text = format!("{amount}  {speed}{left}{path}");
-    let room = width.saturating_sub(text.chars().count() + 8).min(40);
-    fit(
-        format!("{percent:3}% {}  {text}", bar(percent, room, symbols)),
+    with_bar(
+        percent,
+        &format!("{amount}  {speed}{left}{path}"),
         width,
+        symbols,
     )
+}
+
+fn with_bar(percent: u64, text: &str, width: usize, symbols: Symbols) -> String {
+    let room = width.saturating_sub(text.chars().count() + 8).min(40);
+    let bar = bar(percent, room, symbols);
+    fit(format!("{percent:3}% {bar}  {text}"), width)
+}
+
+/// `63% ━━━━━╸   756 MB/1.20 GB  108 MB/s  4 s  1 of 3 done`, at most `width` characters.
+fn session_line(
+    s: &SessionSnapshot,
+    width: usize,
+    without_a_byte: Duration,
+    symbols: Symbols,
+) -> String {
+    let percent = session_percent(s);
+    let moving = s.state == TransferState::Transferring;
+    let speed = if moving && without_a_byte >= STALLED {
+        format!("stalled {}", duration(without_a_byte.as_secs()))
+    } else if moving {
+        format!("{}/s", bytes(s.rate))
+    } else {
+        state_phase(s.state).to_owned()
+    };
+    if width < NARROW {
+        return fit(format!("{percent:3}% {speed}"), width);
+    }
+    let left = match s.eta_seconds {
+        Some(seconds) => format!("  {}", duration(seconds)),
+        None => String::new(),
+    };
+    let amount = format!("{}/{}", bytes(s.bytes_done), bytes(s.bytes));
+    let done = format!("{} of {} done", s.complete, s.receivers.len());
+    with_bar(
+        percent,
+        &format!("{amount}  {speed}{left}  {done}"),
+        width,
+        symbols,
+    )
+}
+
+/// Those that are not over, the one with most before it first.
+fn slowest<'a>(transfers: &[&'a TransferSnapshot]) -> Vec<&'a TransferSnapshot> {
+    let mut open: Vec<&TransferSnapshot> = transfers.to_vec();
+    open.retain(|t| !t.state.is_final());
+    open.sort_by_key(|t| percent(t));
+    open
+}
+
+/// `     kitchen  45%  12.0 MB/s  4 s`, at most `width` characters.
+fn receiver_line(t: &TransferSnapshot, width: usize) -> String {
+    let speed = match (t.state, t.eta_seconds) {
+        (TransferState::Transferring, Some(left)) => {
+            format!("{}/s  {}", bytes(t.rate), duration(left))
+        }
+        (TransferState::Transferring, None) => format!("{}/s", bytes(t.rate)),
+        _ => phase_word(t).to_owned(),
+    };
+    let name = Shown(&t.peer_name);
+    fit(format!("     {name}  {}%  {speed}", percent(t)), width)
 }
 
 fn bar(percent: u64, width: usize, symbols: Symbols) -> String {
@@ -224,9 +314,18 @@ fn fit(text: String, width: usize) -> String {
 
 /// Whole percent; 100 only when everything is there.
 pub(crate) fn percent(t: &TransferSnapshot) -> u64 {
-    match t.bytes {
-        0 => u64::from(t.state == TransferState::Completed) * 100,
-        total => (u128::from(t.bytes_done.min(total)) * 100 / u128::from(total)) as u64,
+    whole_percent(t.bytes_done, t.bytes, t.state)
+}
+
+/// The same for all receivers together.
+pub(crate) fn session_percent(s: &SessionSnapshot) -> u64 {
+    whole_percent(s.bytes_done, s.bytes, s.state)
+}
+
+fn whole_percent(done: u64, total: u64, state: TransferState) -> u64 {
+    match total {
+        0 => u64::from(state == TransferState::Completed) * 100,
+        total => (u128::from(done.min(total)) * 100 / u128::from(total)) as u64,
     }
 }
 
@@ -244,10 +343,16 @@ pub(crate) fn phase(t: &TransferSnapshot) -> String {
 
 /// What a transfer does while no bytes move.
 pub(crate) fn phase_word(t: &TransferSnapshot) -> &'static str {
-    match t.state {
+    if t.accepted && t.state == TransferState::AwaitingAnswer {
+        return "continuing";
+    }
+    state_phase(t.state)
+}
+
+fn state_phase(state: TransferState) -> &'static str {
+    match state {
         TransferState::Preparing => "looking through the files",
         TransferState::Connecting => "connecting",
-        TransferState::AwaitingAnswer if t.accepted => "continuing",
         TransferState::AwaitingAnswer => "waiting for an answer",
         TransferState::Transferring => "running",
         TransferState::Paused => "paused",
@@ -283,20 +388,45 @@ impl Plain {
 
     /// The line that is due now, if any.
     pub(crate) fn due(&mut self, t: &TransferSnapshot, now: Instant) -> Option<String> {
-        if t.state != TransferState::Transferring {
-            return None;
+        self.is_due(t.state, percent(t), now).then(|| plain_line(t))
+    }
+
+    /// The same for all receivers together.
+    pub(crate) fn due_for(&mut self, s: &SessionSnapshot, now: Instant) -> Option<String> {
+        self.is_due(s.state, session_percent(s), now)
+            .then(|| plain_session_line(s))
+    }
+
+    fn is_due(&mut self, state: TransferState, percent: u64, now: Instant) -> bool {
+        if state != TransferState::Transferring {
+            return false;
         }
-        let percent = percent(t);
         if let Some((then, before)) = self.last {
             let waited = now.saturating_duration_since(then);
             let step = percent / Self::STEP > before / Self::STEP;
             if waited < Self::LEAST || (waited < Self::PAUSE && !step) {
-                return None;
+                return false;
             }
         }
         self.last = Some((now, percent));
-        Some(plain_line(t))
+        true
     }
+}
+
+fn plain_session_line(s: &SessionSnapshot) -> String {
+    let mut line = format!(
+        "{}% {} of {}, {} of {} receivers have everything, {}/s",
+        session_percent(s),
+        bytes(s.bytes_done),
+        bytes(s.bytes),
+        s.complete,
+        s.receivers.len(),
+        bytes(s.rate)
+    );
+    if let Some(left) = s.eta_seconds {
+        line.push_str(&format!(", {} left", duration(left)));
+    }
+    line
 }
 
 fn plain_line(t: &TransferSnapshot) -> String {
@@ -322,7 +452,53 @@ fn plain_line(t: &TransferSnapshot) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::cli::testing::snapshot;
+    use crate::cli::testing::{session, snapshot};
+    use peerconnect::protocol::message::TransferId;
+
+    /// Transfers to as many receivers, done to so many percent.
+    fn receivers(percents: &[u64]) -> Vec<TransferSnapshot> {
+        let mut transfers = Vec::new();
+        for (n, percent) in (1..).zip(percents) {
+            let state = match percent {
+                100 => TransferState::Completed,
+                _ => TransferState::Transferring,
+            };
+            let mut t = snapshot(state);
+            (t.id, t.bytes, t.bytes_done) = (TransferId([n; 16]), 1_000_000, percent * 10_000);
+            (t.rate, t.eta_seconds) = (2_000_000, Some(u64::from(n)));
+            t.peer_name = format!("peer {n}\u{1b}");
+            transfers.push(t);
+        }
+        transfers
+    }
+
+    #[test]
+    fn of_several_receivers_the_whole_is_shown_and_those_with_most_before_them() {
+        let transfers = receivers(&[50, 100, 10, 30]);
+        let s = session(&transfers);
+        let line = session_line(&s, 79, Duration::ZERO, Symbols::UNICODE);
+        let end = "1.90 MB/4.00 MB  8.00 MB/s  4 s  1 of 4 done";
+        assert!(
+            line.starts_with(" 47% ━━━") && line.ends_with(end),
+            "{line}"
+        );
+        let all: Vec<&TransferSnapshot> = transfers.iter().collect();
+        let order: Vec<u8> = slowest(&all).iter().map(|t| t.id.0[0]).collect();
+        assert_eq!(order, [3, 4, 1]);
+        let line = receiver_line(&transfers[2], 79);
+        assert_eq!(line, "     peer 3\\u{1b}  10%  2.00 MB/s  3 s");
+        for width in 1..200 {
+            let lines = [
+                session_line(&s, width, STALLED, Symbols::ASCII),
+                receiver_line(&transfers[0], width),
+            ];
+            for line in lines {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+        }
+        let line = Plain::default().due_for(&s, Instant::now()).unwrap();
+        assert!(line.contains("1 of 4 receivers have everything"), "{line}");
+    }
 
     #[test]
     fn the_total_line_has_everything_and_fits_the_width() {

@@ -1,19 +1,53 @@
 //! What people type for a transfer, a peer or a file, and what is meant by it.
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply};
+use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, SessionSnapshot};
 use peerconnect::node::names::ID_START_MIN;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::transfer::status::{FileQuery, ROWS_MAX, RowKind, TransferSnapshot};
 
-/// The transfer whose id starts with these digits.
-pub(crate) fn transfer<'a>(picture: &'a Overview, id: &str) -> Result<&'a TransferSnapshot, Fault> {
+/// What an id stands for: a transfer, or all those to several receivers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Whole<'a> {
+    One(&'a TransferSnapshot),
+    Many(&'a SessionSnapshot),
+}
+
+impl<'a> Whole<'a> {
+    pub(crate) fn id(&self) -> TransferId {
+        match self {
+            Self::One(t) => t.id,
+            Self::Many(session) => session.id,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::One(t) => t.state.is_final(),
+            Self::Many(session) => session.is_over(),
+        }
+    }
+
+    /// The transfers that an order to it is for: of several those that are not over.
+    pub(crate) fn transfers(&self, picture: &'a Overview) -> Vec<TransferId> {
+        match self {
+            Self::One(t) => vec![t.id],
+            Self::Many(session) => {
+                let all = picture.transfers_of(session);
+                all.filter(|t| !t.state.is_final()).map(|t| t.id).collect()
+            }
+        }
+    }
+}
+
+/// The transfer, or session, whose id starts with these digits.
+pub(crate) fn whole<'a>(picture: &'a Overview, id: &str) -> Result<Whole<'a>, Fault> {
     let digits = id.to_ascii_lowercase();
-    let mut found = picture
-        .transfers
-        .iter()
-        .filter(|t| !digits.is_empty() && t.id.to_string().starts_with(&digits));
+    let fits = |id: TransferId| !digits.is_empty() && id.to_string().starts_with(&digits);
+    let transfers = picture.transfers.iter().map(Whole::One);
+    let sessions = picture.sessions.iter().map(Whole::Many);
+    let mut found = transfers.chain(sessions).filter(|whole| fits(whole.id()));
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err(Fault::NotFound {
@@ -22,9 +56,19 @@ pub(crate) fn transfer<'a>(picture: &'a Overview, id: &str) -> Result<&'a Transf
         (Some(one), Some(other)) => Err(Fault::Invalid {
             why: format!(
                 "{id} could be {} or {}: type more of it",
-                one.id.to_string().get(..8).unwrap_or_default(),
-                other.id.to_string().get(..8).unwrap_or_default()
+                one.id().to_string().get(..8).unwrap_or_default(),
+                other.id().to_string().get(..8).unwrap_or_default()
             ),
+        }),
+    }
+}
+
+/// The transfer whose id starts with these digits.
+pub(crate) fn transfer<'a>(picture: &'a Overview, id: &str) -> Result<&'a TransferSnapshot, Fault> {
+    match whole(picture, id)? {
+        Whole::One(t) => Ok(t),
+        Whole::Many(_) => Err(Fault::Invalid {
+            why: format!("{id} goes to several receivers: use the id of one of them"),
         }),
     }
 }
@@ -135,7 +179,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{overview, snapshot};
+    use crate::cli::testing::{overview, session, snapshot};
     use peerconnect::storage::store::{Accept, PeerRecord};
     use peerconnect::transfer::state::TransferState;
 
@@ -167,6 +211,24 @@ mod tests {
         assert_eq!(transfer(&picture, "a").unwrap_err().slug(), "invalid");
         assert_eq!(transfer(&picture, "f").unwrap_err().slug(), "not-found");
         assert_eq!(transfer(&picture, "").unwrap_err().slug(), "not-found");
+    }
+
+    #[test]
+    fn the_id_of_a_session_stands_for_all_its_transfers_that_are_not_over() {
+        let mut open = snapshot(TransferState::Paused);
+        open.id = TransferId([0xab; 16]);
+        let mut done = snapshot(TransferState::Completed);
+        done.id = TransferId([0xac; 16]);
+        let mut picture = overview(vec![done.clone(), open.clone()]);
+        picture.sessions = vec![session(&picture.transfers)].into();
+        let many = whole(&picture, "5e").unwrap();
+        assert!(!many.is_over());
+        assert_eq!(many.transfers(&picture), [open.id]);
+        assert_eq!(transfer(&picture, "5e").unwrap_err().slug(), "invalid");
+        // An order to one that is over is refused by the node, in words.
+        let one = whole(&picture, "ac").unwrap();
+        assert!(one.is_over());
+        assert_eq!(one.transfers(&picture), [done.id]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Reply, Target};
-use peerconnect::protocol::message::SourceFault;
+use peerconnect::node::api::{Command, NodeHandle, Reply, Target};
+use peerconnect::protocol::message::{SourceFault, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::status::TransferSnapshot;
 
@@ -22,7 +22,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     if args.dry_run {
         return dry_run(&paths, context).await;
     }
-    if args.to.is_none() && person(context).is_none() {
+    if args.to.is_empty() && person(context).is_none() {
         return Err(to_whom());
     }
     let Context {
@@ -48,35 +48,31 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 .call(Command::SetRateLimit(Some(limit)))
                 .await?;
         }
-        let to = match args.to {
-            Some(text) => whom::named(text, &instance, out, signals).await?,
-            None => whom::choose(&instance, out, signals).await?,
-        };
+        let mut to = Vec::new();
+        for text in args.to {
+            to.extend(whom::named(text, &instance, out, signals).await?);
+        }
+        if to.is_empty() {
+            to = whom::choose(&instance, out, signals).await?;
+        }
         let again = again(&to, &args.paths);
-        let command = Command::SendFiles {
-            to,
-            paths,
-            separate: args.separate,
-        };
-        let reply = instance.node.call(command).await?;
-        let Reply::Transfer { id, attached } = reply else {
-            return Err(unexpected(&reply));
-        };
-        if attached {
+        let started = start(&instance.node, to, paths, args.separate).await?;
+        if started.attached {
             out.say("Added to the transfer that is running.");
         }
-        let goal = Goal::These(vec![id]);
+        let goal = Goal::These(started.transfers);
         let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
+        face.session = started.session;
         face.retry = Some(args.retry);
         let exit = face.run().await;
         if exit.may_send_again() {
             let command = match instance.is_shared() {
-                true => format!("peerconnect resume {}", id.short()),
+                true => format!("peerconnect resume {}", started.id.short()),
                 false => again,
             };
             let picture = instance.node.overview().borrow().clone();
             let legacy = picture
-                .transfer(id)
+                .transfer(started.id)
                 .is_some_and(TransferSnapshot::is_legacy);
             say_again(&command, legacy, out);
         }
@@ -85,6 +81,54 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     let result = sent.await;
     instance.close().await;
     result
+}
+
+/// What has begun.
+struct Started {
+    /// What steers it.
+    id: TransferId,
+    /// The session, if there are several receivers.
+    session: Option<TransferId>,
+    transfers: Vec<TransferId>,
+    /// Whether the files went into a transfer that was running.
+    attached: bool,
+}
+
+async fn start(
+    node: &NodeHandle,
+    mut to: Vec<Target>,
+    paths: Vec<PathBuf>,
+    separate: bool,
+) -> Result<Started, Fault> {
+    let only = match to.len() {
+        1 => to.pop(),
+        _ => None,
+    };
+    let command = match only {
+        Some(to) => Command::SendFiles {
+            to,
+            paths,
+            separate,
+        },
+        None => Command::SendToMany { to, paths },
+    };
+    match node.call(command).await? {
+        Reply::Transfer { id, attached } => Ok(Started {
+            id,
+            session: None,
+            transfers: vec![id],
+            attached,
+        }),
+        Reply::Session { id, transfers } => Ok(Started {
+            id,
+            session: Some(id),
+            transfers,
+            attached: false,
+        }),
+        other @ (Reply::Done | Reply::Files(_) | Reply::Peer(_)) => Err(unexpected(&other)),
+        other @ (Reply::Found(_) | Reply::History(_)) => Err(unexpected(&other)),
+        other @ (Reply::TextSent(_) | Reply::Text(_)) => Err(unexpected(&other)),
+    }
 }
 
 pub(crate) fn to_whom() -> Fault {
@@ -104,12 +148,16 @@ fn say_again(command: &str, legacy: bool, out: &mut Output) {
 }
 
 /// The command that sends the same again.
-fn again(to: &Target, paths: &[PathBuf]) -> String {
-    let to = match to {
-        Target::Peer(peer) => peer.to_string(),
-        Target::Text(text) => text.clone(),
-    };
-    let mut command = format!("peerconnect send --to {}", quoted(&to));
+fn again(to: &[Target], paths: &[PathBuf]) -> String {
+    let mut command = String::from("peerconnect send");
+    for to in to {
+        let to = match to {
+            Target::Peer(peer) => peer.to_string(),
+            Target::Text(text) => text.clone(),
+        };
+        command.push_str(" --to ");
+        command.push_str(&quoted(&to));
+    }
     for path in paths {
         command.push(' ');
         command.push_str(&quoted(&path.to_string_lossy()));

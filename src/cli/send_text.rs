@@ -19,12 +19,12 @@ const STDIN: &str = "-";
 
 pub(crate) async fn run(
     text: String,
-    to: Option<String>,
+    to: Vec<String>,
     context: &mut Context,
 ) -> Result<Exit, Fault> {
     let reads = text == STDIN;
     let person = !reads && !context.out.is_json() && std::io::stdin().is_terminal();
-    if to.is_none() && !person {
+    if to.is_empty() && !person {
         return Err(to_whom());
     }
     let text = match reads {
@@ -48,11 +48,21 @@ pub(crate) async fn run(
             let picture = instance.node.overview().borrow().clone();
             out.emit(Event::Hello(&picture.me)).await;
         }
-        let to = match to {
-            Some(to) => whom::named(to, &instance, out, signals).await?,
-            None => whom::choose(&instance, out, signals).await?,
-        };
-        send(to, text, &instance.node, out, signals).await
+        let mut targets = Vec::new();
+        for to in to {
+            targets.extend(whom::named(to, &instance, out, signals).await?);
+        }
+        if targets.is_empty() {
+            targets = whom::choose(&instance, out, signals).await?;
+        }
+        let mut exit = Exit::OK;
+        for to in targets {
+            let one = send(to, text.clone(), &instance.node, out, signals).await?;
+            if exit == Exit::OK {
+                exit = one;
+            }
+        }
+        Ok(exit)
     };
     let result = sent.await;
     instance.close().await;
@@ -71,6 +81,7 @@ async fn send(
         Reply::TextSent(id) => id,
         other @ (Reply::Done
         | Reply::Transfer { .. }
+        | Reply::Session { .. }
         | Reply::Files(_)
         | Reply::Peer(_)
         | Reply::Found(_)

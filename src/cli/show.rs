@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview, Reply};
+use peerconnect::node::api::{Command, NodeHandle, Overview, Reply, SessionSnapshot};
+use peerconnect::otm::session::{MemberEnd, Receiver};
 use peerconnect::storage::store::{HistoryRecord, TextRecord};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 
 use super::exit::Exit;
-use super::human::top_names;
+use super::human::{names, top_names};
 use super::instance::{Purpose, reach};
 use super::output::Output;
-use super::progress::{percent, phase};
+use super::progress::{percent, phase, session_percent};
 use super::send::unexpected;
 use super::signals::Signals;
 use super::{Context, json};
@@ -62,6 +63,9 @@ async fn watch_list(node: &NodeHandle, out: &mut Output, signals: &mut Signals) 
 
 async fn show_list(picture: &Overview, out: &mut Output) {
     if out.is_json() {
+        for session in picture.sessions.iter() {
+            out.object("session", json::session(session)).await;
+        }
         for t in picture.transfers.iter() {
             out.object("transfer", json::transfer(t)).await;
         }
@@ -71,9 +75,60 @@ async fn show_list(picture: &Overview, out: &mut Output) {
         out.say("No transfers.");
         return;
     }
-    let rows: Vec<[String; 6]> = picture.transfers.iter().map(transfer_row).collect();
+    let rows = rows(picture);
     let head = ["ID", "PEER", "STATE", "DONE", "SIZE", "FILES"];
     table(&head, &rows, out).await;
+}
+
+/// A row for each transfer; those to several receivers below a row for all of them.
+fn rows(picture: &Overview) -> Vec<[String; 6]> {
+    let mut rows = Vec::new();
+    for t in picture.transfers.iter() {
+        let session = t.session.and_then(|id| picture.session(id));
+        let Some(session) = session else {
+            rows.push(transfer_row(t));
+            continue;
+        };
+        let mut here = picture.transfers_of(session);
+        if here.next().is_some_and(|first| first.id == t.id) {
+            rows.push(session_row(session));
+            rows.extend(session.receivers.iter().map(|receiver| {
+                match picture.transfer(receiver.transfer) {
+                    Some(t) => receiver_row(t),
+                    None => earlier_row(receiver),
+                }
+            }));
+        }
+    }
+    rows
+}
+
+fn session_row(s: &SessionSnapshot) -> [String; 6] {
+    let receivers = count(s.receivers.len() as u64, "receiver", "receivers");
+    [
+        s.id.short(),
+        format!("to {receivers}"),
+        format!("{} of {} done", s.complete, s.receivers.len()),
+        format!("{}%", session_percent(s)),
+        bytes(s.bytes),
+        names(&s.top_names, s.top_count, 2),
+    ]
+}
+
+fn receiver_row(t: &TransferSnapshot) -> [String; 6] {
+    let [id, peer, state, done, size, _] = transfer_row(t);
+    [id, format!("  {peer}"), state, done, size, String::new()]
+}
+
+/// A receiver that was done with in an earlier run.
+fn earlier_row(receiver: &Receiver) -> [String; 6] {
+    let state = match receiver.end {
+        Some(MemberEnd::Complete) => "done earlier",
+        Some(MemberEnd::Incomplete) | None => "ended earlier",
+    };
+    let name = format!("  to {}", Shown(&receiver.name));
+    let none = String::new;
+    [none(), name, state.to_owned(), none(), none(), none()]
 }
 
 fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
@@ -124,12 +179,10 @@ pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> R
     match reply? {
         Reply::Done => out.say("The history is empty now."),
         Reply::History(records) => show_history(&records, out).await,
-        other @ (Reply::Transfer { .. }
-        | Reply::Files(_)
-        | Reply::Peer(_)
-        | Reply::Found(_)
-        | Reply::TextSent(_)
-        | Reply::Text(_)) => {
+        other @ (Reply::Transfer { .. } | Reply::Session { .. } | Reply::Files(_)) => {
+            return Err(unexpected(&other));
+        }
+        other @ (Reply::Peer(_) | Reply::Found(_) | Reply::TextSent(_) | Reply::Text(_)) => {
             return Err(unexpected(&other));
         }
     }

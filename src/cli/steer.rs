@@ -10,7 +10,6 @@ use peerconnect::node::api::{Again, Command, NodeHandle, Overview, Reply};
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::count;
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::TransferSnapshot;
 
 use super::Context;
 use super::args::Steered;
@@ -18,7 +17,7 @@ use super::exit::Exit;
 use super::face::{Face, Goal};
 use super::instance::{Instance, Purpose, reach, running};
 use super::receive::person;
-use super::resolve;
+use super::resolve::{self, Whole};
 use super::send::{source, unexpected};
 
 pub(crate) async fn attach(
@@ -31,7 +30,7 @@ pub(crate) async fn attach(
         .map(|path| source(path))
         .collect::<Result<Vec<_>, _>>()?;
     let node = must_run(context).await?;
-    let transfer = resolve::transfer(&picture(&node), id)?.id;
+    let transfer = resolve::whole(&picture(&node), id)?.id();
     let added = count(paths.len() as u64, "item", "items");
     node.call(Command::Attach { transfer, paths }).await?;
     done(context, transfer, &format!("Added {added}.")).await
@@ -39,15 +38,16 @@ pub(crate) async fn attach(
 
 pub(crate) async fn pause(steered: &Steered, context: &mut Context) -> Result<Exit, Fault> {
     let node = must_run(context).await?;
-    let transfer = resolve::transfer(&picture(&node), &steered.id)?.id;
-    for scope in scopes(&node, transfer, steered.file.as_deref()).await? {
+    let picture = picture(&node);
+    let whole = resolve::whole(&picture, &steered.id)?;
+    for (transfer, scope) in scopes(&node, &picture, whole, steered.file.as_deref()).await? {
         node.call(Command::Pause { transfer, scope }).await?;
     }
     let hint = format!(
         "Paused. Go on with: peerconnect resume {}",
-        transfer.short()
+        whole.id().short()
     );
-    done(context, transfer, &hint).await
+    done(context, whole.id(), &hint).await
 }
 
 pub(crate) async fn cancel(steered: &Steered, context: &mut Context) -> Result<Exit, Fault> {
@@ -55,11 +55,12 @@ pub(crate) async fn cancel(steered: &Steered, context: &mut Context) -> Result<E
     let instance = reach(&context.global, &context.paths, &context.settings, local).await?;
     let cancelled = async {
         let node = &instance.node;
-        let transfer = resolve::transfer(&picture(node), &steered.id)?.id;
-        for scope in scopes(node, transfer, steered.file.as_deref()).await? {
+        let picture = picture(node);
+        let whole = resolve::whole(&picture, &steered.id)?;
+        for (transfer, scope) in scopes(node, &picture, whole, steered.file.as_deref()).await? {
             node.call(Command::Cancel { transfer, scope }).await?;
         }
-        Ok(transfer)
+        Ok(whole.id())
     };
     let result: Result<TransferId, Fault> = cancelled.await;
     instance.close().await;
@@ -68,16 +69,16 @@ pub(crate) async fn cancel(steered: &Steered, context: &mut Context) -> Result<E
 
 pub(crate) async fn first(id: &str, file: &str, context: &mut Context) -> Result<Exit, Fault> {
     let node = must_run(context).await?;
-    let transfer = resolve::transfer(&picture(&node), id)?.id;
-    // The last one put first is the first: so backwards.
-    for index in resolve::files(&node, transfer, file)
-        .await?
-        .into_iter()
-        .rev()
-    {
-        node.call(Command::First { transfer, index }).await?;
+    let picture = picture(&node);
+    let whole = resolve::whole(&picture, id)?;
+    for transfer in whole.transfers(&picture) {
+        // The last one put first is the first: so backwards.
+        let files = resolve::files(&node, transfer, file).await?;
+        for index in files.into_iter().rev() {
+            node.call(Command::First { transfer, index }).await?;
+        }
     }
-    done(context, transfer, "Comes first now.").await
+    done(context, whole.id(), "Comes first now.").await
 }
 
 pub(crate) async fn answer(
@@ -87,8 +88,9 @@ pub(crate) async fn answer(
     context: &mut Context,
 ) -> Result<Exit, Fault> {
     let node = must_run(context).await?;
-    let transfer = resolve::transfer(&picture(&node), id)?.id;
-    for scope in scopes(&node, transfer, file).await? {
+    let picture = picture(&node);
+    let t = resolve::transfer(&picture, id)?;
+    for (transfer, scope) in scopes(&node, &picture, Whole::One(t), file).await? {
         let command = Command::AnswerConflict {
             transfer,
             scope,
@@ -96,7 +98,7 @@ pub(crate) async fn answer(
         };
         node.call(command).await?;
     }
-    done(context, transfer, "Answered.").await
+    done(context, t.id, "Answered.").await
 }
 
 pub(crate) async fn resume(
@@ -121,28 +123,29 @@ async fn resume_with(
 ) -> Result<Exit, Fault> {
     let node = &instance.node;
     let picture = picture(node);
-    let transfers: Vec<TransferId> = match id {
+    let (transfers, orders, session) = match id {
         Some(id) => {
-            let t = resolve::transfer(&picture, id)?;
-            if t.state.is_final() {
-                return again(node, t, file, context).await;
+            let whole = resolve::whole(&picture, id)?;
+            if whole.is_over() {
+                return again(node, whole, file, context).await;
             }
-            vec![t.id]
+            let session = picture.session(whole.id()).map(|session| session.id);
+            let orders = scopes(node, &picture, whole, file).await?;
+            (whole.transfers(&picture), orders, session)
         }
         None => {
             let open = picture.transfers.iter().filter(|t| !t.state.is_final());
-            open.map(|t| t.id).collect()
+            let open: Vec<TransferId> = open.map(|t| t.id).collect();
+            let orders = open.iter().map(|id| (*id, Scope::Transfer)).collect();
+            (open, orders, None)
         }
     };
     if transfers.is_empty() {
         context.out.say("There is nothing to go on with.");
         return Ok(Exit::OK);
     }
-    for transfer in &transfers {
-        let transfer = *transfer;
-        for scope in scopes(node, transfer, file).await? {
-            node.call(Command::Resume { transfer, scope }).await?;
-        }
+    for (transfer, scope) in orders {
+        node.call(Command::Resume { transfer, scope }).await?;
     }
     if instance.is_shared() {
         context.out.say("It goes on.");
@@ -152,6 +155,7 @@ async fn resume_with(
     let person = person(context);
     let Context { out, signals, .. } = context;
     let mut face = Face::new(node, false, out, signals, goal);
+    face.session = session;
     face.retry = Some(retry);
     face.person = person;
     Ok(face.run().await)
@@ -160,28 +164,27 @@ async fn resume_with(
 /// Sends again what is over: what failed, or all if nothing has arrived.
 async fn again(
     node: &NodeHandle,
-    t: &TransferSnapshot,
+    whole: Whole<'_>,
     file: Option<&str>,
     context: &mut Context,
 ) -> Result<Exit, Fault> {
-    let whole = match t.state == TransferState::Completed {
-        true => Again::Failed,
-        false => Again::All,
-    };
-    let what: Vec<Again> = match file {
-        None => vec![whole],
-        Some(pattern) => {
+    let transfer = whole.id();
+    let what = match (whole, file) {
+        (Whole::One(t), Some(pattern)) => {
             let files = resolve::files(node, t.id, pattern).await?;
             files.into_iter().map(Again::File).collect()
         }
+        (Whole::Many(_), Some(_)) => {
+            return Err(Fault::Invalid {
+                why: "files are sent again to one receiver: use its id".into(),
+            });
+        }
+        (Whole::One(t), None) if t.state == TransferState::Completed => vec![Again::Failed],
+        (Whole::One(_) | Whole::Many(_), None) => vec![Again::All],
     };
-    let mut last = t.id;
+    let mut last = transfer;
     for what in what {
-        let command = Command::SendAgain {
-            transfer: t.id,
-            what,
-        };
-        let reply = node.call(command).await?;
+        let reply = node.call(Command::SendAgain { transfer, what }).await?;
         let Reply::Transfer { id, .. } = reply else {
             return Err(unexpected(&reply));
         };
@@ -191,19 +194,22 @@ async fn again(
     done(context, last, &text).await
 }
 
-/// What a command is about: the whole transfer, or those of its files that fit.
+/// What a command is about: the whole, or those of the files of each open transfer that fit.
 async fn scopes(
     node: &NodeHandle,
-    transfer: TransferId,
+    picture: &Overview,
+    whole: Whole<'_>,
     file: Option<&str>,
-) -> Result<Vec<Scope>, Fault> {
-    match file {
-        None => Ok(vec![Scope::Transfer]),
-        Some(pattern) => {
-            let files = resolve::files(node, transfer, pattern).await?;
-            Ok(files.into_iter().map(Scope::File).collect())
-        }
+) -> Result<Vec<(TransferId, Scope)>, Fault> {
+    let Some(pattern) = file else {
+        return Ok(vec![(whole.id(), Scope::Transfer)]);
+    };
+    let mut scopes = Vec::new();
+    for transfer in whole.transfers(picture) {
+        let files = resolve::files(node, transfer, pattern).await?;
+        scopes.extend(files.into_iter().map(|file| (transfer, Scope::File(file))));
     }
+    Ok(scopes)
 }
 
 /// The running instance: these commands make no sense without one.

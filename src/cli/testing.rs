@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
-    Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
+    Me, Nearby, OriginalId, Overview, PeerInfo, Presence, SessionSnapshot, TextSnapshot, TextState,
+    Who,
 };
+use peerconnect::otm::session::{Session, Sessions};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
@@ -19,6 +21,7 @@ use peerconnect::transfer::status::{
 pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
     TransferSnapshot {
         id: TransferId([0x3f; 16]),
+        session: None,
         direction: Direction::Sending,
         peer: Some(PeerId::from_bytes([9; 32]).into()),
         peer_name: "kitchen".into(),
@@ -68,6 +71,17 @@ pub(crate) fn to_original(state: TransferState) -> TransferSnapshot {
     }
 }
 
+/// A session with these transfers.
+pub(crate) fn session(transfers: &[TransferSnapshot]) -> SessionSnapshot {
+    let id = TransferId([0x5e; 16]);
+    let mut sessions = Sessions::default();
+    sessions.insert(Session::new(id, 0));
+    for t in transfers {
+        sessions.join(id, t.id, &t.peer_name);
+    }
+    sessions.snapshots(transfers).remove(0)
+}
+
 /// A file that has arrived.
 pub(crate) fn row(index: u32) -> FileRow {
     FileRow {
@@ -112,9 +126,11 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Look,
         transfers: transfers.into(),
+        sessions: Arc::new([]),
         texts: Arc::new([]),
         notices: Arc::new([]),
     }

@@ -49,8 +49,25 @@ pub(crate) async fn listen(node: &NodeHandle, signals: &mut Signals) -> Result<(
     }
 }
 
-/// Finds whom `text` means, and says by which way.
+/// Finds whom `text` means: the members of a group, or one.
 pub(crate) async fn named(
+    text: String,
+    instance: &Instance,
+    out: &mut Output,
+    signals: &mut Signals,
+) -> Result<Vec<Target>, Fault> {
+    let picture = instance.node.overview().borrow().clone();
+    let Some(group) = picture.group(&text) else {
+        return Ok(vec![one_named(text, instance, out, signals).await?]);
+    };
+    let names = group.members.iter().map(|id| name_of(&picture, *id));
+    let names: Vec<String> = names.map(|name| Shown(&name).to_string()).collect();
+    out.say(&format!("{}: {}.", Shown(&group.name), names.join(", ")));
+    Ok(group.members.iter().map(|id| Target::Peer(*id)).collect())
+}
+
+/// Finds whom `text` means, and says by which way.
+async fn one_named(
     text: String,
     instance: &Instance,
     out: &mut Output,
@@ -81,6 +98,7 @@ pub(crate) async fn named(
                 Reply::Found(found) => Ok(target(found, text, &picture, out).await),
                 other @ (Reply::Done
                 | Reply::Transfer { .. }
+                | Reply::Session { .. }
                 | Reply::Files(_)
                 | Reply::Peer(_)
                 | Reply::History(_)
@@ -159,7 +177,7 @@ async fn original(id: OriginalId, typed: String, out: &mut Output) -> Target {
 }
 
 /// How a peer is called: by us, by itself, or by the beginning of its key.
-fn name_of(picture: &Overview, id: PeerId) -> String {
+pub(crate) fn name_of(picture: &Overview, id: PeerId) -> String {
     let known = picture.peers.iter().find(|peer| peer.id == id);
     let name = picture.near(id).map(|near| near.name.clone());
     let name = name.or_else(|| known.map(|peer| peer.record.name().to_owned()));
@@ -200,12 +218,12 @@ fn way_to(picture: &Overview, id: PeerId) -> String {
     }
 }
 
-/// Lets the person choose. What is typed instead of a number is looked for.
+/// Lets the person choose one or several. What is typed instead of numbers is looked for.
 pub(crate) async fn choose(
     instance: &Instance,
     out: &mut Output,
     signals: &mut Signals,
-) -> Result<Target, Fault> {
+) -> Result<Vec<Target>, Fault> {
     if is_fresh(instance) {
         out.say("Looking for peers in this network…");
         listen(&instance.node, signals).await?;
@@ -232,32 +250,42 @@ pub(crate) async fn choose(
             (None, true) => return Err(super::send::to_whom()),
             (None, false) => return Err(Fault::Cancelled),
         };
-        match text.map(|text| meant(text.trim(), &choices)) {
-            Ok(Meant::Choice(who)) => return Ok(who.into()),
-            Ok(Meant::Name(name)) => return named(name, instance, out, signals).await,
-            Ok(Meant::Nobody) => refuse("That is none of the answers".into(), out).await,
+        match text.map(|text| typed(&text, &choices)) {
+            Ok(Typed::Numbers(chosen)) => return Ok(chosen),
+            Ok(Typed::Name(name)) => return named(name, instance, out, signals).await,
+            Ok(Typed::Nothing) => refuse("That is none of the answers".into(), out).await,
             Err(why) => refuse(why, out).await,
         }
     }
 }
 
-/// What was typed where there is a choice.
+/// What was typed where a choice was asked for.
 #[derive(Debug, PartialEq, Eq)]
-enum Meant {
-    Choice(Who),
-    /// Somebody to look for.
+enum Typed {
+    /// Those of the list.
+    Numbers(Vec<Target>),
+    /// Nothing, or numbers that are not in the list.
+    Nothing,
+    /// Something else.
     Name(String),
-    Nobody,
 }
 
-fn meant(text: &str, choices: &[Choice]) -> Meant {
-    match text.parse::<usize>() {
-        Ok(number) => number
-            .checked_sub(1)
-            .and_then(|n| choices.get(n))
-            .map_or(Meant::Nobody, |choice| Meant::Choice(choice.who)),
-        Err(_) if text.is_empty() => Meant::Nobody,
-        Err(_) => Meant::Name(text.to_owned()),
+fn typed(line: &str, choices: &[Choice]) -> Typed {
+    let words = line.split([' ', ',', '\t', '\n', '\r']);
+    let words = words.filter(|word| !word.is_empty());
+    let numbers: Option<Vec<usize>> = words.map(|word| word.parse().ok()).collect();
+    let Some(mut numbers) = numbers else {
+        return Typed::Name(line.trim().to_owned());
+    };
+    numbers.sort_unstable();
+    numbers.dedup();
+    let choice = |n: &usize| choices.get(n.checked_sub(1)?);
+    let chosen: Option<Vec<&Choice>> = numbers.iter().map(choice).collect();
+    match chosen {
+        Some(chosen) if !chosen.is_empty() => {
+            Typed::Numbers(chosen.into_iter().map(|choice| choice.who.into()).collect())
+        }
+        Some(_) | None => Typed::Nothing,
     }
 }
 
@@ -274,7 +302,11 @@ const ASKED: u64 = 1;
 
 async fn ask(choices: &[Choice], out: &mut Output) {
     if !out.is_json() {
-        return super::write_stderr(&format!("To whom? [1-{}] ", choices.len()));
+        let several = match choices.len() {
+            1 => "",
+            _ => ", several with spaces between them",
+        };
+        return super::write_stderr(&format!("To whom? [1-{}{several}] ", choices.len()));
     }
     let choices = choices.iter().enumerate();
     let choices: Vec<_> = choices
@@ -389,21 +421,28 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_a_choice_and_anything_else_a_name() {
+    fn several_can_be_chosen_by_their_numbers() {
         let mut picture = overview(vec![]);
-        picture.nearby = vec![near(1, "living-room-pc"), old(4, "attic")].into();
+        picture.nearby = vec![near(1, "a"), near(2, "b"), near(3, "c")].into();
         let choices = choices(&picture);
-        let who = |n: usize| Meant::Choice(choices[n].who);
-        for (text, meaning) in [
-            ("1", who(0)),
-            ("2", who(1)),
-            ("0", Meant::Nobody),
-            ("3", Meant::Nobody),
-            ("", Meant::Nobody),
-            ("attic", Meant::Name("attic".into())),
-        ] {
-            assert_eq!(meant(text, &choices), meaning, "{text:?}");
+        let of = |line: &str| typed(line, &choices);
+        let targets = |ns: &[u8]| {
+            let ids = ns
+                .iter()
+                .map(|n| Target::Peer(PeerId::from_bytes([*n; 32])));
+            Typed::Numbers(ids.collect())
+        };
+        assert_eq!(of("2\n"), targets(&[2]));
+        assert_eq!(of(" 3, 1 3\n"), targets(&[1, 3]));
+        for nothing in ["\n", " , ", "0", "4", "1 4", "99999999999999999999999 1"] {
+            let expected = match nothing.starts_with('9') {
+                true => Typed::Name(nothing.into()),
+                false => Typed::Nothing,
+            };
+            assert_eq!(of(nothing), expected, "{nothing}");
         }
+        assert_eq!(of("kitchen pc\n"), Typed::Name("kitchen pc".into()));
+        assert_eq!(of("1 kitchen"), Typed::Name("1 kitchen".into()));
     }
 
     #[test]

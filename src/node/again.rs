@@ -17,12 +17,13 @@ impl Core {
         self.wishes.get(&id).is_some_and(|w| w.only.is_some())
     }
 
-    pub(super) async fn send_again(&mut self, id: TransferId, what: Again) -> Replied {
+    pub(super) async fn send_again(&mut self, of: TransferId, what: Again) -> Replied {
         let entry = self
             .book
-            .get(id)
+            .get(of)
             .ok_or_else(|| not_found("such transfer"))?;
-        let (record, only) = match (&entry.sent, self.outgoing.get(&id)) {
+        let is_over = entry.state().is_final();
+        let (record, only) = match (&entry.sent, self.outgoing.get(&of)) {
             (Some((record, only)), _) => (record.clone(), only.clone()),
             (None, Some(record)) if what != Again::All => (record.clone(), None),
             (None, Some(_)) => {
@@ -46,15 +47,16 @@ impl Core {
             accepted: false,
             ..record
         };
-        let (id, kept) = (record.transfer, record.clone());
-        self.records
-            .write(move |store| store.put_outgoing(&kept))
-            .await;
+        let id = record.transfer;
+        self.keep(record.clone()).await;
         let wishes = Wishes {
             only,
             ..Wishes::default()
         };
         self.put_wishes(id, wishes).await;
+        if is_over && !matches!(what, Again::File(_)) {
+            self.replace_in_session(of, id).await;
+        }
         self.continue_outgoing(record).await;
         Ok(Reply::Transfer {
             id,

@@ -11,9 +11,11 @@ pub use super::texts::{TextCommand, TextSnapshot, TextState};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
+pub use crate::otm::session::SessionSnapshot;
 use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::protocol::texts::TextId;
+pub use crate::storage::store::GroupRecord;
 use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
 pub use crate::transfer::control::Decision;
 use crate::transfer::control::People;
@@ -53,7 +55,19 @@ pub enum Command {
         /// Open a transfer of its own even if one is running.
         separate: bool,
     },
-    /// Adds files to a running transfer of ours.
+    /// `start_new_otm_file_transfer`: sends files and folders to several receivers, as one session
+    /// with a transfer to each. One who declines or cannot be reached is left out, and the others
+    /// go on. Who was getting the same paths before and has not got all of them goes on, in the
+    /// session that there was. Replies [`Reply::Session`] as soon as the transfers exist; an error
+    /// before anything has begun, if it is not clear who is meant by one of `to`.
+    SendToMany {
+        /// To whom, at most [`RECEIVERS_MAX`](crate::otm::session::RECEIVERS_MAX).
+        to: Vec<Target>,
+        /// Absolute paths.
+        #[serde(with = "crate::text::paths")]
+        paths: Vec<PathBuf>,
+    },
+    /// Adds files to a running transfer of ours, or to all of a session.
     Attach {
         /// Which.
         transfer: TransferId,
@@ -83,21 +97,21 @@ pub enum Command {
     Attend,
     /// The person of [`Command::Attend`] can be asked no more, though the face stays.
     Leave,
-    /// Pauses a transfer or one file of it.
+    /// Pauses a transfer, one file of it, or all transfers of a session.
     Pause {
         /// Which transfer.
         transfer: TransferId,
         /// All of it or one file.
         scope: Scope,
     },
-    /// Continues a paused or interrupted transfer, or one file of it.
+    /// Continues a paused or interrupted transfer, one file of it, or all of a session.
     Resume {
         /// Which transfer.
         transfer: TransferId,
         /// All of it or one file.
         scope: Scope,
     },
-    /// Gives up a transfer or one file of it. Complete files stay.
+    /// Gives up a transfer, one file of it, or all of a session. Complete files stay.
     Cancel {
         /// Which transfer.
         transfer: TransferId,
@@ -105,7 +119,9 @@ pub enum Command {
         scope: Scope,
     },
     /// Sends files of a transfer of ours again, that is over or whose file failed, as a transfer of
-    /// its own. What has arrived is not sent twice. Replies [`Reply::Transfer`].
+    /// its own. What has arrived is not sent twice. Of a session: to every receiver that did not
+    /// get everything; the new transfers take the place of the old ones in it. Replies
+    /// [`Reply::Transfer`] with the new id, or that of the session.
     SendAgain {
         /// Which transfer.
         transfer: TransferId,
@@ -150,6 +166,9 @@ pub enum Command {
         /// The new name.
         name: String,
     },
+    /// Gives peers one name, to send to all of them, in place of a group of that name; without
+    /// members that group is forgotten. An error if it is the name of a peer, or no name.
+    SetGroup(GroupRecord),
     /// Sets the most bytes per second that all sending together may take; `None` for no limit.
     SetRateLimit(Option<u64>),
     /// Changes where received files go. Replies an error if that folder cannot be used.
@@ -208,6 +227,13 @@ pub enum Reply {
         /// Whether the files went into a transfer that was already running.
         attached: bool,
     },
+    /// The session that was started or continued.
+    Session {
+        /// Its id.
+        id: TransferId,
+        /// Its transfers.
+        transfers: Vec<TransferId>,
+    },
     /// Rows, see [`FileQuery`].
     Files(Vec<FileRow>),
     /// A peer.
@@ -246,12 +272,16 @@ pub struct Overview {
     pub me: Me,
     /// Peers we know, most recently seen first.
     pub peers: Arc<[PeerInfo]>,
+    /// Groups of peers that the person made, by name.
+    pub groups: Arc<[GroupRecord]>,
     /// Who is in the same network now, known or not: those we trust first, then by name.
     pub nearby: Arc<[Nearby]>,
     /// Whether others are looked for, and told of us.
     pub presence: Presence,
     /// Transfers of this run and unfinished ones of earlier runs, oldest first.
     pub transfers: Arc<[TransferSnapshot]>,
+    /// Which of them belong together because their files go to several receivers, oldest first.
+    pub sessions: Arc<[SessionSnapshot]>,
     /// Texts of this run, without what is in them, oldest first; at most
     /// [`TEXTS_MAX`](super::texts::TEXTS_MAX).
     pub texts: Arc<[TextSnapshot]>,
@@ -344,6 +374,26 @@ impl Overview {
     /// The text with this id.
     pub fn text(&self, id: TextId) -> Option<&TextSnapshot> {
         self.texts.iter().find(|text| text.id == id)
+    }
+
+    /// The group with this name, in upper or lower case.
+    pub fn group(&self, name: &str) -> Option<&GroupRecord> {
+        let name = name.trim().to_lowercase();
+        self.groups.iter().find(|g| g.name.to_lowercase() == name)
+    }
+
+    /// The session with this id.
+    pub fn session(&self, id: TransferId) -> Option<&SessionSnapshot> {
+        self.sessions.iter().find(|session| session.id == id)
+    }
+
+    /// The transfers of a session that are here, in the order of its receivers.
+    pub fn transfers_of<'a>(
+        &'a self,
+        session: &'a SessionSnapshot,
+    ) -> impl Iterator<Item = &'a TransferSnapshot> {
+        let ids = session.receivers.iter().map(|receiver| receiver.transfer);
+        ids.filter_map(|id| self.transfer(id))
     }
 
     /// The transfer with this id.

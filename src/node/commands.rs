@@ -7,17 +7,21 @@ use tokio::sync::oneshot;
 use super::api::{Command, Decision, Reply, Target};
 use super::core::Core;
 use super::dial::FIRST_CONTACT;
-use super::outgoing::To;
+use super::many::Steer;
+use super::near::is_only_an_address;
 use crate::fault::Fault;
+use crate::otm::session::RECEIVERS_MAX;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::LegacyAddress;
-use crate::protocol::message::{Scope, TransferId};
+use crate::protocol::message::{NAME_LEN_MAX, Scope, TransferId};
 use crate::storage::folder::Folder;
-use crate::storage::store::{Accept, OutgoingRecord};
-use crate::transfer::bookkeeper::unix_now;
+use crate::storage::store::{Accept, GroupRecord};
+use crate::text::Shown;
 use crate::transfer::control::Order;
 use crate::transfer::state::TransferState;
 use crate::transfer::status::Direction;
+
+/// Most groups.
+const GROUPS_MAX: usize = 256;
 
 type Answer = oneshot::Sender<Result<Reply, Fault>>;
 pub(super) type Replied = Result<Reply, Fault>;
@@ -35,7 +39,8 @@ impl Core {
                 paths,
                 separate,
             } => self.send(to, paths, separate).await,
-            Command::Attach { transfer, paths } => self.attach(transfer, paths).await,
+            Command::SendToMany { to, paths } => self.start_new_otm_file_transfer(to, paths).await,
+            Command::Attach { transfer, paths } => self.attach_to(transfer, paths).await,
             Command::Answer { transfer, decision } => self.answer(transfer, decision),
             Command::AnswerConflict {
                 transfer,
@@ -44,17 +49,17 @@ impl Core {
             } => self.order(transfer, Order::Conflict(scope, answer)),
             Command::Attend => self.attend(true),
             Command::Leave => self.attend(false),
-            Command::SendAgain { transfer, what } => self.send_again(transfer, what).await,
-            Command::Pause { transfer, scope } => self.order(transfer, Order::Pause(scope)),
-            Command::Resume { transfer, scope } => self.resume(transfer, scope).await,
-            Command::Cancel { transfer, scope } => self.cancel(transfer, scope).await,
+            Command::SendAgain { transfer, what } => self.send_again_to(transfer, what).await,
+            Command::Pause { transfer, scope } => self.steer(transfer, scope, Steer::Pause).await,
+            Command::Resume { transfer, scope } => self.steer(transfer, scope, Steer::Resume).await,
+            Command::Cancel { transfer, scope } => self.steer(transfer, scope, Steer::Cancel).await,
             Command::First { transfer, index } => self.order(transfer, Order::First(index)),
             Command::Files { transfer, query } => match self.book.get(transfer) {
                 Some(entry) => Ok(Reply::Files(entry.table.lock().query(query))),
                 None => Err(not_found("such transfer")),
             },
             Command::ClearFinished => {
-                self.book.clear_finished();
+                self.clear_finished();
                 Ok(Reply::Done)
             }
             Command::Find(text) => self.find(&text).await,
@@ -70,6 +75,7 @@ impl Core {
                 }
             }
             Command::Rename { peer, name } => self.rename(peer, name).await,
+            Command::SetGroup(group) => self.set_group(group).await,
             Command::SetRateLimit(rate) => {
                 self.limiter.set(rate);
                 self.settings.rate_limit = rate;
@@ -103,7 +109,7 @@ impl Core {
     }
 
     /// Hands an order to a transfer's task.
-    fn order(&mut self, id: TransferId, order: Order) -> Replied {
+    pub(super) fn order(&mut self, id: TransferId, order: Order) -> Replied {
         let entry = self
             .book
             .get(id)
@@ -134,7 +140,7 @@ impl Core {
         self.order(id, Order::Answer(decision))
     }
 
-    async fn resume(&mut self, id: TransferId, scope: Scope) -> Replied {
+    pub(super) async fn resume(&mut self, id: TransferId, scope: Scope) -> Replied {
         let entry = self
             .book
             .get(id)
@@ -160,7 +166,7 @@ impl Core {
         })
     }
 
-    async fn cancel(&mut self, id: TransferId, scope: Scope) -> Replied {
+    pub(super) async fn cancel(&mut self, id: TransferId, scope: Scope) -> Replied {
         let entry = self
             .book
             .get(id)
@@ -170,158 +176,6 @@ impl Core {
             self.resume(id, Scope::Transfer).await?;
         }
         self.order(id, Order::Cancel(scope))
-    }
-
-    async fn send(&mut self, to: Target, paths: Vec<PathBuf>, separate: bool) -> Replied {
-        check_paths(&paths)?;
-        let (to, typed) = self.whom(to).await?;
-        let expect = to.expect();
-        if let Some(id) = self.unfinished(expect, &typed, &paths) {
-            let running = self
-                .book
-                .get(id)
-                .is_some_and(|entry| entry.orders.is_some());
-            // The peer may have moved since: what was typed now is where it is.
-            if let Some(record) = self.outgoing.get_mut(&id) {
-                record.target = typed;
-            }
-            if running {
-                self.call_beside(to);
-            } else {
-                self.resume(id, Scope::Transfer).await?;
-            }
-            return Ok(Reply::Transfer {
-                id,
-                attached: running,
-            });
-        }
-        if !separate
-            && let Some(id) = self.running_to(expect, &typed)
-            && self.attach(id, paths.clone()).await.is_ok()
-        {
-            return Ok(Reply::Transfer { id, attached: true });
-        }
-        let record = OutgoingRecord {
-            transfer: random_id()?,
-            peer: expect,
-            peer_name: to.shown(),
-            target: typed,
-            paths,
-            created: unix_now(),
-            accepted: false,
-        };
-        let id = record.transfer;
-        self.keep(record.clone()).await;
-        self.start_outgoing(record, to);
-        Ok(Reply::Transfer {
-            id,
-            attached: false,
-        })
-    }
-
-    /// Whom files or a text go to, and what stands for it. Never this computer itself.
-    pub(super) async fn whom(&self, to: Target) -> Result<(To, String), Fault> {
-        let (to, typed) = match to {
-            Target::Peer(peer) => (To::Peer(self.callee_of(peer)), peer.to_string()),
-            Target::Text(text) => match self.recipient(&text).await? {
-                // Its address alone means it: names are anybody's.
-                To::Original(original) => {
-                    let address = original.shown();
-                    (To::Original(original), address)
-                }
-                peer @ To::Peer(_) => (peer, text.trim().to_owned()),
-            },
-        };
-        match to.expect() == Some(self.me) {
-            true => Err(Fault::Invalid {
-                why: "that is this computer itself".into(),
-            }),
-            false => Ok((to, typed)),
-        }
-    }
-
-    /// Connects to a peer for a transfer that waits for it elsewhere; it takes the connection.
-    fn call_beside(&mut self, to: To) {
-        let To::Peer(callee) = to else {
-            return;
-        };
-        let connector = self.connector.clone();
-        self.tasks.spawn(async move {
-            let _ = callee.connect(&connector, FIRST_CONTACT).await;
-        });
-    }
-
-    /// The unfinished transfer of the same paths to the same peer.
-    fn unfinished(
-        &self,
-        expect: Option<PeerId>,
-        typed: &str,
-        paths: &[PathBuf],
-    ) -> Option<TransferId> {
-        let same = |record: &&OutgoingRecord| {
-            let peer = expect.is_some() && record.peer == expect;
-            (peer || record.target == typed) && record.paths == paths
-        };
-        let mut all = self.outgoing.values().filter(same);
-        // Not one of only some of their files.
-        all.find(|record| !self.is_selective(record.transfer))
-            .map(|record| record.transfer)
-    }
-
-    fn running_to(&self, peer: Option<PeerId>, typed: &str) -> Option<TransferId> {
-        let original = typed.parse::<LegacyAddress>().is_ok();
-        let same_original = |id: &TransferId| {
-            let record = self.outgoing.get(id);
-            original && record.is_some_and(|record| record.target == typed)
-        };
-        let running = self.book.iter().find(|(id, entry)| {
-            let same_peer = peer.is_some_and(|peer| entry.peer == Some(peer.into()));
-            entry.direction == Direction::Sending
-                && (same_peer || same_original(id))
-                && entry.orders.is_some()
-                && !entry.state().is_final()
-                && !self.is_selective(*id)
-        });
-        running.map(|(id, _)| id)
-    }
-
-    async fn attach(&mut self, id: TransferId, paths: Vec<PathBuf>) -> Replied {
-        check_paths(&paths)?;
-        let entry = self
-            .book
-            .get(id)
-            .ok_or_else(|| not_found("such transfer"))?;
-        if entry.direction == Direction::Receiving {
-            return Err(Fault::Invalid {
-                why: "files can only be added when sending".into(),
-            });
-        }
-        if self.is_selective(id) {
-            return Err(Fault::Invalid {
-                why: "this transfer sends some files again; send others by themselves".into(),
-            });
-        }
-        let table = entry.table.clone();
-        if !table.lock().begin_attach() {
-            return Err(Fault::Invalid {
-                why: "this transfer is over".into(),
-            });
-        }
-        let ordered = self.order(id, Order::Attach(paths.clone()));
-        match ordered {
-            Ok(_) => {
-                if let Some(record) = self.outgoing.get_mut(&id) {
-                    record.paths.extend(paths);
-                    let record = record.clone();
-                    self.keep(record).await;
-                }
-                Ok(Reply::Transfer { id, attached: true })
-            }
-            Err(fault) => {
-                table.lock().end_attach();
-                Err(fault)
-            }
-        }
     }
 
     async fn add_peer(&mut self, target: Target, answer: Answer) {
@@ -376,11 +230,58 @@ impl Core {
             return Err(not_found("such peer"));
         }
         let name = name.trim().to_owned();
+        if self.records.group(&name).is_some() {
+            return Err(Fault::Invalid {
+                why: format!("there is a group called {}", Shown(&name)),
+            });
+        }
         let name = (!name.is_empty()).then_some(name);
         self.records
             .change(peer, |record| record.own_name = name)
             .await;
         Ok(Reply::Done)
+    }
+
+    async fn set_group(&mut self, group: GroupRecord) -> Replied {
+        let name = group.name.trim().to_owned();
+        if !group.members.is_empty() {
+            self.check_group(&name, &group.members)?;
+        } else if self.records.group(&name).is_none() {
+            return Err(not_found("such group"));
+        }
+        let mut members: Vec<PeerId> = Vec::new();
+        for member in group.members {
+            if !members.contains(&member) {
+                members.push(member);
+            }
+        }
+        self.records.set_group(GroupRecord { name, members }).await;
+        Ok(Reply::Done)
+    }
+
+    /// Whether a group can be called so and have these members.
+    fn check_group(&self, name: &str, members: &[PeerId]) -> Result<(), Fault> {
+        let invalid = |why: String| Err(Fault::Invalid { why });
+        if name.is_empty() || name.len() > NAME_LEN_MAX || is_only_an_address(name) {
+            return invalid("that is no name for a group".into());
+        }
+        let new = self.records.group(name).is_none();
+        let full = new && self.records.groups().len() >= GROUPS_MAX;
+        if members.len() > RECEIVERS_MAX || full {
+            return invalid("that is too many".into());
+        }
+        if members.contains(&self.me) {
+            return invalid("that is this computer itself".into());
+        }
+        let wanted = name.to_lowercase();
+        let mut peers = self.records.all().filter(|(_, record)| {
+            let vouched = record.trusted || record.own_name.is_some();
+            vouched && record.name().to_lowercase() == wanted
+        });
+        match peers.next() {
+            Some(_) => invalid(format!("there is a peer called {}", Shown(name))),
+            None => Ok(()),
+        }
     }
 
     fn set_folder(&mut self, folder: PathBuf) -> Replied {
@@ -413,20 +314,6 @@ impl Core {
             };
             let _ = answer.send(found.await.map(Reply::History).map_err(lost));
         });
-    }
-}
-
-fn check_paths(paths: &[PathBuf]) -> Result<(), Fault> {
-    if paths.is_empty() {
-        return Err(Fault::Invalid {
-            why: "there is nothing to send".into(),
-        });
-    }
-    match paths.iter().find(|path| !path.is_absolute()) {
-        Some(path) => Err(Fault::Invalid {
-            why: format!("\"{}\" is not a full path", path.display()),
-        }),
-        None => Ok(()),
     }
 }
 

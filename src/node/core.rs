@@ -2,6 +2,7 @@
 //! of everything.
 
 mod contacts;
+mod ended;
 mod offers;
 mod originals;
 mod picture;
@@ -38,6 +39,7 @@ use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::Inbound;
 use crate::net::tcp::{LegacyArrival, TcpInbound};
 use crate::net::transfer_link::QuicInbound;
+use crate::otm::session::{Session, Sessions};
 use crate::peer::{Party, PeerId};
 use crate::protocol::link_uri::{LegacyAddress, Link};
 use crate::protocol::message::{Code, TransferId};
@@ -95,6 +97,8 @@ pub(super) struct Core {
     pub(super) tasks: JoinSet<()>,
     /// What was being sent and has not ended, by transfer.
     pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
+    /// Which of them belong together.
+    pub(super) sessions: Sessions,
     /// What the person wants of it, where there is anything.
     pub(super) wishes: HashMap<TransferId, Wishes>,
     /// How far unfinished transfers are, as was written last.
@@ -134,10 +138,8 @@ impl Core {
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) =
             listen(&identity, options.bind, options.port, &options.settings).await?;
-        let (legacy, originals) = match Legacy::listen(&options, &identity, net.local_port())? {
-            Some((legacy, originals)) => (Some(legacy), originals),
-            None => (None, mpsc::channel(1).1),
-        };
+        let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
+        let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
         let NodeOptions {
             paths,
             settings,
@@ -166,6 +168,7 @@ impl Core {
             records,
             tasks: JoinSet::new(),
             outgoing: HashMap::new(),
+            sessions: Sessions::default(),
             wishes: HashMap::new(),
             standings: HashMap::new(),
             people: handle.people().clone(),
@@ -340,6 +343,7 @@ impl Core {
             | TransferState::Failed => {
                 self.on_final(id).await;
                 self.book.forget_oldest_finished();
+                self.forget_gone_sessions();
             }
             TransferState::Preparing
             | TransferState::Connecting
@@ -347,50 +351,6 @@ impl Core {
             | TransferState::Paused
             | TransferState::Interrupted => {}
         }
-    }
-
-    async fn on_final(&mut self, id: TransferId) {
-        self.links.remove(&id);
-        self.forget_standing(id).await;
-        let only = self.wishes.remove(&id).and_then(|wishes| wishes.only);
-        let sent = self.outgoing.remove(&id);
-        if sent.is_some() {
-            self.records
-                .write(move |store| store.remove_outgoing(id))
-                .await;
-        }
-        let Some(entry) = self.book.get_mut(id) else {
-            return;
-        };
-        entry.sent = sent.map(|record| (record, only));
-        entry.orders = None;
-        if entry.is_noise() {
-            // Whoever offers and takes back must not fill the history.
-            return;
-        }
-        let totals = entry.table.lock().totals();
-        let record = HistoryRecord {
-            transfer: id,
-            sent: entry.direction == Direction::Sending,
-            peer: entry.peer,
-            peer_name: entry.peer_name.clone(),
-            names: entry
-                .top_names()
-                .iter()
-                .map(|top| top.name.clone())
-                .collect(),
-            folder: entry.folder.clone(),
-            files: totals.files,
-            bytes: totals.bytes,
-            text: None,
-            failed: totals.files_failed,
-            fault: entry.fault().cloned(),
-            started: entry.started(),
-            ended: unix_now(),
-        };
-        self.records
-            .write(move |store| store.push_history(&record))
-            .await;
     }
 
     async fn on_arrival(&mut self, arrival: Arrival) {

@@ -14,10 +14,12 @@ mod dial;
 mod incoming;
 pub mod instance;
 mod legacy;
+mod many;
 pub mod names;
 mod near;
 mod outgoing;
 mod records;
+mod sending;
 mod sightings;
 pub mod texts;
 

@@ -200,6 +200,6 @@ impl Core {
 }
 
 /// Whether a text that is an address cannot be meant as the name of a peer.
-fn is_only_an_address(text: &str) -> bool {
+pub(super) fn is_only_an_address(text: &str) -> bool {
     text.contains([':', '.', '['])
 }

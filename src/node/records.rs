@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
 use crate::storage::store::{
-    Accept, OutgoingRecord, PeerRecord, Standing, Store, StoreError, Wishes,
+    Accept, GroupRecord, OutgoingRecord, PeerRecord, SessionRecord, Standing, Store, StoreError,
+    Wishes,
 };
 use crate::transfer::bookkeeper::unix_now;
 
@@ -32,6 +33,7 @@ pub(super) struct Records {
     familiar: HashSet<PeerId>,
     /// Those who were no strangers when that was last asked.
     acquaintances: HashSet<PeerId>,
+    groups: Vec<GroupRecord>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,6 +45,7 @@ pub(super) struct Unfinished {
     pub(super) wishes: HashMap<TransferId, Wishes>,
     /// How far these, and incoming ones, were.
     pub(super) standings: HashMap<TransferId, Standing>,
+    pub(super) sessions: Vec<SessionRecord>,
 }
 
 impl Records {
@@ -50,10 +53,12 @@ impl Records {
     /// the person wanted of it.
     pub(super) fn start(store: Store) -> Result<(Self, Unfinished), StoreError> {
         let peers = store.peers()?.into_iter().collect();
+        let groups = store.groups()?;
         let unfinished = Unfinished {
             outgoing: store.outgoing()?,
             wishes: store.wishes()?,
             standings: store.standings()?,
+            sessions: store.sessions()?,
         };
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
         let work = move || {
@@ -70,6 +75,7 @@ impl Records {
                 peers,
                 familiar: HashSet::new(),
                 acquaintances: HashSet::new(),
+                groups,
                 jobs,
                 thread: Some(thread),
             },
@@ -167,7 +173,9 @@ impl Records {
     /// Whether somebody here has dealt with this peer.
     pub(super) fn is_familiar(&self, id: PeerId) -> bool {
         let known = |r: &PeerRecord| r.trusted || r.own_name.is_some() || r.accept != Accept::Ask;
-        self.familiar.contains(&id) || self.peers.get(&id).is_some_and(known)
+        self.familiar.contains(&id)
+            || self.is_grouped(&id)
+            || self.peers.get(&id).is_some_and(known)
     }
 
     /// Something was done with this peer: it is not forgotten to make room for strangers.
@@ -178,7 +186,12 @@ impl Records {
     /// Somebody who called, and with whom nothing was ever done.
     fn is_stranger(&self, id: &PeerId, record: &PeerRecord) -> bool {
         let known = record.trusted || record.own_name.is_some();
-        !known && record.accept == Accept::Ask && !self.familiar.contains(id)
+        let dealt_with = self.familiar.contains(id) || self.is_grouped(id);
+        !known && record.accept == Accept::Ask && !dealt_with
+    }
+
+    fn is_grouped(&self, id: &PeerId) -> bool {
+        self.groups.iter().any(|group| group.members.contains(id))
     }
 
     /// Those who are no strangers, if they are others than at the last call of this.
@@ -227,9 +240,44 @@ impl Records {
         }
     }
 
+    /// Groups of peers, by name.
+    pub(super) fn groups(&self) -> &[GroupRecord] {
+        &self.groups
+    }
+
+    /// The group with this name.
+    pub(super) fn group(&self, name: &str) -> Option<&GroupRecord> {
+        let name = name.to_lowercase();
+        self.groups.iter().find(|g| g.name.to_lowercase() == name)
+    }
+
+    /// Remembers a group in place of one of the same name; one without members is forgotten.
+    pub(super) async fn set_group(&mut self, group: GroupRecord) {
+        let name = group.name.to_lowercase();
+        self.groups.retain(|g| g.name.to_lowercase() != name);
+        if group.members.is_empty() {
+            self.write(move |store| store.remove_group(&name)).await;
+            return;
+        }
+        self.groups.push(group.clone());
+        self.groups.sort_by_key(|g| g.name.to_lowercase());
+        self.write(move |store| store.put_group(&group)).await;
+    }
+
+    /// Takes a peer out of all groups.
+    async fn leave_groups(&mut self, id: PeerId) {
+        let with = |g: &&GroupRecord| g.members.contains(&id);
+        let groups: Vec<GroupRecord> = self.groups.iter().filter(with).cloned().collect();
+        for mut group in groups {
+            group.members.retain(|member| *member != id);
+            self.set_group(group).await;
+        }
+    }
+
     /// Forgets a peer and every address that was bound to its key.
     pub(super) async fn forget(&mut self, id: PeerId) -> bool {
         let known = self.peers.remove(&id).is_some();
+        self.leave_groups(id).await;
         self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id)))
             .await;
         known

@@ -6,32 +6,36 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
+mod groups;
+mod history;
+mod records;
+mod sessions;
 mod standing;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use rustix::fs::fsync;
 use rustix::io::Errno;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-mod history;
-
+use self::groups::GROUPS;
 pub use self::history::{HISTORY_MAX, HistoryRecord, TEXT_KEPT_MAX, TextRecord};
+pub use self::records::{
+    Accept, GroupRecord, MemberEnd, MemberRecord, OutgoingRecord, PeerRecord, SessionRecord, Wishes,
+};
+use self::sessions::SESSIONS;
+pub use self::standing::Standing;
 use super::folder::Dir;
-use super::path_bytes;
 use super::publish::rename_new;
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
-
-pub use standing::Standing;
 
 /// Name of the database in its folder.
 pub const FILE_NAME: &str = "peerconnect.redb";
@@ -68,38 +72,6 @@ pub enum StoreError {
     /// What is in it makes no sense: it was damaged, or is of another version.
     #[error("the database is damaged: {0}")]
     Damaged(String),
-}
-
-/// Files that are on their way out, to go on with after a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutgoingRecord {
-    /// Which transfer.
-    pub transfer: TransferId,
-    /// To whom; `None` before the first contact with an address.
-    pub peer: Option<PeerId>,
-    /// Name of the peer, for showing.
-    pub peer_name: String,
-    /// To whom, as typed.
-    pub target: String,
-    /// What was chosen, absolute.
-    #[serde(with = "path_bytes::list")]
-    pub paths: Vec<PathBuf>,
-    /// When it was started, in seconds since 1970.
-    pub created: u64,
-    /// Whether the receiver has accepted it.
-    pub accepted: bool,
-}
-
-/// What a person wants of files on their way out, besides that they arrive. By their paths as
-/// offered: positions may be others after a restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wishes {
-    /// All of it stands still until the person resumes it.
-    pub paused: bool,
-    /// These files stand still.
-    pub paused_files: BTreeSet<String>,
-    /// Only these files go, of all that was chosen; `None` for all.
-    pub only: Option<BTreeSet<String>>,
 }
 
 impl Store {
@@ -163,6 +135,8 @@ impl Store {
             t.open_table(OUTGOING).map_err(damaged)?;
             t.open_table(WISHES).map_err(damaged)?;
             t.open_table(standing::STANDINGS).map_err(damaged)?;
+            t.open_table(SESSIONS).map_err(damaged)?;
+            t.open_table(GROUPS).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)
@@ -362,45 +336,6 @@ fn or_warn<T>(table: &str, value: Option<T>) -> Option<T> {
         tracing::warn!(table, "left out a value that cannot be read");
     }
     value
-}
-
-/// What is remembered about a peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerRecord {
-    /// Name that the peer gave itself at the last contact: a claim.
-    pub claimed_name: String,
-    /// Name that the person gave it; wins over the claimed one.
-    pub own_name: Option<String>,
-    /// Whether the person compared the words or trusts it otherwise.
-    pub trusted: bool,
-    /// What happens to its offers.
-    pub accept: Accept,
-    /// Addresses it was reached at or gave in a link, best first; at most 8.
-    pub addrs: Vec<SocketAddr>,
-    /// First contact, in seconds since 1970.
-    pub first_seen: u64,
-    /// Last contact, in seconds since 1970.
-    pub last_seen: u64,
-}
-
-/// What happens to the offers of a peer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Accept {
-    /// Ask each time.
-    #[default]
-    Ask,
-    /// Take them without a question.
-    Always,
-    /// Do not even show them; the peer sees nobody answering.
-    Block,
-}
-
-impl PeerRecord {
-    /// The name to show: our own if there is one, otherwise the claimed one.
-    pub fn name(&self) -> &str {
-        self.own_name.as_deref().unwrap_or(&self.claimed_name)
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The transfers bookkeeper: one map, one writer. What the original calls current, continued,
 //! completed and scheduled are filters over it.
 
-use std::collections::{BTreeSet, HashMap};
+mod picture;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -89,6 +91,8 @@ pub struct NewTransfer {
 /// One transfer in the book.
 #[derive(Debug)]
 pub struct Entry {
+    /// The session that it belongs to, if the files go to several receivers.
+    pub session: Option<TransferId>,
     /// Which way the files go.
     pub direction: Direction,
     /// The peer, if known.
@@ -139,6 +143,7 @@ impl Bookkeeper {
         let now = Instant::now();
         let top = new.table.lock().top_names();
         let entry = Entry {
+            session: None,
             direction: new.direction,
             peer: new.peer,
             peer_name: new.peer_name,
@@ -171,9 +176,11 @@ impl Bookkeeper {
         self.entries.get_mut(&new.id).expect("just inserted")
     }
 
-    /// Keeps the finished transfers within their limits; the oldest go first.
+    /// Keeps the finished transfers within their limits; the oldest go first. Those of a session
+    /// stay as long as it is not over: they are part of what is shown of it.
     pub fn forget_oldest_finished(&mut self) {
-        let finished = self.entries.iter().filter(|(_, e)| e.state.is_final());
+        let open = self.open_sessions();
+        let finished = self.entries.iter().filter(|(_, e)| e.may_go(&open));
         let mut finished: Vec<(u64, TransferId, bool)> = finished
             .map(|(id, e)| (e.number, *id, e.is_noise()))
             .collect();
@@ -233,9 +240,20 @@ impl Bookkeeper {
             .filter(move |(_, entry)| Group::of(entry.state) == group)
     }
 
-    /// Takes finished transfers out.
+    /// Takes finished transfers out, except those of a session that is not over.
     pub fn clear_finished(&mut self) {
-        self.entries.retain(|_, entry| !entry.state.is_final());
+        let open = self.open_sessions();
+        self.entries.retain(|_, entry| !entry.may_go(&open));
+    }
+
+    fn open_sessions(&self) -> HashSet<TransferId> {
+        let open = self.entries.values().filter(|e| !e.state.is_final());
+        open.filter_map(|entry| entry.session).collect()
+    }
+
+    /// Takes out a transfer whose place another one takes.
+    pub fn remove(&mut self, id: TransferId) {
+        self.entries.remove(&id);
     }
 
     /// Takes in news of a transfer's task. Returns the new state if it changed.
@@ -319,6 +337,11 @@ impl Entry {
         self.fault.as_ref()
     }
 
+    fn may_go(&self, open_sessions: &HashSet<TransferId>) -> bool {
+        let held = |session: TransferId| open_sessions.contains(&session);
+        self.state.is_final() && !self.session.is_some_and(held)
+    }
+
     /// When it started, in seconds since 1970.
     pub fn started(&self) -> u64 {
         self.started
@@ -379,113 +402,6 @@ impl Entry {
         let changed = next != self.state;
         self.state = next;
         changed.then_some(next)
-    }
-
-    /// How far it is: what an earlier run said, until this one knows better.
-    pub fn standing(&self) -> Standing {
-        let totals = self.table.lock().totals();
-        let (top_count, tops) = &self.top;
-        let tops = tops.iter().map(|t| (t.name.clone(), t.files, t.bytes));
-        let now = Standing {
-            files: totals.files,
-            files_done: totals.files_done,
-            bytes: totals.bytes,
-            bytes_done: totals.bytes_done,
-            top_count: *top_count,
-            tops: tops.collect(),
-        };
-        match &self.standing {
-            Some(earlier) if now.files == 0 => earlier.clone(),
-            Some(earlier) if now.tops.is_empty() => earlier.clone(),
-            Some(earlier) => Standing {
-                files_done: now.files_done.max(earlier.files_done).min(now.files),
-                bytes_done: now.bytes_done.max(earlier.bytes_done).min(now.bytes),
-                ..now
-            },
-            None => now,
-        }
-    }
-
-    fn snapshot(&self, id: TransferId, person: impl Fn(PeerId) -> Person) -> TransferSnapshot {
-        let key = self.peer.and_then(|peer| peer.key());
-        let person = key.map(person).unwrap_or_default();
-        let (failed, settled, entries, (conflicts, conflict)) = {
-            let table = self.table.lock();
-            let (failed, conflicts) = (table.totals().files_failed, table.conflicts());
-            (failed, table.settled(), table.len(), conflicts)
-        };
-        let standing = self.standing();
-        let top = |(name, files, bytes)| TopName { name, files, bytes };
-        let ended = self.state.is_final();
-        let moving = self.state == TransferState::Transferring;
-        let rate = if moving { self.meter.rate() } else { 0 };
-        let left = standing.bytes.saturating_sub(standing.bytes_done);
-        let eta = (moving && rate > 0 && self.meter.age() > ETA_AFTER).then(|| left.div_ceil(rate));
-        let elapsed = self
-            .ended
-            .unwrap_or_else(Instant::now)
-            .duration_since(self.begun);
-        TransferSnapshot {
-            id,
-            direction: self.direction,
-            peer: self.peer,
-            peer_name: person.name.unwrap_or_else(|| self.peer_name.clone()),
-            trusted: person.trusted,
-            words: person
-                .words
-                .filter(|_| !person.trusted && !self.state.is_final()),
-            state: self.shown_state(),
-            accepted: self.accepted,
-            dormant: self.orders.is_none() && !ended,
-            paused_by: self.paused_by,
-            fault: self.fault.clone(),
-            top_names: standing.tops.into_iter().map(top).collect(),
-            top_count: standing.top_count,
-            files: standing.files,
-            files_done: standing.files_done,
-            files_failed: failed,
-            bytes: standing.bytes,
-            bytes_done: standing.bytes_done,
-            bytes_moved: self.progress.read().moved,
-            rate,
-            eta_seconds: eta,
-            limit: if moving {
-                self.meter.limit
-            } else {
-                Limit::Unknown
-            },
-            path: self.path.clone(),
-            folder: self.folder.clone(),
-            question: self.question(),
-            conflict: conflict.filter(|_| !ended),
-            conflicts: if ended { 0 } else { conflicts },
-            seconds: elapsed.as_secs_f64(),
-            started: self.started,
-            settled,
-            entries,
-        }
-    }
-
-    /// What the person paused is paused, also while the peer is away.
-    fn shown_state(&self) -> TransferState {
-        match (self.state, self.paused_by) {
-            (
-                TransferState::Preparing | TransferState::Connecting | TransferState::Interrupted,
-                Some(PausedBy::Us),
-            ) => TransferState::Paused,
-            (state, _) => state,
-        }
-    }
-
-    fn question(&self) -> Option<Question> {
-        let (asking, since) = self.asking.as_ref()?;
-        let left = asking.timeout.saturating_sub(since.elapsed());
-        Some(Question {
-            free: asking.free,
-            obstacle: asking.obstacle.clone(),
-            seconds_left: left.as_secs(),
-            round: self.rounds,
-        })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod budget;
 pub mod control;
 pub mod deliver;
 pub mod ended;
+pub mod known;
 pub mod limiter;
 mod meter;
 pub mod pace;

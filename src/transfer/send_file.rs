@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::control::Progress;
+use super::known::KnownHashes;
 use super::limiter::Limiter;
 use super::pace::Pace;
 use super::pauses::{Pauses, gate};
@@ -92,6 +93,8 @@ pub struct Shared {
     pub pauses: watch::Receiver<Pauses>,
     /// How quick the disk is.
     pub disk: Arc<Pace>,
+    /// What is known of the files already, if they go to several receivers.
+    pub known: Option<Arc<KnownHashes>>,
 }
 
 /// One file to send.
@@ -213,7 +216,8 @@ impl Sending {
         let mut hashes = Vec::with_capacity(count as usize);
         for group in 0..count {
             let held = self.held.get(group);
-            let hash = match held.filter(|_| self.trusted) {
+            let certain = |hash: &Hash| self.trusted || self.known(group) == Some(*hash);
+            let hash = match held.filter(certain) {
                 Some(hash) => Some(hash),
                 None => match self.read(size, group).await? {
                     Read::Whole(content, hash) => {
@@ -225,6 +229,7 @@ impl Sending {
                     Read::Short => {
                         writer.reset(Code::Paused);
                         self.refresh().await?;
+                        self.distrust(header.stamp);
                         return Ok(Pass::Shrunk);
                     }
                 },
@@ -237,12 +242,25 @@ impl Sending {
             hashes.extend(hash);
         }
         if self.refresh().await? {
+            self.distrust(header.stamp);
             writer.write(Piece::Break).await?;
             return Ok(Pass::Changed);
         }
         let _ending = self.shared.progress.writing();
         writer.write(Piece::End(file_hash(size, &hashes))).await?;
         Ok(Pass::Complete)
+    }
+
+    /// The hash of a group as it was computed for another receiver.
+    fn known(&self, group: u32) -> Option<Hash> {
+        self.shared.known.as_ref()?.get(self.source.stamp(), group)
+    }
+
+    /// What was learned of a file while it changed is worth nothing.
+    fn distrust(&self, stamp: Stamp) {
+        if let Some(known) = &self.shared.known {
+            known.forget_file(stamp);
+        }
     }
 
     fn header(&self) -> FileHeader {
@@ -273,7 +291,7 @@ impl Sending {
         let start = Instant::now();
         let read = if size <= INLINE_MAX && !self.shared.disk.is_slow() {
             let buffer = self.buffers.take(size as usize);
-            read_group(&self.source, buffer, size, group, self.hashes)
+            read_group(&self.source, buffer, size, group, self.hash_how(group))
         } else {
             self.read_ahead(size, group);
             match self.ahead.pop_front() {
@@ -291,18 +309,30 @@ impl Sending {
         read
     }
 
+    fn hash_how(&self, group: u32) -> Hashing {
+        // Of small files it costs more to remember it than to compute it.
+        let others = self.shared.known.as_ref();
+        let others = others.filter(|_| self.source.size() > INLINE_MAX);
+        match others.and_then(|known| known.get(self.source.stamp(), group)) {
+            _ if !self.hashes => Hashing::No,
+            Some(hash) => Hashing::Known(hash),
+            None => Hashing::Compute(others.cloned()),
+        }
+    }
+
     /// Has the next groups read that are needed, `group` being the first.
     fn read_ahead(&mut self, size: u64, group: u32) {
         let mut next = self.ahead.back().map_or(group, |(last, _)| last + 1);
         while self.ahead.len() < AHEAD_MAX && next < group_count(size) {
-            if self.trusted && self.held.get(next).is_some() {
+            let held = self.held.get(next);
+            if held.is_some() && (self.trusted || self.known(next) == held) {
                 next += 1;
                 continue;
             }
             let source = self.source.clone();
             let buffer = self.buffers.take(group_len(size, next) as usize);
-            let hashes = self.hashes;
-            let work = move || read_group(&source, buffer, size, next, hashes);
+            let hash = self.hash_how(next);
+            let work = move || read_group(&source, buffer, size, next, hash);
             self.ahead
                 .push_back((next, tokio::task::spawn_blocking(work)));
             next += 1;
@@ -380,13 +410,23 @@ impl Buffers {
     }
 }
 
-/// Reads a group into `buffer`, which is as long as the group, and hashes it with `hashes`.
+/// Where the hash of a group comes from.
+enum Hashing {
+    /// Nobody needs it.
+    No,
+    /// It was computed for another receiver.
+    Known(Hash),
+    /// It is computed, and kept for others where there are any.
+    Compute(Option<Arc<KnownHashes>>),
+}
+
+/// Reads a group into `buffer`, which is as long as the group.
 fn read_group(
     source: &SourceFile,
     mut buffer: BytesMut,
     size: u64,
     group: u32,
-    hashes: bool,
+    hashing: Hashing,
 ) -> Result<Read, SourceFault> {
     let mut at = 0;
     while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
@@ -395,6 +435,16 @@ fn read_group(
             n => at += n,
         }
     }
-    let hash = hashes.then(|| hash_group(size, group, &buffer));
+    let hash = match hashing {
+        Hashing::No => None,
+        Hashing::Known(hash) => Some(hash),
+        Hashing::Compute(others) => {
+            let hash = hash_group(size, group, &buffer);
+            if let Some(known) = others {
+                known.put(source.stamp(), group, hash);
+            }
+            Some(hash)
+        }
+    };
     Ok(Read::Whole(buffer.freeze(), hash))
 }

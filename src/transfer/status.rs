@@ -31,6 +31,8 @@ pub enum Direction {
 pub struct TransferSnapshot {
     /// Its id.
     pub id: TransferId,
+    /// The session that it belongs to, if the files go to several receivers.
+    pub session: Option<TransferId>,
     /// Which way the files go.
     pub direction: Direction,
     /// The peer; `None` before the first contact with an address.

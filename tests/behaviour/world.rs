@@ -12,6 +12,7 @@ use peerconnect::protocol::message::{FileIndex, Outcome, Room, Scope, TransferId
 use peerconnect::storage::journal::Journal;
 use peerconnect::transfer::control::{News, ORDERS_MAX, Order, People, Progress, Reporter};
 use peerconnect::transfer::ended::Ended;
+use peerconnect::transfer::known::KnownHashes;
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
@@ -177,6 +178,8 @@ pub struct World<P> {
     pub incoming: Incoming,
     pub terms: Terms,
     sources: Sources,
+    /// What is known of the files from other receivers.
+    known: Option<Arc<KnownHashes>>,
     paths: Vec<PathBuf>,
     sender_orders: mpsc::Receiver<Order>,
     receiver_orders: mpsc::Receiver<Order>,
@@ -215,7 +218,7 @@ impl<P: Pair> World<P> {
         };
         change(&mut terms);
         let limiter = Arc::new(Limiter::new(None));
-        let (sending, outgoing, sources, sender_orders) = sender(&limiter);
+        let (sending, outgoing, sources, sender_orders) = sender(&limiter, None);
         let (receiving, incoming, receiver_orders) = receiver(&terms);
         Self {
             pair,
@@ -227,6 +230,7 @@ impl<P: Pair> World<P> {
             incoming,
             terms,
             sources,
+            known: None,
             paths: Vec::new(),
             sender_orders,
             receiver_orders,
@@ -356,9 +360,16 @@ impl<P: Pair> World<P> {
         tree.keys().filter(|name| name.contains(".pcpart")).count()
     }
 
+    /// What others that get the same files have taught the sender.
+    pub fn know(&mut self, known: Arc<KnownHashes>) {
+        self.known = Some(known);
+        self.restart_sender();
+    }
+
     /// The sender's program starts anew: it lists the same paths, and knows nothing else.
     pub fn restart_sender(&mut self) {
-        let (side, outgoing, sources, orders) = sender(&self.limiter);
+        let known = self.known.clone();
+        let (side, outgoing, sources, orders) = sender(&self.limiter, known);
         (self.sending, self.outgoing, self.sender_orders) = (side, outgoing, orders);
         self.sources = sources;
         self.offer(&[]);
@@ -381,7 +392,10 @@ impl<P: Pair> World<P> {
     }
 }
 
-fn sender(limiter: &Arc<Limiter>) -> (Side, Outgoing, Sources, mpsc::Receiver<Order>) {
+fn sender(
+    limiter: &Arc<Limiter>,
+    known: Option<Arc<KnownHashes>>,
+) -> (Side, Outgoing, Sources, mpsc::Receiver<Order>) {
     let (side, orders, reporter) = Side::new(ID);
     let shared = Shared {
         transfer: ID,
@@ -390,6 +404,7 @@ fn sender(limiter: &Arc<Limiter>) -> (Side, Outgoing, Sources, mpsc::Receiver<Or
         limiter: limiter.clone(),
         pauses: watch::Sender::default().subscribe(),
         disk: Arc::default(),
+        known,
     };
     let sources = Sources::default();
     let outgoing = Outgoing::new(shared, sources.clone(), reporter);

@@ -5,6 +5,7 @@
 
 mod asking;
 mod control;
+mod many;
 mod program;
 mod terminal;
 mod texts;

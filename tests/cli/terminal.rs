@@ -121,6 +121,7 @@ pub(crate) fn offer() -> TransferSnapshot {
     };
     TransferSnapshot {
         id: TransferId([0x3f; 16]),
+        session: None,
         direction: Direction::Receiving,
         peer: Some(PeerId::from_bytes([9; 32]).into()),
         peer_name: "anna \u{1b}[31m".into(),
@@ -194,9 +195,11 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
             legacy: None,
         },
         peers: Arc::new([anna]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: transfers.into(),
+        sessions: Arc::new([]),
         texts: texts.into(),
         notices: Arc::new([]),
     })

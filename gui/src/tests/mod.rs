@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod conflicts;
+mod many;
 mod pictures;
 mod questions;
 mod sending;

@@ -3,7 +3,7 @@
 use egui::Theme;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{PeerInfo, Reply, TextState};
-use peerconnect::protocol::message::Outcome;
+use peerconnect::protocol::message::{DeclineReason, Outcome};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     FileRow, FileState, PausedBy, RowKind, TopName, TransferSnapshot,
@@ -237,6 +237,45 @@ fn draw_texts(theme: Theme, name: &str) {
     stage.commands();
     let link = "https://example.org/minutes/2027-01-15?page=2";
     stage.reply(Ok(Reply::Text(link.into())));
+    snapshot(&mut stage, name);
+}
+
+#[test]
+fn several_devices_unfolded() {
+    draw_many(Theme::Light, "many");
+}
+
+#[test]
+fn several_devices_unfolded_in_the_dark() {
+    draw_many(Theme::Dark, "many_dark");
+}
+
+fn draw_many(theme: Theme, name: &str) {
+    let devices = ["Living-room PC", "Anna's phone", "Attic", "Old laptop"];
+    let overview = samples::many(&devices, |n, t| match n {
+        0 => {
+            t.state = TransferState::Completed;
+            (t.bytes_done, t.files_done, t.rate) = (t.bytes, t.files, 0);
+        }
+        1 => {
+            t.state = TransferState::AwaitingAnswer;
+            (t.bytes_done, t.rate, t.eta_seconds) = (0, 0, None);
+        }
+        2 => {
+            t.state = TransferState::Rejected;
+            (t.bytes_done, t.rate, t.eta_seconds) = (0, 0, None);
+            t.fault = Some(Fault::Declined {
+                peer: t.peer_name.clone(),
+                reason: DeclineReason::Person,
+            });
+        }
+        _ => {
+            let original = samples::receiving_original(1);
+            (t.peer, t.path) = (original.peer, original.path);
+        }
+    });
+    let mut stage = Stage::sized(overview, SIZE, theme);
+    stage.click("Show devices of holiday.mp4, a.pdf and 1 more to 4 devices");
     snapshot(&mut stage, name);
 }
 

@@ -20,9 +20,11 @@ fn picture(name: &str) -> Overview {
             legacy: None,
         },
         peers: Arc::new([]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Off,
         transfers: Arc::new([]),
+        sessions: Arc::new([]),
         texts: Arc::new([]),
         notices: Arc::new([]),
     }

@@ -33,12 +33,15 @@ impl Core {
                 words,
             }
         });
+        let transfers = self.book.snapshots(|id| self.person(id));
         let overview = Overview {
             me,
             peers: peers.collect(),
+            groups: self.records.groups().into(),
             nearby: self.nearby().into(),
             presence: self.discovery.presence(),
-            transfers: self.book.snapshots(|id| self.person(id)).into(),
+            sessions: self.sessions.snapshots(&transfers).into(),
+            transfers: transfers.into(),
             texts: self.texts.snapshots(|id| self.person(id)).into(),
             notices: self.notices.clone(),
         };
@@ -81,9 +84,11 @@ pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence)
             legacy: None,
         },
         peers: Arc::new([]),
+        groups: Arc::new([]),
         nearby: Arc::new([]),
         presence,
         transfers: Arc::new([]),
+        sessions: Arc::new([]),
         texts: Arc::new([]),
         notices: Arc::new([]),
     }

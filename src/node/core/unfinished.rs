@@ -23,10 +23,12 @@ impl Core {
             limiter: self.limiter.clone(),
             pauses: watch::Sender::new(Default::default()).subscribe(),
             disk: Arc::default(),
+            known: self.sessions.hashes_for(id),
         };
         let wishes = self.wishes.get(&id).cloned().unwrap_or_default();
         let sources = Sources::only(wishes.only.clone());
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
+        let session = self.sessions.of(id).map(|session| session.record().session);
         let entry = self.book.insert(NewTransfer {
             id,
             direction: Direction::Sending,
@@ -39,6 +41,7 @@ impl Core {
             folder: None,
             paused: wishes.paused,
         });
+        entry.session = session;
         entry.orders = Some(orders);
         entry.accepted = record.accepted;
         entry.standing = self.standings.get(&id).cloned();
@@ -66,6 +69,8 @@ impl Core {
     pub(super) async fn find_unfinished(&mut self, unfinished: Unfinished, resume: ResumeAtStart) {
         self.wishes = unfinished.wishes;
         self.standings = unfinished.standings;
+        self.find_sessions(unfinished.sessions, &unfinished.outgoing)
+            .await;
         let wanted = |id| match resume {
             ResumeAtStart::All => true,
             ResumeAtStart::None => false,
@@ -151,6 +156,8 @@ impl Core {
 
     pub(super) fn enter_dormant_outgoing(&mut self, record: OutgoingRecord) {
         let standing = self.standings.get(&record.transfer).cloned();
+        let session = self.sessions.of(record.transfer);
+        let session = session.map(|session| session.record().session);
         let entry = self.book.insert(NewTransfer {
             id: record.transfer,
             direction: Direction::Sending,
@@ -166,6 +173,7 @@ impl Core {
         entry.accepted = record.accepted;
         // Before it was accepted nothing is known but what was chosen.
         entry.standing = standing.or_else(|| Some(chosen(&record)));
+        entry.session = session;
         self.outgoing.insert(record.transfer, record);
     }
 
@@ -191,19 +199,25 @@ impl Core {
         entry.standing = standing.map(|standing| with_parts(standing, replay));
     }
 
-    /// Goes on with what an earlier run was sending.
+    /// Goes on with what an earlier run was sending, or sends it again.
     pub(in crate::node) async fn continue_outgoing(&mut self, record: OutgoingRecord) {
-        let callee = match self.callee(&record.target).await {
-            Ok(callee) => Callee {
+        // In the clear only to where a person said so by its address: names may be others' by now.
+        let plain = record.target.parse::<LegacyAddress>().is_ok();
+        let to = match self.recipient(&record.target).await {
+            Ok(To::Peer(callee)) => Some(To::Peer(Callee {
                 expect: record.peer.or(callee.expect),
                 ..callee
-            },
-            Err(_) => match record.peer {
-                Some(peer) => self.callee_of(peer),
-                None => return self.enter_dormant_outgoing(record),
-            },
+            })),
+            Ok(original @ To::Original(_)) if plain => Some(original),
+            Ok(To::Original(_)) | Err(_) => {
+                let known = record.peer.map(|peer| self.callee_of(peer));
+                known.map(To::Peer)
+            }
         };
-        self.start_outgoing(record, To::Peer(callee));
+        match to {
+            Some(to) => self.start_outgoing(record, to),
+            None => self.enter_dormant_outgoing(record),
+        }
     }
 
     /// Goes on with what an earlier run was receiving.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::fault::Fault;
 use crate::protocol::message::SourceFault;
+use std::path::PathBuf;
 
 fn peer(name: &str) -> PeerRecord {
     PeerRecord {
@@ -71,6 +72,56 @@ fn outgoing(n: u8) -> OutgoingRecord {
         created: 100 - u64::from(n),
         accepted: true,
     }
+}
+
+fn session(n: u8, end: Option<MemberEnd>) -> SessionRecord {
+    SessionRecord {
+        session: TransferId([n; 16]),
+        created: 100 - u64::from(n),
+        members: vec![MemberRecord {
+            transfer: TransferId([n + 100; 16]),
+            name: "Anna".into(),
+            end,
+        }],
+    }
+}
+
+#[test]
+fn sessions_are_there_after_reopening_the_oldest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = Store::open(dir.path()).unwrap();
+        for n in 1..=3 {
+            store.put_session(&session(n, None)).unwrap();
+        }
+        let ended = session(1, Some(MemberEnd::Incomplete));
+        store.put_session(&ended).unwrap();
+        store.remove_session(TransferId([2; 16])).unwrap();
+        store.remove_session(TransferId([9; 16])).unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    let left = [session(3, None), session(1, Some(MemberEnd::Incomplete))];
+    assert_eq!(store.sessions().unwrap(), left);
+}
+
+#[test]
+fn groups_are_there_after_reopening_and_case_makes_no_other_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = |name: &str, n: u8| GroupRecord {
+        name: name.into(),
+        members: vec![PeerId::from_bytes([n; 32])],
+    };
+    {
+        let store = Store::open(dir.path()).unwrap();
+        for (name, n) in [("Class", 1), ("lab", 2), ("CLASS", 3), ("gone", 4)] {
+            store.put_group(&group(name, n)).unwrap();
+        }
+        store.remove_group("Gone").unwrap();
+        store.remove_group("never there").unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    let left = [group("CLASS", 3), group("lab", 2)];
+    assert_eq!(store.groups().unwrap(), left);
 }
 
 #[test]

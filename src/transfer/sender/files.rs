@@ -169,6 +169,9 @@ impl<L: Outbound> Run<'_, L> {
             .or_else(|| self.held.remove(&index));
         let mut held = held.unwrap_or_default();
         held.forget(group);
+        if let (Some(known), Some(stamp)) = (&self.transfer.shared.known, held.stamp) {
+            known.forget(stamp, group);
+        }
         self.held.insert(index, held);
         self.queue.push_front(index, self.lane(index));
         Ok(())

@@ -1,0 +1,23 @@
+//! Words about files that go to several receivers.
+
+use super::*;
+
+pub(super) fn receiver_names(s: &SessionSnapshot) -> String {
+    let named = s.receivers.iter().take(NAMES_MAX);
+    let names: Vec<String> = named.map(|r| Shown(&r.name).to_string()).collect();
+    match s.receivers.len() - names.len() {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// What came of it for all receivers.
+pub(super) fn total(s: &SessionSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> String {
+    format!(
+        "{} {} of {} have everything, {}",
+        mark(exit, symbols, colour),
+        s.complete,
+        count(s.receivers.len() as u64, "receiver", "receivers"),
+        took(s.seconds)
+    )
+}

@@ -1,0 +1,96 @@
+//! Hashes of groups that go to several receivers: each is computed once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::protocol::groups::Hash;
+use crate::protocol::message::Stamp;
+
+/// Most hashes that are kept, 32 bytes each: those of a tebibyte.
+const HASHES_MAX: usize = 1 << 20;
+
+/// Hashes of groups by the stamp of their file, which says that it has not changed since. Only a
+/// help: whoever finds nothing here computes it, and what the receiver finds wrong is forgotten.
+#[derive(Debug, Default)]
+pub struct KnownHashes(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    files: HashMap<Stamp, HashMap<u32, Hash>>,
+    len: usize,
+}
+
+impl KnownHashes {
+    /// The hash of this group.
+    pub fn get(&self, stamp: Stamp, group: u32) -> Option<Hash> {
+        self.with(|inner| inner.files.get(&stamp)?.get(&group).copied())
+    }
+
+    /// Keeps a hash, if there is room for it.
+    pub fn put(&self, stamp: Stamp, group: u32, hash: Hash) {
+        self.with(|inner| {
+            if inner.len < HASHES_MAX {
+                let file = inner.files.entry(stamp).or_default();
+                inner.len += usize::from(file.insert(group, hash).is_none());
+            }
+        });
+    }
+
+    /// This group arrived damaged: its hash may be wrong.
+    pub fn forget(&self, stamp: Stamp, group: u32) {
+        self.with(|inner| {
+            let removed = inner.files.get_mut(&stamp).and_then(|f| f.remove(&group));
+            inner.len -= usize::from(removed.is_some());
+        });
+    }
+
+    /// The file was being changed when these hashes were computed.
+    pub fn forget_file(&self, stamp: Stamp) {
+        self.with(|inner| {
+            let removed = inner.files.remove(&stamp).map_or(0, |file| file.len());
+            inner.len -= removed;
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        // A panic in one task must not take the others with it; entries are valid at any time.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Stamp = Stamp([1; 16]);
+    const B: Stamp = Stamp([2; 16]);
+
+    #[test]
+    fn what_is_forgotten_is_computed_anew_and_makes_room() {
+        let known = KnownHashes::default();
+        for group in 0..3 {
+            known.put(A, group, [group as u8; 32]);
+            known.put(A, group, [group as u8; 32]);
+            known.put(B, group, [9; 32]);
+        }
+        known.forget(A, 1);
+        known.forget(A, 1);
+        let found = [0, 1, 2].map(|group| known.get(A, group));
+        assert_eq!(found, [Some([0; 32]), None, Some([2; 32])]);
+        known.forget_file(A);
+        known.forget_file(A);
+        assert_eq!(known.get(A, 0), None);
+        assert_eq!(known.get(B, 2), Some([9; 32]));
+        assert_eq!(known.with(|inner| inner.len), 3);
+    }
+
+    #[test]
+    fn there_are_never_too_many() {
+        let known = KnownHashes::default();
+        for group in 0..HASHES_MAX as u32 + 10 {
+            known.put(A, group, [0; 32]);
+        }
+        assert_eq!(known.get(A, HASHES_MAX as u32 + 5), None);
+        assert_eq!(known.with(|inner| inner.len), HASHES_MAX);
+    }
+}

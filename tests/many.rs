@@ -336,3 +336,23 @@ async fn nothing_begins_if_it_is_not_clear_who_is_meant() {
     assert_eq!(sent.transfers.len(), 1);
     over(&from, sent.session).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_already_is_found_for_all_at_once() {
+    let from = Shape::new("from").start();
+    let to = ["a", "b", "c"].map(|name| Shape::new(name).start());
+    let links: Vec<String> = to.iter().map(Site::link).collect();
+    let bytes = content(1, 20_000_000);
+    let file = from.file("f", &bytes);
+    for times in 1..=3 {
+        let sent = send(&from, &links, &[&file]).await;
+        let session = over(&from, sent.session).await;
+        assert_eq!(session.complete, 3, "{times}");
+        if times > 1 {
+            assert_eq!(session.bytes_moved, 0, "all of it was there");
+        }
+    }
+    for site in &to {
+        assert!(tree(&site.inbox()) == [("f".to_owned(), bytes.clone())].into());
+    }
+}

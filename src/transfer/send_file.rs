@@ -293,11 +293,7 @@ impl Sending {
             let buffer = self.buffers.take(size as usize);
             read_group(&self.source, buffer, size, group, self.hash_how(group))
         } else {
-            self.read_ahead(size, group);
-            match self.ahead.pop_front() {
-                Some((_, read)) => read.await.map_err(|_| SourceFault::Io)?,
-                None => Err(SourceFault::Io),
-            }
+            self.next_read(size, group).await
         };
         if size <= INLINE_MAX {
             self.shared.disk.took(start.elapsed());
@@ -307,6 +303,25 @@ impl Sending {
             self.buffers.give(content);
         }
         read
+    }
+
+    /// A group that was read ahead. What others learn of the file meanwhile changes which ones are
+    /// needed: some were read in vain, and one may have been left out.
+    async fn next_read(&mut self, size: u64, group: u32) -> Result<Read, SourceFault> {
+        while let Some((_, passed)) = self.ahead.pop_front_if(|(first, _)| *first < group) {
+            // To the end: it shares the file.
+            let _ = passed.await;
+        }
+        let left_out = self.ahead.front().is_some_and(|(first, _)| *first > group);
+        let read = match left_out {
+            true => self.begin_read(size, group),
+            false => {
+                self.read_ahead(size, group);
+                let first = self.ahead.pop_front_if(|(first, _)| *first == group);
+                first.ok_or(SourceFault::Io)?.1
+            }
+        };
+        read.await.map_err(|_| SourceFault::Io)?
     }
 
     fn hash_how(&self, group: u32) -> Hashing {
@@ -320,23 +335,25 @@ impl Sending {
         }
     }
 
-    /// Has the next groups read that are needed, `group` being the first.
+    /// Has the next groups read that are needed, `group` being the first, which is one of them.
     fn read_ahead(&mut self, size: u64, group: u32) {
         let mut next = self.ahead.back().map_or(group, |(last, _)| last + 1);
         while self.ahead.len() < AHEAD_MAX && next < group_count(size) {
             let held = self.held.get(next);
-            if held.is_some() && (self.trusted || self.known(next) == held) {
-                next += 1;
-                continue;
+            let needed = held.is_none() || !(self.trusted || self.known(next) == held);
+            if needed || next == group {
+                let read = self.begin_read(size, next);
+                self.ahead.push_back((next, read));
             }
-            let source = self.source.clone();
-            let buffer = self.buffers.take(group_len(size, next) as usize);
-            let hash = self.hash_how(next);
-            let work = move || read_group(&source, buffer, size, next, hash);
-            self.ahead
-                .push_back((next, tokio::task::spawn_blocking(work)));
             next += 1;
         }
+    }
+
+    fn begin_read(&mut self, size: u64, group: u32) -> JoinHandle<Result<Read, SourceFault>> {
+        let source = self.source.clone();
+        let buffer = self.buffers.take(group_len(size, group) as usize);
+        let hash = self.hash_how(group);
+        tokio::task::spawn_blocking(move || read_group(&source, buffer, size, group, hash))
     }
 
     async fn send_group<W: FileWriter>(

@@ -1,6 +1,7 @@
 //! Hashes that are computed once for several receivers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use peerconnect::protocol::groups::{GROUP_LEN, hash_group};
 use peerconnect::storage::source;
@@ -52,7 +53,57 @@ async fn every_receiver_gets_what_was_hashed_for_the_first<P: Pair>() {
     assert!(second.got("big (1)") == bytes);
 }
 
+/// As when others that get the same files are quicker, or have it found out that a hash is wrong.
+async fn hashes_may_come_and_go_at_any_time<P: Pair>() {
+    const GROUPS: usize = 24;
+    let bytes = content(3, GROUPS * GROUP_LEN as usize);
+    let mut old = bytes.clone();
+    // Most of it is there, and what differs is between what does not.
+    for group in (0..GROUPS).step_by(5) {
+        old[group * GROUP_LEN as usize] ^= 1;
+    }
+    for round in 0..4 {
+        let mut world: World<P> = World::new().await;
+        let path = world.file("big", &bytes);
+        std::fs::create_dir_all(world.inbox()).unwrap();
+        std::fs::write(world.inbox().join("big"), &old).unwrap();
+        let stamp = source::open(&path).unwrap().stamp();
+        let known = Arc::new(KnownHashes::default());
+        world.know(known.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        let restless = {
+            let (stop, bytes) = (stop.clone(), bytes.clone());
+            std::thread::spawn(move || {
+                let size = bytes.len() as u64;
+                let content = bytes.chunks(GROUP_LEN as usize);
+                let hashes: Vec<_> = (0..).zip(content).collect();
+                let hashes: Vec<_> = hashes
+                    .into_iter()
+                    .map(|(group, content)| hash_group(size, group, content))
+                    .collect();
+                let mut turn = round;
+                while !stop.load(Ordering::Relaxed) {
+                    turn = (turn * 31 + 7) % GROUPS;
+                    match turn % 3 {
+                        0 => known.forget(stamp, turn as u32),
+                        _ => known.put(stamp, turn as u32, hashes[turn]),
+                    }
+                    std::thread::yield_now();
+                }
+            })
+        };
+        world.offer(&[&path]);
+        world.complete().await;
+        stop.store(true, Ordering::Relaxed);
+        restless.join().unwrap();
+        assert!(world.got("big (1)") == bytes);
+        let differs = GROUPS.div_ceil(5) as u64 * GROUP_LEN;
+        assert_eq!(world.sending.moved(), differs, "and nothing else moved");
+    }
+}
+
 on_every_link! {
+    hashes_may_come_and_go_at_any_time
     a_hash_that_turns_out_to_be_wrong_is_forgotten
     every_receiver_gets_what_was_hashed_for_the_first
 }

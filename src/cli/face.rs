@@ -426,8 +426,8 @@ pub(crate) fn nobody_to_ask() -> Fault {
     }
 }
 
-/// One code for several transfers.
-fn combined(exits: &[Exit]) -> Exit {
+/// One code for several transfers or texts.
+pub(crate) fn combined(exits: &[Exit]) -> Exit {
     match exits.iter().find(|exit| **exit != Exit::OK) {
         None => Exit::OK,
         Some(_) if exits.contains(&Exit::OK) => Exit::SOME_FAILED,

@@ -4,10 +4,13 @@ use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Reply, Target, TextCommand};
+use peerconnect::node::api::{
+    Command, NodeHandle, Overview, Reply, Target, TextCommand, TextState,
+};
 use peerconnect::protocol::texts::{NoText, TEXT_LEN_MAX, TextId, length_of};
 
 use super::exit::Exit;
+use super::face::combined;
 use super::instance::{Purpose, reach};
 use super::output::{Event, Output};
 use super::send::{to_whom, unexpected};
@@ -55,30 +58,49 @@ pub(crate) async fn run(
         if targets.is_empty() {
             targets = whom::choose(&instance, out, signals).await?;
         }
-        let mut exit = Exit::OK;
-        for to in targets {
-            let one = send(to, text.clone(), &instance.node, out, signals).await?;
-            if exit == Exit::OK {
-                exit = one;
-            }
-        }
-        Ok(exit)
+        send(targets, &text, &instance.node, out, signals).await
     };
     let result = sent.await;
     instance.close().await;
     result
 }
 
+/// Sends the text to everybody at once: each answers in his own time.
 async fn send(
-    to: Target,
-    text: String,
+    targets: Vec<Target>,
+    text: &str,
     node: &NodeHandle,
     out: &mut Output,
     signals: &mut Signals,
 ) -> Result<Exit, Fault> {
+    let alone = targets.len() == 1;
+    let mut sent = Sent::default();
+    for to in targets {
+        match begin(to, text.to_owned(), node).await {
+            Ok(id) => sent.open.push(Open {
+                id,
+                told: None,
+                over: false,
+            }),
+            Err(fault) if alone => return Err(fault),
+            Err(fault) => sent.failed(&fault, out).await,
+        }
+    }
+    let stopped = tokio::select! {
+        followed = sent.follow(node, out) => return followed.map(|()| combined(&sent.exits)),
+        signal = signals.next() => signal.exit(),
+    };
+    for text in sent.open.iter().filter(|text| !text.over) {
+        // Taken back, also where the node goes on without us.
+        let _ = node.call(Command::Text(TextCommand::Drop(text.id))).await;
+    }
+    Ok(stopped)
+}
+
+async fn begin(to: Target, text: String, node: &NodeHandle) -> Result<TextId, Fault> {
     let command = Command::Text(TextCommand::Send { to, text });
-    let id = match node.call(command).await? {
-        Reply::TextSent(id) => id,
+    match node.call(command).await? {
+        Reply::TextSent(id) => Ok(id),
         other @ (Reply::Done
         | Reply::Transfer { .. }
         | Reply::Session { .. }
@@ -86,45 +108,78 @@ async fn send(
         | Reply::Peer(_)
         | Reply::Found(_)
         | Reply::History(_)
-        | Reply::Text(_)) => return Err(unexpected(&other)),
-    };
-    tokio::select! {
-        exit = follow(id, node, out) => exit,
-        signal = signals.next() => {
-            // Taken back, also where the node goes on without us.
-            let _ = node.call(Command::Text(TextCommand::Drop(id))).await;
-            Ok(signal.exit())
-        }
+        | Reply::Text(_)) => Err(unexpected(&other)),
     }
 }
 
-/// Tells what becomes of the text until it is over.
-async fn follow(id: TextId, node: &NodeHandle, out: &mut Output) -> Result<Exit, Fault> {
-    let ended = || Fault::Internal {
-        what: "the node has ended".into(),
-    };
-    let mut overview = node.overview();
-    let mut told = None;
-    loop {
-        let picture = Arc::clone(&overview.borrow_and_update());
-        if let Some(t) = picture.text(id) {
-            if told.replace(t.state) != Some(t.state) && !t.state.is_final() {
-                out.emit(Event::TextState(t)).await;
-                out.flush().await;
+/// One text on its way to each of several people.
+#[derive(Debug, Default)]
+struct Sent {
+    /// What is not over.
+    open: Vec<Open>,
+    /// How the others ended.
+    exits: Vec<Exit>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: TextId,
+    /// The state that was told last.
+    told: Option<TextState>,
+    over: bool,
+}
+
+impl Sent {
+    /// Tells what becomes of the texts until all are over. If it is dropped, what is not over is
+    /// still in `open`.
+    async fn follow(&mut self, node: &NodeHandle, out: &mut Output) -> Result<(), Fault> {
+        let mut overview = node.overview();
+        loop {
+            let picture = Arc::clone(&overview.borrow_and_update());
+            for at in 0..self.open.len() {
+                self.tell(at, &picture, out).await;
             }
-            if t.state.is_final() {
-                let exit = t.fault.as_ref().map_or(Exit::OK, Exit::of);
-                if let Some(fault) = &t.fault {
-                    out.emit(Event::Error(None, None, fault)).await;
-                }
-                out.emit(Event::TextSummary(t, exit)).await;
-                return Ok(exit);
+            self.open.retain(|text| !text.over);
+            out.flush().await;
+            if self.open.is_empty() {
+                return Ok(());
             }
-        } else if told.is_some() {
-            // Somebody has taken it out of the overview, at another face.
-            return Err(Fault::Cancelled);
+            let ended = |_| Fault::Internal {
+                what: "the node has ended".into(),
+            };
+            overview.changed().await.map_err(ended)?;
         }
-        overview.changed().await.map_err(|_| ended())?;
+    }
+
+    /// Tells what is new of a text.
+    async fn tell(&mut self, at: usize, picture: &Overview, out: &mut Output) {
+        let Some(text) = self.open.get_mut(at) else {
+            return;
+        };
+        let Some(t) = picture.text(text.id) else {
+            if text.told.is_some() {
+                // Somebody has taken it out of the overview, at another face.
+                text.over = true;
+                self.failed(&Fault::Cancelled, out).await;
+            }
+            return;
+        };
+        if t.state.is_final() {
+            text.over = true;
+            let exit = t.fault.as_ref().map_or(Exit::OK, Exit::of);
+            self.exits.push(exit);
+            if let Some(fault) = &t.fault {
+                out.emit(Event::Error(None, None, fault)).await;
+            }
+            out.emit(Event::TextSummary(t, exit)).await;
+        } else if text.told.replace(t.state) != Some(t.state) {
+            out.emit(Event::TextState(t)).await;
+        }
+    }
+
+    async fn failed(&mut self, fault: &Fault, out: &mut Output) {
+        out.emit(Event::Error(None, None, fault)).await;
+        self.exits.push(Exit::of(fault));
     }
 }
 

@@ -83,6 +83,20 @@ impl To {
         }
     }
 
+    /// Somebody has answered. Whatever answers there later must be the same.
+    pub(super) fn met(&mut self, transfer: TransferId, connection: &PeerConnection) -> Contact {
+        let mut typed = None;
+        if let Self::Peer(callee) = self {
+            typed = callee.host.as_ref().map(|_| callee.shown.clone());
+            callee.expect = Some(connection.id());
+        }
+        Contact::Peer {
+            transfer,
+            connection: connection.clone(),
+            typed,
+        }
+    }
+
     /// The key that it must have, if one is known.
     pub(super) fn expect(&self) -> Option<PeerId> {
         match self {
@@ -332,16 +346,7 @@ impl OutgoingTask {
     }
 
     async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {
-        let mut typed = None;
-        if let To::Peer(callee) = &mut self.to {
-            typed = callee.host.as_ref().map(|_| callee.shown.clone());
-            callee.expect = Some(connection.id());
-        }
-        let contact = Contact::Peer {
-            transfer: self.id,
-            connection: connection.clone(),
-            typed,
-        };
+        let contact = self.to.met(self.id, &connection);
         let _ = self.contacts.send(contact).await;
         let head = self.table.lock().head(self.id);
         let link = match connection.offer(head).await {

@@ -110,15 +110,6 @@ impl SourceFile {
         Ok(changed)
     }
 
-    /// Looks again, at the open file only: whether the stamp changed. Enough for a file that was
-    /// opened just now and read at once; another file of its name would be the next version.
-    pub fn refresh_open(&mut self) -> Result<bool, SourceFault> {
-        let now = State::of(&self.file.metadata().map_err(|e| fault(&e))?);
-        let changed = now != self.state;
-        self.state = now;
-        Ok(changed)
-    }
-
     /// Reads the file from start to end and gives the hash of each group, until told to stop.
     /// [`SourceFault::Changing`] if it is shorter than [`Self::size`] by now.
     pub fn hash_groups(

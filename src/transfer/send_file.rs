@@ -279,11 +279,9 @@ impl Sending {
         for (_, read) in self.ahead.drain(..) {
             let _ = read.await;
         }
-        let source = Arc::get_mut(&mut self.source).ok_or(SourceFault::Io)?;
-        match source.size() <= INLINE_MAX {
-            true => source.refresh_open(),
-            false => source.refresh(),
-        }
+        Arc::get_mut(&mut self.source)
+            .ok_or(SourceFault::Io)?
+            .refresh()
     }
 
     /// The content and hash of a group, read ahead if the file has several.

@@ -158,3 +158,40 @@ fn a_text_to_nobody_is_code_3() {
         (&json!(false), &json!("failed"))
     );
 }
+
+#[test]
+fn a_text_to_several_reaches_those_who_can_be_reached() {
+    let (sender, one, two) = (Home::new(), Home::new(), Home::new());
+    let (mut first, mut second) = (one.daemon(), two.daemon());
+    let (to, and) = (first.link().to_owned(), second.link().to_owned());
+    let send = ["send", "-t", "both", "--to", &to, "--to", &and];
+    let sent = sender.start(&send).end().with_code(0);
+    assert_eq!(sent.of_kind("summary").len(), 2);
+    let own = sender.run(&["id", "--json", "--no-legacy"]).only("id");
+    let own = own["link"].as_str().unwrap();
+    let send = [
+        "send", "-t", "others", "--to", own, "--to", &to, "--to", &and,
+    ];
+    let sent = sender.start(&send).end().with_code(14);
+    assert_eq!(sent.only("error")["code"], "invalid");
+    for receiver in [&mut first, &mut second] {
+        for text in ["both", "others"] {
+            assert_eq!(receiver.next("text")["text"], text);
+        }
+    }
+}
+
+#[test]
+fn one_who_does_not_answer_holds_up_nobody_else() {
+    let (sender, one, two) = (Home::new(), Home::new(), Home::new());
+    let mut silent = one.start(&["daemon"]);
+    let mut quick = two.daemon();
+    silent.next("hello");
+    let (to, and) = (silent.link().to_owned(), quick.link().to_owned());
+    let mut sending = sender.start(&["send", "-t", "hi", "--to", &to, "--to", &and]);
+    assert_eq!(quick.next("text")["text"], "hi");
+    silent.next("text_offer");
+    sending.next("summary");
+    sending.signal(rustix::process::Signal::INT);
+    sending.end().with_code(130);
+}

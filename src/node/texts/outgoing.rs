@@ -100,17 +100,7 @@ impl OutgoingTextTask {
         &mut self,
         connection: PeerConnection,
     ) -> Result<TextState, Undelivered> {
-        let mut typed = None;
-        if let To::Peer(callee) = &mut self.to {
-            typed = callee.host.as_ref().map(|_| callee.shown.clone());
-            // Whatever answers there later is not who has been offered the text.
-            callee.expect = Some(connection.id());
-        }
-        let contact = Contact::Peer {
-            transfer: self.id,
-            connection: connection.clone(),
-            typed,
-        };
+        let contact = self.to.met(self.id, &connection);
         let _ = self.contacts.send(contact).await;
         let peer = connection.name().to_owned();
         if !connection.understands_texts() {

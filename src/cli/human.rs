@@ -366,6 +366,10 @@ fn state(t: &TransferSnapshot) -> Option<String> {
              the one on its way is sent from its beginning.",
             claimed(t)
         ),
+        // It may not even have been accepted.
+        (TransferState::Interrupted, _) if t.bytes_done == 0 => {
+            "Connection lost. Trying again.".into()
+        }
         (TransferState::Interrupted, _) => format!(
             "Connection lost at {}%. {} are safe. Trying again.",
             percent(t),

@@ -109,10 +109,18 @@ fn session_row(s: &SessionSnapshot) -> [String; 6] {
         s.id.short(),
         format!("to {receivers}"),
         format!("{} of {} done", s.complete, s.receivers.len()),
-        format!("{}%", session_percent(s)),
-        bytes(s.bytes),
+        known(s.bytes, format!("{}%", session_percent(s))),
+        known(s.bytes, bytes(s.bytes)),
         names(&s.top_names, s.top_count, 2),
     ]
+}
+
+/// What has not been counted yet is not 0.
+fn known(counted: u64, text: String) -> String {
+    match counted {
+        0 => "-".into(),
+        _ => text,
+    }
 }
 
 fn receiver_row(t: &TransferSnapshot) -> [String; 6] {

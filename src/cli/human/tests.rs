@@ -59,7 +59,11 @@ fn nothing_a_peer_says_reaches_the_terminal_raw() {
 
 #[test]
 fn nobody_is_told_that_bytes_are_safe_at_an_original() {
-    let ours = state(&snapshot(TransferState::Interrupted)).unwrap();
+    let unaccepted = state(&snapshot(TransferState::Interrupted)).unwrap();
+    assert_eq!(unaccepted, "Connection lost. Trying again.");
+    let mut t = snapshot(TransferState::Interrupted);
+    t.bytes_done = 1;
+    let ours = state(&t).unwrap();
     assert!(ours.contains("are safe"), "{ours}");
     let text = state(&to_original(TransferState::Interrupted)).unwrap();
     assert!(!text.contains("safe"), "{text}");

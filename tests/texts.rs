@@ -392,6 +392,14 @@ async fn a_text_that_is_only_asked_about_is_not_what_is_waited_for() {
         assert_eq!(folder(&two.to), own, "{way:?}");
         two.send("more").await;
         two.question().await;
+        // Whoever waits no more leaves nothing behind, and of others' rules nothing changes.
+        two.to.call(Command::Expect(rule(true))).await;
+        two.to.call(Command::ExpectNoMore(rule(false))).await;
+        assert_eq!(folder(&two.to), rule(true).folder);
+        two.to.call(Command::ExpectNoMore(rule(true))).await;
+        let other = Command::Find("nobody".into());
+        let _ = two.to.handle.call(other).await;
+        assert_eq!(folder(&two.to), own);
     }
 }
 

@@ -243,6 +243,31 @@ async fn the_same_again_goes_on_with_the_session_that_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_become_one_are_one_also_after_a_restart() {
+    let mut from = Shape::new("from").start();
+    let to = ["a", "b"].map(|name| Shape::asking(name).start());
+    let links: Vec<String> = to.iter().map(Site::link).collect();
+    let file = from.file("f", b"f");
+    let first = send(&from, &links[..1], &[&file]).await;
+    let second = send(&from, &links[1..], &[&file]).await;
+    assert_ne!(first.session, second.session);
+    let both = send(&from, &links, &[&file]).await;
+    assert_eq!(both.session, first.session);
+    assert_eq!(both.transfers[1], second.transfers[0]);
+    for restarts in [true, false] {
+        let one = |o: &Overview| (o.sessions.len() == 1).then(|| o.sessions[0].clone());
+        let session = from.until(one).await;
+        assert_eq!(session.id, first.session);
+        let members: Vec<TransferId> = session.receivers.iter().map(|r| r.transfer).collect();
+        assert_eq!(members, both.transfers);
+        if restarts {
+            from.stop().await;
+            from.restart();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_are_added_for_all_and_a_single_send_stays_single() {
     let from = Shape::new("from").start();
     let to = ["a", "b"].map(|name| Shape::asking(name).start());

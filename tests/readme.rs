@@ -5,7 +5,7 @@
 use peerconnect::net::discovery::{NEARBY_ADDRS_MAX, NEARBY_MAX};
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
-use peerconnect::node::texts::{QUESTIONS_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
+use peerconnect::node::texts::{COMING_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
 use peerconnect::otm::session::RECEIVERS_MAX;
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
@@ -131,7 +131,7 @@ fn what_is_said_about_texts_is_what_the_code_does() {
         format!("at most {};", bytes(TEXT_LEN_MAX)),
         bytes(TEXT_KEPT_MAX),
         format!("at most {QUESTIONS_PER_PEER} texts waiting"),
-        format!("not trusted {QUESTIONS_MAX};"),
+        format!("not trusted {COMING_MAX};"),
         format!("offer {STRANGER_MAX} in a minute"),
     ] {
         assert!(README.contains(&part), "{part}");

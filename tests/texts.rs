@@ -12,9 +12,11 @@ mod common;
 use std::time::Duration;
 
 use common::{Shape, Site};
-use peerconnect::config::LegacyMode;
+use peerconnect::config::{ConflictPolicy, LegacyMode};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Reply, Target, TextCommand, TextSnapshot, TextState};
+use peerconnect::node::api::{
+    Command, ReceiveRule, Reply, Target, TextCommand, TextSnapshot, TextState,
+};
 use peerconnect::node::texts::{QUESTIONS_PER_PEER, TEXTS_MAX};
 use peerconnect::protocol::message::DeclineReason;
 use peerconnect::protocol::texts::{TEXT_LEN_MAX, TextId};
@@ -364,6 +366,41 @@ async fn a_connection_that_breaks_while_the_person_thinks_is_made_again() {
     two.answer(id, true).await;
     assert_eq!(two.came().await.1, "still here");
     assert_eq!(two.ended(id).await.state, TextState::Delivered);
+}
+
+#[tokio::test]
+async fn a_text_that_is_only_asked_about_is_not_what_is_waited_for() {
+    for way in WAYS {
+        let two = Two::start(way, true);
+        let folder = |site: &Site| site.handle.overview().borrow().me.folder.clone();
+        let own = folder(&two.to);
+        let rule = |accepts| ReceiveRule {
+            accept_all: accepts,
+            accept_unencrypted: accepts,
+            folder: two.to.dir.path().join("elsewhere"),
+            on_conflict: ConflictPolicy::Rename,
+        };
+        two.to.call(Command::Expect(rule(false))).await;
+        two.send("may I?").await;
+        let asked = two.question().await;
+        assert_eq!(folder(&two.to), rule(false).folder, "{way:?}");
+        two.answer(asked.id, false).await;
+        two.to.until(|o| o.texts.is_empty().then_some(())).await;
+        two.to.call(Command::Expect(rule(true))).await;
+        two.send("here").await;
+        assert_eq!(two.came().await.1, "here");
+        assert_eq!(folder(&two.to), own, "{way:?}");
+        two.send("more").await;
+        two.question().await;
+        // Whoever waits no more leaves nothing behind, and of others' rules nothing changes.
+        two.to.call(Command::Expect(rule(true))).await;
+        two.to.call(Command::ExpectNoMore(rule(false))).await;
+        assert_eq!(folder(&two.to), rule(true).folder);
+        two.to.call(Command::ExpectNoMore(rule(true))).await;
+        let other = Command::Find("nobody".into());
+        let _ = two.to.handle.call(other).await;
+        assert_eq!(folder(&two.to), own);
+    }
 }
 
 #[tokio::test]

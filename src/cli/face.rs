@@ -180,6 +180,7 @@ impl<'a> Face<'a> {
             tracker.last = snapshot.clone();
             more |= tracker.tell(self.node, self.out).await;
         }
+        self.show_texts(picture).await;
         self.ask(picture).await;
         self.take_texts(picture).await;
         self.ask_about_names(picture).await;
@@ -371,7 +372,8 @@ impl<'a> Face<'a> {
                     return Some(self.give_up_asking().await);
                 }
                 let mut trackers = self.trackers.values();
-                let idle = trackers.all(|tracker| tracker.exit.is_some()) && !self.texts.waits();
+                let texts = self.texts.waits() || self.texts.coming();
+                let idle = trackers.all(|tracker| tracker.exit.is_some()) && !texts;
                 if idle && until.is_some_and(|until| Instant::now() >= until) {
                     self.out.say("No offer came in time.");
                     return Some(Exit::NO_ANSWER);
@@ -384,7 +386,8 @@ impl<'a> Face<'a> {
     /// Whether what it waits for cannot come: whoever was to be asked has left, nobody is trusted,
     /// and nothing is on its way that was accepted before.
     fn is_pointless(&self, picture: &Overview) -> bool {
-        let left = self.person.as_ref().is_some_and(Questions::has_left);
+        let person = self.person.as_ref();
+        let left = person.is_some_and(Questions::has_left);
         let asked = matches!(self.answers, Answers::Person);
         let trusted = || {
             picture
@@ -393,9 +396,13 @@ impl<'a> Face<'a> {
                 .any(|p| p.record.accept == Accept::Always)
         };
         let open = |tracker: &Tracker| {
-            tracker.exit.is_none() && tracker.last.state != TransferState::AwaitingAnswer
+            let asks = tracker.last.state == TransferState::AwaitingAnswer;
+            // The picture may be from before the answer.
+            let taken = || person.is_some_and(|person| person.has_taken(tracker.id));
+            tracker.exit.is_none() && (!asks || taken())
         };
-        left && asked && !trusted() && !self.trackers.values().any(open)
+        let on_its_way = || self.trackers.values().any(open) || self.texts.coming();
+        left && asked && !trusted() && !on_its_way()
     }
 
     async fn give_up_asking(&mut self) -> Exit {

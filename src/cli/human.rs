@@ -17,7 +17,7 @@ use super::args::ProgressStyle;
 use super::exit::Exit;
 use super::json::path_words;
 use super::output::Event;
-use super::progress::{Bars, Plain, Symbols, percent};
+use super::progress::{Bars, Plain, Symbols, percent, width_of_results};
 
 mod sessions;
 mod texts;
@@ -120,7 +120,7 @@ impl Human {
             Event::Text(t, text) => {
                 self.clear();
                 self.say(&texts::head(t));
-                return Some(texts::shown(text, self.terminal));
+                return Some(texts::shown(text, self.terminal.then(width_of_results)));
             }
             Event::TextState(t) => {
                 if let Some(text) = texts::state(t) {

@@ -3,7 +3,8 @@
 //! `{"v":1,"t":"ask","ask":1,"kind":"offer","answers":["yes","no","list"],…}` is answered by
 //! `{"answer":"yes"}` on stdin, with `"ask":1` too if it shall count for that question only. What
 //! is no answer is an `error` line, and the question comes again with the same number. A question
-//! that is not open any more, though nobody here answered it, is `withdrawn`.
+//! that is not open any more, though nobody here answered it, is `withdrawn`: the next line might
+//! still be meant for it, and counts for another question only if it has the number of that.
 
 use peerconnect::node::api::{Overview, TextSnapshot, Who};
 use peerconnect::transfer::status::{Conflict, TransferSnapshot};
@@ -34,8 +35,9 @@ struct Answer {
     ask: Option<u64>,
 }
 
-/// The answer in a line to the question with this number; else what is wrong with the line.
-pub(crate) fn answer(line: Line, open: u64) -> Result<String, String> {
+/// The answer in a line to the question with this number; else what is wrong with the line. Where
+/// the question before was just taken back (`swapped`), the line must say which one it means.
+pub(crate) fn answer(line: Line, open: u64, swapped: bool) -> Result<String, String> {
     let text = match line {
         Line::Text(text) => text,
         Line::TooLong => return Err(format!("A line has at most {LINE_MAX} bytes")),
@@ -45,6 +47,9 @@ pub(crate) fn answer(line: Line, open: u64) -> Result<String, String> {
     };
     match ask {
         Some(other) if other != open => Err(format!("Question {other} is not open")),
+        None if swapped => Err(format!(
+            "The question before was taken back; if this one is meant, say so: \"ask\":{open}"
+        )),
         // At a terminal Enter has a meaning; a program says what it means.
         Some(_) | None if answer.trim().is_empty() => Err("An answer is never empty".into()),
         Some(_) | None => Ok(answer),
@@ -122,7 +127,8 @@ mod tests {
 
     #[test]
     fn only_an_answer_to_the_open_question_is_one() {
-        let text = |text: &str| answer(Line::Text(text.into()), 7);
+        let text = |text: &str| answer(Line::Text(text.into()), 7, false);
+        let swapped = |text: &str| answer(Line::Text(text.into()), 7, true);
         assert_eq!(text(r#"{"answer":"yes"}"#), Ok("yes".into()));
         assert_eq!(text(r#"{"answer":"no","ask":7,"x":1}"#), Ok("no".into()));
         for wrong in [
@@ -135,6 +141,8 @@ mod tests {
         ] {
             assert!(text(wrong).is_err(), "{wrong}");
         }
-        assert!(answer(Line::TooLong, 7).is_err());
+        assert!(answer(Line::TooLong, 7, false).is_err());
+        assert!(swapped(r#"{"answer":"yes"}"#).is_err());
+        assert_eq!(swapped(r#"{"answer":"yes","ask":7}"#), Ok("yes".into()));
     }
 }

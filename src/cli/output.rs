@@ -104,6 +104,15 @@ impl Output {
         }
     }
 
+    /// Results for people into `to`.
+    #[cfg(test)]
+    pub(crate) fn words_into(to: Box<dyn Write + Send>) -> Self {
+        Self {
+            style: Style::Human(Human::new(true, ProgressStyle::None)),
+            stdout: Stdout::new(to),
+        }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.style, Style::Json)
     }

@@ -168,16 +168,31 @@ fn line_bar() -> ProgressBar {
     }
 }
 
-fn width() -> usize {
-    #[cfg(unix)]
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_col);
-    #[cfg(not(unix))]
-    let size: Result<u16, ()> = Err(());
+#[cfg(unix)]
+fn width_of(terminal: impl std::os::fd::AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(terminal).map(|size| size.ws_col);
     match size {
         Ok(columns) if columns > 0 => usize::from(columns) - 1,
-        Ok(_) | Err(_) => 79,
+        Ok(_) | Err(_) => WIDTH_ELSEWHERE,
     }
 }
+
+#[cfg(not(unix))]
+fn width_of<T>(_terminal: T) -> usize {
+    WIDTH_ELSEWHERE
+}
+
+fn width() -> usize {
+    width_of(std::io::stderr())
+}
+
+/// Characters in a line of the terminal that results go to, at its last but one column.
+pub(crate) fn width_of_results() -> usize {
+    width_of(std::io::stdout())
+}
+
+/// Where nobody says how wide it is.
+const WIDTH_ELSEWHERE: usize = 79;
 
 /// `63% ━━━━━╸   756 MB/1.20 GB  108 MB/s  4 s  direct`, at most `width` characters.
 fn total_line(

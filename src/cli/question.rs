@@ -2,25 +2,23 @@
 //! shall these files or this text be taken, and what shall become of a file whose name is taken?
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use peerconnect::config::ConflictAnswer;
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Decision, NodeHandle, Overview, Reply, TextSnapshot};
+use peerconnect::node::api::{Command, NodeHandle, Overview, TextSnapshot};
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
-use peerconnect::text::{Shown, bytes, count};
+use peerconnect::text::Shown;
 use peerconnect::transfer::bookkeeper::unix_now;
-use peerconnect::transfer::status::{
-    Conflict, FileQuery, ROWS_MAX, TOP_NAMES_MAX, TransferSnapshot,
-};
+use peerconnect::transfer::status::{Conflict, TransferSnapshot};
 
-use super::human::{claimed, top_names};
-use super::json;
 use super::json_ask;
 use super::lines::{Line, Lines};
 use super::output::{Event, Output};
 
+mod offers;
 mod texts;
+
+use self::offers::{prompt, question};
 
 /// Asks, one question at a time.
 #[derive(Debug)]
@@ -29,6 +27,10 @@ pub(crate) struct Questions {
     lines: Lines,
     open: Option<Open>,
     answered: HashSet<TransferId>,
+    /// What was answered with yes: the next picture may still ask.
+    taken: HashSet<TransferId>,
+    /// A question was taken back, and the answer to it may be on its way.
+    swapped: bool,
     /// Conflicts that were answered and may still be in the next picture; `None` for all of a
     /// transfer.
     settled: HashSet<(TransferId, Option<FileIndex>)>,
@@ -95,6 +97,13 @@ impl Questions {
         Self::new(How::Json(0))
     }
 
+    /// Answers are these.
+    #[cfg(test)]
+    pub(crate) fn with_lines(self, lines: tokio::sync::mpsc::Receiver<Line>) -> Self {
+        let lines = Lines::Come(lines);
+        Self { lines, ..self }
+    }
+
     /// Answers come from stdin, from the first question on.
     fn new(how: How) -> Self {
         Self {
@@ -102,6 +111,8 @@ impl Questions {
             lines: Lines::NotYet,
             open: None,
             answered: HashSet::new(),
+            taken: HashSet::new(),
+            swapped: false,
             settled: HashSet::new(),
         }
     }
@@ -109,6 +120,17 @@ impl Questions {
     /// Whether a question can be asked now.
     fn is_free(&mut self) -> bool {
         self.lines.begin() && self.open.is_none()
+    }
+
+    /// Whether a question is where a key would answer it.
+    pub(crate) fn is_on_screen(&self) -> bool {
+        let asked = self.open.is_some() && matches!(self.lines, Lines::Come(_));
+        asked && matches!(self.how, How::Words)
+    }
+
+    /// Whether this was answered with yes here.
+    pub(crate) fn has_taken(&self, id: TransferId) -> bool {
+        self.taken.contains(&id)
     }
 
     /// Whether there will be no answers any more, and the rule for where nobody can be asked
@@ -131,6 +153,7 @@ impl Questions {
             // Behind the prompt that waits.
             self.take_back(Some(""), out).await;
         }
+        self.taken.remove(&t.id);
         let free = self.is_free();
         if free {
             self.answered.remove(&t.id);
@@ -194,6 +217,7 @@ impl Questions {
         }
         if let How::Json(asked) = self.how {
             out.object("withdrawn", json_ask::withdrawn(asked)).await;
+            self.swapped = true;
         }
     }
 
@@ -219,6 +243,7 @@ impl Questions {
         let Some(line) = line else {
             return self.leave(node, out).await;
         };
+        let swapped = std::mem::take(&mut self.swapped);
         let Some(open) = self.open.take() else {
             return self.refuse("No question is open".into(), None, out).await;
         };
@@ -226,7 +251,7 @@ impl Questions {
         let text = match (self.how, line) {
             (How::Words, Line::Text(text)) => Ok(text),
             (How::Words, Line::TooLong) => Err("Too long".into()),
-            (How::Json(asked), line) => json_ask::answer(line, asked),
+            (How::Json(asked), line) => json_ask::answer(line, asked, swapped),
         };
         let done = match (text, &open) {
             (Ok(text), Open::Text(t)) => self.take_text(&text, t, node, out).await,
@@ -259,7 +284,11 @@ impl Questions {
     async fn leave(&mut self, node: &NodeHandle, out: &mut Output) {
         self.lines = Lines::Ended;
         if !self.has_left() {
-            // The terminal is gone: questions stay open until they are answered elsewhere.
+            // The terminal is gone: questions stay open until they are answered elsewhere. No key
+            // can answer them here, and what was held back is not held back for ever.
+            if self.open.is_some() {
+                out.unprompt();
+            }
             return;
         }
         if let Err(fault) = node.call(Command::Leave).await {
@@ -277,43 +306,6 @@ impl Questions {
             out.emit(Event::Error(t, None, &Fault::Invalid { why }))
                 .await;
         }
-    }
-
-    /// Whether the line was an answer that was taken.
-    async fn take_offer(
-        &mut self,
-        line: &str,
-        t: &TransferSnapshot,
-        node: &NodeHandle,
-        out: &mut Output,
-    ) -> bool {
-        let decision = match line.trim().to_lowercase().as_str() {
-            "" if t.is_legacy() => Decision::Decline,
-            "" | "y" | "yes" => Decision::Accept {
-                folder: None,
-                only: None,
-            },
-            "n" | "no" => Decision::Decline,
-            "l" | "list" => {
-                list(t, node, out).await;
-                return false;
-            }
-            _ => {
-                self.refuse(no_answer(line), Some(t), out).await;
-                return false;
-            }
-        };
-        let declined = decision == Decision::Decline;
-        let transfer = t.id;
-        if let Err(fault) = node.call(Command::Answer { transfer, decision }).await {
-            out.emit(Event::Error(Some(t), None, &fault)).await;
-            return false;
-        }
-        self.answered.insert(transfer);
-        if declined {
-            out.say("Declined. Still waiting; Ctrl-C ends.");
-        }
-        true
     }
 
     /// Whether there was an answer, and it was taken.
@@ -350,17 +342,6 @@ impl Questions {
 
 fn no_answer(text: &str) -> String {
     format!("\"{text}\" is no answer to this question")
-}
-
-const PROMPT: &str = "Accept? [Y/n/list] ";
-/// Where a careless Enter must not be a yes.
-const PROMPT_OF_ORIGINAL: &str = "Accept? [y/N/list] ";
-
-fn prompt(t: &TransferSnapshot) -> &'static str {
-    match t.is_legacy() {
-        true => PROMPT_OF_ORIGINAL,
-        false => PROMPT,
-    }
 }
 
 fn conflict_question(conflict: &Conflict, now: u64) -> String {
@@ -401,82 +382,6 @@ fn parse_answer(line: &str) -> Option<(ConflictAnswer, bool)> {
         _ => return None,
     };
     Some((answer, all))
-}
-
-fn question(me: &Overview, t: &TransferSnapshot) -> String {
-    let folder = t.folder.as_deref().unwrap_or(&me.me.folder);
-    if t.is_legacy() {
-        return question_of_original(t, folder);
-    }
-    let mut text = format!(
-        "{} wants to send {}, {}, into {}\n  {}",
-        Shown(&t.peer_name),
-        count(t.files.into(), "file", "files"),
-        bytes(t.bytes),
-        Shown(&folder.to_string_lossy()),
-        top_names(t, TOP_NAMES_MAX),
-    );
-    if let Some(question) = &t.question {
-        text.push_str(&format!("  ({} free)", bytes(question.free)));
-        if let Some(obstacle) = &question.obstacle {
-            text.push_str(&format!("\n  {obstacle}"));
-        }
-    }
-    if let (false, Some(words)) = (t.trusted, &t.words) {
-        text.push_str(&format!(
-            "\n  New device. Both screens show: {}",
-            Shown(words)
-        ));
-    }
-    text
-}
-
-/// An original says little, and proves nothing of it.
-fn question_of_original(t: &TransferSnapshot, folder: &Path) -> String {
-    let mut text = format!("{} wants to send files", claimed(t));
-    if t.files > 0 {
-        let files = count(t.files.into(), "file", "files");
-        let names = top_names(t, TOP_NAMES_MAX);
-        text.push_str(&format!(", {files} so far ({names})"));
-    }
-    text.push_str(&format!(", into {}", Shown(&folder.to_string_lossy())));
-    if let Some(question) = &t.question {
-        text.push_str(&format!("\n  ({} free)", bytes(question.free)));
-        if let Some(obstacle) = &question.obstacle {
-            text.push_str(&format!("\n  {obstacle}"));
-        }
-    }
-    text.push_str(
-        "\n  Nobody can check who that is, and others in the network can read along. It says \
-         what it sends only while it sends.",
-    );
-    text
-}
-
-async fn list(t: &TransferSnapshot, node: &NodeHandle, out: &mut Output) {
-    let mut from = 0;
-    loop {
-        let query = FileQuery::Range {
-            from,
-            count: ROWS_MAX,
-        };
-        let transfer = t.id;
-        let rows = match node.call(Command::Files { transfer, query }).await {
-            Ok(Reply::Files(rows)) if !rows.is_empty() => rows,
-            Ok(_) => return,
-            Err(fault) => {
-                out.emit(Event::Error(Some(t), None, &fault)).await;
-                return;
-            }
-        };
-        from += rows.len() as u32;
-        for row in &rows {
-            if out.is_json() {
-                out.object("listed", json::file(t, row)).await;
-            }
-            out.say(&format!("{:>9}  {}", bytes(row.bytes), Shown(&row.path)));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -243,7 +243,7 @@ pub(crate) async fn choose(
     loop {
         ask(&choices, out).await;
         let text = match (line(signals).await?, out.is_json()) {
-            (Some(line), true) => json_ask::answer(line, ASKED),
+            (Some(line), true) => json_ask::answer(line, ASKED, false),
             (Some(Line::Text(text)), false) => Ok(text),
             (Some(Line::TooLong), false) => Ok(String::new()),
             // As where nobody could be asked from the start.

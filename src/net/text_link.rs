@@ -17,8 +17,11 @@ use crate::protocol::message::{Code, DeclineReason, Opening};
 use crate::protocol::texts::{ALPN_TEXTS, TEXT_LEN_MAX, TextAnswer, TextHead};
 
 /// How long the other side may take for what no person has to think about: the first answer to a
-/// text, its bytes, the confirmation.
+/// text, its bytes, the confirmation, and to read each of them.
 pub const TEXT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a person may think about a text: longer than any receiver that means it lets him, and
+/// not for ever.
+pub const THINKING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A text that somebody wants to send us. Dropping it refuses it without a reason.
 pub trait InboundText: Send {
@@ -57,8 +60,14 @@ impl QuicText {
         }
     }
 
+    /// An answer. Whoever does not read it in time has lost the connection, as far as this text
+    /// goes.
+    async fn say(&mut self, answer: TextAnswer) -> Result<(), LinkError> {
+        in_time(self.control.send(&answer)).await
+    }
+
     async fn end(mut self, answer: TextAnswer) {
-        if let Err(error) = self.control.send(&answer).await {
+        if let Err(error) = self.say(answer).await {
             tracing::debug!(%error, "the sender of a text was gone before its answer");
             return;
         }
@@ -72,7 +81,7 @@ impl InboundText for QuicText {
     }
 
     async fn asked(&mut self) -> Result<(), LinkError> {
-        self.control.send(&TextAnswer::Asked).await
+        self.say(TextAnswer::Asked).await
     }
 
     async fn gone(&mut self) -> LinkError {
@@ -84,7 +93,7 @@ impl InboundText for QuicText {
     }
 
     async fn take(&mut self) -> Result<String, LinkError> {
-        self.control.send(&TextAnswer::Accepted).await?;
+        self.say(TextAnswer::Accepted).await?;
         let len = self.head.len as usize;
         let bytes = timeout(TEXT_DEADLINE, self.control.last_bytes(len)).await;
         let bytes = bytes.unwrap_or(Err(Offence::Silent.into()))?;
@@ -105,32 +114,77 @@ impl InboundText for QuicText {
 #[derive(Debug)]
 pub struct QuicOutboundText {
     control: Control,
-    begun: bool,
+    awaits: Awaits,
+}
+
+/// What a text that was offered waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    /// Whatever comes first.
+    First,
+    /// What the person there says, who is being asked.
+    Person,
+    /// That its bytes, which were wanted, are there.
+    Confirmation,
+    /// Nothing.
+    Nothing,
+}
+
+impl Awaits {
+    /// What is waited for after this answer; `None` where it has no place.
+    fn after(self, answer: TextAnswer) -> Option<Self> {
+        match (self, answer) {
+            (Self::First, TextAnswer::Asked) => Some(Self::Person),
+            (Self::First | Self::Person, TextAnswer::Accepted) => Some(Self::Confirmation),
+            // What it has from an earlier connection it confirms at once.
+            (Self::First | Self::Confirmation, TextAnswer::Delivered)
+            | (Self::First | Self::Person, TextAnswer::Declined(_)) => Some(Self::Nothing),
+            (Self::Person, TextAnswer::Asked | TextAnswer::Delivered)
+            | (Self::Confirmation, TextAnswer::Asked | TextAnswer::Accepted)
+            | (Self::Confirmation, TextAnswer::Declined(_))
+            | (Self::Nothing, _) => None,
+        }
+    }
+
+    fn at_most(self) -> Duration {
+        match self {
+            Self::First | Self::Nothing => TEXT_DEADLINE,
+            Self::Person => THINKING_MAX,
+            // The bytes may take as long as the answer.
+            Self::Confirmation => TEXT_DEADLINE.saturating_mul(2),
+        }
+    }
 }
 
 impl QuicOutboundText {
-    /// The next answer. It must come within [`TEXT_DEADLINE`], unless the person there is being
-    /// asked, which the receiver limits. Not cancel-safe, except that the text can be dropped.
+    /// The next answer, which must come in time and in its turn. Cancel-safe.
     pub async fn answer(&mut self) -> Result<TextAnswer, LinkError> {
-        let answer = self.control.recv();
-        let answer = match self.begun {
-            true => answer.await?,
-            false => match timeout(TEXT_DEADLINE, answer).await {
-                Ok(answer) => answer?,
-                Err(_) => return Err(self.control.judged(Offence::Silent.into())),
-            },
+        let answer = match timeout(self.awaits.at_most(), self.control.recv()).await {
+            Ok(answer) => answer?,
+            Err(_) => return self.late(),
         };
-        // From here on a person may have to think, or the other side has only its disk to wait for.
-        self.begun = answer == TextAnswer::Asked;
-        Ok(answer)
+        match self.awaits.after(answer) {
+            Some(next) => {
+                self.awaits = next;
+                Ok(answer)
+            }
+            None => Err(self.control.judged(Offence::UnexpectedMessage.into())),
+        }
+    }
+
+    /// What it means that no answer has come.
+    fn late(&self) -> Result<TextAnswer, LinkError> {
+        match self.awaits {
+            Awaits::Person => Ok(TextAnswer::Declined(DeclineReason::NoAnswer)),
+            // It may be there: whoever offers it again hears of that.
+            Awaits::Confirmation => Err(not_taken()),
+            Awaits::First | Awaits::Nothing => Err(self.control.judged(Offence::Silent.into())),
+        }
     }
 
     /// Sends what was offered, as the answer allowed.
     pub async fn send(&mut self, text: &str) -> Result<(), LinkError> {
-        match timeout(TEXT_DEADLINE, self.control.send_last(text.as_bytes())).await {
-            Ok(sent) => sent,
-            Err(_) => Err(LinkError::Lost("a text was not taken in time".into())),
-        }
+        in_time(self.control.send_last(text.as_bytes())).await
     }
 
     /// The last answer has come.
@@ -157,12 +211,24 @@ impl PeerConnection {
             .await
             .map_err(|error| self.reason(&error))?;
         let _ = send.set_priority(CONTROL_PRIORITY);
-        let offered = frames::send(&mut send, &Opening::Text(head), self).await;
+        let offered = in_time(frames::send(&mut send, &Opening::Text(head), self)).await;
         let control = Control::new(self.clone(), send, FrameReader::new(recv));
         offered?;
         Ok(QuicOutboundText {
             control,
-            begun: false,
+            awaits: Awaits::First,
         })
     }
+}
+
+/// Waits so long until the other side has taken something, and gives it up then.
+async fn in_time(sent: impl Future<Output = Result<(), LinkError>>) -> Result<(), LinkError> {
+    match timeout(TEXT_DEADLINE, sent).await {
+        Ok(sent) => sent,
+        Err(_) => Err(not_taken()),
+    }
+}
+
+fn not_taken() -> LinkError {
+    LinkError::Lost("a text was not taken in time".into())
 }

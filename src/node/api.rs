@@ -187,6 +187,9 @@ pub enum Command {
     Text(TextCommand),
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
+    /// Whoever [expected](Self::Expect) something by this rule has gone. Nothing happens if it has
+    /// come meanwhile.
+    ExpectNoMore(ReceiveRule),
 }
 
 /// Which files are sent again.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
-use super::api::{Command, Decision, Reply, Target};
+use super::api::{Command, Decision, ReceiveRule, Reply, Target};
 use super::core::Core;
 use super::dial::FIRST_CONTACT;
 use super::many::Steer;
@@ -82,10 +82,8 @@ impl Core {
                 self.save_settings()
             }
             Command::SetFolder(folder) => self.set_folder(folder),
-            Command::Expect(rule) => self.check_folder(&rule.folder).map(|()| {
-                self.expected = Some(rule);
-                Reply::Done
-            }),
+            Command::Expect(rule) => self.expect(rule),
+            Command::ExpectNoMore(rule) => self.expect_no_more(&rule),
             Command::History { count } => return self.history(count, answer).await,
             Command::ClearHistory => {
                 self.records.write(|store| store.clear_history()).await;
@@ -98,6 +96,17 @@ impl Core {
             }
         };
         let _ = answer.send(reply);
+    }
+
+    fn expect(&mut self, rule: ReceiveRule) -> Replied {
+        self.check_folder(&rule.folder)?;
+        self.expected = Some(rule);
+        Ok(Reply::Done)
+    }
+
+    fn expect_no_more(&mut self, rule: &ReceiveRule) -> Replied {
+        self.expected.take_if(|expected| expected == rule);
+        Ok(Reply::Done)
     }
 
     /// Somebody at this process's own face can be asked, or not any more.

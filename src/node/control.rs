@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::api::{Command, NodeHandle, Overview, REQUESTS_MAX, Reply, Request};
+use super::api::{Command, NodeHandle, Overview, REQUESTS_MAX, ReceiveRule, Reply, Request};
 use crate::config::{Paths, create_private_dir};
 use crate::fault::Fault;
 
@@ -168,21 +168,27 @@ async fn serve_client(stream: UnixStream, node: NodeHandle) {
     }
     let (replies, outgoing) = mpsc::channel(COMMANDS_MAX);
     let overview = node.overview();
+    let mut expected = None;
     let end = tokio::select! {
-        end = take_commands(from, &node, replies) => end,
+        end = take_commands(from, &node, replies, &mut expected) => end,
         end = send_frames(to, overview, outgoing) => end,
     };
+    if let Some(rule) = expected {
+        // It must not be what the next offer goes by. Without a node there is none.
+        let _ = node.call(Command::ExpectNoMore(rule)).await;
+    }
     if let Err(error) = end {
         tracing::debug!(%error, "a face was let go");
     }
 }
 
 /// Reads commands and carries out some at a time. Ends when the client closes its end and every
-/// reply is handed over, or with an error.
+/// reply is handed over, or with an error. `expected` is what the client waits for, if anything.
 async fn take_commands<R: AsyncRead + Unpin>(
     mut from: FrameReader<R>,
     node: &NodeHandle,
     replies: mpsc::Sender<FromNode>,
+    expected: &mut Option<ReceiveRule>,
 ) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(COMMANDS_MAX));
     let mut running = JoinSet::new();
@@ -207,6 +213,9 @@ async fn take_commands<R: AsyncRead + Unpin>(
                 let _ = replies.send(FromNode::Reply { id, result }).await;
             }
             Some(ToNode::Command { id, command }) => {
+                if let Command::Expect(rule) = &command {
+                    *expected = Some(rule.clone());
+                }
                 let (node, replies) = (node.clone(), replies.clone());
                 running.spawn(async move {
                     let result = node.call(command).await;

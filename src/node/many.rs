@@ -102,12 +102,11 @@ impl Core {
     }
 
     async fn join_session(&mut self, session: TransferId, transfer: TransferId, name: &str) {
-        let before = self.sessions.join(session, transfer, name);
+        let left = self.sessions.join(session, transfer, name);
         if let Some(entry) = self.book.get_mut(transfer) {
             entry.session = Some(session);
         }
-        let before = before.and_then(|id| self.sessions.get(id));
-        if let Some(record) = before.map(|session| session.record().clone()) {
+        if let Some(record) = left {
             self.keep_session(record).await;
         }
     }

@@ -30,8 +30,10 @@ use crate::transfer::status::Direction;
 pub const TEXTS_MAX: usize = 64;
 /// Texts of one peer that wait for an answer at once.
 pub const QUESTIONS_PER_PEER: usize = 4;
-/// Texts of all who are not trusted that wait for an answer at once.
-pub const QUESTIONS_MAX: usize = 24;
+/// Texts of one peer that wait for an answer or are on their way here at once.
+pub const COMING_PER_PEER: usize = 8;
+/// Texts that wait for an answer or are on their way here before a stranger may offer one more.
+pub const COMING_MAX: usize = 24;
 /// Texts that are on their way from here at once.
 pub const SENDING_MAX: usize = 24;
 /// News of tasks that may wait for the node.
@@ -74,6 +76,11 @@ impl TextSnapshot {
     /// Whether the person here is asked whether to take it.
     pub fn is_question(&self) -> bool {
         self.direction == Direction::Receiving && self.state == TextState::Asking
+    }
+
+    /// Whether it was wanted and is on its way here.
+    pub fn is_coming(&self) -> bool {
+        self.direction == Direction::Receiving && self.state == TextState::Moving
     }
 
     /// Whether it has come, and can be read.
@@ -235,12 +242,15 @@ pub(super) enum Standing {
     Trusted,
 }
 
+/// A yes of the person to a text that is not here yet: from whom, which, and of what length.
+type Accepted = (Party, TextId, u32);
+
 /// All texts of this run, oldest first.
 #[derive(Debug)]
 pub(super) struct TextBook {
     entries: Vec<TextEntry>,
     rate: Rate,
-    accepted: VecDeque<(Party, TextId)>,
+    accepted: VecDeque<Accepted>,
     rounds: u64,
     /// Both ends of what the tasks tell.
     news: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
@@ -268,18 +278,20 @@ impl TextBook {
         }
     }
 
-    /// Whether one more text may come from there now; it is counted then. Those who wait for an
-    /// answer are few, and so are those that come in a minute.
+    /// Whether one more text may come from there now; it is counted then. Those that wait for an
+    /// answer are few, and so are those that are on their way and those that come in a minute.
     pub(super) fn admits(&mut self, now: Instant, source: Source, standing: Standing) -> bool {
         let from_there = |e: &&TextEntry| e.peer.is_some_and(|peer| Source::of(&peer) == source);
-        let open = || self.entries.iter().filter(|e| e.is_question());
-        if open().filter(from_there).count() >= QUESTIONS_PER_PEER {
+        let coming = || self.entries.iter().filter(|e| e.is_coming());
+        let from_there = || coming().filter(from_there);
+        let questions = from_there().filter(|e| e.is_question()).count();
+        if questions >= QUESTIONS_PER_PEER || from_there().count() >= COMING_PER_PEER {
             return false;
         }
         // Those that are trusted are not kept out by those that are not.
         standing == Standing::Trusted && self.rate.allows_trusted(now, source)
             || standing == Standing::Stranger
-                && open().count() < QUESTIONS_MAX
+                && coming().count() < COMING_MAX
                 && self.rate.allows_stranger(now, source)
     }
 
@@ -319,12 +331,17 @@ impl TextBook {
         (reporter, for_task)
     }
 
-    /// What is over and longest there goes first. Questions and what is being sent have limits of
-    /// their own, which leave room.
+    /// What is over and longest there goes first. If many who are trusted send at once, one of
+    /// those that are coming gives way; what is being sent from here never does, and has a limit
+    /// of its own.
     fn make_room(&mut self) {
         while self.entries.len() >= TEXTS_MAX {
-            let over = self.entries.iter().position(|e| e.state.is_final());
-            self.entries.remove(over.unwrap_or(0));
+            let first = |goes: fn(&TextEntry) -> bool| self.entries.iter().position(goes);
+            let over = first(|e| e.state.is_final());
+            let Some(goes) = over.or_else(|| first(TextEntry::is_coming)) else {
+                return;
+            };
+            self.entries.remove(goes);
         }
     }
 
@@ -355,11 +372,22 @@ impl TextBook {
     }
 
     /// The text is wanted: it is not asked about again if its sender must begin anew.
-    pub(super) fn remember_accepted(&mut self, peer: Party, id: TextId) {
+    pub(super) fn remember_accepted(&mut self, peer: Party, id: TextId, len: u32) {
         if self.accepted.len() >= ACCEPTED_MAX {
             self.accepted.pop_front();
         }
-        self.accepted.push_back((peer, id));
+        self.accepted.push_back((peer, id, len));
+    }
+
+    /// Whether the person has said yes to a text of this length, and it has not come.
+    pub(super) fn was_accepted(&self, peer: Party, id: TextId, len: u32) -> bool {
+        self.accepted.contains(&(peer, id, len))
+    }
+
+    /// A yes is for one text, once: it is here now.
+    pub(super) fn forget_accepted(&mut self, peer: Party, id: TextId) {
+        self.accepted
+            .retain(|(from, text, _)| (*from, *text) != (peer, id));
     }
 
     /// Who the other side is is known now.
@@ -385,10 +413,6 @@ impl TextBook {
             }
         }
         any
-    }
-
-    pub(super) fn was_accepted(&self, peer: Party, id: TextId) -> bool {
-        self.accepted.contains(&(peer, id))
     }
 
     /// Ends every task.

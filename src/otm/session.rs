@@ -86,20 +86,24 @@ impl Sessions {
         self.of(transfer).map(|session| session.hashes.clone())
     }
 
-    /// Takes a transfer into a session, out of the one that it was in. Returns that one, if it
-    /// changed.
+    /// Takes a transfer into a session, out of the one that it was in. Returns what is left of
+    /// that one, if it changed; one that nobody is left in is forgotten.
     pub fn join(
         &mut self,
         session: TransferId,
         transfer: TransferId,
         name: &str,
-    ) -> Option<TransferId> {
+    ) -> Option<SessionRecord> {
         let before = self.of(transfer).map(|session| session.record.session);
         if before == Some(session) {
             return None;
         }
-        if let Some(before) = before.and_then(|id| self.0.get_mut(&id)) {
+        let left = before.and_then(|id| self.0.get_mut(&id)).map(|before| {
             before.record.members.retain(|m| m.transfer != transfer);
+            before.record.clone()
+        });
+        if let Some(left) = left.as_ref().filter(|left| left.members.is_empty()) {
+            self.0.remove(&left.session);
         }
         if let Some(session) = self.0.get_mut(&session) {
             session.record.members.push(MemberRecord {
@@ -108,7 +112,7 @@ impl Sessions {
                 end: None,
             });
         }
-        before
+        left
     }
 
     /// Another transfer to the same receiver takes the place of one that is over. Returns the

@@ -78,6 +78,12 @@ pub enum Sent {
     Link(LinkError),
 }
 
+/// Whether hashes of a file of this size are kept for other receivers: of small files it costs more
+/// to remember them than to compute them.
+pub(super) fn is_remembered(size: u64) -> bool {
+    size > INLINE_MAX
+}
+
 /// What all files of a transfer share.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -323,9 +329,8 @@ impl Sending {
     }
 
     fn hash_how(&self, group: u32) -> Hashing {
-        // Of small files it costs more to remember it than to compute it.
         let others = self.shared.known.as_ref();
-        let others = others.filter(|_| self.source.size() > INLINE_MAX);
+        let others = others.filter(|_| is_remembered(self.source.size()));
         match others.and_then(|known| known.get(self.source.stamp(), group)) {
             _ if !self.hashes => Hashing::No,
             Some(hash) => Hashing::Known(hash),

@@ -231,7 +231,7 @@ impl<L: Outbound> Run<'_, L> {
             self.finish_if_done().await?;
             tokio::select! {
                 message = self.link.recv() => self.on_message(message?).await?,
-                Some(joined) = self.tasks.join_next() => self.on_sent(joined).await?,
+                Some(joined) = self.tasks.join_next_with_id() => self.on_sent(joined).await?,
                 order = orders.recv() => match order {
                     Some(order) => self.on_order(order).await?,
                     None => return Err(Ended::Lost("the program ends".into())),

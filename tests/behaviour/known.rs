@@ -15,20 +15,24 @@ use crate::world::World;
 const SIZE: usize = 3 * GROUP_LEN as usize + 5;
 
 async fn a_hash_that_turns_out_to_be_wrong_is_forgotten<P: Pair>() {
-    let mut world: World<P> = World::new().await;
-    let bytes = content(1, SIZE);
-    let path = world.file("big", &bytes);
-    let stamp = source::open(&path).unwrap().stamp();
-    let known = Arc::new(KnownHashes::default());
-    known.put(stamp, 1, [9; 32]);
-    world.know(known.clone());
-    world.send_all().await;
-    assert!(world.got("big") == bytes);
-    let again = world.sending.moved() - SIZE as u64;
-    assert_eq!(again, GROUP_LEN, "that group went twice");
-    let group = GROUP_LEN as usize..2 * GROUP_LEN as usize;
-    let right = hash_group(SIZE as u64, 1, &bytes[group]);
-    assert_eq!(known.get(stamp, 1), Some(right));
+    // One of several groups, and the only one.
+    for (size, group) in [(SIZE, 1), (200_000, 0)] {
+        let mut world: World<P> = World::new().await;
+        let bytes = content(1, size);
+        let path = world.file("big", &bytes);
+        let stamp = source::open(&path).unwrap().stamp();
+        let known = Arc::new(KnownHashes::default());
+        known.put(stamp, group, [9; 32]);
+        world.know(known.clone());
+        world.send_all().await;
+        assert!(world.got("big") == bytes);
+        let mut groups = bytes.chunks(GROUP_LEN as usize);
+        let content = groups.nth(group as usize).unwrap();
+        let again = world.sending.moved() - size as u64;
+        assert_eq!(again, content.len() as u64, "that group went twice");
+        let right = hash_group(size as u64, group, content);
+        assert_eq!(known.get(stamp, group), Some(right));
+    }
 }
 
 async fn every_receiver_gets_what_was_hashed_for_the_first<P: Pair>() {

@@ -149,6 +149,28 @@ fn an_answer_counts_for_the_question_it_names_and_no_other() {
 }
 
 #[test]
+fn an_answer_without_a_number_is_not_for_a_question_that_came_instead() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut asked = Asked::start(&home, &["receive"]);
+    node.next();
+    let mut t = offer();
+    node.shows(&t);
+    asked.ask();
+    (t.state, t.question) = (TransferState::Rejected, None);
+    node.shows(&t);
+    asked.program.next("withdrawn");
+    let mut next = offer();
+    next.id = TransferId([0x40; 16]);
+    node.shows(&next);
+    let ask = asked.ask();
+    // It was meant for the question before.
+    asked.is_refused(r#"{"answer":"yes"}"#, &ask);
+    asked.says(r#"{"answer":"yes"}"#);
+    assert_eq!(node.next(), accept(&next));
+}
+
+#[test]
 fn a_taken_name_is_a_line_too() {
     let home = Home::new();
     let node = Node::start(&home);

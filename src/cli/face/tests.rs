@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Mutex;
 
-use peerconnect::node::api::{Reply, Request};
+use peerconnect::node::api::{Reply, Request, TextCommand};
 use peerconnect::protocol::message::{DeclineReason, Outcome, SinkFault};
 use peerconnect::transfer::status::{FileQuery, FileState, Question, ROWS_MAX};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
+
+mod texts;
+
 use crate::cli::testing::{overview, row, snapshot, to_original};
 
 /// A stdout that tests can read, and close.
@@ -102,6 +105,7 @@ async fn answer_requests(
                 });
                 Ok(Reply::Files(rows.collect()))
             }
+            Command::Text(TextCommand::Read(_)) => Ok(Reply::Text("hi".into())),
             _ => {
                 commands.lock().unwrap().push(command.clone());
                 Ok(Reply::Done)

@@ -9,6 +9,7 @@ use peerconnect::text::Shown;
 use super::{Answers, Face, Goal};
 use crate::cli::human::claimed_text;
 use crate::cli::output::Event;
+use crate::cli::question::Questions;
 
 /// How far a text has been dealt with here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ struct Told {
     offered: bool,
     /// The person was asked, or it was answered or said that it cannot be.
     asked: bool,
+    /// This face took it without asking.
+    taken: bool,
     /// It was shown.
     shown: bool,
 }
@@ -27,6 +30,8 @@ pub(super) struct Texts {
     told: BTreeMap<TextId, Told>,
     /// Some text waits for an answer.
     waits: bool,
+    /// Some text was wanted, and is on its way or still to be shown.
+    coming: bool,
     /// Some text was shown.
     has_come: bool,
 }
@@ -39,6 +44,10 @@ impl Texts {
     pub(super) fn waits(&self) -> bool {
         self.waits
     }
+
+    pub(super) fn coming(&self) -> bool {
+        self.coming
+    }
 }
 
 impl Face<'_> {
@@ -49,6 +58,25 @@ impl Face<'_> {
         }
     }
 
+    /// Shows texts that have come, unless a question waits for a key: what a person reads above
+    /// his answer must be what he was asked.
+    pub(super) async fn show_texts(&mut self, picture: &Overview) {
+        let person = self.person.as_ref();
+        let asking = person.is_some_and(Questions::is_on_screen);
+        self.texts.coming = false;
+        for t in picture.texts.iter().filter(|t| t.has_come()) {
+            let shown = self.texts.told.get(&t.id).is_some_and(|told| told.shown);
+            if !self.wants_text(t) || shown {
+                continue;
+            }
+            match asking {
+                true => self.texts.coming = true,
+                false => self.show_text(t).await,
+            }
+        }
+    }
+
+    /// Has the person asked about texts that somebody wants to send.
     pub(super) async fn take_texts(&mut self, picture: &Overview) {
         self.texts.told.retain(|id, _| picture.text(*id).is_some());
         let questions = || picture.texts.iter().filter(|t| t.is_question());
@@ -62,11 +90,23 @@ impl Face<'_> {
             }
             if t.is_question() {
                 self.texts.waits = true;
+                // The picture may be from before the answer.
+                self.texts.coming |= self.was_taken(t.id);
                 self.ask_about_text(picture, t).await;
-            } else if t.has_come() {
-                self.show_text(t).await;
+            } else {
+                self.texts.coming |= t.is_coming();
             }
         }
+    }
+
+    fn was_taken(&self, id: TextId) -> bool {
+        let told = self.texts.told.get(&id);
+        let taken_here = told.is_some_and(|told| told.taken);
+        taken_here
+            || self
+                .person
+                .as_ref()
+                .is_some_and(|person| person.has_taken(id))
     }
 
     async fn ask_about_text(&mut self, picture: &Overview, t: &TextSnapshot) {
@@ -90,8 +130,9 @@ impl Face<'_> {
                     text: t.id,
                     take: true,
                 };
-                if let Err(fault) = self.node.call(Command::Text(take)).await {
-                    self.out.emit(Event::Error(None, None, &fault)).await;
+                match self.node.call(Command::Text(take)).await {
+                    Ok(_) => told.taken = true,
+                    Err(fault) => self.out.emit(Event::Error(None, None, &fault)).await,
                 }
             }
             Answers::Peer(_) | Answers::Nobody => {
@@ -112,10 +153,7 @@ impl Face<'_> {
     }
 
     async fn show_text(&mut self, t: &TextSnapshot) {
-        let told = self.texts.told.entry(t.id).or_default();
-        if std::mem::replace(&mut told.shown, true) {
-            return;
-        }
+        self.texts.told.entry(t.id).or_default().shown = true;
         let read = Command::Text(TextCommand::Read(t.id));
         match self.node.call(read).await {
             Ok(Reply::Text(text)) => {

@@ -57,7 +57,9 @@ impl Questions {
         if let Err(fault) = node.call(Command::Text(answer)).await {
             // It is over: another question may have its turn.
             out.emit(Event::Error(None, None, &fault)).await;
-        } else if !take {
+        } else if take {
+            self.taken.insert(t.id);
+        } else {
             out.say("Declined. Still waiting; Ctrl-C ends.");
         }
         true

@@ -1,7 +1,7 @@
 //! Texts between peers with keys: offered, wanted, delivered; and what hostile peers make of it.
 
 use super::*;
-use crate::net::text_link::{InboundText, QuicText};
+use crate::net::text_link::{InboundText, QuicOutboundText, QuicText, TEXT_DEADLINE, THINKING_MAX};
 use crate::protocol::frame::{FrameError, encode};
 use crate::protocol::texts::*;
 
@@ -130,6 +130,135 @@ async fn whoever_does_not_wait_for_the_answer_offends() {
     let offence = LinkError::Offence(Offence::UnexpectedMessage);
     assert_eq!(inbound.gone().await, offence);
     assert_eq!(seen.closed().await, offence);
+}
+
+/// As [`attacker`], but one that reads nothing of streams other than the first.
+async fn deaf_attacker(node: &mut Node) -> (quinn::Endpoint, quinn::Connection, PeerConnection) {
+    let identity = Identity::generate().unwrap();
+    let endpoint = raw_endpoint();
+    let tls = identity.client_config(Some(node.id())).unwrap();
+    let mut config = quinn::ClientConfig::new(tls.crypto);
+    let mut transport = quinn::TransportConfig::default();
+    // Less than any frame.
+    transport.stream_receive_window(2_u32.into());
+    config.transport_config(transport.into());
+    let connecting = endpoint.connect_with(config, node.addr(), &tls.server_name);
+    let quic = connecting.unwrap().await.unwrap();
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    let nonce = identity.random().unwrap();
+    send.write_all(&raw_hello(&nonce)).await.unwrap();
+    recv.read_exact(&mut [0]).await.unwrap();
+    let reveal = encode(&ConnectionMessage::Reveal { nonce }).unwrap();
+    send.write_all(&reveal).await.unwrap();
+    tokio::spawn(async move {
+        let _open = send;
+        while let Ok(Some(_)) = recv.read(&mut [0; 64]).await {}
+    });
+    let seen = node.connected().await;
+    (endpoint, quic, seen)
+}
+
+/// What comes of something that must not take for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let in_time = tokio::time::timeout(TEXT_DEADLINE * 3, what).await;
+    in_time.expect("waits for ever")
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_are_given_up() {
+    let mut b = Node::new("b").await;
+    let (_endpoint, quic, seen) = deaf_attacker(&mut b).await;
+    let lost = |sent: &LinkError| matches!(sent, LinkError::Lost(_));
+    let _stream = say(&quic, text_head(5)).await;
+    let mut inbound = b.text().await;
+    let asked = soon(inbound.asked()).await;
+    assert!(asked.is_err_and(|error| lost(&error)));
+    let _stream = say(&quic, text_head(5)).await;
+    let mut inbound = b.text().await;
+    let taken = soon(inbound.take()).await;
+    assert!(taken.is_err_and(|error| lost(&error)));
+    for delivered in [true, false] {
+        let _stream = say(&quic, text_head(5)).await;
+        let inbound = b.text().await;
+        match delivered {
+            true => soon(inbound.delivered()).await,
+            false => soon(inbound.decline(DeclineReason::Busy)).await,
+        }
+    }
+    let offered = soon(seen.offer_text(text_head(5))).await;
+    assert!(offered.is_err_and(|error| lost(&error)));
+    assert!(!seen.is_closed(), "files may be on their way");
+}
+
+/// A text on its way to an attacker, who answers like this.
+async fn answered(seen: &PeerConnection, quic: &quinn::Connection, answers: &[TextAnswer]) -> Sent {
+    let out = seen.offer_text(text_head(5)).await.unwrap();
+    let (mut send, recv) = quic.accept_bi().await.unwrap();
+    for answer in answers {
+        send.write_all(&encode(answer).unwrap()).await.unwrap();
+    }
+    Sent {
+        out,
+        _there: (send, recv),
+    }
+}
+
+struct Sent {
+    out: QuicOutboundText,
+    _there: (quinn::SendStream, quinn::RecvStream),
+}
+
+#[tokio::test]
+async fn answers_out_of_their_turn_are_offences() {
+    use TextAnswer::{Accepted, Asked, Declined, Delivered};
+    let no = Declined(DeclineReason::Person);
+    for (answers, last) in [
+        (&[Asked][..], Asked),
+        (&[Asked], Delivered),
+        (&[Accepted], Accepted),
+        (&[Accepted], Asked),
+        (&[Accepted], no),
+        (&[Asked, Accepted], Asked),
+        (&[Asked, Accepted, Delivered], Delivered),
+        (&[Asked, no], Accepted),
+    ] {
+        let mut b = Node::new("b").await;
+        let (_endpoint, quic, seen) = attacker(&mut b).await;
+        let all = [answers, &[last]].concat();
+        let mut sent = answered(&seen, &quic, &all).await;
+        for answer in answers {
+            assert_eq!(sent.out.answer().await, Ok(*answer));
+        }
+        let offence = LinkError::Offence(Offence::UnexpectedMessage);
+        assert_eq!(sent.out.answer().await, Err(offence.clone()), "{all:?}");
+        assert_eq!(seen.closed().await, offence);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_do_not_come_are_not_waited_for_for_ever() {
+    let mut b = Node::new("b").await;
+    let (_endpoint, quic, seen) = attacker(&mut b).await;
+    let asked = [TextAnswer::Asked];
+    let mut sent = answered(&seen, &quic, &asked).await;
+    assert_eq!(sent.out.answer().await, Ok(TextAnswer::Asked));
+    let thinking = tokio::time::timeout(THINKING_MAX * 2, sent.out.answer());
+    let declined = TextAnswer::Declined(DeclineReason::NoAnswer);
+    assert_eq!(thinking.await.expect("waits for ever"), Ok(declined));
+
+    let mut sent = answered(&seen, &quic, &[TextAnswer::Accepted]).await;
+    assert_eq!(sent.out.answer().await, Ok(TextAnswer::Accepted));
+    sent.out.send("hello").await.unwrap();
+    let confirmed = soon(sent.out.answer()).await;
+    assert!(
+        matches!(confirmed, Err(LinkError::Lost(_))),
+        "{confirmed:?}"
+    );
+    assert!(!seen.is_closed(), "a slow disk is no offence");
+
+    let mut sent = answered(&seen, &quic, &[]).await;
+    let silent = LinkError::Offence(Offence::Silent);
+    assert_eq!(soon(sent.out.answer()).await, Err(silent));
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ struct FakeNode {
     pictures: watch::Sender<Arc<Overview>>,
     _folder: tempfile::TempDir,
     tasks: JoinSet<()>,
+    /// What was said about what is expected.
+    expected: mpsc::Receiver<Command>,
 }
 
 fn start() -> FakeNode {
@@ -45,8 +47,12 @@ fn start() -> FakeNode {
     let paths = Paths::below(folder.path());
     let (handle, mut requests, pictures) = NodeHandle::new(picture("first"));
     let mut tasks = JoinSet::new();
+    let (expects, expected) = mpsc::channel(8);
     tasks.spawn(async move {
         while let Some((command, reply)) = requests.recv().await {
+            if let Command::Expect(_) | Command::ExpectNoMore(_) = command {
+                expects.try_send(command.clone()).unwrap();
+            }
             let result = match command {
                 Command::Files { transfer, .. } => Err(Fault::NotFound {
                     what: transfer.to_string(),
@@ -63,6 +69,7 @@ fn start() -> FakeNode {
         pictures,
         _folder: folder,
         tasks,
+        expected,
     }
 }
 
@@ -110,6 +117,27 @@ async fn two_clients_get_their_own_replies_and_the_same_pictures() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn nothing_is_expected_any_more_when_the_client_that_waited_is_gone() {
+    let mut node = start();
+    let client = connect(&node.paths).await.unwrap().unwrap();
+    let rule = ReceiveRule {
+        accept_all: true,
+        accept_unencrypted: false,
+        folder: "/srv".into(),
+        on_conflict: crate::config::ConflictPolicy::Rename,
+    };
+    client.call(Command::Expect(rule.clone())).await.unwrap();
+    assert_eq!(
+        node.expected.recv().await,
+        Some(Command::Expect(rule.clone()))
+    );
+    drop(client);
+    let said = timeout(Duration::from_secs(20), node.expected.recv());
+    let gone = Command::ExpectNoMore(rule);
+    assert_eq!(said.await.expect("nothing is said"), Some(gone));
 }
 
 #[tokio::test]

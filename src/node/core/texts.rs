@@ -21,7 +21,7 @@ impl Core {
     /// A peer with a key wants to send a text.
     pub(super) fn on_text(&mut self, from: &PeerConnection, link: QuicText) {
         self.changed = true;
-        let (peer, id) = (from.id(), link.head().text);
+        let (peer, TextHead { text: id, len }) = (from.id(), link.head());
         let party = Party::Key(peer);
         if let Some(known) = self.texts.get(id) {
             if known.peer != Some(party) || known.direction != Direction::Receiving {
@@ -29,8 +29,8 @@ impl Core {
                 self.tasks.spawn(link.decline(DeclineReason::Busy));
                 return;
             }
-            if known.state == TextState::Delivered {
-                // The sender has not heard of it.
+            if known.state == TextState::Delivered || known.text.is_some() {
+                // It is here, and the sender has not heard of it.
                 self.tasks.spawn(link.delivered());
                 return;
             }
@@ -46,9 +46,10 @@ impl Core {
             self.tasks.spawn(link.decline(DeclineReason::Busy));
             return;
         }
-        let unasked = trusted || self.accepts_unasked(peer) || self.texts.was_accepted(party, id);
-        // Whoever waits for something has got it.
-        self.expected = None;
+        let accepted = self.accepts_unasked(peer) || self.texts.was_accepted(party, id, len);
+        // Whoever waits has got what he waits for; a question is not that yet.
+        self.expected.take_if(|rule| rule.accept_all);
+        let unasked = trusted || accepted;
         self.receive_text(link, party, from.name(), unasked);
     }
 
@@ -64,8 +65,9 @@ impl Core {
             return;
         }
         self.changed = true;
-        let rule = self.expected.take().or_else(|| self.rule.clone());
+        let rule = self.expected.as_ref().or(self.rule.as_ref());
         let unasked = rule.is_some_and(|rule| rule.accept_unencrypted);
+        self.expected.take_if(|rule| rule.accept_unencrypted);
         let name = self.name_of_original(&peer, peer.addr);
         self.receive_text(text.admit(), Party::Legacy(peer), &name, unasked);
     }
@@ -169,8 +171,9 @@ impl Core {
         }
         // It is not asked about any more, whatever becomes of it.
         entry.state = TextState::Moving;
+        let len = entry.bytes;
         if let (true, Some(peer)) = (take, entry.peer) {
-            self.texts.remember_accepted(peer, id);
+            self.texts.remember_accepted(peer, id, len);
             if let Some(key) = peer.key() {
                 self.records.became_familiar(key);
                 if let Some(connection) = self.connector.pooled(key) {
@@ -195,6 +198,9 @@ impl Core {
             }
             TextNews::Came { text, kept } => {
                 entry.text = Some(text.into());
+                if let Some(peer) = entry.peer {
+                    self.texts.forget_accepted(peer, id);
+                }
                 self.remember_text(id).await;
                 // Without a task nobody waits for it.
                 let _ = kept.send(());

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod consent;
+
 fn key(n: u8) -> Party {
     Party::Key(PeerId::from_bytes([n; 32]))
 }
@@ -51,7 +53,7 @@ fn few_texts_of_one_wait_for_an_answer_and_not_many_of_all() {
     let others: usize = (2..20)
         .map(|peer| fill(&mut book, peer, Standing::Stranger))
         .sum();
-    assert_eq!(others + QUESTIONS_PER_PEER, QUESTIONS_MAX);
+    assert_eq!(others + QUESTIONS_PER_PEER, COMING_MAX);
     assert_eq!(
         fill(&mut book, 99, Standing::Trusted),
         QUESTIONS_PER_PEER,
@@ -63,6 +65,52 @@ fn few_texts_of_one_wait_for_an_answer_and_not_many_of_all() {
         book.remove(id(n));
     }
     assert_eq!(fill(&mut book, 1, Standing::Stranger), QUESTIONS_PER_PEER);
+}
+
+/// A text that is on its way to us, wanted.
+fn on_its_way(n: u8, peer: Party) -> NewText {
+    NewText {
+        asks: false,
+        ..offered(n, peer)
+    }
+}
+
+#[test]
+fn few_texts_of_one_are_on_their_way_at_once_and_not_many_of_all() {
+    let mut book = TextBook::default();
+    let now = Instant::now();
+    let mut n = 0;
+    let mut fill = |book: &mut TextBook, peer: u8, standing| {
+        let mut let_in = 0;
+        while let_in < 20 && book.admits(now, Source::of(&key(peer)), standing) {
+            n += 1;
+            book.enter(on_its_way(n, key(peer)));
+            let_in += 1;
+        }
+        let_in
+    };
+    assert_eq!(fill(&mut book, 1, Standing::Stranger), COMING_PER_PEER);
+    let others: usize = (2..9).map(|n| fill(&mut book, n, Standing::Stranger)).sum();
+    assert_eq!(others + COMING_PER_PEER, COMING_MAX);
+    assert_eq!(fill(&mut book, 99, Standing::Trusted), COMING_PER_PEER);
+}
+
+#[test]
+fn what_is_being_sent_gives_way_to_nothing() {
+    let mut book = TextBook::default();
+    for n in 1..=200 {
+        let direction = match n {
+            ..=24 => Direction::Sending,
+            _ => Direction::Receiving,
+        };
+        book.enter(NewText {
+            direction,
+            ..on_its_way(n, key(n))
+        });
+    }
+    let left: Vec<u8> = states(&book).into_iter().map(|(n, _)| n).collect();
+    assert_eq!(left.len(), TEXTS_MAX);
+    assert_eq!(left[..SENDING_MAX], (1..=24).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -93,14 +141,20 @@ fn news_of_a_task_that_was_replaced_are_about_nothing() {
 #[test]
 fn a_text_is_remembered_as_accepted_for_the_one_who_sends_it() {
     let mut book = TextBook::default();
-    book.remember_accepted(key(1), id(1));
-    assert!(book.was_accepted(key(1), id(1)));
-    assert!(!book.was_accepted(key(2), id(1)));
+    book.remember_accepted(key(1), id(1), 5);
+    assert!(book.was_accepted(key(1), id(1), 5));
+    assert!(!book.was_accepted(key(2), id(1), 5));
+    assert!(!book.was_accepted(key(1), id(1), 6), "another text");
     for n in 2..100 {
-        book.remember_accepted(key(1), id(n));
+        book.remember_accepted(key(1), id(n), 5);
     }
-    assert!(!book.was_accepted(key(1), id(1)), "it is not kept for ever");
+    let kept = book.was_accepted(key(1), id(1), 5);
+    assert!(!kept, "it is not kept for ever");
     assert_eq!(book.accepted.len(), ACCEPTED_MAX);
+    book.forget_accepted(key(2), id(99));
+    assert!(book.was_accepted(key(1), id(99), 5));
+    book.forget_accepted(key(1), id(99));
+    assert!(!book.was_accepted(key(1), id(99), 5), "it has come");
 }
 
 #[test]
@@ -126,16 +180,22 @@ async fn whoever_forgets_a_text_ends_its_task_after_its_last_order() {
     assert_eq!(orders.recv().await, None);
 }
 
-/// A connection of a program that knows no texts to a node at `to`.
-async fn old_program(
+/// A connection of a program that agrees to `alpns` to a node at `to`, which sends no more than
+/// `window` bytes on a stream before they are read.
+async fn program(
     identity: &crate::identity::Identity,
     to: (PeerId, std::net::SocketAddr),
+    alpns: &[&[u8]],
+    window: u32,
 ) -> (quinn::Endpoint, quinn::Connection) {
     use crate::protocol::frame::encode;
-    use crate::protocol::message::{ALPN, ConnectionMessage, Hello, Opening};
+    use crate::protocol::message::{ConnectionMessage, Hello, Opening};
     let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
-    let tls = identity.client_config_for(Some(to.0), &[ALPN]).unwrap();
-    let config = quinn::ClientConfig::new(tls.crypto);
+    let tls = identity.client_config_for(Some(to.0), alpns).unwrap();
+    let mut config = quinn::ClientConfig::new(tls.crypto);
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(window.into());
+    config.transport_config(transport.into());
     let connecting = endpoint.connect_with(config, to.1, &tls.server_name);
     let quic = connecting.unwrap().await.unwrap();
     let (mut send, mut recv) = quic.open_bi().await.unwrap();
@@ -152,20 +212,19 @@ async fn old_program(
     send.write_all(&reveal).await.unwrap();
     // The connection stream stays open as long as the connection.
     tokio::spawn(async move {
-        let _both = (send, recv);
-        std::future::pending::<()>().await;
+        let _open = send;
+        while let Ok(Some(_)) = recv.read(&mut [0; 64]).await {}
     });
     (endpoint, quic)
 }
 
-#[tokio::test]
-async fn a_program_that_knows_no_texts_is_sent_none_and_stays_connected() {
+/// A node that takes nothing without a question, and where it is.
+fn node(dir: &std::path::Path) -> (crate::node::Node, (PeerId, std::net::SocketAddr)) {
     use crate::config::{LegacyMode, Paths, Settings};
-    use crate::node::api::{Command, Presence, Reply};
+    use crate::node::api::Presence;
     use crate::node::{Node, NodeOptions, ResumeAtStart};
-    let dir = tempfile::tempdir().unwrap();
     let node = Node::start(NodeOptions {
-        paths: Paths::below(dir.path()),
+        paths: Paths::below(dir),
         settings: Settings {
             legacy: LegacyMode::Off,
             ..Settings::default()
@@ -181,11 +240,19 @@ async fn a_program_that_knows_no_texts_is_sent_none_and_stays_connected() {
         confine: false,
     });
     let node = node.unwrap();
+    let me = node.handle().overview().borrow().me.clone();
+    (node, (me.id, me.addrs[0].parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_program_that_knows_no_texts_is_sent_none_and_stays_connected() {
+    use crate::node::api::{Command, Reply};
+    let dir = tempfile::tempdir().unwrap();
+    let (node, at) = node(dir.path());
     let handle = node.handle();
-    let me = handle.overview().borrow().me.clone();
     let identity = crate::identity::Identity::generate().unwrap();
-    let at = me.addrs[0].parse().unwrap();
-    let (_endpoint, quic) = old_program(&identity, (me.id, at)).await;
+    let alpns = [crate::protocol::message::ALPN];
+    let (_endpoint, quic) = program(&identity, at, &alpns, 1000).await;
     let mut overview = handle.overview();
     let old = |o: &std::sync::Arc<crate::node::api::Overview>| o.peers.iter().any(|p| p.connected);
     overview.wait_for(old).await.unwrap();

@@ -134,12 +134,25 @@ fn receivers_stay_in_their_order_also_when_their_transfers_are_replaced_or_gone(
 fn a_transfer_is_in_one_session_at_a_time() {
     let mut sessions = sessions(&[1, 2]);
     sessions.insert(Session::new(id(101), 6));
-    assert_eq!(sessions.join(id(101), id(1), "a"), Some(id(100)));
+    let left = sessions.join(id(101), id(1), "a").unwrap();
+    assert_eq!((left.session, left.members.len()), (id(100), 1));
     assert_eq!(sessions.join(id(101), id(1), "a"), None);
     assert_eq!(sessions.of(id(1)).unwrap().record().session, id(101));
     assert_eq!(sessions.get(id(100)).unwrap().record().members.len(), 1);
     let hashes = |n| sessions.hashes_for(id(n)).unwrap();
     assert!(!Arc::ptr_eq(&hashes(1), &hashes(2)));
-    sessions.forget_gone(|transfer| transfer == id(1));
-    assert!(sessions.get(id(100)).is_none() && sessions.get(id(101)).is_some());
+    sessions.forget_gone(|_| true);
+    assert!(sessions.get(id(100)).is_some() && sessions.get(id(101)).is_some());
+    // The last one leaves nothing.
+    assert!(
+        sessions
+            .join(id(101), id(2), "b")
+            .unwrap()
+            .members
+            .is_empty()
+    );
+    assert!(sessions.get(id(100)).is_none());
+    assert_eq!(sessions.get(id(101)).unwrap().record().members.len(), 2);
+    sessions.forget_gone(|transfer| transfer == id(3));
+    assert!(sessions.get(id(101)).is_none());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, Id};
 
 use crate::protocol::message::FileIndex;
 use crate::transfer::pauses::Pauses;
@@ -29,14 +29,17 @@ pub(super) struct Moving {
 
 impl Actives {
     pub(super) fn insert(&mut self, index: FileIndex, task: AbortHandle, large: bool) {
-        self.remove(index);
+        self.take(index);
         self.large += usize::from(large);
         self.files.insert(index, Active { task, large });
     }
 
-    /// The task has ended. `false` if it was not known (any more).
-    pub(super) fn remove(&mut self, index: FileIndex) -> bool {
-        self.take(index).is_some()
+    /// This task of the file has ended. `false` if it was given up before, whether or not another
+    /// one has taken its place.
+    pub(super) fn ended(&mut self, index: FileIndex, task: Id) -> bool {
+        let active = self.files.get(&index);
+        let is_this = active.is_some_and(|active| active.task.id() == task);
+        is_this && self.take(index).is_some()
     }
 
     /// Ends the task, if there is one.
@@ -101,8 +104,23 @@ mod tests {
         }
         assert_eq!(places(&active, &pauses), (1, 2));
         active.abort(0);
-        assert!(active.remove(3) && !active.remove(3));
+        let third = active.files[&3].task.id();
+        assert!(active.ended(3, third) && !active.ended(3, third));
         active.insert(2, task(), true);
         assert_eq!(places(&active, &Pauses::default()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_task_that_was_given_up_is_not_that_of_the_next_one() {
+        let task = || tokio::spawn(async {}).abort_handle();
+        let mut active = Actives::default();
+        let (first, second) = (task(), task());
+        let (gone, now) = (first.id(), second.id());
+        active.insert(7, first, true);
+        active.abort(7);
+        active.insert(7, second, true);
+        assert!(!active.ended(7, gone) && active.contains(7));
+        assert!(active.ended(7, now) && !active.contains(7));
+        assert_eq!(active.large, 0);
     }
 }

@@ -1,7 +1,10 @@
 //! Files in flight: which one is next, and what came of each.
 
+use tokio::task::{Id, JoinError};
+
 use super::actives::Moving;
 use super::*;
+use crate::transfer::send_file::is_remembered;
 
 impl<L: Outbound> Run<'_, L> {
     /// Keeps enough files in flight.
@@ -70,9 +73,9 @@ impl<L: Outbound> Run<'_, L> {
 
     pub(super) async fn on_sent(
         &mut self,
-        joined: Result<(FileIndex, Sent), tokio::task::JoinError>,
+        joined: Result<(Id, (FileIndex, Sent)), JoinError>,
     ) -> Result<(), Ended> {
-        let (index, sent) = match joined {
+        let (task, (index, sent)) = match joined {
             Ok(done) => done,
             Err(error) if error.is_cancelled() => return Ok(()),
             Err(error) => {
@@ -80,10 +83,13 @@ impl<L: Outbound> Run<'_, L> {
                 return Err(Ended::Lost("a fault of this program".into()));
             }
         };
-        self.active.remove(index);
+        if !self.active.ended(index, task) {
+            // It was given up as it ended; another one may have begun.
+            return Ok(());
+        }
         match sent {
             Sent::Whole(held) => {
-                if held.groups.len() > 1 && !self.confirmed.has(index) {
+                if self.may_be_in_doubt(index, &held) && !self.confirmed.has(index) {
                     self.in_doubt.insert(index, held);
                 }
                 for group in self.again.remove(&index).unwrap_or_default() {
@@ -95,6 +101,14 @@ impl<L: Outbound> Run<'_, L> {
             Sent::Stopped => Ok(()),
             Sent::Link(error) => Err(error.into()),
         }
+    }
+
+    /// Whether it matters what the receiver should have of a file if it wants a part of it again:
+    /// then the rest need not go again, and a hash that others know may be wrong.
+    fn may_be_in_doubt(&self, index: FileIndex, held: &Held) -> bool {
+        let shared = &self.transfer.shared;
+        let size = || shared.table.lock().file_size(index).unwrap_or(0);
+        held.groups.len() > 1 || (shared.known.is_some() && is_remembered(size()))
     }
 
     pub(super) async fn give_up(

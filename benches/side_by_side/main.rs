@@ -2,9 +2,9 @@
 //! they are installed. All on one machine, whole processes, files on tmpfs, one run after the
 //! other, so that only the ratios count.
 //!
-//! `cargo bench --bench side_by_side` (as root also over a veth pair with MTU 1500). Options behind
-//! `--`: `--gib N` size of the large file (2), `--files N` number of small ones (10,000),
-//! `--rounds N` (3, the median counts).
+//! `cargo bench -p peerconnect --bench side_by_side` (as root also over a veth pair with MTU
+//! 1500). Options behind `--`: `--gib N` size of the large file (2), `--files N` number of small
+//! ones (10,000), `--rounds N` (3, the median counts).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod contest;

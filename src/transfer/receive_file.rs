@@ -4,7 +4,7 @@
 mod group;
 mod writing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,9 +34,6 @@ const DAMAGED_MAX: u32 = 3;
 /// Data is brought to the disk every so many bytes, so that a power cut costs little and the last
 /// sync is short.
 const CHECKPOINT_LEN: u64 = 64 * 1024 * 1024;
-/// Groups of one file that are hashed and written while the next one comes in: while one waits for
-/// the file's lock, the other is hashed.
-const WORKING_MAX: usize = 2;
 /// A file may have grown by a quarter and this much since it was offered; what grows more is not
 /// what the person agreed to.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
@@ -137,7 +134,7 @@ pub async fn receive_file<R: FileReader>(
         intake: &intake,
         partial: &mut partial,
         small: None,
-        work: VecDeque::new(),
+        work: None,
         again: Vec::new(),
         sync: None,
         since_sync: 0,
@@ -176,8 +173,10 @@ struct Stream<'a> {
     partial: &'a mut Partial,
     /// Content of a file of one group, kept in memory.
     small: Option<Small>,
-    /// Groups that are being hashed and written, oldest first, while the next one comes in.
-    work: VecDeque<JoinHandle<Worked>>,
+    /// The group that is being hashed and written while the next one comes in. Never more of them:
+    /// they would wait for each other at the file, and be out of the core's cache when it is their
+    /// turn.
+    work: Option<JoinHandle<Worked>>,
     /// Groups that arrived damaged.
     again: Vec<u32>,
     sync: Option<JoinHandle<io::Result<()>>>,
@@ -211,7 +210,7 @@ impl Stream<'_> {
                 Ok(_) = &mut *stop => return Err(FileEnd::Stopped),
                 // As soon as it is done: what is verified must not wait for what comes next.
                 worked = writing::running(&mut self.work) => {
-                    self.work.pop_front();
+                    self.work = None;
                     self.worked(worked).await?;
                     continue;
                 }

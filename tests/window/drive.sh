@@ -17,7 +17,9 @@ out="$root/target/window"
 for need in Xvfb xdotool import convert sha256sum cargo; do
     command -v "$need" >/dev/null || { echo "drive.sh: missing: $need" >&2; exit 2; }
 done
-cargo build -p peerconnect -p peerconnect-gui
+# There are no examples; naming them has the same features of the dependencies chosen as for
+# tests. Otherwise the window and most of what is below it would be built a second time.
+cargo build --workspace --bins --examples
 bin=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
 window="$bin/peerconnect-gui"
 line="$bin/peerconnect"

@@ -1,15 +1,12 @@
 //! Groups on their way to the disk.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle};
 
 use super::group::Group;
-use super::{
-    CHECKPOINT_LEN, DAMAGED_MAX, FileEnd, Stream, WORKING_MAX, Worked, fault, write_error,
-};
+use super::{CHECKPOINT_LEN, DAMAGED_MAX, FileEnd, Stream, Worked, fault, write_error};
 use crate::protocol::groups::{Hash, group_len};
 use crate::storage::journal::Record;
 use crate::storage::part::Part;
@@ -51,25 +48,14 @@ impl Stream<'_> {
                 written,
             }
         };
-        while self.work.len() >= WORKING_MAX {
-            self.finish_one().await?;
-        }
-        self.work.push_back(tokio::task::spawn_blocking(work));
+        self.finish_work().await?;
+        self.work = Some(tokio::task::spawn_blocking(work));
         Ok(())
     }
 
-    /// Waits for the groups that are being worked on. What is right is kept even if one is not.
+    /// Waits for the group that is being worked on.
     pub(super) async fn finish_work(&mut self) -> Result<(), FileEnd> {
-        let mut result = Ok(());
-        while !self.work.is_empty() {
-            result = result.and(self.finish_one().await);
-        }
-        result
-    }
-
-    /// Waits for the oldest group that is being worked on.
-    async fn finish_one(&mut self) -> Result<(), FileEnd> {
-        if let Some(work) = self.work.pop_front() {
+        if let Some(work) = self.work.take() {
             let start = Instant::now();
             let worked = work.await;
             self.intake.progress.waited(Limit::Disk, start.elapsed());
@@ -167,9 +153,9 @@ impl Stream<'_> {
     }
 }
 
-/// Waits for the oldest group that is being worked on, for ever if there is none. Cancel-safe.
-pub(super) async fn running(work: &mut VecDeque<JoinHandle<Worked>>) -> Result<Worked, JoinError> {
-    match work.front_mut() {
+/// Waits for the group that is being worked on, for ever if there is none. Cancel-safe.
+pub(super) async fn running(work: &mut Option<JoinHandle<Worked>>) -> Result<Worked, JoinError> {
+    match work {
         Some(work) => work.await,
         None => std::future::pending().await,
     }

@@ -22,15 +22,19 @@
 //!
 //! See `blame`: one child alone never throws a feeder out for others.
 
+mod adapt;
 mod blame;
 mod member;
 mod place;
+mod race;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blame::{Blame, Verdict};
 use member::Member;
+use place::Content;
+use race::Races;
 
 use crate::protocol::message::TransferId;
 
@@ -45,6 +49,9 @@ pub struct Tree {
     /// Whom the origin feeds.
     fed: Vec<TransferId>,
     blame: Blame,
+    races: Races,
+    /// How many a member can feed, as measured last.
+    usual: Option<usize>,
     /// Whose feeder changed since it was told.
     untold: BTreeSet<TransferId>,
     next_tick: Duration,
@@ -111,6 +118,8 @@ impl Tree {
             members: BTreeMap::new(),
             fed: Vec::new(),
             blame: Blame::default(),
+            races: Races::default(),
+            usual: None,
             untold: BTreeSet::new(),
             next_tick: Duration::ZERO,
         }
@@ -131,7 +140,7 @@ impl Tree {
 
     /// It left, ended, or lost its connection to the origin. What it is blamed for stays.
     pub fn leave(&mut self, member: TransferId, now: Duration) {
-        self.detach(member);
+        self.detach(member, now);
         let Some(gone) = self.members.remove(&member) else {
             return;
         };
@@ -140,8 +149,8 @@ impl Tree {
     }
 
     /// It has everything. It goes on feeding others, and needs no feeder.
-    pub fn complete(&mut self, member: TransferId, _now: Duration) {
-        self.detach(member);
+    pub fn complete(&mut self, member: TransferId, now: Duration) {
+        self.detach(member, now);
         let Some(done) = self.members.get_mut(&member) else {
             return;
         };
@@ -197,6 +206,7 @@ impl Tree {
         }
         self.next_tick = now + TICK;
         self.blame.expire(now);
+        self.adapt(now);
         self.relieve_origin(now);
     }
 
@@ -253,17 +263,21 @@ impl Tree {
 
     /// Gives away whom the origin feeds beyond its usual number.
     fn relieve_origin(&mut self, now: Duration) {
-        while self.fed.len() > self.limits.origin_fanout {
+        while self.fed.len() > self.origin_usual() && !self.races.is_on() {
             let mut fed = self.fed.clone();
-            fed.sort_by_key(|id| self.members.get(id).map_or(0, |member| member.done));
+            fed.sort_by_key(|id| {
+                let member = self.members.get(id);
+                member.map(|m| (m.relays && !self.blame.bars(*id, now), m.done))
+            });
             let place = fed.into_iter().find_map(|id| {
                 let may = self.members.get(&id)?.may_change(now);
-                Some((id, self.better_than_origin(id, now).filter(|_| may)?))
+                let best = self.best(id, Content::Next, now).filter(|_| may)?;
+                Some((id, best.feeder()))
             });
             let Some((member, feeder)) = place else {
                 return;
             };
-            self.attach(member, feeder, now);
+            self.shift(member, feeder, now);
         }
     }
 }

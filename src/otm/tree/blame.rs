@@ -102,6 +102,11 @@ impl Blame {
         self.excluded.contains(&feeder)
     }
 
+    /// Whether somebody says that it lies.
+    pub(super) fn suspects(&self, feeder: TransferId) -> bool {
+        self.accusers(feeder) > 0
+    }
+
     /// Whether nobody gets this feeder now.
     pub(super) fn bars(&self, feeder: TransferId, now: Duration) -> bool {
         let rests = self.resting.get(&feeder).is_some_and(|until| now < *until);
@@ -110,12 +115,11 @@ impl Blame {
 
     /// Whether this child does not get this feeder now.
     pub(super) fn parts(&self, child: TransferId, feeder: TransferId, now: Duration) -> bool {
-        let mut reports = self.reports.get(&child).into_iter().flatten();
-        let lies_count = self.is_believed(child);
-        reports.any(|report| {
-            let counts = lies_count || report.trouble != Trouble::Lied;
-            report.feeder == feeder && report.holds(now) && counts
-        })
+        let Some(reports) = self.reports.get(&child) else {
+            return false;
+        };
+        let named = |report: &Report| report.feeder == feeder && report.holds(now);
+        reports.len() >= REPORTS_MAX || reports.iter().any(named)
     }
 
     /// Whether what it says about lies counts.

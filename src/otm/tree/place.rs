@@ -9,11 +9,41 @@ use crate::protocol::message::TransferId;
 
 /// How much a child may have more than its feeder: reports are about a second old, and a feeder
 /// that is ahead again in a moment is as good as another.
-const SLACK: u64 = 4 << 20;
+pub(super) const SLACK: u64 = 4 << 20;
 
-/// Feeders from good to worse: complete or not, has less than the child, steps from the source,
-/// how many it feeds, how much it has, round trip, id.
-type Rank = (bool, bool, usize, usize, Reverse<u64>, Duration, TransferId);
+/// How good a feeder is for a child; less is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    pub(super) class: Class,
+    /// It has less than the child.
+    behind: bool,
+    depth: usize,
+    children: usize,
+    done: Reverse<u64>,
+    rtt: Duration,
+    pub(super) id: TransferId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// Has everything, and a place.
+    Complete,
+    /// Has a place.
+    Free,
+    /// Has a place, but more children than it seems able to feed.
+    Crowded,
+    /// Too slow, or accused of something.
+    Poor,
+}
+
+/// What a feeder must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What the child needs next.
+    Next,
+    /// It may have to catch up first.
+    Any,
+}
 
 impl Tree {
     /// Finds a feeder for each, those with the most first: they can feed the others.
@@ -21,7 +51,7 @@ impl Tree {
         let done = |id: &TransferId| self.members.get(id).map_or(0, |member| member.done);
         members.sort_by_key(|id| (Reverse(done(id)), *id));
         for id in &members {
-            self.detach(*id);
+            self.detach(*id, now);
         }
         for id in members {
             self.place(id, now);
@@ -30,27 +60,71 @@ impl Tree {
 
     /// Finds a feeder for a member.
     pub(super) fn place(&mut self, member: TransferId, now: Duration) {
-        let feeder = self.find(member, now);
+        let best = self.best(member, Content::Next, now);
+        let feeder = match best {
+            Some(rank) if rank.class == Class::Complete => Feeder::Member(rank.id),
+            _ if self.origin_has_place(member, now) => Feeder::Origin,
+            Some(rank) => Feeder::Member(rank.id),
+            None => Feeder::Origin,
+        };
         self.attach(member, feeder, now);
     }
 
-    fn find(&self, member: TransferId, now: Duration) -> Feeder {
-        let fed_others = self.fed.iter().filter(|id| **id != member).count();
-        let is_free = fed_others < self.limits.origin_fanout;
-        match self.best(member, now) {
-            Some((rank, feeder)) if !rank.0 || !is_free => Feeder::Member(feeder),
-            Some(_) | None => Feeder::Origin,
-        }
+    /// The best member to feed this one, with a free place.
+    pub(super) fn best(&self, member: TransferId, has: Content, now: Duration) -> Option<Rank> {
+        self.best_where(member, has, now, |_, _| true)
     }
 
-    /// Somebody else who could feed a member that the origin feeds.
-    pub(super) fn better_than_origin(&self, member: TransferId, now: Duration) -> Option<Feeder> {
-        let best = self.best(member, now)?;
-        Some(Feeder::Member(best.1))
-    }
-
-    fn best(&self, member: TransferId, now: Duration) -> Option<(Rank, TransferId)> {
+    pub(super) fn best_where(
+        &self,
+        member: TransferId,
+        has: Content,
+        now: Duration,
+        is_good: impl Fn(TransferId, &Member) -> bool,
+    ) -> Option<Rank> {
         let child = self.members.get(&member)?;
+        let below = self.below(member);
+        let front = self.front(now);
+        let others = self.members.iter().filter(|(id, feeder)| {
+            feeder.relays
+                && feeder.children.len() < self.limits.fanout
+                && (feeder.complete || feeder.feeder.is_some())
+                && (has == Content::Any || has_next(child, feeder))
+                && below.binary_search(id).is_err()
+                && !self.blame.bars(**id, now)
+                && !self.blame.parts(member, **id, now)
+                && is_good(**id, feeder)
+        });
+        let ranked = others.map(|(id, feeder)| Rank {
+            class: self.class(*id, feeder, front, now),
+            behind: !feeder.complete && feeder.done < child.done,
+            depth: feeder.depth,
+            children: feeder.children.len(),
+            done: Reverse(feeder.done / SLACK),
+            rtt: feeder.rtt.unwrap_or(Duration::MAX),
+            id: *id,
+        });
+        ranked.min()
+    }
+
+    /// Whether it could get this feeder, apart from whether there is a place.
+    pub(super) fn may_get(
+        &self,
+        id: TransferId,
+        child: &Member,
+        above: TransferId,
+        feeder: &Member,
+        now: Duration,
+    ) -> bool {
+        feeder.relays
+            && has_next(child, feeder)
+            && child.may_change(now)
+            && !self.blame.bars(above, now)
+            && !self.blame.parts(id, above, now)
+    }
+
+    /// A member and all below it, sorted.
+    fn below(&self, member: TransferId) -> Vec<TransferId> {
         let mut below = vec![member];
         let mut n = 0;
         while let Some(id) = below.get(n) {
@@ -58,36 +132,33 @@ impl Tree {
             n += 1;
         }
         below.sort_unstable();
-        let candidates = self.members.iter().filter(|(id, feeder)| {
-            below.binary_search(id).is_err() && self.may_feed(member, child, **id, feeder, now)
-        });
-        let ranked = candidates.map(|(id, feeder)| (rank(child, *id, feeder), *id));
-        ranked.min()
+        below
     }
 
-    fn may_feed(
-        &self,
-        child_id: TransferId,
-        child: &Member,
-        id: TransferId,
-        feeder: &Member,
-        now: Duration,
-    ) -> bool {
-        let has_place =
-            feeder.children.len() < self.limits.fanout || feeder.children.contains(&child_id);
-        let placed = feeder.complete || feeder.feeder.is_some();
-        let has_enough = feeder.complete || feeder.done.saturating_add(SLACK) >= child.done;
-        feeder.relays
-            && placed
-            && has_place
-            && has_enough
-            && !self.blame.bars(id, now)
-            && !self.blame.parts(child_id, id, now)
+    fn class(&self, id: TransferId, feeder: &Member, front: Option<f64>, now: Duration) -> Class {
+        let rate = feeder.rate(now).zip(front);
+        let lags = !feeder.complete && rate.is_some_and(|(rate, front)| rate.most < front / 2.0);
+        let is_slow = !feeder.complete && now < feeder.slow_until;
+        if lags || is_slow || now < feeder.weak_until || self.blame.suspects(id) {
+            Class::Poor
+        } else if feeder.children.len() >= self.capacity(feeder) {
+            Class::Crowded
+        } else if feeder.complete {
+            Class::Complete
+        } else {
+            Class::Free
+        }
+    }
+
+    /// How many it can feed, as far as is known.
+    pub(super) fn capacity(&self, feeder: &Member) -> usize {
+        let measured = feeder.capacity.or(self.usual);
+        measured.map_or(self.limits.fanout, |n| n.clamp(1, self.limits.fanout))
     }
 
     /// Makes `feeder` feed a member, with all below it.
     pub(super) fn attach(&mut self, id: TransferId, feeder: Feeder, now: Duration) {
-        self.detach(id);
+        self.detach(id, now);
         let depth = match feeder {
             Feeder::Origin => {
                 self.fed.push(id);
@@ -107,22 +178,54 @@ impl Tree {
             self.untold.insert(id);
         }
         self.deepen(id, depth);
+        self.touch(feeder, now);
+    }
+
+    /// The same, without need: more such changes come later and later.
+    pub(super) fn shift(&mut self, id: TransferId, feeder: Feeder, now: Duration) {
+        self.attach(id, feeder, now);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.moves += 1;
+            member.trial = None;
+        }
     }
 
     /// Takes a member away from its feeder.
-    pub(super) fn detach(&mut self, id: TransferId) {
-        let feeder = match self.members.get_mut(&id) {
-            Some(member) => member.feeder.take(),
-            None => return,
+    pub(super) fn detach(&mut self, id: TransferId, now: Duration) {
+        let taken = self
+            .members
+            .get_mut(&id)
+            .and_then(|member| member.feeder.take());
+        let Some(feeder) = taken else {
+            return;
         };
         match feeder {
-            Some(Feeder::Origin) => self.fed.retain(|fed| *fed != id),
-            Some(Feeder::Member(above)) => {
+            Feeder::Origin => self.fed.retain(|fed| *fed != id),
+            Feeder::Member(above) => {
                 if let Some(above) = self.members.get_mut(&above) {
                     above.children.retain(|child| *child != id);
                 }
             }
-            None => {}
+        }
+        self.touch(feeder, now);
+    }
+
+    /// Its children share with others from now on.
+    fn touch(&mut self, feeder: Feeder, now: Duration) {
+        let children = match feeder {
+            Feeder::Origin => self.fed.clone(),
+            Feeder::Member(id) => match self.members.get_mut(&id) {
+                Some(member) => {
+                    member.touched = now;
+                    member.children.clone()
+                }
+                None => return,
+            },
+        };
+        for child in children {
+            if let Some(child) = self.members.get_mut(&child) {
+                child.restart_pace(now);
+            }
         }
     }
 
@@ -138,14 +241,16 @@ impl Tree {
     }
 }
 
-fn rank(child: &Member, id: TransferId, feeder: &Member) -> Rank {
-    (
-        !feeder.complete,
-        !feeder.complete && feeder.done < child.done,
-        feeder.depth,
-        feeder.children.len(),
-        Reverse(feeder.done / SLACK),
-        feeder.rtt.unwrap_or(Duration::MAX),
-        id,
-    )
+impl Rank {
+    pub(super) fn feeder(&self) -> Feeder {
+        Feeder::Member(self.id)
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self.class, Class::Complete | Class::Free)
+    }
+}
+
+fn has_next(child: &Member, feeder: &Member) -> bool {
+    feeder.complete || feeder.done.saturating_add(SLACK) >= child.done
 }

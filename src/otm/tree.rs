@@ -161,8 +161,9 @@ impl Tree {
 
     /// How many bytes it has now. To be called about once a second for each member.
     pub fn progress(&mut self, member: TransferId, done: u64, now: Duration) {
-        if let Some(member) = self.members.get_mut(&member) {
-            member.progress(done, now);
+        if let Some(there) = self.members.get_mut(&member) {
+            there.progress(done, now);
+            self.passes(member, now);
         }
     }
 

@@ -17,6 +17,8 @@ const SEEN: Duration = Duration::from_millis(2500);
 const CLEARLY: f64 = 0.8;
 /// Who gets so many times as much from another feeder was held up by the one before.
 const BETTER: f64 = 1.5;
+/// After so many feeders that made it no faster, it is the child.
+const TRIED_MAX: u32 = 3;
 /// A feeder that can feed less than this part of one child is weak.
 const WEAK: f64 = 0.75;
 /// What a change must win at least, in bytes.
@@ -87,30 +89,36 @@ impl Tree {
             .collect()
     }
 
-    /// Notes how many somebody can feed, when its children all get clearly less than it does.
+    /// Notes how many somebody can feed.
     fn measure(&mut self, id: TransferId, now: Duration) {
         let Some(feeder) = self.members.get(&id) else {
             return;
         };
-        let settled = now.saturating_sub(feeder.touched) >= SETTLED;
-        let number = feeder.children.len();
-        let Some(need) = self.need(feeder, now).filter(|need| *need > 0.0) else {
-            return;
-        };
-        let fares = self.all_fare(feeder, need, now);
-        if !settled || number < 2 || fares.iter().any(|fares| *fares != Fares::Badly) {
-            return;
-        }
         let children = feeder.children.iter().filter_map(|id| self.members.get(id));
         let sum: f64 = children.filter_map(|child| child.speed(now)).sum();
-        let feeds = sum / need;
-        let capacity = ((feeds + 0.2) as usize).clamp(1, number - 1);
-        if feeds >= WEAK {
-            self.usual = Some(capacity);
-        }
+        let capacity = self.overload(feeder, sum, now).map(|feeds| {
+            let less = feeder.children.len().saturating_sub(1).max(1);
+            (feeds, ((feeds + 0.2) as usize).clamp(1, less))
+        });
         if let Some(feeder) = self.members.get_mut(&id) {
-            feeder.capacity = Some(capacity);
+            feeder.uplink = feeder.uplink.max(sum);
+            if let Some((feeds, capacity)) = capacity {
+                feeder.capacity = Some(capacity);
+                self.usual = Some(capacity).filter(|_| feeds >= WEAK).or(self.usual);
+            }
         }
+    }
+
+    /// How many somebody feeds at full speed, if all its children, two at least, get clearly less.
+    fn overload(&self, feeder: &Member, sum: f64, now: Duration) -> Option<f64> {
+        let settled = now.saturating_sub(feeder.touched) >= SETTLED;
+        let need = self.need(feeder, now).filter(|need| *need > 0.0)?;
+        if !settled || feeder.children.len() < 2 {
+            return None;
+        }
+        let fares = self.all_fare(feeder, need, now);
+        let all = fares.iter().all(|fares| *fares == Fares::Badly);
+        all.then_some(sum / need)
     }
 
     /// Moves children that somebody cannot feed below their siblings.
@@ -274,7 +282,16 @@ impl Tree {
             return;
         };
         let rate = child.rate(now).map_or(0.0, |rate| rate.most);
-        let best = self.best_where(id, Content::Next, now, |other, _| other != above);
+        let need = self.front(now).unwrap_or(self.races.best) * CLEARLY;
+        let best = |least: f64| {
+            self.best_where(id, Content::Next, now, |other, member| {
+                other != above && member.uplink >= least
+            })
+        };
+        // Who was seen to feed well tells more about the child than somebody unknown.
+        let best = best(need)
+            .filter(|rank| rank.is_good())
+            .or_else(|| best(0.0));
         let over = self
             .members
             .get(&above)
@@ -304,7 +321,7 @@ impl Tree {
     }
 
     fn judge_trial(&mut self, id: TransferId, now: Duration) {
-        let Some(member) = self.members.get_mut(&id) else {
+        let Some(member) = self.members.get(&id) else {
             return;
         };
         let rate = member.rate(now).filter(|rate| rate.is_sure);
@@ -314,11 +331,33 @@ impl Tree {
         if now.saturating_sub(member.changed) < SEEN {
             return;
         }
-        member.trial = None;
-        if rate.least < trial.rate * BETTER {
-            member.is_slow_itself(now);
-        } else if let Some(before) = self.members.get_mut(&trial.before) {
+        let is_better = rate.least >= trial.rate * BETTER;
+        let at_origin = member.feeder == Some(Feeder::Origin) && !self.races.is_on();
+        let feeder = match member.feeder {
+            Some(Feeder::Member(feeder)) => self.members.get(&feeder),
+            Some(Feeder::Origin) | None => None,
+        };
+        let is_good = feeder.is_some_and(|feeder| feeder.uplink >= 2.0 * rate.most);
+        let before = trial.before;
+        if let Some(before) = self.members.get_mut(&before).filter(|_| is_better) {
             before.weak_until = now + JUDGED;
+        }
+        let Some(member) = self.members.get_mut(&id) else {
+            return;
+        };
+        member.trial = None;
+        if is_better {
+            member.tried = 0;
+            return;
+        }
+        member.tried += 1;
+        if at_origin {
+            member.is_slow_at_origin(now);
+            if let Some(rank) = self.best(id, Content::Next, now) {
+                self.shift(id, rank.feeder(), now);
+            }
+        } else if is_good || member.tried >= TRIED_MAX {
+            member.is_slow_itself(now);
         }
     }
 
@@ -338,28 +377,51 @@ impl Tree {
 
     /// The origin feeds nobody, and somebody is far from the end: it helps.
     fn spend_idle_origin(&mut self, now: Duration) {
-        if !self.fed.is_empty() {
-            return;
-        }
-        let complete = || self.members.iter().filter(|(_, m)| m.complete);
-        let Some(size) = complete().map(|(_, m)| m.done).max() else {
+        let complete = self.members.values().filter(|m| m.complete);
+        let Some(size) = complete
+            .map(|m| m.done)
+            .max()
+            .filter(|_| self.fed.is_empty())
+        else {
             return;
         };
-        let idles = |(id, m): (&TransferId, &Member)| {
-            m.relays && m.children.is_empty() && !self.blame.bars(*id, now)
-        };
-        if complete().any(idles) {
-            return;
-        }
+        let idle = self.idle_uplink();
         let open = self.members.iter().filter(|(_, m)| {
             let left = size.saturating_sub(m.done) as f64;
             let rate = m.rate(now).map_or(f64::INFINITY, |rate| rate.most);
             let is_slow = rate < self.races.best * CLEARLY && left > rate * LONG;
-            !m.complete && is_slow && left > WORTH && now >= m.slow_until && m.may_change(now)
+            let tried_others = idle < rate * BETTER || m.tried > 0 || now < m.slow_until;
+            let may = m.may_be_helped(now) && now >= m.origin_after;
+            !m.complete && is_slow && left > WORTH && tried_others && may
         });
         let first = open.max_by_key(|(id, m)| (m.relays, Reverse(m.done), **id));
         if let Some(id) = first.map(|(id, _)| *id) {
-            self.shift(id, Feeder::Origin, now);
+            self.try_origin(id, now);
+        }
+    }
+
+    /// How fast a complete member that feeds nobody might be able to feed somebody.
+    fn idle_uplink(&self) -> f64 {
+        let all = self.members.values();
+        // One that never fed anybody may be as good as the best.
+        let best = all.map(|m| m.uplink).fold(0.0, f64::max);
+        let unknown = if best > 0.0 { best } else { f64::INFINITY };
+        let idle = self.members.iter().filter(|(id, m)| {
+            m.complete && m.relays && m.children.is_empty() && !self.is_excluded(**id)
+        });
+        let uplinks = idle.map(|(_, m)| if m.uplink > 0.0 { m.uplink } else { unknown });
+        uplinks.fold(0.0, f64::max)
+    }
+
+    fn try_origin(&mut self, id: TransferId, now: Duration) {
+        let Some(member) = self.members.get(&id) else {
+            return;
+        };
+        let rate = member.rate(now).map_or(0.0, |rate| rate.most);
+        let before = member.feeder;
+        self.shift(id, Feeder::Origin, now);
+        if let (Some(Feeder::Member(before)), Some(member)) = (before, self.members.get_mut(&id)) {
+            member.trial = Some(Trial { before, rate });
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) const JUDGED: Duration = Duration::from_secs(60);
 const WINDOW: Duration = Duration::from_secs(3);
 /// Less than this says nothing about speed.
 const WINDOW_MIN: Duration = Duration::from_millis(800);
+/// The same for two that are compared with each other, when one has got much already.
+const LAP_MIN: Duration = Duration::from_millis(350);
 /// So many bytes, or so long, tell a speed well enough for a judgment that lasts.
 const SURE_BYTES: u64 = 4 * GROUP_LEN;
 const SURE: Duration = Duration::from_secs(15);
@@ -51,6 +53,12 @@ pub(super) struct Member {
     /// Until when it counts as slow whoever feeds it.
     pub(super) slow_until: Duration,
     found_slow: u32,
+    /// Before when the origin does not try to feed it.
+    pub(super) origin_after: Duration,
+    /// How many other feeders made it no faster.
+    pub(super) tried: u32,
+    /// The most that its children got from it together, in bytes a second.
+    pub(super) uplink: f64,
     /// The change of feeder whose effect is still to be seen.
     pub(super) trial: Option<Trial>,
     /// How often it was moved without trouble.
@@ -84,6 +92,9 @@ impl Member {
             weak_until: Duration::ZERO,
             slow_until: Duration::ZERO,
             found_slow: 0,
+            origin_after: Duration::ZERO,
+            tried: 0,
+            uplink: 0.0,
             trial: None,
             moves: 0,
             raced: 0,
@@ -118,14 +129,19 @@ impl Member {
         now.saturating_sub(self.changed) >= hold
     }
 
+    /// The same, for a feeder that makes it faster for sure.
+    pub(super) fn may_be_helped(&self, now: Duration) -> bool {
+        now.saturating_sub(self.changed) >= HOLD_MIN
+    }
+
     /// How fast it is, if it is known.
     pub(super) fn rate(&self, now: Duration) -> Option<Rate> {
-        self.pace.rate(now)
+        self.pace.rate_after(WINDOW_MIN, now)
     }
 
     /// The least speed that it has, if it is known.
     pub(super) fn speed(&self, now: Duration) -> Option<f64> {
-        self.pace.rate(now).map(|rate| rate.least)
+        self.pace.rate_after(WINDOW_MIN, now).map(|rate| rate.least)
     }
 
     /// Notes that it is slow whoever feeds it. Longer each time.
@@ -133,11 +149,18 @@ impl Member {
         self.found_slow += 1;
         let long = JUDGED.saturating_mul(1 << self.found_slow.min(8));
         self.slow_until = now + long;
+        self.tried = 0;
+    }
+
+    /// The same, seen at the origin: that does not try again soon.
+    pub(super) fn is_slow_at_origin(&mut self, now: Duration) {
+        self.is_slow_itself(now);
+        self.origin_after = self.slow_until;
     }
 
     /// What it probably has now: reports are old.
     pub(super) fn estimate(&self, now: Duration) -> f64 {
-        match (self.complete, self.speed(now)) {
+        match (self.complete, self.pace.lap(now)) {
             (true, _) => f64::INFINITY,
             (_, None) => self.done as f64,
             (_, Some(rate)) => self.done as f64 + rate * self.pace.age(now),
@@ -176,14 +199,25 @@ impl Pace {
         }
     }
 
-    fn rate(&self, now: Duration) -> Option<Rate> {
+    /// The least speed, as soon as there is one to speak of.
+    pub(super) fn lap(&self, now: Duration) -> Option<f64> {
+        self.rate_after(LAP_MIN, now).map(|rate| rate.least)
+    }
+
+    /// How many bytes came.
+    pub(super) fn got(&self) -> u64 {
+        let ends = self.0.front().zip(self.0.back());
+        ends.map_or(0, |((_, first), (_, last))| last.saturating_sub(*first))
+    }
+
+    fn rate_after(&self, least: Duration, now: Duration) -> Option<Rate> {
         let (from, first) = self.0.front()?;
         let (until, last) = self.0.back()?;
         // Silence counts: who does not report does not get on.
         let until = (*until).max(now.saturating_sub(WINDOW));
         let span = until.saturating_sub(*from);
         let got = last.saturating_sub(*first);
-        (span >= WINDOW_MIN).then(|| Rate {
+        (span >= least).then(|| Rate {
             least: got as f64 / span.as_secs_f64(),
             most: (got + GROUP_LEN) as f64 / span.as_secs_f64(),
             is_sure: got >= SURE_BYTES || span >= SURE,

@@ -7,18 +7,26 @@ use super::member::Member;
 use super::{Feeder, Tree};
 use crate::protocol::message::TransferId;
 
-/// How much a child may have more than its feeder: reports are about a second old, and a feeder
+/// How much a child may have more than its feeder, if it does not get more in a second: a feeder
 /// that is ahead again in a moment is as good as another.
 pub(super) const SLACK: u64 = 4 << 20;
+
+/// How long the tree makes its chains, before somebody gets a second child.
+///
+/// Where all have the same uplink, one child is all that anybody can feed at full speed, and it
+/// takes seconds to find out. And a step costs little: the time of one group.
+const CHAIN_MAX: usize = 8;
 
 /// How good a feeder is for a child; less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub(super) class: Class,
-    /// It has less than the child.
+    /// It has to catch up with the child first.
     behind: bool,
-    depth: usize,
+    /// With this child, the tree gets deeper than is good.
+    deep: bool,
     children: usize,
+    depth: usize,
     done: Reverse<u64>,
     rtt: Duration,
     pub(super) id: TransferId,
@@ -84,12 +92,15 @@ impl Tree {
     ) -> Option<Rank> {
         let child = self.members.get(&member)?;
         let below = self.below(member);
+        let depths = below.iter().filter_map(|id| self.members.get(id));
+        let deepest = depths.map(|member| member.depth).max().unwrap_or(0);
+        let height = 1 + deepest.saturating_sub(child.depth);
         let front = self.front(now);
         let others = self.members.iter().filter(|(id, feeder)| {
             feeder.relays
                 && feeder.children.len() < self.limits.fanout
                 && (feeder.complete || feeder.feeder.is_some())
-                && (has == Content::Any || has_next(child, feeder))
+                && (has == Content::Any || has_next(child, feeder, now))
                 && below.binary_search(id).is_err()
                 && !self.blame.bars(**id, now)
                 && !self.blame.parts(member, **id, now)
@@ -97,9 +108,10 @@ impl Tree {
         });
         let ranked = others.map(|(id, feeder)| Rank {
             class: self.class(*id, feeder, front, now),
-            behind: !feeder.complete && feeder.done < child.done,
-            depth: feeder.depth,
+            behind: !has_next(child, feeder, now),
+            deep: feeder.depth + height > CHAIN_MAX,
             children: feeder.children.len(),
+            depth: feeder.depth,
             done: Reverse(feeder.done / SLACK),
             rtt: feeder.rtt.unwrap_or(Duration::MAX),
             id: *id,
@@ -117,7 +129,7 @@ impl Tree {
         now: Duration,
     ) -> bool {
         feeder.relays
-            && has_next(child, feeder)
+            && has_next(child, feeder, now)
             && child.may_change(now)
             && !self.blame.bars(above, now)
             && !self.blame.parts(id, above, now)
@@ -251,6 +263,8 @@ impl Rank {
     }
 }
 
-fn has_next(child: &Member, feeder: &Member) -> bool {
-    feeder.complete || feeder.done.saturating_add(SLACK) >= child.done
+/// Whether it has what the child needs next, or will in a moment.
+fn has_next(child: &Member, feeder: &Member, now: Duration) -> bool {
+    let moment = child.pace.lap(now).unwrap_or(0.0).max(SLACK as f64);
+    feeder.estimate(now) + moment >= child.estimate(now)
 }

@@ -67,6 +67,16 @@ fn explore() {
         let mut sim = Sim::new(size, vec![Node::new(up, 1000.0); n], 1);
         show(&format!("{n} at {up}"), sim.run(), one);
     }
+    for origin in [1000.0, 10.0] {
+        let mut ones = Sim::new(size, vec![Node::new(1000.0, 1000.0)], 1);
+        ones.origin_up = sim::mbit(origin);
+        let ones = ones.run().time();
+        for up in [10.0, 1000.0] {
+            let mut sim = Sim::new(size, vec![Node::new(up, 1000.0); 8], 1);
+            sim.origin_up = sim::mbit(origin);
+            show(&format!("{origin} 8 at {up}"), sim.run(), ones);
+        }
+    }
     let mut nodes = vec![Node::new(1000.0, 1000.0); 9];
     for slow in 0..9 {
         nodes[slow] = Node::new(1.0, 1.0);
@@ -154,6 +164,7 @@ fn trace_one() {
         vec![Node::new(var("UP", 100.0), 1000.0); var("N", 8.0) as usize],
         var("SEED", 1.0) as u64,
     );
+    sim.origin_up = sim::mbit(var("OUP", 100.0));
     let odd = var("ODD", 1e9) as usize;
     if let Some(node) = sim.nodes.get_mut(odd) {
         *node = Node::new(var("ODDUP", 100.0), var("ODDDOWN", 1000.0));

@@ -213,7 +213,7 @@ impl Sim {
             let node = &mut self.nodes[n];
             if node.state == State::Outside && node.joins <= self.now {
                 node.state = State::Here;
-                node.next_report = self.now + 0.3 + 0.4 * (n % 7) as f64 / 7.0;
+                node.next_report = self.now + 0.4 + 0.4 * (n % 7) as f64 / 7.0;
                 let done = (node.groups.len() as f64 * GROUP) as u64;
                 let (relays, delay) = (node.relays, node.delay);
                 self.tree.join(id(n), relays, done, at(self.now));
@@ -305,26 +305,34 @@ impl Sim {
     }
 
     fn receive(&mut self, n: usize, source: Option<usize>, bytes: f64) {
+        self.nodes[n].heard = self.now;
+        self.nodes[n].partial += bytes;
+        while self.nodes[n].partial >= GROUP {
+            // What has come of a group that its feeder has not is nothing.
+            if self.pulls_from(n) != Some(source) {
+                self.nodes[n].partial = 0.0;
+                return;
+            }
+            self.complete_group(n, source);
+        }
+    }
+
+    fn complete_group(&mut self, n: usize, source: Option<usize>) {
         let lied = source.is_some_and(|source| self.nodes[source].lies);
         let node = &mut self.nodes[n];
-        node.heard = self.now;
-        node.partial += bytes;
-        if node.partial < GROUP {
-            return;
-        }
+        let delay = node.delay;
         if let Some(source) = source
             && (lied || node.slanders)
         {
             node.partial = 0.0;
             node.source = None;
-            let (delay, message) = (node.delay, Message::Trouble(n, id(source), Trouble::Lied));
-            return self.send(delay, message);
+            return self.send(delay, Message::Trouble(n, id(source), Trouble::Lied));
         }
         node.partial -= GROUP;
         node.groups.push(self.now);
         if node.groups.len() == self.size {
             node.finished = Some(self.now);
-            let delay = node.delay;
+            node.partial = 0.0;
             self.send(delay, Message::Complete(n));
         }
     }

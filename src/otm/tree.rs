@@ -24,16 +24,17 @@
 
 mod adapt;
 mod blame;
+mod help;
 mod member;
 mod place;
 mod race;
+mod shed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blame::{Blame, Verdict};
 use member::Member;
-use place::Content;
 use race::Races;
 
 use crate::protocol::message::TransferId;
@@ -145,6 +146,7 @@ impl Tree {
             return;
         };
         self.untold.remove(&member);
+        self.blame.left(member);
         self.place_all(gone.children, now);
     }
 
@@ -186,6 +188,9 @@ impl Tree {
         if self.feeder_of(child) != Some(Feeder::Member(feeder)) {
             return;
         }
+        if trouble == Trouble::Slow {
+            return self.complain(child, feeder, now);
+        }
         match self.blame.report(child, feeder, trouble, now) {
             Verdict::Child => self.place(child, now),
             Verdict::Everybody => {
@@ -208,7 +213,6 @@ impl Tree {
         self.next_tick = now + TICK;
         self.blame.expire(now);
         self.adapt(now);
-        self.relieve_origin(now);
     }
 
     /// When [`Self::tick`] is due. `None`: everybody is complete.
@@ -260,26 +264,6 @@ impl Tree {
     /// Whom the origin feeds.
     pub fn fed_by_origin(&self) -> &[TransferId] {
         &self.fed
-    }
-
-    /// Gives away whom the origin feeds beyond its usual number.
-    fn relieve_origin(&mut self, now: Duration) {
-        while self.fed.len() > self.origin_usual() && !self.races.is_on() {
-            let mut fed = self.fed.clone();
-            fed.sort_by_key(|id| {
-                let member = self.members.get(id);
-                member.map(|m| (m.relays && !self.blame.bars(*id, now), m.done))
-            });
-            let place = fed.into_iter().find_map(|id| {
-                let may = self.members.get(&id)?.may_change(now);
-                let best = self.best(id, Content::Next, now).filter(|_| may)?;
-                Some((id, best.feeder()))
-            });
-            let Some((member, feeder)) = place else {
-                return;
-            };
-            self.shift(member, feeder, now);
-        }
     }
 }
 

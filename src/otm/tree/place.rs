@@ -135,6 +135,17 @@ impl Tree {
             && !self.blame.parts(id, above, now)
     }
 
+    /// A member and those through whom it gets content.
+    pub(super) fn above(&self, member: TransferId) -> Vec<TransferId> {
+        let mut above = vec![member];
+        let mut next = member;
+        while let Some(Feeder::Member(id)) = self.feeder_of(next) {
+            above.push(id);
+            next = id;
+        }
+        above
+    }
+
     /// A member and all below it, sorted.
     fn below(&self, member: TransferId) -> Vec<TransferId> {
         let mut below = vec![member];

@@ -253,4 +253,24 @@ impl Tree {
         self.races.shared = rate.map(|rate| (rate, now));
         self.races.best = rate.unwrap_or(self.races.best);
     }
+
+    /// Gives away whom the origin feeds beyond its usual number.
+    pub(super) fn relieve_origin(&mut self, now: Duration) {
+        while self.fed.len() > self.origin_usual() && !self.races.is_on() {
+            let mut fed = self.fed.clone();
+            fed.sort_by_key(|id| {
+                let member = self.members.get(id);
+                member.map(|m| (m.relays && !self.blame.bars(*id, now), m.done))
+            });
+            let place = fed.into_iter().find_map(|id| {
+                let may = self.members.get(&id)?.may_change(now);
+                let best = self.best(id, Content::Next, now).filter(|_| may)?;
+                Some((id, best.feeder()))
+            });
+            let Some((member, feeder)) = place else {
+                return;
+            };
+            self.shift(member, feeder, now);
+        }
+    }
 }

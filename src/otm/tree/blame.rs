@@ -116,6 +116,9 @@ impl Blame {
         for reports in self.reports.values_mut() {
             reports.retain(|report| report.feeder != feeder || report.is_lie());
         }
+        if let Some(rest) = self.resting.get_mut(&feeder) {
+            rest.until = Duration::ZERO;
+        }
     }
 
     pub(super) fn expire(&mut self, now: Duration) {

@@ -59,8 +59,10 @@ impl Tree {
     pub(super) fn complain(&mut self, id: TransferId, above: TransferId, now: Duration) {
         let child = self.members.get(&id);
         if child.is_some_and(|m| m.may_change(now) && now >= m.slow_until && m.trial.is_none()) {
-            self.blame.report(id, above, Trouble::Slow, now);
             self.try_other(id, above, now);
+            if self.feeder_of(id) != Some(Feeder::Member(above)) {
+                self.blame.report(id, above, Trouble::Slow, now);
+            }
         }
     }
 
@@ -111,16 +113,15 @@ impl Tree {
         let best = best(need)
             .filter(|rank| rank.is_good())
             .or_else(|| best(0.0));
-        let over = self
-            .members
-            .get(&above)
-            .and_then(|feeder| match feeder.feeder? {
-                Feeder::Member(over) => Some(over),
-                Feeder::Origin => None,
-            });
+        let over = match self.feeder_of(above) {
+            Some(Feeder::Member(over)) => Some(over),
+            Some(Feeder::Origin) | None => None,
+        };
         let over = over.filter(|over| {
-            let over = self.members.get(over);
-            over.is_some_and(|over| over.children.len() < self.limits.fanout)
+            self.members.get(over).is_some_and(|feeder| {
+                feeder.children.len() < self.limits.fanout
+                    && self.may_get(id, child, *over, feeder, now)
+            })
         });
         match (best.filter(|rank| rank.is_good()), over) {
             (Some(rank), _) => self.shift(id, rank.feeder(), now),

@@ -25,6 +25,8 @@ fn the_first_is_fed_by_the_origin_and_a_new_feeder_is_found_when_one_leaves() {
     assert_eq!(told, orphans);
 }
 
+mod always;
+mod model;
 mod sim;
 
 use sim::{Node, Sim};

@@ -249,6 +249,11 @@ impl Tree {
         self.blame.is_excluded(member)
     }
 
+    /// Whether one child said that it lied, and it is not known yet who of both does.
+    pub fn is_suspect(&self, member: TransferId) -> bool {
+        self.blame.suspects(member)
+    }
+
     /// How many steps content takes to it from somebody who has everything: 0 for a complete
     /// member, 1 for one that is fed by the origin.
     pub fn depth(&self, member: TransferId) -> Option<usize> {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::adapt::{CLEARLY, Fares, SETTLED};
-use super::member::{JUDGED, Member, Trial};
+use super::member::{JUDGED, Member, Rate, Trial};
 use super::place::{Class, Content, SLACK};
 use super::{Feeder, Tree, Trouble};
 use crate::protocol::groups::GROUP_LEN;
@@ -73,6 +73,14 @@ impl Tree {
         fares.len() < 2 || !unknown && fares.contains(&Fares::Well)
     }
 
+    /// Whether somebody has nothing left for another child, or nobody knows.
+    fn is_strained(&self, feeder: &Member, now: Duration) -> bool {
+        let mut children = feeder.children.iter().filter_map(|id| self.members.get(id));
+        let front = self.front(now).unwrap_or(self.races.best);
+        let is_full = |rate: Rate| rate.most >= front * CLEARLY;
+        !children.all(|child| child.rate(now).is_some_and(is_full))
+    }
+
     /// It has all that its feeder has, and others have much more.
     fn rescue(&mut self, id: TransferId, above: TransferId, now: Duration) {
         let (Some(child), Some(feeder)) = (self.members.get(&id), self.members.get(&above)) else {
@@ -90,7 +98,7 @@ impl Tree {
         }
         let least = feeder.estimate(now) + WORTH.max(2.0 * front.unwrap_or(0.0));
         let best = self.best_where(id, Content::Next, now, |other, member| {
-            other != above && member.estimate(now) >= least
+            other != above && member.estimate(now) >= least && !self.is_strained(member, now)
         });
         if let Some(rank) = best.filter(|rank| rank.is_good()) {
             self.shift(id, rank.feeder(), now);
@@ -106,7 +114,7 @@ impl Tree {
         let need = self.front(now).unwrap_or(self.races.best) * CLEARLY;
         let best = |least: f64| {
             self.best_where(id, Content::Next, now, |other, member| {
-                other != above && member.uplink >= least
+                other != above && member.uplink >= least && !self.is_strained(member, now)
             })
         };
         // Who was seen to feed well tells more about the child than somebody unknown.

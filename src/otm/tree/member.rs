@@ -42,6 +42,8 @@ pub(super) struct Member {
     pub(super) rtt: Option<Duration>,
     /// When its feeder changed last.
     pub(super) changed: Duration,
+    /// When it was moved last without trouble.
+    pub(super) shifted: Duration,
     /// When it got or lost a child last.
     pub(super) touched: Duration,
     /// How it goes under this feeder, with these siblings.
@@ -86,6 +88,7 @@ impl Member {
             depth: 0,
             rtt: None,
             changed: now,
+            shifted: now,
             touched: now,
             pace: Pace::default(),
             capacity: None,
@@ -126,7 +129,7 @@ impl Member {
         let hold = HOLD_MIN
             .saturating_mul(1 << self.moves.min(8))
             .min(HOLD_MAX);
-        now.saturating_sub(self.changed) >= hold
+        self.may_be_helped(now) && now.saturating_sub(self.shifted) >= hold
     }
 
     /// The same, for a feeder that makes it faster for sure.

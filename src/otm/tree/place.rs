@@ -7,9 +7,12 @@ use super::member::Member;
 use super::{Feeder, Tree};
 use crate::protocol::message::TransferId;
 
-/// How much a child may have more than its feeder, if it does not get more in a second: a feeder
-/// that is ahead again in a moment is as good as another.
+/// How much a child may have more than its feeder, if it does not get more within [`MOMENT`]: a
+/// feeder that is ahead again so soon is as good as another.
 pub(super) const SLACK: u64 = 4 << 20;
+
+/// In seconds: so much younger may the report of the child be, and so long it may wait.
+const MOMENT: f64 = 2.0;
 
 /// How long the tree makes its chains, before somebody gets a second child.
 ///
@@ -25,6 +28,8 @@ pub(super) struct Rank {
     behind: bool,
     /// With this child, the tree gets deeper than is good.
     deep: bool,
+    /// It is not the feeder of the one that is gone, which has a place in truth.
+    strange: bool,
     children: usize,
     depth: usize,
     done: Reverse<u64>,
@@ -91,6 +96,7 @@ impl Tree {
         is_good: impl Fn(TransferId, &Member) -> bool,
     ) -> Option<Rank> {
         let child = self.members.get(&member)?;
+        let kin = self.kin(member, now);
         let below = self.below(member);
         let depths = below.iter().filter_map(|id| self.members.get(id));
         let deepest = depths.map(|member| member.depth).max().unwrap_or(0);
@@ -110,6 +116,7 @@ impl Tree {
             class: self.class(*id, feeder, front, now),
             behind: !has_next(child, feeder, now),
             deep: feeder.depth + height > CHAIN_MAX,
+            strange: Some(*id) != kin,
             children: feeder.children.len(),
             depth: feeder.depth,
             done: Reverse(feeder.done / SLACK),
@@ -117,6 +124,17 @@ impl Tree {
             id: *id,
         });
         ranked.min()
+    }
+
+    /// The feeder of its feeder, if that is gone.
+    fn kin(&self, member: TransferId, now: Duration) -> Option<TransferId> {
+        let Some(Feeder::Member(above)) = self.feeder_of(member) else {
+            return None;
+        };
+        match self.feeder_of(above) {
+            Some(Feeder::Member(kin)) if self.blame.parts(member, above, now) => Some(kin),
+            Some(Feeder::Member(_) | Feeder::Origin) | None => None,
+        }
     }
 
     /// Whether it could get this feeder, apart from whether there is a place.
@@ -209,6 +227,7 @@ impl Tree {
         self.attach(id, feeder, now);
         if let Some(member) = self.members.get_mut(&id) {
             member.moves += 1;
+            member.shifted = now;
             member.trial = None;
         }
     }
@@ -276,6 +295,6 @@ impl Rank {
 
 /// Whether it has what the child needs next, or will in a moment.
 fn has_next(child: &Member, feeder: &Member, now: Duration) -> bool {
-    let moment = child.pace.lap(now).unwrap_or(0.0).max(SLACK as f64);
+    let moment = (child.pace.lap(now).unwrap_or(0.0) * MOMENT).max(SLACK as f64);
     feeder.estimate(now) + moment >= child.estimate(now)
 }

@@ -110,7 +110,7 @@ proptest! {
         limits in limits(),
         steps in prop::collection::vec(steps(FEW), 1..120),
     ) {
-        let mut checked = Checked::new(limits);
+        let mut checked = Checked::new(limits, 4 * MIB);
         for step in &steps {
             run(&mut checked, step);
         }
@@ -118,69 +118,12 @@ proptest! {
 
     #[test]
     fn all_rules_hold_among_many(steps in prop::collection::vec(steps(60), 500)) {
-        let mut checked = Checked::new(Limits::default());
+        let mut checked = Checked::new(Limits::default(), 4 * MIB);
         for n in 0..60 {
             checked.happen(n, Event::Join { relays: n % 5 != 0, done: 0 });
         }
         for step in &steps {
             run(&mut checked, step);
-        }
-    }
-}
-
-#[test]
-fn debug_case() {
-    let mut c = Checked::new(Limits {
-        origin_fanout: 1,
-        fanout: 2,
-    });
-    let j = |relays| What::Join { relays, done: 0 };
-    let seven = What::Join {
-        relays: false,
-        done: 4194305,
-    };
-    for (wait, member, what) in [
-        (0, 3, j(true)),
-        (0, 6, j(true)),
-        (0, 0, j(true)),
-        (1371, 1, j(true)),
-        (1561, 0, What::TroubleWith(0, Trouble::Gone)),
-        (185, 2, j(false)),
-        (0, 5, j(true)),
-        (334, 7, seven),
-        (0, 2, What::Leave),
-        (0, 0, What::Progress(0)),
-        (0, 8, j(false)),
-        (0, 8, What::Trouble(Trouble::Gone)),
-        (0, 4, j(false)),
-        (244, 6, j(false)),
-        (260, 0, j(false)),
-        (490, 0, j(false)),
-        (671, 0, j(true)),
-        (61, 0, What::Progress(0)),
-        (274, 0, What::Progress(0)),
-        (0, 4, What::Trouble(Trouble::Slow)),
-        (0, 5, j(true)),
-        (0, 5, What::Complete),
-        (0, 0, j(false)),
-    ] {
-        run(
-            &mut c,
-            &Step {
-                wait,
-                member,
-                what: what.clone(),
-            },
-        );
-        println!("{:?} {member} {what:?}", c.now);
-        for (m, k) in &c.members {
-            println!(
-                "    {m:?} {} {} {} {:?}",
-                k.relays,
-                k.complete,
-                k.done,
-                c.tree.feeder_of(*m)
-            );
         }
     }
 }

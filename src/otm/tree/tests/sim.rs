@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::*;
+use super::model::{Checked, Event};
 
 pub(super) const GROUP: f64 = 1048576.0;
+/// Groups of the files, unless a test says otherwise.
+pub(super) const SIZE: usize = 256;
 const STEP: f64 = 0.01;
 /// How long a child waits for a feeder that does not answer.
 const SILENCE: f64 = 3.0;
@@ -39,6 +42,10 @@ pub(super) struct Node {
     pub(super) finished: Option<f64>,
     /// How often it was told a feeder.
     pub(super) told: usize,
+    /// How often that was nothing that it needed.
+    pub(super) voluntary: usize,
+    /// How often it passed on something wrong.
+    pub(super) lied: usize,
     state: State,
     partial: f64,
     /// From whom, and from when on.
@@ -68,6 +75,8 @@ impl Node {
             groups: Vec::new(),
             finished: None,
             told: 0,
+            voluntary: 0,
+            lied: 0,
             state: State::Outside,
             partial: 0.0,
             source: None,
@@ -82,13 +91,13 @@ enum Message {
     Assign(usize, Feeder),
     Progress(usize, u64),
     Complete(usize),
-    Trouble(usize, TransferId, Trouble),
+    Trouble(usize, usize, Trouble),
     Leave(usize),
 }
 
 pub(super) struct Sim {
     pub(super) nodes: Vec<Node>,
-    pub(super) tree: Tree,
+    pub(super) tree: Checked,
     pub(super) size: usize,
     pub(super) origin_up: f64,
     pub(super) origin_sent: f64,
@@ -120,12 +129,18 @@ fn at(seconds: f64) -> Duration {
 }
 
 impl Sim {
-    /// Files of `size` groups, from an origin with 100 Mbit/s.
-    pub(super) fn new(size: usize, nodes: Vec<Node>, seed: u64) -> Self {
+    /// Files of [`SIZE`] groups, from an origin with 100 Mbit/s.
+    pub(super) fn new(nodes: Vec<Node>, seed: u64) -> Self {
+        let fastest = nodes
+            .iter()
+            .map(|node| node.down)
+            .fold(mbit(100.0), f64::max);
+        let mut tree = Checked::new(Limits::default(), fastest as u64);
+        tree.thorough = nodes.len() <= 100;
         Self {
             nodes,
-            tree: Tree::new(Limits::default()),
-            size,
+            tree,
+            size: SIZE,
             origin_up: mbit(100.0),
             origin_sent: 0.0,
             loss: 0.0,
@@ -154,13 +169,30 @@ impl Sim {
     fn unfinished(&self) -> Vec<(usize, usize, Option<Feeder>)> {
         let nodes = self.nodes.iter().enumerate();
         let open = nodes.filter(|(_, node)| node.finished.is_none());
-        open.map(|(n, node)| (n, node.groups.len(), self.tree.feeder_of(id(n))))
+        open.map(|(n, node)| (n, node.groups.len(), self.tree.tree.feeder_of(id(n))))
             .collect()
     }
 
-    /// When the last of those who finished did.
-    pub(super) fn time(&self) -> f64 {
-        let times = self.nodes.iter().filter_map(|node| node.finished);
+    pub(super) fn run_until(&mut self, time: f64) -> &mut Self {
+        while self.now < time {
+            self.step();
+        }
+        self
+    }
+
+    /// The origin loses it. It can join again.
+    pub(super) fn leave(&mut self, n: usize) {
+        self.nodes[n].state = State::Outside;
+        self.nodes[n].source = None;
+        self.nodes[n].partial = 0.0;
+        self.nodes[n].joins = f64::MAX;
+        self.happen(n, Event::Leave);
+    }
+
+    /// When the last of some finished, as far as they did.
+    pub(super) fn last(&self, counts: impl Fn(usize) -> bool) -> f64 {
+        let nodes = self.nodes.iter().enumerate().filter(|(n, _)| counts(*n));
+        let times = nodes.filter_map(|(_, node)| node.finished);
         times.fold(0.0, f64::max)
     }
 
@@ -176,33 +208,49 @@ impl Sim {
         (self.seed >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Something happens to the tree, and its members are told what follows.
+    fn happen(&mut self, n: usize, event: Event) {
+        self.tree.now = at(self.now);
+        self.tree.happen(n, event);
+        for member in self.tree.moved.clone() {
+            let n = index(member);
+            if matches!(event, Event::Tick) {
+                self.nodes[n].voluntary += 1;
+            }
+            if let Some(feeder) = self.tree.members[&member].told {
+                if std::env::var("TRACE").is_ok() {
+                    let f = match feeder {
+                        Feeder::Origin => "origin".to_string(),
+                        Feeder::Member(f) => index(f).to_string(),
+                    };
+                    let g = |n: usize| self.nodes[n].groups.len();
+                    println!(
+                        "{:.2} {n}({}) <- {f}({}) by {event:?}",
+                        self.now,
+                        g(n),
+                        f.parse::<usize>().map_or(0, g)
+                    );
+                }
+                self.send(self.nodes[n].delay, Message::Assign(n, feeder));
+            }
+        }
+    }
+
     pub(super) fn step(&mut self) {
         self.now += STEP;
         self.come_and_go();
         self.deliver();
-        while self
+        while let Some(due) = self
+            .tree
             .tree
             .next_timeout()
-            .is_some_and(|due| due <= at(self.now))
+            .filter(|due| *due <= at(self.now))
         {
-            self.tree.tick(at(self.now));
-        }
-        while let Some(Assignment { member, feeder }) = self.tree.poll() {
-            let n = index(member);
-            if std::env::var("TRACE").is_ok() {
-                let f = match feeder {
-                    Feeder::Origin => "origin".to_string(),
-                    Feeder::Member(f) => index(f).to_string(),
-                };
-                let g = |n: usize| self.nodes[n].groups.len();
-                println!(
-                    "{:.2} {n}({}) <- {f}({})",
-                    self.now,
-                    g(n),
-                    f.parse::<usize>().map_or(0, g)
-                );
-            }
-            self.send(self.nodes[n].delay, Message::Assign(n, feeder));
+            self.happen(0, Event::Tick);
+            assert!(
+                self.tree.tree.next_timeout() > Some(due),
+                "time stands still"
+            );
         }
         self.flow();
         self.report();
@@ -216,8 +264,8 @@ impl Sim {
                 node.next_report = self.now + 0.4 + 0.4 * (n % 7) as f64 / 7.0;
                 let done = (node.groups.len() as f64 * GROUP) as u64;
                 let (relays, delay) = (node.relays, node.delay);
-                self.tree.join(id(n), relays, done, at(self.now));
-                self.tree.latency(id(n), at(delay * 2.0));
+                self.happen(n, Event::Join { relays, done });
+                self.tree.tree.latency(id(n), at(delay * 2.0));
             } else if node.state == State::Here && node.dies <= self.now {
                 node.state = State::Dead;
                 self.send(NOTICED, Message::Leave(n));
@@ -236,7 +284,6 @@ impl Sim {
             if first.key().0 as f64 > self.now * 1e6 {
                 return;
             }
-            let now = at(self.now);
             match first.remove() {
                 Message::Assign(n, feeder) => {
                     let node = &mut self.nodes[n];
@@ -248,12 +295,12 @@ impl Sim {
                     node.heard = self.now;
                     node.told += 1;
                 }
-                Message::Progress(n, done) => self.tree.progress(id(n), done, now),
-                Message::Complete(n) => self.tree.complete(id(n), now),
+                Message::Progress(n, done) => self.happen(n, Event::Progress(done)),
+                Message::Complete(n) => self.happen(n, Event::Complete),
                 Message::Trouble(n, feeder, trouble) => {
-                    self.tree.trouble(id(n), feeder, trouble, now);
+                    self.happen(n, Event::Trouble { feeder, trouble });
                 }
-                Message::Leave(n) => self.tree.leave(id(n), now),
+                Message::Leave(n) => self.happen(n, Event::Leave),
             }
         }
     }
@@ -326,7 +373,8 @@ impl Sim {
         {
             node.partial = 0.0;
             node.source = None;
-            return self.send(delay, Message::Trouble(n, id(source), Trouble::Lied));
+            self.nodes[source].lied += usize::from(lied);
+            return self.send(delay, Message::Trouble(n, source, Trouble::Lied));
         }
         node.partial -= GROUP;
         node.groups.push(self.now);
@@ -350,7 +398,7 @@ impl Sim {
                     self.nodes[other].state != State::Here || self.blocked.contains(&(n, other));
                 if unreachable && self.now - node.heard > SILENCE {
                     self.nodes[n].source = None;
-                    self.send(delay, Message::Trouble(n, feeder, Trouble::Gone));
+                    self.send(delay, Message::Trouble(n, other, Trouble::Gone));
                 }
             }
             let node = &self.nodes[n];

@@ -111,14 +111,17 @@ impl Blame {
         }
     }
 
-    /// It is not here any more: that nobody could reach it says nothing about those who tried.
-    pub(super) fn left(&mut self, feeder: TransferId) {
-        for reports in self.reports.values_mut() {
-            reports.retain(|report| report.feeder != feeder || report.is_lie());
+    /// It is not here any more. That nobody could reach it says nothing about those who tried, and
+    /// whom it could not reach is another question when it comes back. Lies stay.
+    pub(super) fn left(&mut self, member: TransferId) {
+        for (child, reports) in &mut self.reports {
+            let is_about = |report: &Report| report.feeder == member || *child == member;
+            reports.retain(|report| !is_about(report) || report.is_lie());
         }
-        if let Some(rest) = self.resting.get_mut(&feeder) {
+        if let Some(rest) = self.resting.get_mut(&member) {
             rest.until = Duration::ZERO;
         }
+        self.cut_off.remove(&member);
     }
 
     pub(super) fn expire(&mut self, now: Duration) {
@@ -199,6 +202,11 @@ impl Blame {
         if gone.count() >= UNREACHED_MAX {
             self.cut_off.insert(child, now + CUT_OFF);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn reports_of(&self, child: TransferId) -> usize {
+        self.reports.get(&child).map_or(0, Vec::len)
     }
 
     /// What this child says about lies, as far as its word counts.

@@ -26,8 +26,8 @@ pub(super) struct Rank {
     pub(super) class: Class,
     /// It has to catch up with the child first.
     behind: bool,
-    /// With this child, the tree gets deeper than is good.
-    deep: bool,
+    /// The depth, if with this child the tree gets deeper than is good.
+    deep: usize,
     /// It is not the feeder of the one that is gone, which has a place in truth.
     strange: bool,
     children: usize,
@@ -115,7 +115,10 @@ impl Tree {
         let ranked = others.map(|(id, feeder)| Rank {
             class: self.class(*id, feeder, front, now),
             behind: !has_next(child, feeder, now),
-            deep: feeder.depth + height > CHAIN_MAX,
+            deep: match feeder.depth + height > CHAIN_MAX {
+                true => feeder.depth,
+                false => 0,
+            },
             strange: Some(*id) != kin,
             children: feeder.children.len(),
             depth: feeder.depth,

@@ -2,30 +2,322 @@ use std::time::Duration;
 
 use super::*;
 
-fn id(n: u128) -> TransferId {
-    TransferId(n.to_be_bytes())
-}
-
-#[test]
-fn the_first_is_fed_by_the_origin_and_a_new_feeder_is_found_when_one_leaves() {
-    let mut tree = Tree::new(Limits::default());
-    let now = Duration::ZERO;
-    for n in 0..8 {
-        tree.join(id(n), true, 0, now);
-    }
-    let told = std::iter::from_fn(|| tree.poll()).count();
-    assert_eq!(told, 8);
-    assert_eq!(tree.feeder_of(id(0)), Some(Feeder::Origin));
-    let orphans = tree.children_of(id(0)).to_vec();
-    assert!(!orphans.is_empty());
-    tree.leave(id(0), now);
-    let told: Vec<_> = std::iter::from_fn(|| tree.poll())
-        .map(|a| a.member)
-        .collect();
-    assert_eq!(told, orphans);
-}
-
 mod always;
 mod model;
 mod runs;
 mod sim;
+use sim::id;
+
+const MIB: u64 = 1 << 20;
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A tree with these members, who all pass on and were all told their feeders.
+fn formed(members: usize, limits: Limits) -> Tree {
+    let mut tree = Tree::new(limits);
+    for n in 0..members {
+        tree.join(id(n), true, 0, seconds(0));
+    }
+    told(&mut tree);
+    tree
+}
+
+/// A head that feeds `children`, since it has got more than anybody.
+fn broom(children: usize) -> Tree {
+    let limits = Limits {
+        origin_fanout: 1,
+        fanout: 4,
+    };
+    let mut tree = formed(1, limits);
+    tree.progress(id(0), 100 * MIB, seconds(1));
+    for n in 1..=children {
+        tree.join(id(n), false, 50 * MIB, seconds(1));
+    }
+    told(&mut tree);
+    assert_eq!(tree.children_of(id(0)).len(), children);
+    tree
+}
+
+fn told(tree: &mut Tree) -> Vec<Assignment> {
+    std::iter::from_fn(|| tree.poll()).collect()
+}
+
+fn tick_until(tree: &mut Tree, until: Duration) {
+    while let Some(due) = tree.next_timeout().filter(|due| *due <= until) {
+        tree.tick(due);
+    }
+}
+
+#[test]
+fn a_new_session_is_not_deep_and_tells_each_once() {
+    for fanout in [2, 3, 4] {
+        for (members, idle) in [(8, 0), (64, 0), (256, 0), (1000, 0), (1000, 1)] {
+            let limits = Limits {
+                origin_fanout: 2,
+                fanout,
+            };
+            let mut tree = Tree::new(limits);
+            for n in 0..members {
+                tree.join(id(n), n % 3 >= idle, 0, seconds(0));
+            }
+            assert_eq!(told(&mut tree).len(), members);
+            let deepest = (0..members).filter_map(|n| tree.depth(id(n))).max();
+            // Of the children of each, so many have children themselves.
+            let branches = fanout as f64 * (1.0 - idle as f64 / 3.0);
+            let log = (members as f64).log(branches).ceil() as usize;
+            assert!(deepest <= Some(8.max(log + 2)), "{members}: {deepest:?}");
+            assert!(tree.fed_by_origin().len() <= 4);
+        }
+    }
+}
+
+#[test]
+fn few_make_one_chain_each() {
+    let tree = formed(8, Limits::default());
+    for n in 0..8 {
+        assert!(tree.children_of(id(n)).len() <= 1, "{n}");
+    }
+}
+
+#[test]
+fn changes_that_nobody_heard_of_are_told_as_one() {
+    let mut tree = formed(3, Limits::default());
+    tree.join(id(3), true, 0, seconds(1));
+    let Some(Feeder::Member(first)) = tree.feeder_of(id(3)) else {
+        panic!("the origin feeds two already");
+    };
+    tree.leave(first, seconds(1));
+    let about = told(&mut tree).into_iter().filter(|a| a.member == id(3));
+    let feeders: Vec<_> = about.map(|a| Some(a.feeder)).collect();
+    assert_eq!(feeders, [tree.feeder_of(id(3))]);
+}
+
+#[test]
+fn without_a_second_place_at_the_origin_there_is_never_a_race() {
+    let limits = Limits {
+        origin_fanout: 1,
+        fanout: 4,
+    };
+    let mut tree = formed(8, limits);
+    for second in 1..100 {
+        for n in 0..8 {
+            tree.progress(id(n), second * MIB / 4, seconds(second));
+        }
+        tick_until(&mut tree, seconds(second));
+        assert_eq!(tree.fed_by_origin(), [id(0)]);
+    }
+}
+
+#[test]
+fn a_late_one_is_fed_by_somebody_who_has_everything() {
+    let mut tree = formed(8, Limits::default());
+    tree.complete(id(5), seconds(9));
+    tree.join(id(8), true, 0, seconds(10));
+    assert_eq!(tree.feeder_of(id(8)), Some(Feeder::Member(id(5))));
+    assert_eq!(tree.depth(id(8)), Some(1));
+}
+
+#[test]
+fn somebody_who_has_less_does_not_feed() {
+    let mut tree = broom(2);
+    tree.join(id(8), true, 60 * MIB, seconds(1));
+    tree.join(id(9), false, 90 * MIB, seconds(1));
+    assert_eq!(tree.feeder_of(id(9)), Some(Feeder::Member(id(0))));
+}
+
+#[test]
+fn among_equals_the_nearer_one_feeds() {
+    let mut tree = formed(2, Limits::default());
+    tree.latency(id(0), Duration::from_millis(90));
+    tree.latency(id(1), Duration::from_millis(9));
+    tree.join(id(2), true, 0, seconds(0));
+    assert_eq!(tree.feeder_of(id(2)), Some(Feeder::Member(id(1))));
+    tree.latency(id(1), Duration::from_millis(900));
+    tree.leave(id(2), seconds(0));
+    tree.join(id(2), true, 0, seconds(0));
+    assert_eq!(tree.feeder_of(id(2)), Some(Feeder::Member(id(0))));
+}
+
+#[test]
+fn a_report_about_a_former_feeder_changes_nothing() {
+    let mut tree = broom(3);
+    for trouble in [Trouble::Gone, Trouble::Lied, Trouble::Slow] {
+        for n in 1..=3 {
+            tree.trouble(id(n), id(7), trouble, seconds(2));
+            tree.trouble(id(0), id(n), trouble, seconds(2));
+        }
+    }
+    assert_eq!(told(&mut tree), []);
+    assert!(!tree.is_suspect(id(7)) && !tree.is_excluded(id(7)));
+}
+
+#[test]
+fn whom_one_cannot_reach_still_feeds_others_and_whom_two_cannot_gets_nobody_new() {
+    let mut tree = broom(3);
+    tree.trouble(id(1), id(0), Trouble::Gone, seconds(2));
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Origin));
+    tree.join(id(8), false, 50 * MIB, seconds(3));
+    assert_eq!(tree.feeder_of(id(8)), Some(Feeder::Member(id(0))));
+    tree.trouble(id(2), id(0), Trouble::Gone, seconds(4));
+    tree.join(id(9), false, 50 * MIB, seconds(5));
+    assert_eq!(tree.feeder_of(id(9)), Some(Feeder::Origin));
+    assert_eq!(tree.children_of(id(0)), [id(3), id(8)], "they get on");
+    // It gets another chance.
+    tick_until(&mut tree, seconds(60));
+    assert_eq!(tree.children_of(id(0)).len(), 2);
+    tick_until(&mut tree, seconds(75));
+    assert_eq!(tree.children_of(id(0)).len(), 4);
+}
+
+#[test]
+fn reports_of_two_that_are_far_apart_are_not_about_the_same() {
+    let mut tree = broom(2);
+    tree.trouble(id(1), id(0), Trouble::Gone, seconds(2));
+    tree.trouble(id(2), id(0), Trouble::Gone, seconds(40));
+    tree.join(id(9), false, 50 * MIB, seconds(41));
+    assert_eq!(tree.feeder_of(id(9)), Some(Feeder::Member(id(0))));
+}
+
+#[test]
+fn whom_the_origin_had_to_take_it_gives_away_when_there_is_a_place() {
+    let mut tree = broom(1);
+    tree.trouble(id(1), id(0), Trouble::Gone, seconds(2));
+    assert_eq!(tree.fed_by_origin().len(), 2);
+    tick_until(&mut tree, seconds(50));
+    assert_eq!(
+        tree.fed_by_origin().len(),
+        2,
+        "it could not reach it just now"
+    );
+    tick_until(&mut tree, seconds(70));
+    assert_eq!(tree.fed_by_origin(), [id(0)]);
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Member(id(0))));
+}
+
+#[test]
+fn a_liar_is_tried_by_a_second_and_excluded_for_good() {
+    let mut tree = broom(1);
+    tree.trouble(id(1), id(0), Trouble::Lied, seconds(2));
+    assert!(tree.is_suspect(id(0)) && !tree.is_excluded(id(0)));
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Origin));
+    tree.join(id(2), true, 200 * MIB, seconds(2));
+    tree.join(id(3), true, 50 * MIB, seconds(2));
+    assert_eq!(
+        tree.feeder_of(id(3)),
+        Some(Feeder::Member(id(2))),
+        "not yet"
+    );
+    tick_until(&mut tree, seconds(6));
+    assert_eq!(tree.feeder_of(id(3)), Some(Feeder::Member(id(0))));
+    tree.trouble(id(3), id(0), Trouble::Lied, seconds(7));
+    assert!(tree.is_excluded(id(0)) && !tree.is_suspect(id(0)));
+    tree.leave(id(0), seconds(8));
+    tree.join(id(0), true, 300 * MIB, seconds(9));
+    tree.complete(id(0), seconds(9));
+    tree.join(id(4), true, 0, seconds(10));
+    assert_ne!(tree.feeder_of(id(4)), Some(Feeder::Member(id(0))));
+}
+
+#[test]
+fn all_who_are_fed_by_somebody_excluded_get_another() {
+    let mut tree = broom(4);
+    tree.trouble(id(1), id(0), Trouble::Lied, seconds(2));
+    assert_eq!(tree.children_of(id(0)).len(), 3);
+    tree.trouble(id(2), id(0), Trouble::Lied, seconds(2));
+    assert_eq!(tree.children_of(id(0)), []);
+    assert_eq!(told(&mut tree).len(), 4);
+}
+
+#[test]
+fn whoever_passes_on_to_another_child_is_suspected_no_longer() {
+    let mut tree = broom(2);
+    tree.trouble(id(1), id(0), Trouble::Lied, seconds(2));
+    tick_until(&mut tree, seconds(3));
+    assert!(tree.is_suspect(id(0)));
+    tree.progress(id(2), 53 * MIB, seconds(4));
+    tick_until(&mut tree, seconds(5));
+    assert!(!tree.is_suspect(id(0)));
+    // The one that said so does not get it again all the same.
+    tick_until(&mut tree, seconds(500));
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Origin));
+}
+
+#[test]
+fn only_the_first_accusations_of_one_count() {
+    let mut tree = Tree::new(Limits::default());
+    for n in 1..=8 {
+        tree.join(id(n), true, 0, seconds(0));
+        tree.complete(id(n), seconds(0));
+    }
+    tree.join(id(0), false, 0, seconds(1));
+    while let Some(Feeder::Member(feeder)) = tree.feeder_of(id(0)) {
+        tree.trouble(id(0), feeder, Trouble::Lied, seconds(2));
+    }
+    let suspects = (1..=8).filter(|n| tree.is_suspect(id(*n)));
+    assert_eq!(suspects.count(), 3);
+    assert_eq!(tree.feeder_of(id(0)), Some(Feeder::Origin), "it gets all");
+}
+
+#[test]
+fn one_that_cannot_reach_three_is_left_to_the_origin() {
+    let mut tree = Tree::new(Limits::default());
+    for n in 1..=8 {
+        tree.join(id(n), true, 0, seconds(0));
+        tree.complete(id(n), seconds(0));
+    }
+    tree.join(id(0), false, 0, seconds(1));
+    let mut reports = 0;
+    while let Some(Feeder::Member(feeder)) = tree.feeder_of(id(0)) {
+        tree.trouble(id(0), feeder, Trouble::Gone, seconds(2));
+        reports += 1;
+    }
+    assert_eq!(reports, 3);
+    tick_until(&mut tree, seconds(300));
+    assert_eq!(tree.feeder_of(id(0)), Some(Feeder::Origin));
+}
+
+#[test]
+fn one_that_finds_its_feeder_slow_is_not_fed_by_the_origin_for_that() {
+    let mut tree = broom(2);
+    for second in 2..100 {
+        tree.trouble(id(1), id(0), Trouble::Slow, seconds(second));
+        tick_until(&mut tree, seconds(second));
+    }
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Member(id(0))));
+    assert_eq!(told(&mut tree), []);
+}
+
+#[test]
+fn reports_take_bounded_memory() {
+    let mut tree = Tree::new(Limits::default());
+    for n in 1..=300 {
+        tree.join(id(n), true, 0, seconds(0));
+        tree.complete(id(n), seconds(0));
+    }
+    for second in 0..3000 {
+        let now = seconds(second);
+        // Comes and goes, so that it is never left to the origin.
+        tree.join(id(0), false, 0, now);
+        for trouble in [Trouble::Lied, Trouble::Gone] {
+            if let Some(Feeder::Member(feeder)) = tree.feeder_of(id(0)) {
+                tree.trouble(id(0), feeder, trouble, now);
+            }
+        }
+    }
+    assert!(tree.blame.reports_of(id(0)) <= 16);
+}
+
+#[test]
+fn time_matters_only_while_somebody_waits() {
+    let mut tree = Tree::new(Limits::default());
+    assert_eq!(tree.next_timeout(), None);
+    tree.join(id(0), true, 0, seconds(100));
+    assert!(tree.next_timeout() > Some(seconds(100)));
+    assert!(tree.next_timeout() < Some(seconds(101)));
+    tree.complete(id(0), seconds(101));
+    assert_eq!(tree.next_timeout(), None);
+    tree.tick(seconds(102));
+    assert_eq!(told(&mut tree), []);
+}

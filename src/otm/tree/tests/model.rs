@@ -73,7 +73,8 @@ impl Checked {
         let before = self.thorough.then(|| self.members.clone());
         if matches!(event, Event::Join { .. } | Event::Leave) {
             // That it was gone is true, and says nothing about it when it is back.
-            self.complaints.retain(|(_, feeder), _| *feeder != member);
+            self.complaints
+                .retain(|(child, feeder), _| *feeder != member && *child != member);
         }
         match event {
             Event::Join { relays, done } => {

@@ -103,7 +103,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn all_rules_hold_whatever_happens(
@@ -115,6 +115,10 @@ proptest! {
             run(&mut checked, step);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn all_rules_hold_among_many(steps in prop::collection::vec(steps(60), 500)) {

@@ -1,7 +1,7 @@
 //! Whole sessions in virtual time: how long they take and what the origin sends, compared with
 //! one receiver alone. In all of them the rules are checked after each event.
 
-use super::sim::{Node, SIZE, Sim, id, mbit};
+use super::sim::{Node, SIZE, Sim, id, index, mbit};
 
 /// Seconds that one receiver takes alone.
 fn alone(origin: f64) -> f64 {
@@ -115,6 +115,19 @@ fn when_one_dies_the_others_lose_little() {
             assert!(others <= without + 10.0, "{seed}: {others}, not {without}");
             assert!(sim.nodes.iter().filter(|n| n.finished.is_some()).count() >= 7);
         }
+    }
+}
+
+#[test]
+fn a_head_that_gets_stuck_is_replaced() {
+    for seed in 0..5 {
+        let mut sim = equals(8, 1000.0, seed);
+        sim.run_until(8.0);
+        let head = index(sim.tree.tree.fed_by_origin()[0]);
+        sim.nodes[head].down = mbit(0.1);
+        sim.run_until(alone(100.0) + 12.0);
+        let complete = sim.nodes.iter().filter(|node| node.finished.is_some());
+        assert_eq!(complete.count(), 7, "{seed}");
     }
 }
 

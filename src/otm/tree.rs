@@ -5,6 +5,10 @@
 //! trip, and a bad feeder costs time, never a wrong byte. What is owned here is the choice of
 //! feeders. Pure: times come from the caller, and nothing is sent.
 //!
+//! The caller tells what happens, in the order in which it happens and with times that do not run
+//! back, calls [`Tree::tick`] when it is due, and after each call asks [`Tree::poll`] until there is
+//! nothing to tell.
+//!
 //! # What always holds
 //!
 //! - An incomplete member has one feeder, a complete one has none; nobody feeds itself, directly
@@ -12,15 +16,36 @@
 //! - Nobody has more children than [`Limits`] allow. Only the origin takes more, where no other
 //!   feeder has a place: nobody starves. It gives them away when there is a place again.
 //! - Only members that pass on, and are neither gone nor excluded, have children.
+//! - A feeder has what its child needs next, or will have it in a moment. One exception: a head
+//!   that feeds badly waits below its successor.
+//! - Who has no trouble keeps its feeder for two seconds at least, and twice as long after each
+//!   change, so that changes die out. Only races (see `race`) end earlier.
 //!
 //! # How a feeder is chosen
 //!
-//! Complete members first, then a free place at the origin, then the member nearest to the source
-//! that has at least as much as the child. So a session starts as a shallow tree.
+//! Complete members first, then the origin if it feeds nobody, then somebody who has what the
+//! child needs. A new session begins as chains of eight, which then branch: where all uplinks are
+//! equal, everything else is slower, and where they are faster than the origin's, a step costs the
+//! time of one group. Progress shows what members can do, and the tree follows (see `adapt`).
 //!
 //! # How trouble is judged
 //!
 //! See `blame`: one child alone never throws a feeder out for others.
+//!
+//! # What it achieves
+//!
+//! In the network of the tests, with 256 MiB and an origin with 100 Mbit/s, compared with one
+//! receiver alone; in brackets, how often the origin sends the files:
+//!
+//! | receivers | uplinks 1000 Mbit/s | 100 Mbit/s | 20 Mbit/s |
+//! |---|---|---|---|
+//! | 8 | 1.02–1.03 (1.02–1.03) | 1.05–1.29 (1.02–1.03) | 4.2–4.6 (4.1–4.6) |
+//! | 64 | 1.03–1.04 (1.02–1.04) | 1.4–1.5 (1.0–1.5) | |
+//! | 256 | 1.04 (1.03) | 2.0 (1.9) | |
+//! | 1000 | 1.03 (1.02) | 2.4 (2.3) | |
+//!
+//! The long chains of equal uplinks cost one group's time for each member. Where uplinks are much
+//! slower than the origin's, it is about as good as sending to each, but not better.
 
 mod adapt;
 mod blame;
@@ -87,8 +112,8 @@ pub struct Limits {
 
 impl Default for Limits {
     /// Two at the origin, and only while it is found out which is the faster: afterwards one,
-    /// since each costs the origin the whole size. Four at a member: eight receivers are two
-    /// steps away, 256 five; more would wait longer for their share than for another step.
+    /// since each costs the origin the whole size. Four at a member: more would have to share an
+    /// uplink, where chains cost less.
     fn default() -> Self {
         Self {
             origin_fanout: 2,

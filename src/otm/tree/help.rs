@@ -21,6 +21,8 @@ const TRIED_MAX: u32 = 3;
 const WORTH: f64 = 8.0 * GROUP_LEN as f64;
 /// Who passes on so much to another child does not lie, as far as anybody can tell.
 const ACQUITTED: u64 = 2 * GROUP_LEN;
+/// Who gets nothing at all for so long gets nothing from this feeder.
+const NOTHING: Duration = Duration::from_secs(10);
 /// Seconds to the end that make it worth the origin's while to help.
 const LONG: f64 = 5.0;
 
@@ -60,10 +62,25 @@ impl Tree {
         let child = self.members.get(&id);
         if child.is_some_and(|m| m.may_change(now) && now >= m.slow_until && m.trial.is_none()) {
             self.try_other(id, above, now);
-            if self.feeder_of(id) != Some(Feeder::Member(above)) {
-                self.blame.report(id, above, Trouble::Slow, now);
-            }
         }
+        if self.gets_nothing(id, above, now) {
+            self.try_origin(id, now);
+        }
+        if self.feeder_of(id) != Some(Feeder::Member(above)) {
+            self.blame.report(id, above, Trouble::Slow, now);
+        }
+    }
+
+    /// Whether its feeder keeps from it what it has, and nobody else is there.
+    fn gets_nothing(&self, id: TransferId, above: TransferId, now: Duration) -> bool {
+        let (Some(child), Some(feeder)) = (self.members.get(&id), self.members.get(&above)) else {
+            return false;
+        };
+        child.feeder == Some(Feeder::Member(above))
+            && now.saturating_sub(child.changed) >= NOTHING
+            && now >= child.origin_after
+            && child.pace.got() == 0
+            && feeder.estimate(now) > child.estimate(now) + SLACK as f64
     }
 
     /// Whether of the children of this feeder one at most fares badly, or some fare well.

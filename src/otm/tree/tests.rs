@@ -282,10 +282,88 @@ fn one_that_cannot_reach_three_is_left_to_the_origin() {
 fn one_that_finds_its_feeder_slow_is_not_fed_by_the_origin_for_that() {
     let mut tree = broom(2);
     for second in 2..100 {
+        tree.progress(id(1), (50 + second / 8) * MIB, seconds(second));
         tree.trouble(id(1), id(0), Trouble::Slow, seconds(second));
         tick_until(&mut tree, seconds(second));
     }
     assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Member(id(0))));
+    assert_eq!(told(&mut tree), []);
+}
+
+#[test]
+fn one_that_gets_nothing_from_its_feeder_is_fed_by_the_origin_if_nobody_else_is_there() {
+    let mut tree = broom(2);
+    for second in 2..10 {
+        tree.trouble(id(1), id(0), Trouble::Slow, seconds(second));
+        assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Member(id(0))));
+    }
+    tree.trouble(id(1), id(0), Trouble::Slow, seconds(11));
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Origin));
+    assert_eq!(tree.feeder_of(id(2)), Some(Feeder::Member(id(0))));
+}
+
+#[test]
+fn who_can_feed_only_badly_is_the_last_choice() {
+    type Spoil = fn(&mut Tree);
+    let spoils: [Spoil; 4] = [
+        |tree| tree.members.get_mut(&id(0)).unwrap().slow_until = seconds(90),
+        |tree| tree.members.get_mut(&id(0)).unwrap().weak_until = seconds(90),
+        |tree| {
+            tree.join(id(5), false, 0, seconds(1));
+            assert_eq!(tree.feeder_of(id(5)), Some(Feeder::Member(id(0))));
+            tree.trouble(id(5), id(0), Trouble::Lied, seconds(1));
+        },
+        |tree| {
+            for second in 2..8 {
+                tree.progress(id(0), 8 * MIB, seconds(second));
+                tree.progress(id(1), second * 4 * MIB, seconds(second));
+            }
+        },
+    ];
+    for (n, spoil) in spoils.into_iter().enumerate() {
+        let mut tree = formed(2, Limits::default());
+        tree.latency(id(0), Duration::from_millis(1));
+        spoil(&mut tree);
+        tree.join(id(9), false, 0, seconds(8));
+        assert_eq!(tree.feeder_of(id(9)), Some(Feeder::Member(id(1))), "{n}");
+    }
+}
+
+#[test]
+fn when_the_head_leaves_the_one_with_the_most_is_the_next() {
+    let limits = Limits {
+        origin_fanout: 1,
+        fanout: 2,
+    };
+    let mut tree = formed(7, limits);
+    for n in 0..7 {
+        let done = (20 - tree.depth(id(n)).unwrap()) as u64 * MIB;
+        tree.progress(id(n), done, seconds(1));
+    }
+    let next = tree.children_of(id(0)).to_vec();
+    tree.leave(id(0), seconds(2));
+    assert!(next.contains(&tree.fed_by_origin()[0]));
+    assert_eq!(tree.fed_by_origin().len(), 1);
+}
+
+#[test]
+fn after_trouble_a_member_soon_gets_a_better_feeder_if_there_is_one() {
+    let mut tree = formed(1, Limits::default());
+    let member = tree.members.get_mut(&id(0)).unwrap();
+    (member.moves, member.shifted, member.changed) = (4, seconds(10), seconds(10));
+    assert!(!member.may_change(seconds(41)), "it was moved often");
+    assert!(member.may_change(seconds(42)));
+    member.changed = seconds(42);
+    assert!(!member.may_change(seconds(43)), "it was moved just now");
+    assert!(member.may_change(seconds(44)));
+}
+
+#[test]
+fn who_is_moved_there_and_back_is_told_nothing() {
+    let mut tree = formed(3, Limits::default());
+    let before = tree.feeder_of(id(2)).unwrap();
+    tree.attach(id(2), Feeder::Origin, seconds(1));
+    tree.attach(id(2), before, seconds(1));
     assert_eq!(told(&mut tree), []);
 }
 

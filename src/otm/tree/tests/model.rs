@@ -47,6 +47,8 @@ pub(super) struct Checked {
     pub(super) members: BTreeMap<TransferId, Known>,
     /// Who complained about whom, and when last.
     complaints: BTreeMap<(TransferId, TransferId), Duration>,
+    /// Whom anybody complained about, and when last.
+    blamed: BTreeMap<TransferId, Duration>,
     liars: BTreeMap<TransferId, BTreeSet<TransferId>>,
     /// Whoever was told something new by the last event.
     pub(super) moved: Vec<TransferId>,
@@ -63,6 +65,7 @@ impl Checked {
             thorough: true,
             members: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            blamed: BTreeMap::new(),
             liars: BTreeMap::new(),
             moved: Vec::new(),
         }
@@ -75,6 +78,7 @@ impl Checked {
             // That it was gone is true, and says nothing about it when it is back.
             self.complaints
                 .retain(|(child, feeder), _| *feeder != member && *child != member);
+            self.blamed.remove(&member);
         }
         match event {
             Event::Join { relays, done } => {
@@ -122,6 +126,7 @@ impl Checked {
         let is_kept = self.tree.feeder_of(child) == Some(Feeder::Member(feeder));
         if is_fed && (trouble != Trouble::Slow || !is_kept) {
             self.complaints.insert((child, feeder), self.now);
+            self.blamed.insert(feeder, self.now);
         }
         if is_fed && trouble == Trouble::Lied {
             self.liars.entry(feeder).or_default().insert(child);
@@ -270,8 +275,8 @@ impl Checked {
         }
         self.members.iter().any(|(other, above)| {
             let lied = self.liars.contains_key(other);
-            let mut blamed = self.complaints.iter();
-            let blamed = blamed.any(|((_, by), at)| by == other && self.now - *at < REMEMBERED * 6);
+            let blamed = self.blamed.get(other);
+            let blamed = blamed.is_some_and(|at| self.now - *at < REMEMBERED * 6);
             above.relays
                 && self.tree.children_of(*other).len() < self.limits.fanout
                 && (above.complete || above.done >= known.done + self.late)

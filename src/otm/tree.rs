@@ -6,8 +6,8 @@
 //! feeders. Pure: times come from the caller, and nothing is sent.
 //!
 //! The caller tells what happens, in the order in which it happens and with times that do not run
-//! back, calls [`Tree::tick`] when it is due, and after each call asks [`Tree::poll`] until there is
-//! nothing to tell.
+//! back, calls [`Tree::tick`] when it is due, and after each call asks [`Tree::poll`] until there
+//! is nothing to tell.
 //!
 //! # What always holds
 //!
@@ -222,11 +222,6 @@ impl Tree {
                 let children = self.children_of(feeder).to_vec();
                 self.place_all(children, now);
             }
-        }
-        // Even if nothing better was found: the child waits for an answer.
-        if let Some(member) = self.members.get_mut(&child) {
-            member.told = None;
-            self.untold.insert(child);
         }
     }
 

@@ -63,21 +63,26 @@ impl Tree {
         if child.is_some_and(|m| m.may_change(now) && now >= m.slow_until && m.trial.is_none()) {
             self.try_other(id, above, now);
         }
-        if self.gets_nothing(id, above, now) {
-            self.try_origin(id, now);
-        }
-        if self.feeder_of(id) != Some(Feeder::Member(above)) {
+        let nothing = self.gets_nothing(id, above, now);
+        if nothing || self.feeder_of(id) != Some(Feeder::Member(above)) {
             self.blame.report(id, above, Trouble::Slow, now);
+        }
+        if nothing {
+            match self.best(id, Content::Next, now) {
+                Some(rank) => self.shift(id, rank.feeder(), now),
+                None => self.try_origin(id, now),
+            }
         }
     }
 
-    /// Whether its feeder keeps from it what it has, and nobody else is there.
+    /// Whether its feeder keeps from it what it has, and nobody good is there instead.
     fn gets_nothing(&self, id: TransferId, above: TransferId, now: Duration) -> bool {
         let (Some(child), Some(feeder)) = (self.members.get(&id), self.members.get(&above)) else {
             return false;
         };
         child.feeder == Some(Feeder::Member(above))
             && now.saturating_sub(child.changed) >= NOTHING
+            && child.may_change(now)
             && now >= child.origin_after
             && child.pace.got() == 0
             && feeder.estimate(now) > child.estimate(now) + SLACK as f64

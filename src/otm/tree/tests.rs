@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::member::Trial;
 use super::*;
 
 mod always;
@@ -30,8 +31,8 @@ fn broom(children: usize) -> Tree {
         origin_fanout: 1,
         fanout: 4,
     };
-    let mut tree = formed(1, limits);
-    tree.progress(id(0), 100 * MIB, seconds(1));
+    let mut tree = Tree::new(limits);
+    tree.join(id(0), true, 100 * MIB, seconds(1));
     for n in 1..=children {
         tree.join(id(n), false, 50 * MIB, seconds(1));
     }
@@ -239,6 +240,12 @@ fn whoever_passes_on_to_another_child_is_suspected_no_longer() {
     tree.progress(id(2), 53 * MIB, seconds(4));
     tick_until(&mut tree, seconds(5));
     assert!(!tree.is_suspect(id(0)));
+    tree.join(id(3), true, 0, seconds(6));
+    tree.complete(id(3), seconds(6));
+    tree.join(id(4), false, 0, seconds(7));
+    tree.trouble(id(4), id(3), Trouble::Lied, seconds(8));
+    assert!(tree.is_suspect(id(3)) && !tree.is_suspect(id(0)));
+    tree.leave(id(3), seconds(9));
     // The one that said so does not get it again all the same.
     tick_until(&mut tree, seconds(500));
     assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Origin));
@@ -261,6 +268,20 @@ fn only_the_first_accusations_of_one_count() {
 }
 
 #[test]
+fn what_an_excluded_one_says_does_not_count() {
+    let mut tree = broom(4);
+    tree.trouble(id(1), id(0), Trouble::Lied, seconds(2));
+    tree.trouble(id(2), id(0), Trouble::Lied, seconds(2));
+    tree.join(id(7), true, 0, seconds(3));
+    tree.complete(id(7), seconds(3));
+    for n in [0, 3] {
+        tree.attach(id(n), Feeder::Member(id(7)), seconds(4));
+        tree.trouble(id(n), id(7), Trouble::Lied, seconds(4));
+    }
+    assert!(!tree.is_excluded(id(7)));
+}
+
+#[test]
 fn one_that_cannot_reach_three_is_left_to_the_origin() {
     let mut tree = Tree::new(Limits::default());
     for n in 1..=8 {
@@ -274,6 +295,8 @@ fn one_that_cannot_reach_three_is_left_to_the_origin() {
         reports += 1;
     }
     assert_eq!(reports, 3);
+    assert!(tree.blame.parts(id(0), id(8), seconds(500)));
+    assert!(!tree.blame.parts(id(0), id(8), seconds(700)));
     tick_until(&mut tree, seconds(300));
     assert_eq!(tree.feeder_of(id(0)), Some(Feeder::Origin));
 }
@@ -398,4 +421,149 @@ fn time_matters_only_while_somebody_waits() {
     assert_eq!(tree.next_timeout(), None);
     tree.tick(seconds(102));
     assert_eq!(told(&mut tree), []);
+}
+
+/// Second by second, what some have got, in MiB a second, and what follows.
+fn flow(tree: &mut Tree, from: u64, until: u64, speeds: &[(usize, u64)]) {
+    for second in from..until {
+        for (n, speed) in speeds {
+            let done = tree.members[&id(*n)].done + speed * MIB;
+            tree.progress(id(*n), done, seconds(second));
+        }
+        tick_until(tree, seconds(second) + Duration::from_millis(999));
+    }
+}
+
+#[test]
+fn one_slow_child_does_not_make_its_feeder_look_weak() {
+    let mut tree = broom(4);
+    flow(
+        &mut tree,
+        2,
+        20,
+        &[(0, 10), (1, 10), (2, 10), (3, 10), (4, 1)],
+    );
+    assert_eq!(tree.members[&id(0)].capacity, None);
+    assert_eq!(tree.children_of(id(0)).len(), 4);
+}
+
+#[test]
+fn somebody_who_shares_its_uplink_feeds_as_many_as_it_can() {
+    let mut tree = broom(0);
+    for n in 1..=4 {
+        tree.join(id(n), true, 50 * MIB, seconds(1));
+        tree.attach(id(n), Feeder::Member(id(0)), seconds(1));
+    }
+    flow(&mut tree, 2, 4, &[(0, 12), (1, 6), (2, 6), (3, 6), (4, 6)]);
+    assert_eq!(tree.members[&id(0)].capacity, Some(2));
+    assert_eq!(tree.children_of(id(0)).len(), 2);
+    assert_eq!(tree.usual, Some(2));
+}
+
+#[test]
+fn somebody_who_catches_up_need_not_feed_as_fast_as_it_gets() {
+    let mut tree = Tree::new(Limits {
+        origin_fanout: 1,
+        fanout: 4,
+    });
+    for (n, done, above) in [(0, 400, 0), (1, 0, 0), (2, 0, 1), (3, 0, 1)] {
+        tree.join(id(n), true, done * MIB, seconds(1));
+        if n > 0 {
+            tree.attach(id(n), Feeder::Member(id(above)), seconds(1));
+        }
+    }
+    flow(&mut tree, 2, 9, &[(0, 10), (1, 40), (2, 12), (3, 12)]);
+    assert_eq!(tree.children_of(id(1)).len(), 2);
+    assert_eq!(tree.members[&id(1)].capacity, None);
+}
+
+#[test]
+fn what_is_usual_does_not_hold_for_somebody_who_feeds_more() {
+    let mut tree = broom(3);
+    tree.usual = Some(1);
+    flow(&mut tree, 2, 12, &[(0, 10), (1, 10), (2, 10), (3, 10)]);
+    assert_eq!(tree.children_of(id(0)).len(), 3);
+}
+
+#[test]
+fn complete_members_share_the_work() {
+    let mut tree = Tree::new(Limits::default());
+    for n in [0, 1] {
+        tree.join(id(n), true, 0, seconds(0));
+        tree.complete(id(n), seconds(0));
+    }
+    for n in 2..6 {
+        tree.join(id(n), false, 0, seconds(1));
+        tree.attach(id(n), Feeder::Member(id(0)), seconds(1));
+    }
+    tree.races.best = 1e7;
+    flow(&mut tree, 2, 30, &[(2, 10), (3, 10), (4, 10), (5, 10)]);
+    assert_eq!(tree.children_of(id(0)).len(), 2);
+    assert_eq!(tree.children_of(id(1)).len(), 2);
+}
+
+#[test]
+fn another_feeder_tells_who_of_both_was_slow() {
+    for (speed, weak) in [(10, true), (1, false)] {
+        let mut tree = broom(2);
+        let (rate, before) = (2e6, id(2));
+        let child = tree.members.get_mut(&id(1)).unwrap();
+        (child.trial, child.tried) = (Some(Trial { before, rate }), 2);
+        flow(&mut tree, 2, 20, &[(0, 10), (1, speed)]);
+        let until = |n| {
+            let member = &tree.members[&id(n)];
+            (member.slow_until, member.weak_until)
+        };
+        assert_eq!(until(2).1 > seconds(30), weak);
+        assert_eq!(until(1).0 > seconds(30), !weak);
+    }
+}
+
+#[test]
+fn one_group_that_did_not_come_yet_proves_nothing() {
+    let mut tree = broom(2);
+    let (rate, before) = (0.2e6, id(2));
+    let child = tree.members.get_mut(&id(1)).unwrap();
+    (child.trial, child.tried) = (Some(Trial { before, rate }), 2);
+    flow(&mut tree, 2, 8, &[(0, 1), (1, 0)]);
+    assert_eq!(tree.members[&id(1)].slow_until, seconds(0));
+}
+
+#[test]
+fn a_head_that_never_raced_has_to() {
+    let mut tree = formed(1, Limits::default());
+    tree.progress(id(0), 40 * MIB, seconds(3));
+    tree.join(id(1), true, 0, seconds(3));
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Member(id(0))));
+    flow(&mut tree, 4, 6, &[(0, 10), (1, 10)]);
+    assert_eq!(tree.feeder_of(id(1)), Some(Feeder::Origin));
+}
+
+#[test]
+fn a_head_that_is_no_faster_alone_races_again_and_later_each_time() {
+    let mut tree = formed(3, Limits::default());
+    let mut races = Vec::new();
+    for second in 1..200 {
+        let before = tree.members[&id(0)].raced;
+        // As fast with a second one as alone: the origin has more to give.
+        flow(&mut tree, second, second + 1, &[(0, 10), (1, 9), (2, 9)]);
+        if tree.members[&id(0)].raced > before {
+            races.push(second);
+        }
+    }
+    let waits: Vec<_> = races.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.len() >= 3, "{races:?}");
+    assert!(
+        waits.is_sorted() && waits[waits.len() - 1] >= 4 * waits[0],
+        "{races:?}"
+    );
+}
+
+#[test]
+fn who_was_slow_in_a_race_feeds_nobody_soon() {
+    let mut tree = formed(2, Limits::default());
+    flow(&mut tree, 1, 5, &[(0, 10), (1, 1)]);
+    assert_eq!(tree.fed_by_origin(), [id(0)]);
+    assert!(tree.members[&id(1)].slow_until > seconds(30));
+    assert!(tree.members[&id(1)].origin_after > seconds(30));
 }

@@ -328,19 +328,13 @@ fn one_that_gets_nothing_from_its_feeder_is_fed_by_the_origin_if_nobody_else_is_
 #[test]
 fn who_can_feed_only_badly_is_the_last_choice() {
     type Spoil = fn(&mut Tree);
-    let spoils: [Spoil; 4] = [
+    let spoils: [Spoil; 3] = [
         |tree| tree.members.get_mut(&id(0)).unwrap().slow_until = seconds(90),
         |tree| tree.members.get_mut(&id(0)).unwrap().weak_until = seconds(90),
         |tree| {
             tree.join(id(5), false, 0, seconds(1));
             assert_eq!(tree.feeder_of(id(5)), Some(Feeder::Member(id(0))));
             tree.trouble(id(5), id(0), Trouble::Lied, seconds(1));
-        },
-        |tree| {
-            for second in 2..8 {
-                tree.progress(id(0), 8 * MIB, seconds(second));
-                tree.progress(id(1), second * 4 * MIB, seconds(second));
-            }
         },
     ];
     for (n, spoil) in spoils.into_iter().enumerate() {
@@ -353,20 +347,27 @@ fn who_can_feed_only_badly_is_the_last_choice() {
 }
 
 #[test]
-fn when_the_head_leaves_the_one_with_the_most_is_the_next() {
-    let limits = Limits {
-        origin_fanout: 1,
-        fanout: 2,
-    };
-    let mut tree = formed(7, limits);
-    for n in 0..7 {
-        let done = (20 - tree.depth(id(n)).unwrap()) as u64 * MIB;
-        tree.progress(id(n), done, seconds(1));
+fn who_falls_back_is_the_last_choice_too() {
+    let mut tree = broom(0);
+    for n in [1, 2] {
+        tree.join(id(n), true, 0, seconds(1));
+        tree.attach(id(n), Feeder::Member(id(0)), seconds(1));
     }
-    let next = tree.children_of(id(0)).to_vec();
+    tree.latency(id(1), Duration::from_millis(1));
+    flow(&mut tree, 2, 6, &[(0, 10), (1, 2), (2, 10)]);
+    tree.join(id(9), false, 0, seconds(6));
+    assert!(matches!(tree.feeder_of(id(9)), Some(Feeder::Member(n)) if n != id(1)));
+}
+
+#[test]
+fn when_the_head_leaves_the_one_with_the_most_is_the_next() {
+    let mut tree = broom(0);
+    for (n, above, done) in [(1, 0, 20), (2, 0, 19), (3, 2, 18)] {
+        tree.join(id(n), true, done * MIB, seconds(1));
+        tree.attach(id(n), Feeder::Member(id(above)), seconds(1));
+    }
     tree.leave(id(0), seconds(2));
-    assert!(next.contains(&tree.fed_by_origin()[0]));
-    assert_eq!(tree.fed_by_origin().len(), 1);
+    assert_eq!(tree.fed_by_origin(), [id(1)]);
 }
 
 #[test]
@@ -479,7 +480,11 @@ fn somebody_who_catches_up_need_not_feed_as_fast_as_it_gets() {
 
 #[test]
 fn what_is_usual_does_not_hold_for_somebody_who_feeds_more() {
-    let mut tree = broom(3);
+    let mut tree = broom(0);
+    for n in 1..=3 {
+        tree.join(id(n), true, 50 * MIB, seconds(1));
+        tree.attach(id(n), Feeder::Member(id(0)), seconds(1));
+    }
     tree.usual = Some(1);
     flow(&mut tree, 2, 12, &[(0, 10), (1, 10), (2, 10), (3, 10)]);
     assert_eq!(tree.children_of(id(0)).len(), 3);

@@ -77,6 +77,19 @@ fn where_uplinks_are_poor_it_is_not_much_slower_than_sending_to_each() {
 }
 
 #[test]
+fn where_all_feed_badly_heads_are_not_changed_all_the_time() {
+    let mut sim = equals(8, 20.0, 1);
+    let mut heads = Vec::new();
+    while sim.now < 40.0 {
+        sim.step();
+        let fed = sim.tree.tree.fed_by_origin();
+        let new = fed.iter().filter(|id| !heads.contains(*id));
+        heads.extend(new.copied().collect::<Vec<_>>());
+    }
+    assert!(heads.len() <= 4, "{heads:?}");
+}
+
+#[test]
 fn one_that_feeds_badly_is_replaced_wherever_it_is() {
     for weak in 0..9 {
         let mut nodes = vec![Node::new(1000.0, 1000.0); 9];

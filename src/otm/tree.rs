@@ -40,12 +40,12 @@
 //! | receivers | uplinks 1000 Mbit/s | 100 Mbit/s | 20 Mbit/s |
 //! |---|---|---|---|
 //! | 8 | 1.02–1.03 (1.02–1.03) | 1.05–1.29 (1.02–1.03) | 4.2–4.6 (4.1–4.6) |
-//! | 64 | 1.03–1.04 (1.02–1.04) | 1.4–1.5 (1.0–1.5) | |
-//! | 256 | 1.04 (1.03) | 2.0 (1.9) | |
-//! | 1000 | 1.03 (1.02) | 2.4 (2.3) | |
+//! | 64 | 1.02–1.04 (1.02–1.04) | 1.4–1.6 (1.0–1.5) | |
+//! | 256 | 1.04 (1.03) | 2.1 (1.9) | |
+//! | 1000 | 1.03 (1.02) | 2.4 (2.1) | |
 //!
-//! The long chains of equal uplinks cost one group's time for each member. Where uplinks are much
-//! slower than the origin's, it is about as good as sending to each, but not better.
+//! Long chains cost one group's time for each member. Where uplinks are much slower than the
+//! origin's, a session takes about as long as sending to each alone.
 
 mod adapt;
 mod blame;

@@ -218,19 +218,6 @@ impl Sim {
                 self.nodes[n].voluntary += 1;
             }
             if let Some(feeder) = self.tree.members[&member].told {
-                if std::env::var("TRACE").is_ok() {
-                    let f = match feeder {
-                        Feeder::Origin => "origin".to_string(),
-                        Feeder::Member(f) => index(f).to_string(),
-                    };
-                    let g = |n: usize| self.nodes[n].groups.len();
-                    println!(
-                        "{:.2} {n}({}) <- {f}({}) by {event:?}",
-                        self.now,
-                        g(n),
-                        f.parse::<usize>().map_or(0, g)
-                    );
-                }
                 self.send(self.nodes[n].delay, Message::Assign(n, feeder));
             }
         }

@@ -1,7 +1,8 @@
 //! What every byte and every file passes: frames, group hashes, and the reading and writing of
 //! groups.
 //!
-//! `cargo bench --bench codec`. Reading and writing go to a memory file system where there is one:
+//! `cargo bench -p peerconnect --bench codec`. Reading and writing go to a memory file system
+//! where there is one:
 //! what is measured is our own work, not a disk.
 
 #![allow(

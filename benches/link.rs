@@ -1,7 +1,8 @@
 //! How fast files go through a QUIC link over loopback, without disk and hashing: both ends in one
 //! process, on one thread, so the figure is the cost of sending plus receiving.
 //!
-//! `cargo bench --bench link` prints one line for each case; the best of a few runs counts.
+//! `cargo bench -p peerconnect --bench link` prints one line for each case; the best of a few
+//! runs counts.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
@@ -53,7 +54,7 @@ async fn receive(inbound: &mut QuicInbound) -> Result<u64, Failure> {
     loop {
         match reader.read().await? {
             Piece::Data(data) => bytes += data.len() as u64,
-            Piece::Group(_) | Piece::GroupEnd(_) => {}
+            Piece::Group(_) | Piece::GroupEnd(_) | Piece::Elsewhere(..) => {}
             Piece::End(_) | Piece::Break => return Ok(bytes),
         }
     }
@@ -89,6 +90,7 @@ async fn measure(count: u32, size: u64) -> Result<f64, Failure> {
             Arrival::Connected(_)
             | Arrival::Addresses { .. }
             | Arrival::Text { .. }
+            | Arrival::Pull { .. }
             | Arrival::Disconnected(_) => {}
         }
     };

@@ -17,7 +17,7 @@ mod choices;
 mod paths;
 mod units;
 
-pub use choices::{Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered};
+pub use choices::{Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn};
 pub use paths::{Paths, create_private_dir};
 pub use units::{InvalidUnit, parse_bytes, parse_duration};
 
@@ -46,6 +46,8 @@ pub struct Settings {
     /// Most bytes per second that all sending together may take.
     #[serde(deserialize_with = "units::rate")]
     pub rate_limit: Option<u64>,
+    /// Whether this computer passes on to others what a sender sends to all of them.
+    pub pass_on: PassOn,
     /// How long an offer waits for an answer before it counts as not answered.
     #[serde(deserialize_with = "units::duration")]
     pub answer_timeout: Duration,
@@ -74,6 +76,8 @@ impl Default for Settings {
             on_conflict: ConflictPolicy::Rename,
             // Full speed; who shares a line sets it.
             rate_limit: None,
+            // Everybody is done sooner, and nobody pays for it.
+            pass_on: PassOn::Local,
             // Long enough to come from the next room, short enough not to wait in vain.
             answer_timeout: Duration::from_secs(300),
             // People who still run the original are reached without a setting; nothing of theirs
@@ -263,6 +267,13 @@ impl Settings {
                     Some(rate) => rate.to_string(),
                     None => text("none"),
                 },
+            ),
+            (
+                "pass_on",
+                "When the same files are sent to several at once: whether this computer passes on \
+                 to the\n# others what it has got: \"local\" (in the local network), \"always\" \
+                 or \"never\".",
+                text(&self.pass_on.to_string()),
             ),
             (
                 "answer_timeout",

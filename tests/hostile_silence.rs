@@ -77,6 +77,7 @@ async fn received<F: Future<Output = MemoryOutbound>>(
         blocked: false,
         answer_timeout: Duration::from_secs(300),
         budget: Budget::default(),
+        pass_on: Default::default(),
     };
     let who = Who {
         id: ID,
@@ -212,6 +213,7 @@ fn outgoing(dir: &Path) -> (Outgoing, SharedTable) {
         pauses: watch::Sender::new(Default::default()).subscribe(),
         disk: Default::default(),
         known: None,
+        fed: None,
     };
     (Outgoing::new(shared, sources, reporter()), table)
 }

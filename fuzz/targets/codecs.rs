@@ -12,6 +12,7 @@ use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
     ConnectionMessage, FileHeader, Opening, ReceiverMessage, SenderMessage, TransferId,
 };
+use peerconnect::protocol::sessions::{Pull, Pulled};
 use peerconnect::protocol::texts::TextAnswer;
 use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
 use peerconnect::text::{Shown, ShownText, is_deceptive};
@@ -34,13 +35,15 @@ pub fn frames(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 6 {
+    match kind % 8 {
         0 => frame_of::<Opening>(bytes),
         1 => frame_of::<ConnectionMessage>(bytes),
         2 => frame_of::<SenderMessage>(bytes),
         3 => frame_of::<ReceiverMessage>(bytes),
         4 => frame_of::<TextAnswer>(bytes),
-        _ => frame_of::<FileHeader>(bytes),
+        5 => frame_of::<FileHeader>(bytes),
+        6 => frame_of::<Pull>(bytes),
+        _ => frame_of::<Pulled>(bytes),
     }
     // A payload without its length, which the fuzzer need not guess then.
     let _ = frame::decode_payload::<SenderMessage>(bytes);
@@ -117,9 +120,11 @@ pub fn pieces(data: &[u8]) {
         for piece in pieces {
             match piece {
                 Piece::Data(data) => all.extend_from_slice(data),
-                Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) | Piece::Break => {
-                    marks.push(piece.clone());
-                }
+                Piece::Group(_)
+                | Piece::GroupEnd(_)
+                | Piece::Elsewhere(..)
+                | Piece::End(_)
+                | Piece::Break => marks.push(piece.clone()),
             }
         }
         (all, marks)

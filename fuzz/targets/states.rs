@@ -14,9 +14,11 @@ use peerconnect::protocol::message::{
     DeclineReason, Entry, EntryKind, FileHeader, OfferHead, Outcome, PlanAction, PlanRun, Receipt,
     ReceiverMessage, SenderMessage, SourceFault, Stamp, Timestamp, TransferId,
 };
+use peerconnect::protocol::sessions::{Fed, Feeder, FeedingKey, SessionNote, Ticket, Trouble};
 use peerconnect::transfer::budget::Budget;
 use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
 use peerconnect::transfer::limiter::Limiter;
+use peerconnect::transfer::member::{Membership, Whereabouts};
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
 use peerconnect::transfer::sender::Outgoing;
@@ -104,6 +106,7 @@ async fn hostile_sender(dir: &Path, mut script: Script<'_>) {
         blocked: flags & 62 == 62,
         answer_timeout: Duration::from_secs(300),
         budget: Budget::default(),
+        pass_on: Default::default(),
     };
     let who = Who {
         id: ID,
@@ -185,6 +188,7 @@ async fn attack_receiver(
                 open.remove(usize::from(script.byte()) % open.len());
                 None
             }
+            15 => Some(of_session(script)),
             _ => {
                 let at = usize::from(script.byte());
                 let count = open.len();
@@ -200,6 +204,28 @@ async fn attack_receiver(
         {
             return;
         }
+    }
+}
+
+fn of_session(script: &mut Script<'_>) -> SenderMessage {
+    match script.byte() % 3 {
+        0 => SenderMessage::Session(SessionNote {
+            receivers: script.number(),
+            key: FeedingKey([1; 32]),
+        }),
+        1 => SenderMessage::Feeder(Feeder::Origin),
+        _ => SenderMessage::Feeder(feeder(script)),
+    }
+}
+
+fn feeder(script: &mut Script<'_>) -> Feeder {
+    let peer = PeerId::from_bytes([script.byte(); 32]);
+    let addr = ([127, 0, 0, 1], 9).into();
+    Feeder::Member {
+        member: ID,
+        peer,
+        addrs: vec![addr; usize::from(script.byte() % 16)],
+        ticket: Ticket::new(&FeedingKey([1; 32]), peer),
     }
 }
 
@@ -280,7 +306,10 @@ fn piece(script: &mut Script<'_>, size: u64) -> Piece {
         }
         4 | 5 => Piece::GroupEnd(Some(group_hash(size, script.number() % group_count(size)))),
         6 => Piece::End(file_hash(size, &hashes(size)).or(Some([0; 32]))),
-        _ => Piece::Break,
+        _ => match script.byte() % 4 {
+            0 => Piece::Elsewhere(script.number(), [0; 32]),
+            _ => Piece::Break,
+        },
     }
 }
 
@@ -312,8 +341,22 @@ async fn hostile_receiver(dir: &Path, mut script: Script<'_>) {
         pauses: watch::Sender::new(Default::default()).subscribe(),
         disk: Default::default(),
         known: None,
+        fed: None,
     };
-    let mut outgoing = Outgoing::new(shared, sources, reporter());
+    let (decisions, mut decided) = mpsc::channel(64);
+    tokio::spawn(async move { while decided.recv().await.is_some() {} });
+    let note = SessionNote {
+        receivers: 2,
+        key: FeedingKey([1; 32]),
+    };
+    let member = Membership::new(note, decisions);
+    let outgoing = Outgoing::new(shared, sources, reporter());
+    let mut outgoing = outgoing.in_session(member);
+    outgoing.set_whereabouts(Whereabouts {
+        peer: PeerId::from_bytes([2; 32]),
+        name: "mallory".into(),
+        addrs: Vec::new(),
+    });
     let (orders, mut orders_in) = mpsc::channel(8);
     for _ in 0..3 {
         let head = table.lock().head(ID);
@@ -419,6 +462,18 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
         10 => ReceiverMessage::Steer(script.steer()),
         _ => match script.byte() % 8 {
             0 => ReceiverMessage::Declined(DeclineReason::Busy),
+            1 => ReceiverMessage::PassesOn(true),
+            2 => ReceiverMessage::Progress {
+                done: u64::MAX,
+                fed: vec![Fed {
+                    index: script.number(),
+                    bytes: u64::MAX,
+                }],
+            },
+            3 => ReceiverMessage::Trouble {
+                feeder: ID,
+                trouble: Trouble::Lied,
+            },
             _ => ReceiverMessage::Complete,
         },
     }

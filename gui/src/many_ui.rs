@@ -170,11 +170,20 @@ fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Actio
                     true => format!("   {}", words::NOT_ENCRYPTED),
                     false => String::new(),
                 };
-                let parts = [(name.as_str(), Tone::Plain), (mark.as_str(), Tone::Warn)];
+                let through = words::through(t).map(|words| format!("   {words}"));
+                let through = through.unwrap_or_default();
+                let parts = [
+                    (name.as_str(), Tone::Plain),
+                    (mark.as_str(), Tone::Warn),
+                    (through.as_str(), Tone::Weak),
+                ];
                 ui.add(Label::new(theme::runs(ui, 14.0, &parts)).truncate());
             });
         });
     });
+    if let Some(blamed) = words::blamed(t) {
+        ui.add(Label::new(theme::note(ui, Tone::Warn, blamed)).wrap());
+    }
     below(ui, model, t, &status, actions);
 }
 

@@ -234,6 +234,9 @@ fn one(
             };
             let text = theme::runs(ui, 16.0, &[(&name, Tone::Plain), (&wants, Tone::Weak)]);
             ui.add(Label::new(text).wrap());
+            if let Some(invitation) = t.passing.invitation() {
+                ui.add(Label::new(theme::note(ui, Tone::Weak, invitation)).wrap());
+            }
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
     });

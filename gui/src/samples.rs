@@ -55,6 +55,7 @@ pub(crate) fn with_nearby(
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        passing_on: 0,
         notices: Arc::new([]),
     })
 }
@@ -204,6 +205,7 @@ pub(crate) fn sending() -> TransferSnapshot {
         started: NOW - 4,
         settled: 0,
         entries: 3,
+        passing: Default::default(),
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) fn staged_ui(ui: &mut Ui, model: &Model, draft: &mut StagedDraft) -> 
 
 const INVITATION: &str = "Drop files here to send them";
 const PROMISE: &str = "Whole folders too. Nothing leaves before you press Send.";
+/// The same beside the buttons, where there is less room.
+const SHORT_PROMISE: &str = "Nothing leaves before you press Send.";
 
 fn invitation(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
     if model.overview.transfers.is_empty() {
@@ -59,7 +61,7 @@ fn invitation(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
                 theme::title(ui, INVITATION);
-                let text = theme::note(ui, Tone::Weak, PROMISE);
+                let text = theme::note(ui, Tone::Weak, SHORT_PROMISE);
                 ui.add(Label::new(text).truncate());
             });
         });

@@ -1,6 +1,7 @@
 //! Words for what the overview says: states, progress, names. Errors have theirs in
 //! `peerconnect::fault`.
 
+mod passing;
 mod texts;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
+pub(crate) use self::passing::{blamed, through};
 pub(crate) use self::texts::{link, text_status};
 use crate::model::{Device, Pace};
 use crate::theme::Tone;

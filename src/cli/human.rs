@@ -96,6 +96,7 @@ impl Human {
             }
             // Who answers has more to say about it.
             Event::Path(_) | Event::File(..) | Event::Conflict(..) => {}
+            Event::Blamed(t, by) => self.say(&sessions::blamed(t, by, self.symbols)),
             Event::Progress(t) if self.is_of_many(t) => {}
             Event::Progress(t) => self.progress(t),
             Event::FileDone(t, row) => {

@@ -57,14 +57,25 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         }
         Event::Path(t) => {
             if let Some(path) = &t.path {
+                let kind = match t.passing.through {
+                    Some(_) => "via-peer",
+                    None => path_word(path.kind),
+                };
                 let body = json!({
                     "transfer": t.id.to_string(),
-                    "kind": path_word(path.kind),
+                    "kind": kind,
+                    "through": t.passing.through,
                     "addr": path.addr.map(|a| a.to_string()),
                     "rtt_ms": path.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
                 });
                 write_line("path", body, to);
             }
+        }
+        Event::Blamed(t, by) => {
+            let body = json!({
+                "transfer": t.id.to_string(), "peer": t.peer_name, "by": by,
+            });
+            write_line("blamed", body, to);
         }
         Event::File(t, row) => write_line("file", file(t, row), to),
         Event::Progress(t) => write_line("progress", progress(t), to),
@@ -120,6 +131,7 @@ pub(crate) fn offer(t: &TransferSnapshot) -> serde_json::Value {
         "bytes": t.bytes,
         "names": t.top_names.iter().map(|top| &top.name).collect::<Vec<_>>(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
+        "receivers": t.passing.receivers,
     })
 }
 
@@ -167,6 +179,7 @@ fn progress(t: &TransferSnapshot) -> impl Serialize {
     json!({
         "transfer": t.id.to_string(), "bytes": t.bytes_done, "total": t.bytes,
         "files_done": t.files_done, "bps": t.rate, "eta_s": t.eta_seconds, "limit": t.limit,
+        "through": t.passing.through,
     })
 }
 
@@ -308,6 +321,7 @@ pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
         "path": t.path.as_ref().map(|path| path_word(path.kind)),
         "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()), "started": t.started,
+        "through": t.passing.through, "blamed_by": t.passing.blamed_by,
     })
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Event<'a> {
     State(&'a TransferSnapshot),
     /// It takes another way now.
     Path(&'a TransferSnapshot),
+    /// Another receiver, of this name, says that this one has passed on damaged data.
+    Blamed(&'a TransferSnapshot, &'a str),
     /// One of its files.
     File(&'a TransferSnapshot, &'a FileRow),
     /// How far it is; may be left out.

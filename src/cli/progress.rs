@@ -291,7 +291,19 @@ fn receiver_line(t: &TransferSnapshot, width: usize) -> String {
         _ => phase_word(t).to_owned(),
     };
     let name = Shown(&t.peer_name);
-    fit(format!("     {name}  {}%  {speed}", percent(t)), width)
+    let through = through(t).map(|words| format!("  {words}"));
+    let through = through.unwrap_or_default();
+    fit(
+        format!("     {name}  {}%  {speed}{through}", percent(t)),
+        width,
+    )
+}
+
+/// From whom a receiver gets it, if not from here.
+pub(crate) fn through(t: &TransferSnapshot) -> Option<String> {
+    let name = t.passing.through.as_ref();
+    let name = name.filter(|_| !t.state.is_final());
+    name.map(|name| format!("through {}", Shown(name)))
 }
 
 fn bar(percent: u64, width: usize, symbols: Symbols) -> String {

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use peerconnect::config::ConflictPolicy;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Overview, ReceiveRule};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
+use peerconnect::text::count;
 use tokio::time::Instant;
 
 use super::Context;
@@ -19,6 +21,9 @@ use super::instance::{Instance, Purpose, reach};
 use super::output::Event;
 use super::question::Questions;
 use super::resolve;
+
+/// How long `receive` goes on for others when it has everything itself.
+const PASS_ON_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) async fn receive(args: ReceiveArgs, context: &mut Context) -> Result<Exit, Fault> {
     // What a person at a prompt expects of a command: files come to where they are.
@@ -56,7 +61,31 @@ async fn wait_for_one(
     face.answers = answers;
     face.person = person;
     face.retry = Some(args.retry);
-    Ok(face.run().await)
+    let exit = face.run().await;
+    if !instance.is_shared() {
+        pass_on(instance, context).await;
+    }
+    Ok(exit)
+}
+
+/// Others that get the same may still be getting it from here: they need not look for somebody
+/// else in the middle of a file.
+async fn pass_on(instance: &Instance, context: &mut Context) {
+    let mut overview = instance.node.overview();
+    let others = overview.borrow().passing_on;
+    if others == 0 {
+        return;
+    }
+    let others = count(others.into(), "other device", "other devices");
+    context.out.say(&format!(
+        "Passing it on to {others}. (Ctrl+C: they get it from somebody else.)"
+    ));
+    context.out.flush().await;
+    tokio::select! {
+        _ = overview.wait_for(|picture| picture.passing_on == 0) => {}
+        _ = context.signals.next() => {}
+        () = tokio::time::sleep(PASS_ON_MAX) => {}
+    }
 }
 
 pub(crate) async fn daemon(args: TakeArgs, context: &mut Context) -> Result<Exit, Fault> {

@@ -336,6 +336,7 @@ pub(crate) async fn config(paths: bool, context: &mut Context) -> Result<Exit, F
                     None => "none".into(),
                 },
             ),
+            ("pass_on", settings.pass_on.to_string()),
             (
                 "answer_timeout",
                 format!("{}s", settings.answer_timeout.as_secs()),

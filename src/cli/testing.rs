@@ -56,6 +56,7 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         started: 0,
         settled: 0,
         entries: 0,
+        passing: Default::default(),
     }
 }
 
@@ -132,6 +133,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        passing_on: 0,
         notices: Arc::new([]),
     }
 }

@@ -1,9 +1,11 @@
 //! What has been said about one transfer so far, and what is to be said next.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerconnect::fault::{Fault, Trouble};
+use peerconnect::net::link::PathKind;
 use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
@@ -39,10 +41,9 @@ pub(crate) struct Tracker {
     pub(crate) exit: Option<Exit>,
     /// The state that was told last, and whether it was one of waiting for a person.
     state: Option<(TransferState, bool)>,
-    path: Option<(
-        peerconnect::net::link::PathKind,
-        Option<std::net::SocketAddr>,
-    )>,
+    path: Option<(PathKind, Option<SocketAddr>, Option<String>)>,
+    /// How many have blamed the receiver, as told last.
+    blamed: usize,
     offered: bool,
     /// The file that the person is asked about, as was told last.
     conflict: Option<FileIndex>,
@@ -66,6 +67,7 @@ impl Tracker {
             exit: None,
             state: None,
             path: None,
+            blamed: 0,
             offered: false,
             conflict: None,
             obstacle: None,
@@ -97,11 +99,17 @@ impl Tracker {
             out.emit(Event::State(&self.last)).await;
         }
         self.tell_obstacle(out).await;
-        let path = self.last.path.as_ref().map(|path| (path.kind, path.addr));
+        let through = &self.last.passing.through;
+        let path = self.last.path.as_ref();
+        let path = path.map(|path| (path.kind, path.addr, through.clone()));
         if path.is_some() && path != self.path {
             self.path = path;
             out.emit(Event::Path(&self.last)).await;
         }
+        for by in self.last.passing.blamed_by.iter().skip(self.blamed) {
+            out.emit(Event::Blamed(&self.last, by)).await;
+        }
+        self.blamed = self.last.passing.blamed_by.len();
         let conflict = self.last.conflict.as_ref();
         if conflict.map(|c| c.index) != self.conflict {
             self.conflict = conflict.map(|c| c.index);

@@ -123,3 +123,39 @@ impl fmt::Display for Announce {
         })
     }
 }
+
+/// Whether this computer passes on to others what a sender sends to all of them.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassOn {
+    /// To anybody who gets the same files.
+    Always,
+    /// In the local network only: elsewhere it may cost money.
+    #[default]
+    Local,
+    /// To nobody.
+    Never,
+}
+
+impl PassOn {
+    /// Whether it is passed on to somebody who is `near`: in the local network.
+    pub fn allows(self, near: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Local => near,
+            Self::Never => false,
+        }
+    }
+}
+
+impl fmt::Display for PassOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "always",
+            Self::Local => "local",
+            Self::Never => "never",
+        })
+    }
+}

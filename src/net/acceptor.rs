@@ -12,6 +12,7 @@ use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
 use super::interfaces::way_to;
 use super::link::{LinkError, Offence};
 use super::pool::{Answering, Shared};
+use super::pull_link::QuicPulled;
 use super::settings::transport;
 use super::text_link::QuicText;
 use super::transfer_link::QuicInbound;
@@ -37,6 +38,13 @@ pub enum Arrival {
         from: PeerConnection,
         /// Its link; dropping it refuses the text with [`Code::Internal`].
         link: QuicText,
+    },
+    /// Another receiver of a session wants content of it.
+    Pull {
+        /// The connection it came on.
+        from: PeerConnection,
+        /// Its stream; dropping it refuses with [`Code::Internal`].
+        link: QuicPulled,
     },
     /// A peer says where it can be found, beside where it is seen.
     Addresses {

@@ -347,6 +347,11 @@ impl Connector {
         self.shared.pooled(id)
     }
 
+    /// Where a peer has said that it is, beside where it is seen.
+    pub fn whereabouts(&self, id: PeerId) -> Vec<SocketAddr> {
+        self.shared.whereabouts(id)
+    }
+
     /// Closes the connection to a peer, if there is one.
     pub fn disconnect(&self, id: PeerId, code: Code) {
         if let Some(connection) = self.shared.pooled(id) {

@@ -20,6 +20,8 @@ use crate::protocol::message::{Code, FileHeader};
 const COPY_MAX: usize = 16 * 1024;
 /// Most bytes that are held back to be sent together.
 const HELD_MAX: usize = 64 * 1024;
+/// Most bytes of marks without content that are held back to be sent together.
+const MARKS_HELD_MAX: usize = 1024;
 /// Chunks of this size are passed on as they are.
 const DIRECT_MIN: usize = 16 * 1024;
 /// Content is given out in pieces of this size at least, because BLAKE3 is ten times slower on
@@ -109,6 +111,8 @@ impl FileWriter for QuicFileWriter {
             // until the next one begins. The only group of a file is followed by the end at once.
             Piece::GroupEnd(_) if self.many_groups => self.flush().await,
             Piece::GroupEnd(_) => Ok(()),
+            Piece::Elsewhere(..) if self.held.len() < MARKS_HELD_MAX => Ok(()),
+            Piece::Elsewhere(..) => self.flush().await,
             Piece::End(_) | Piece::Break => {
                 self.flush().await?;
                 // Fails only if the peer stopped the stream, and then the flush has said so.

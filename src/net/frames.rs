@@ -1,7 +1,7 @@
 //! Frames on a QUIC stream: several are decoded per read, and no byte is lost when a read is
 //! cancelled.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,10 +25,14 @@ pub(super) async fn fill(
     match stream.read_buf(buf).await {
         Ok(0) => Ok(false),
         Ok(_) => Ok(true),
-        Err(error) => Err(match error.downcast::<ReadError>() {
-            Ok(error) => connection.read_error(error),
-            Err(error) => LinkError::Lost(error.to_string()),
-        }),
+        Err(error) => Err(read_failed(error, connection)),
+    }
+}
+
+fn read_failed(error: std::io::Error, connection: &PeerConnection) -> LinkError {
+    match error.downcast::<ReadError>() {
+        Ok(error) => connection.read_error(error),
+        Err(error) => LinkError::Lost(error.to_string()),
     }
 }
 
@@ -98,6 +102,27 @@ impl FrameReader {
                 };
             }
         }
+    }
+
+    /// Takes bytes that are no frame into `out` until it has `len`. Cancel-safe: what has come is
+    /// in `out`.
+    pub(super) async fn bytes(
+        &mut self,
+        out: &mut BytesMut,
+        len: usize,
+        connection: &PeerConnection,
+    ) -> Result<(), LinkError> {
+        let ready = self.buf.len().min(len.saturating_sub(out.len()));
+        out.extend_from_slice(&self.buf.split_to(ready));
+        while out.len() < len {
+            let mut rest = out.limit(len - out.len());
+            match self.stream.read_buf(&mut rest).await {
+                Ok(0) => return Err(Offence::Frame(FrameError::Truncated).into()),
+                Ok(_) => {}
+                Err(error) => return Err(read_failed(error, connection)),
+            }
+        }
+        Ok(())
     }
 
     /// The stream, and what was read of it beyond the last message.

@@ -28,6 +28,8 @@ pub enum Piece {
     Data(Bytes),
     /// The group is complete; its hash, where the protocol has one.
     GroupEnd(Option<Hash>),
+    /// This group of the content, which has this hash, comes from another receiver of the session.
+    Elsewhere(u32, Hash),
     /// The file is complete; its hash, where the protocol has one. Nothing follows.
     End(Option<Hash>),
     /// The stream ends between two groups, but the file is not complete: it changed while it was
@@ -161,6 +163,8 @@ pub trait Outbound: Send + 'static {
     fn opener(&self) -> Self::Opener;
     /// How the bytes travel now.
     fn path(&self) -> PathInfo;
+    /// Whether the other side knows what a session is, and [`Piece::Elsewhere`].
+    fn knows_sessions(&self) -> bool;
     /// Sends a message; waits while the peer does not read. Not cancel-safe.
     fn send(
         &mut self,

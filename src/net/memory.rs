@@ -320,6 +320,10 @@ impl Outbound for MemoryOutbound {
         PATH
     }
 
+    fn knows_sessions(&self) -> bool {
+        true
+    }
+
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {
         self.control.send(&message).await
     }
@@ -431,7 +435,7 @@ impl FileWriter for MemoryWriter {
                 }
             }
             Piece::Break => {}
-            Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => {
+            Piece::Group(_) | Piece::GroupEnd(_) | Piece::Elsewhere(..) | Piece::End(_) => {
                 self.push(Chunk::Bytes(mark.freeze())).await?;
             }
         }

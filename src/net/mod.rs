@@ -24,6 +24,7 @@ mod moves;
 pub mod pieces;
 mod pool;
 mod probe;
+pub mod pull_link;
 pub mod requests;
 mod restarts;
 pub mod router;
@@ -39,7 +40,9 @@ pub use acceptor::Arrival;
 pub use connection::PeerConnection;
 pub use connector::{ConnectError, Connector, Dial, resolve};
 pub use endpoint::{BindError, DEFAULT_PORT, EndpointOptions, Net, bind};
+pub use interfaces::is_local_network;
 pub use transfer_link::{QuicInbound, QuicOutbound};
+pub use whereabouts::is_plausible;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]

@@ -2,16 +2,20 @@
 //!
 //! After the header frame: for each group its number (`u32` big-endian), its content, its hash;
 //! at the end [`END_OF_FILE`] and the hash of the file. Nothing may follow. A stream that ends
-//! between two groups without that mark is a [`Piece::Break`].
+//! between two groups without that mark is a [`Piece::Break`]. A number with the
+//! highest bit set has no content behind it, only the hash: [`Piece::Elsewhere`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::link::{DATA_LEN_MAX, Offence, Piece};
 use crate::protocol::frame::FrameError;
-use crate::protocol::groups::{Hash, group_count, group_len};
+use crate::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN, Hash, group_count, group_len};
 use crate::protocol::message::END_OF_FILE;
 
 const NUMBER_LEN: usize = 4;
+/// Set in the number of a group that comes from elsewhere; no group has so high a number.
+const ELSEWHERE: u32 = 1 << 31;
+const _: () = assert!(FILE_SIZE_MAX / GROUP_LEN < ELSEWHERE as u64);
 const HASH_LEN: usize = size_of::<Hash>();
 
 /// A piece without the hash that this protocol needs: a fault of this program.
@@ -26,6 +30,10 @@ pub(super) fn encode_mark(piece: &Piece, out: &mut BytesMut) -> Result<(), NoHas
         // The end of the stream says it.
         Piece::Data(_) | Piece::Break => {}
         Piece::GroupEnd(hash) => out.put_slice(&hash.ok_or(NoHash)?),
+        Piece::Elsewhere(group, hash) => {
+            out.put_u32(*group | ELSEWHERE);
+            out.put_slice(hash);
+        }
         Piece::End(hash) => {
             out.put_u32(END_OF_FILE);
             out.put_slice(&hash.ok_or(NoHash)?);
@@ -48,8 +56,12 @@ pub(super) struct PieceDecoder {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Number,
-    Content { left: u64 },
+    Content {
+        left: u64,
+    },
     GroupHash,
+    /// Of a group that comes from elsewhere.
+    ElsewhereHash(u32),
     FileHash,
     Closing(Hash),
     Ended,
@@ -77,7 +89,7 @@ impl PieceDecoder {
         match self.state {
             State::Number => NUMBER_LEN,
             State::Content { left } => usize::try_from(left).unwrap_or(content).min(content),
-            State::GroupHash | State::FileHash => HASH_LEN,
+            State::GroupHash | State::ElsewhereHash(_) | State::FileHash => HASH_LEN,
             State::Closing(_) | State::Ended => 1,
         }
     }
@@ -105,6 +117,11 @@ impl PieceDecoder {
                     self.state = State::FileHash;
                     return self.next(fin);
                 }
+                Some(number) if number & ELSEWHERE != 0 => {
+                    let group = self.number(number & !ELSEWHERE)?;
+                    self.state = State::ElsewhereHash(group);
+                    return self.next(fin);
+                }
                 Some(group) => Some(self.begin(group)?),
                 None => None,
             },
@@ -112,6 +129,10 @@ impl PieceDecoder {
             State::GroupHash => take(&mut self.buf).map(|hash| {
                 self.state = State::Number;
                 Piece::GroupEnd(Some(hash))
+            }),
+            State::ElsewhereHash(group) => take(&mut self.buf).map(|hash| {
+                self.state = State::Number;
+                Piece::Elsewhere(group, hash)
             }),
             State::FileHash => match take(&mut self.buf) {
                 Some(hash) => {
@@ -133,11 +154,17 @@ impl PieceDecoder {
         }
     }
 
-    fn begin(&mut self, group: u32) -> Result<Piece, Offence> {
+    /// A group that may come now.
+    fn number(&mut self, group: u32) -> Result<u32, Offence> {
         if group < self.next_group || group >= group_count(self.size) {
             return Err(Offence::WrongGroup);
         }
         self.next_group = group + 1;
+        Ok(group)
+    }
+
+    fn begin(&mut self, group: u32) -> Result<Piece, Offence> {
+        self.number(group)?;
         self.state = match group_len(self.size, group) {
             0 => State::GroupHash,
             left => State::Content { left },
@@ -151,8 +178,8 @@ impl PieceDecoder {
             State::Content { left } if self.buf.is_empty() => usize::try_from(left)
                 .unwrap_or(DATA_LEN_MAX)
                 .min(DATA_LEN_MAX),
-            State::Content { .. } | State::Number | State::GroupHash | State::FileHash => 0,
-            State::Closing(_) | State::Ended => 0,
+            State::Content { .. } | State::Number | State::GroupHash => 0,
+            State::ElsewhereHash(_) | State::FileHash | State::Closing(_) | State::Ended => 0,
         }
     }
 
@@ -297,6 +324,32 @@ mod tests {
     }
 
     #[test]
+    fn a_group_may_come_from_elsewhere() {
+        let size = 2 * GROUP_LEN + 5;
+        let pieces = vec![
+            Piece::Elsewhere(0, [3; 32]),
+            Piece::Elsewhere(1, [4; 32]),
+            Piece::Group(2),
+            Piece::Data(Bytes::from_static(b"hello")),
+            Piece::GroupEnd(Some([1; 32])),
+            Piece::End(Some([2; 32])),
+        ];
+        assert_eq!(decode(size, &encode(&pieces)), Ok(pieces));
+        for wrong in [
+            vec![Piece::Elsewhere(3, [0; 32])],
+            vec![Piece::Elsewhere(1, [0; 32]), Piece::Elsewhere(1, [0; 32])],
+            vec![Piece::Elsewhere(1, [0; 32]), Piece::Group(0)],
+        ] {
+            assert_eq!(decode(size, &encode(&wrong)), Err(Offence::WrongGroup));
+        }
+        let whole = encode(&[Piece::Elsewhere(0, [3; 32])]);
+        for len in 1..whole.len() {
+            let truncated = Err(Offence::Frame(FrameError::Truncated));
+            assert_eq!(decode(size, &whole[..len]), truncated, "{len} bytes");
+        }
+    }
+
+    #[test]
     fn a_piece_without_hash_is_not_sent() {
         let mut out = BytesMut::new();
         assert_eq!(encode_mark(&Piece::End(None), &mut out), Err(NoHash));
@@ -317,7 +370,7 @@ mod tests {
                     match piece {
                         Piece::Data(data) => content.extend_from_slice(&data),
                         Piece::Group(_) | Piece::GroupEnd(_) | Piece::End(_) => marks += 1,
-                        Piece::Break => unreachable!("the file is complete"),
+                        Piece::Elsewhere(..) | Piece::Break => unreachable!("the file is complete"),
                     }
                 }
             }

@@ -20,6 +20,7 @@ use super::file_stream::QuicFileReader;
 use super::frames::FrameReader;
 use super::link::{LinkError, Offence};
 use super::pool::Shared;
+use super::pull_link::QuicPulled;
 use super::text_link::QuicText;
 use super::transfer_link::{Control, QuicInbound};
 use super::whereabouts;
@@ -81,7 +82,8 @@ pub(super) async fn route(
     }
 }
 
-/// A bidirectional stream: the control stream of a transfer, or a text.
+/// A bidirectional stream: the control stream of a transfer, a text, or content for another
+/// receiver.
 async fn transfer(
     arrivals: mpsc::Sender<Arrival>,
     connection: PeerConnection,
@@ -108,6 +110,13 @@ async fn transfer(
                     connection.offend(offence);
                 }
             }
+        }
+        Ok(Opening::Pull(head)) => {
+            // Content, not control: it must not come before everything else.
+            let _ = send.set_priority(0);
+            let link = QuicPulled::new(head, Control::new(connection.clone(), send, recv));
+            let from = connection;
+            let _ = arrivals.send(Arrival::Pull { from, link }).await;
         }
         Ok(Opening::Connection(_) | Opening::Reconnection { .. }) => {
             connection.offend(Offence::UnexpectedMessage);

@@ -93,6 +93,11 @@ pub(super) fn open_up(quic: &quinn::Connection) {
     quic.set_max_concurrent_uni_streams(VarInt::from_u32(UNI_MAX_AFTER_CONSENT));
 }
 
+/// Lets a peer send what it is asked for, but no files.
+pub(super) fn open_window(quic: &quinn::Connection) {
+    quic.set_receive_window(VarInt::from_u32(WINDOW_AFTER_CONSENT));
+}
+
 /// The last transfer that was agreed to is over. What was granted is not taken back, but not
 /// renewed either.
 pub(super) fn close_down(quic: &quinn::Connection) {

@@ -17,6 +17,7 @@ mod files;
 mod hostile;
 mod moves;
 mod peers;
+mod pulls;
 mod texts;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -86,6 +87,7 @@ impl Node {
             Arrival::Connected(connection) => connection,
             other @ (Arrival::Transfer { .. }
             | Arrival::Text { .. }
+            | Arrival::Pull { .. }
             | Arrival::Addresses { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
@@ -96,7 +98,10 @@ impl Node {
             match self.arrival().await {
                 Arrival::Transfer { link, .. } => return link,
                 Arrival::Connected(_) | Arrival::Addresses { .. } => {}
-                other @ (Arrival::Disconnected(_) | Arrival::Text { .. }) => panic!("{other:?}"),
+                other
+                @ (Arrival::Disconnected(_) | Arrival::Text { .. } | Arrival::Pull { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -174,7 +179,7 @@ async fn receive_file<R: FileReader>(mut reader: R, size: u64) -> (Vec<u8>, Vec<
                 assert_eq!(bytes.len() as u64, size);
                 return (bytes, lengths);
             }
-            Piece::Break => panic!("the file is complete"),
+            Piece::Elsewhere(..) | Piece::Break => panic!("the file is complete"),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence};
 use super::transfer_link::Control;
 use crate::protocol::message::{Code, DeclineReason, Opening};
+use crate::protocol::sessions::ALPN_SESSIONS;
 use crate::protocol::texts::{ALPN_TEXTS, TEXT_LEN_MAX, TextAnswer, TextHead};
 
 /// How long the other side may take for what no person has to think about: the first answer to a
@@ -196,9 +197,19 @@ impl QuicOutboundText {
 impl PeerConnection {
     /// Whether the program at the other side knows texts.
     pub fn understands_texts(&self) -> bool {
+        self.agreed_on(&[ALPN_TEXTS, ALPN_SESSIONS])
+    }
+
+    /// Whether the program at the other side knows sessions.
+    pub fn understands_sessions(&self) -> bool {
+        self.agreed_on(&[ALPN_SESSIONS])
+    }
+
+    fn agreed_on(&self, protocols: &[&[u8]]) -> bool {
         let data = self.quic().handshake_data();
         let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-        data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_TEXTS))
+        let agreed = data.and_then(|data| data.protocol);
+        agreed.is_some_and(|agreed| protocols.contains(&agreed.as_slice()))
     }
 
     /// Offers a text. Waits while too much else is open. Only to a side that

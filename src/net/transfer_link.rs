@@ -42,8 +42,7 @@ impl Control {
 
     /// Sends bytes that are no frame, and says that nothing follows.
     pub(super) async fn send_last(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        let written = self.send.write_all(bytes).await;
-        written.map_err(|error| self.connection.write_error(error))?;
+        self.send_bytes(bytes).await?;
         // Fails only if the other side has given the stream up, which its answer tells.
         let _ = self.send.finish();
         Ok(())
@@ -59,6 +58,28 @@ impl Control {
     pub(super) async fn last_bytes(&mut self, len: usize) -> Result<Vec<u8>, LinkError> {
         let bytes = self.recv.last_bytes(len, &self.connection).await;
         bytes.map_err(|error| self.connection.judged(error))
+    }
+
+    /// Sends bytes that are no frame.
+    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        let written = self.send.write_all(bytes).await;
+        written.map_err(|error| self.connection.write_error(error))
+    }
+
+    /// Takes bytes that are no frame into `out` until it has `len`. Cancel-safe: what has come is
+    /// in `out`. An offence closes the connection.
+    pub(super) async fn content(
+        &mut self,
+        out: &mut bytes::BytesMut,
+        len: usize,
+    ) -> Result<(), LinkError> {
+        let taken = self.recv.bytes(out, len, &self.connection).await;
+        taken.map_err(|error| self.connection.judged(error))
+    }
+
+    /// The connection it runs on.
+    pub(super) fn connection(&self) -> &PeerConnection {
+        &self.connection
     }
 
     /// Closes the connection if `error` is the peer's offence; gives it back.
@@ -139,6 +160,10 @@ impl Outbound for QuicOutbound {
 
     fn path(&self) -> PathInfo {
         self.control.connection.path()
+    }
+
+    fn knows_sessions(&self) -> bool {
+        self.control.connection.understands_sessions()
     }
 
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {

@@ -89,8 +89,8 @@ async fn listen(
     }
 }
 
-/// Whether a computer that is seen at `remote` can be at `addr`.
-fn is_plausible(addr: SocketAddr, remote: IpAddr) -> bool {
+/// Whether a computer that is seen at `remote`, or known there, can be at `addr`.
+pub fn is_plausible(addr: SocketAddr, remote: IpAddr) -> bool {
     let ip = addr.ip().to_canonical();
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     let is_elsewhere = ip.is_unspecified() || ip.is_multicast() || is_broadcast;

@@ -288,6 +288,9 @@ pub struct Overview {
     /// Texts of this run, without what is in them, oldest first; at most
     /// [`TEXTS_MAX`](super::texts::TEXTS_MAX).
     pub texts: Arc<[TextSnapshot]>,
+    /// Other receivers of the same files that get them from here now.
+    #[serde(default)]
+    pub passing_on: u32,
     /// Things a person should know that belong to no transfer, newest last; a few at most.
     pub notices: Arc<[String]>,
 }

@@ -327,10 +327,15 @@ impl Core {
 }
 
 pub(super) fn random_id() -> Result<TransferId, Fault> {
-    let mut id = [0; 16];
+    Ok(TransferId(random()?))
+}
+
+/// Bytes that nobody can guess.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Fault> {
+    let mut bytes = [0; N];
     let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut id).map_err(|_| Fault::Internal {
+    random.fill(&mut bytes).map_err(|_| Fault::Internal {
         what: "no random numbers".into(),
     })?;
-    Ok(TransferId(id))
+    Ok(bytes)
 }

@@ -25,6 +25,7 @@ use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
 use super::outgoing::{Contact, OutgoingTask, To};
+use super::passing::Shelves;
 use super::records::{Records, Unfinished};
 use super::texts::TextBook;
 use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
@@ -99,6 +100,8 @@ pub(super) struct Core {
     pub(super) outgoing: HashMap<TransferId, OutgoingRecord>,
     /// Which of them belong together.
     pub(super) sessions: Sessions,
+    /// What there is for other receivers of the same.
+    pub(super) shelves: Shelves,
     /// What the person wants of it, where there is anything.
     pub(super) wishes: HashMap<TransferId, Wishes>,
     /// How far unfinished transfers are, as was written last.
@@ -169,6 +172,7 @@ impl Core {
             tasks: JoinSet::new(),
             outgoing: HashMap::new(),
             sessions: Sessions::default(),
+            shelves: Shelves::default(),
             wishes: HashMap::new(),
             standings: HashMap::new(),
             people: handle.people().clone(),
@@ -260,7 +264,10 @@ impl Core {
                 told = self.texts.news() => self.on_text_news(told).await,
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
-                Some(_) = self.tasks.join_next() => {}
+                Some(_) = self.tasks.join_next() => {
+                    let streams = self.shelves.streams();
+                    self.changed |= self.pictures.borrow().passing_on != streams;
+                }
                 () = self.discovery.changed() => self.changed = true,
                 _ = tick.tick(), if self.book.is_moving() => {
                     self.book.measure(Instant::now());
@@ -292,6 +299,7 @@ impl Core {
         }
         self.leave_originals().await;
         self.links.clear();
+        self.sessions = Sessions::default();
         self.texts.end();
         tokio::join!(self.discovery.shutdown(), self.net.shutdown());
         let Self {
@@ -313,8 +321,9 @@ impl Core {
         self.changed = true;
     }
 
-    async fn on_news(&mut self, id: TransferId, news: News) {
+    async fn on_news(&mut self, id: TransferId, mut news: News) {
         self.changed = true;
+        self.on_session_news(id, &mut news);
         self.keep_pauses(id, &news).await;
         let Some(state) = self.book.apply(id, news) else {
             return;
@@ -341,6 +350,9 @@ impl Core {
             | TransferState::Rejected
             | TransferState::Cancelled
             | TransferState::Failed => {
+                if state != TransferState::Completed {
+                    self.shelves.remove(id);
+                }
                 self.on_final(id).await;
                 self.book.forget_oldest_finished();
                 self.forget_gone_sessions();
@@ -365,6 +377,7 @@ impl Core {
             }
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
             Arrival::Text { from, link } => self.on_text(&from, link),
+            Arrival::Pull { from, link } => self.on_pull(&from, link),
         }
     }
 }

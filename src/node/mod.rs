@@ -18,6 +18,7 @@ mod many;
 pub mod names;
 mod near;
 mod outgoing;
+mod passing;
 mod records;
 mod sending;
 mod sightings;

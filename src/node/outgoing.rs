@@ -17,6 +17,7 @@ use crate::protocol::message::{Code, DeclineReason, TransferId};
 use crate::storage::store::Wishes;
 use crate::transfer::control::{News, Order, Reporter};
 use crate::transfer::ended::Ended;
+use crate::transfer::member::Whereabouts;
 use crate::transfer::sender::Outgoing;
 use crate::transfer::sources::{Listed, Sources};
 use crate::transfer::state::TransferEvent;
@@ -348,6 +349,13 @@ impl OutgoingTask {
     async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {
         let contact = self.to.met(self.id, &connection);
         let _ = self.contacts.send(contact).await;
+        let mut addrs = vec![connection.remote_addr()];
+        addrs.extend(self.connector.whereabouts(connection.id()));
+        self.outgoing.set_whereabouts(Whereabouts {
+            peer: connection.id(),
+            name: connection.name().to_owned(),
+            addrs,
+        });
         let head = self.table.lock().head(self.id);
         let link = match connection.offer(head).await {
             Ok(link) => link,

@@ -4,5 +4,8 @@
 //! what holds it up holds up nobody else. A [`session::Session`] is what keeps them together, and a
 //! [`tree::Tree`] decides which of them passes content on to which.
 
+pub mod feeding;
+pub mod origin;
+pub mod serving;
 pub mod session;
 pub mod tree;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::SessionNews;
 use crate::protocol::message::TransferId;
 pub use crate::storage::store::MemberEnd;
 use crate::storage::store::{MemberRecord, SessionRecord};
@@ -20,6 +21,8 @@ pub const RECEIVERS_MAX: usize = 256;
 pub struct Session {
     record: SessionRecord,
     hashes: Arc<KnownHashes>,
+    /// Where it is told how its receivers fare, once there is somebody who decides about it.
+    pub news: Option<SessionNews>,
 }
 
 /// All sessions of a node, by their ids.
@@ -57,6 +60,7 @@ impl From<SessionRecord> for Session {
         Self {
             record,
             hashes: Arc::default(),
+            news: None,
         }
     }
 }
@@ -79,6 +83,12 @@ impl Sessions {
             members.iter().any(|member| member.transfer == transfer)
         };
         self.0.values().find(has)
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, transfer: TransferId) -> Option<&mut Session> {
+        let id = self.of(transfer)?.record.session;
+        self.0.get_mut(&id)
     }
 
     /// What is known of the files of this transfer from the others of its session.

@@ -63,6 +63,7 @@ use member::Member;
 use race::Races;
 
 use crate::protocol::message::TransferId;
+pub use crate::protocol::sessions::Trouble;
 
 /// How often the tree looks at itself.
 const TICK: Duration = Duration::from_millis(500);
@@ -120,17 +121,6 @@ impl Default for Limits {
             fanout: 4,
         }
     }
-}
-
-/// Why a child could not get content from its feeder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// Not reachable, broken off, or silent for too long.
-    Gone,
-    /// What came did not match its hash.
-    Lied,
-    /// It comes, but not fast enough.
-    Slow,
 }
 
 impl Tree {

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::groups::Hash;
+use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble};
 use super::texts::TextHead;
 
 /// ALPN of this protocol version.
@@ -90,6 +91,8 @@ pub enum Opening {
     },
     /// The stream of a text: opened by the side that sends it.
     Text(TextHead),
+    /// A pull stream: opened by a receiver that gets content from another one.
+    Pull(PullHead),
 }
 
 /// Who is calling. First half of the three-word comparison, see the specification.
@@ -208,6 +211,11 @@ pub enum SenderMessage {
         /// Entries of the whole transfer.
         entries: u32,
     },
+    /// The same goes to others, who may pass it on to each other. Before the first entries, if at
+    /// all.
+    Session(SessionNote),
+    /// From now on this is where content comes from that is referred elsewhere.
+    Feeder(Feeder),
 }
 
 /// Why a sender gives up a file.
@@ -271,6 +279,23 @@ pub enum ReceiverMessage {
     Steer(Steer),
     /// Everything is settled; the transfer is over.
     Complete,
+    /// Whether this receiver passes content on to others. After the acceptance, once.
+    PassesOn(bool),
+    /// How far this receiver is, now and then.
+    Progress {
+        /// Bytes of all files that it has and has verified.
+        done: u64,
+        /// Those that have come from other receivers since the last time; at most
+        /// [`FED_MAX`](super::sessions::FED_MAX) files.
+        fed: Vec<Fed>,
+    },
+    /// The receiver that feeds this one does not.
+    Trouble {
+        /// The transfer to it.
+        feeder: TransferId,
+        /// What is wrong.
+        trouble: Trouble,
+    },
 }
 
 /// Why a receiver declines a transfer.

@@ -5,5 +5,6 @@ pub mod groups;
 pub mod legacy;
 pub mod link_uri;
 pub mod message;
+pub mod sessions;
 pub mod texts;
 pub mod words;

@@ -136,6 +136,11 @@ impl Part {
         self.file.read_exact_at(buf, offset)
     }
 
+    /// Its content for others to read, whatever becomes of the part.
+    pub fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Cuts the part or extends it with zeros.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)

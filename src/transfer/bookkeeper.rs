@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::control::{Asking, News, Order, Progress};
 use super::meter::Meter;
 use super::state::{TransferEvent, TransferState};
-use super::status::{Direction, Limit, PausedBy, Question, TopName, TransferSnapshot};
+use super::status::{Direction, Limit, Passing, PausedBy, Question, TopName, TransferSnapshot};
 use super::table::{FileTable, SharedTable};
 use crate::fault::{Fault, Trouble};
 use crate::net::link::PathInfo;
@@ -126,6 +126,8 @@ pub struct Entry {
     ended: Option<Instant>,
     meter: Meter,
     number: u64,
+    /// What is passed on between the receivers of its session.
+    pub passing: Passing,
 }
 
 /// All transfers of a node.
@@ -166,6 +168,7 @@ impl Bookkeeper {
             ended: None,
             meter: Meter::new(now),
             number,
+            passing: Passing::default(),
         };
         self.entries.insert(new.id, entry);
         self.forget_oldest_finished();
@@ -283,6 +286,15 @@ impl Bookkeeper {
                 entry.folder = Some(asking.folder.clone());
                 entry.asking = Some((asking, Instant::now()));
                 entry.rounds += 1;
+            }
+            News::Session { receivers } => entry.passing.receivers = receivers,
+            // The node knows what to do with it.
+            News::PassesOn { .. } => {}
+            News::Through(name) => entry.passing.through = name,
+            News::Blamed(by) => {
+                if !entry.passing.blamed_by.contains(&by) {
+                    entry.passing.blamed_by.push(by);
+                }
             }
             News::Answered { folder } => {
                 entry.folder = Some(folder);

@@ -9,12 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::feed::Feeding;
+use super::shelf::Shelf;
 use super::state::TransferEvent;
 use super::status::{Limit, PausedBy};
 use crate::config::ConflictAnswer;
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
 use crate::protocol::message::{FileIndex, Room, Scope, TransferId};
+use crate::protocol::sessions::FeedingKey;
 
 /// What to do with an offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +108,25 @@ pub enum News {
     Manifest,
     /// The person must be asked; see [`Asking`].
     Ask(Asking),
+    /// The sender sends the same to others; receiving only. Again for each link.
+    Session {
+        /// How many get it, this one included.
+        receivers: u32,
+    },
+    /// The person has accepted what others get, too; receiving only. Again for each link.
+    PassesOn {
+        /// For those others who want something of it.
+        key: FeedingKey,
+        /// What is there for them.
+        shelf: Arc<Shelf>,
+        /// To be answered by somebody who finds what is referred elsewhere; the first time.
+        feeding: Option<Feeding>,
+    },
+    /// Who the receiver gets content from, if not from here; sending only.
+    Through(Option<String>),
+    /// Another receiver, of this name, says that this one has passed on damaged content; sending
+    /// only.
+    Blamed(String),
     /// The receiver's person is not being asked any more.
     Answered {
         /// The folder that was chosen.
@@ -153,6 +175,7 @@ impl Reporter {
 #[derive(Debug, Default)]
 pub struct Progress {
     moved: AtomicU64,
+    fed: AtomicU64,
     disk: AtomicU64,
     network: AtomicU64,
     setting: AtomicU64,
@@ -175,6 +198,8 @@ impl Drop for Writing<'_> {
 pub struct Reading {
     /// Bytes of content that travelled.
     pub moved: u64,
+    /// Bytes that the receiver has got from another one.
+    pub fed: u64,
     /// Nanoseconds waited for the disk, the network, the limit that was set.
     pub disk: u64,
     /// See `disk`.
@@ -192,6 +217,11 @@ impl Progress {
     /// Bytes of content travelled.
     pub fn moved(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The receiver has got bytes from another one.
+    pub fn fed(&self, bytes: u64) {
+        self.fed.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A task begins to wait for the other side to take something.
@@ -221,6 +251,7 @@ impl Progress {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Reading {
             moved: get(&self.moved),
+            fed: get(&self.fed),
             disk: get(&self.disk),
             network: get(&self.network),
             setting: get(&self.setting),

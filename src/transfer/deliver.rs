@@ -6,11 +6,14 @@ use std::sync::Arc;
 use super::partial::{Partial, Place, SharedJournal};
 use super::receive_file::{Intake, Small, is_no_space};
 use super::room::Room;
+use super::shelf::Shelf;
 use crate::config::ConflictPolicy;
 use crate::protocol::groups::Hash;
-use crate::protocol::message::{EntryKind, FileIndex, Receipt};
+use crate::protocol::message::{EntryKind, FileIndex, Receipt, Stamp};
+use crate::protocol::sessions::REFERRED_MIN;
 use crate::storage::folder::Folder;
 use crate::storage::journal::Record;
+use crate::storage::name::SafePath;
 use crate::storage::part::Part;
 use crate::storage::publish::{Content, Finished, publish};
 
@@ -33,6 +36,8 @@ pub struct Delivery {
     finished: Finished,
     /// Of content that is in memory.
     room: Option<Room>,
+    /// Where others find it then, if they want it.
+    shelf: Option<(Arc<Shelf>, Stamp)>,
 }
 
 /// What became of a [`Delivery`].
@@ -95,6 +100,11 @@ impl Delivery {
             partial: partial.into(),
             finished,
             room,
+            shelf: intake
+                .feed
+                .as_ref()
+                .filter(|_| intake.header.size > REFERRED_MIN)
+                .map(|feed| (feed.shelf.clone(), intake.header.stamp)),
         })
     }
 
@@ -146,9 +156,10 @@ pub fn deliver(
             partial,
             finished: file,
             room,
+            shelf,
         } = delivery;
         rooms.extend(room);
-        labels.push((index, name, hash, partial, part, policy));
+        labels.push((index, name, hash, partial, part, policy, shelf));
         finished.push(Finished { policy, ..file });
     }
     let results = publish(folder, finished);
@@ -156,7 +167,7 @@ pub fn deliver(
     let mut records = Vec::with_capacity(labels.len());
     let mut delivered = Vec::with_capacity(labels.len());
     for (label, result) in labels.into_iter().zip(results) {
-        let (index, name, hash, partial, part, policy) = label;
+        let (index, name, hash, partial, part, policy, shelf) = label;
         let ask = policy == ConflictPolicy::Ask;
         delivered.push(match result {
             Ok(published) => {
@@ -169,6 +180,7 @@ pub fn deliver(
                     hash: Some(hash),
                 };
                 records.push(done(name, &receipt));
+                shelve(shelf, folder, &published.path);
                 Delivered::Settled(receipt)
             }
             Err(error) if ask && error.kind() == io::ErrorKind::AlreadyExists => {
@@ -179,6 +191,16 @@ pub fn deliver(
     }
     journal.append(&records);
     delivered
+}
+
+/// Others may have a file that has its name.
+pub fn shelve(shelf: Option<(Arc<Shelf>, Stamp)>, folder: &Folder, path: &SafePath) {
+    if let Some((shelf, stamp)) = shelf
+        && let Err(error) = shelf.finished(stamp, folder, path)
+    {
+        tracing::debug!(%error, "a file cannot be passed on");
+        shelf.never(stamp);
+    }
 }
 
 /// What there is of a file that was not given its name.

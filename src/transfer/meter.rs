@@ -36,7 +36,8 @@ impl Meter {
         if time < 0.05 {
             return;
         }
-        let moved = reading.moved.saturating_sub(self.last.0.moved);
+        let come = |reading: &Reading| reading.moved.saturating_add(reading.fed);
+        let moved = come(&reading).saturating_sub(come(&self.last.0));
         if self.since.is_none() && moved > 0 {
             self.since = Some(self.last.1);
         }

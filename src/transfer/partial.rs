@@ -141,7 +141,7 @@ impl Partial {
     /// Whether there is nothing to remember.
     pub(super) fn is_empty(&self) -> bool {
         let nowhere = matches!(self.place, Place::Nowhere);
-        nowhere && self.groups.is_empty() && self.damaged == 0
+        nowhere && self.groups.is_empty() && self.damaged == 0 && self.asked.is_empty()
     }
 
     /// Whether it holds a file open.

@@ -1,6 +1,7 @@
 //! Takes in one stream of a file: verifies each group when it is complete, keeps it, and tells what
 //! the file needs next.
 
+mod fetching;
 mod group;
 mod writing;
 
@@ -11,10 +12,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+use self::fetching::{Fetched, Source};
 use self::group::Group;
 use super::control::Progress;
+use super::feed::Feed;
 use super::partial::{Partial, Place, SharedJournal};
 use super::room::{Room, Rooms};
 use super::status::Limit;
@@ -111,6 +114,8 @@ pub struct Intake {
     pub resumable: bool,
     /// Memory for content.
     pub rooms: Rooms,
+    /// Where groups come from that are referred elsewhere, if the transfer is one of several.
+    pub feed: Option<Feed>,
 }
 
 /// Reads `reader` to its end, or until `stop` says otherwise. Not to be dropped midway: what it
@@ -126,6 +131,9 @@ pub async fn receive_file<R: FileReader>(
         reader.stop(Code::Cancelled);
         return (intake, partial, FileEnd::Grown);
     }
+    if let Some(feed) = &intake.feed {
+        feed.shelf.note_version(partial.stamp, intake.header.stamp);
+    }
     partial.open();
     let other_size = partial.size != size;
     partial.resize(size);
@@ -135,10 +143,14 @@ pub async fn receive_file<R: FileReader>(
         partial: &mut partial,
         small: None,
         work: None,
+        fetching: JoinSet::new(),
         again: Vec::new(),
         sync: None,
         since_sync: 0,
     };
+    if let Place::Part(part) = &stream.partial.place {
+        stream.shelve_part(part);
+    }
     let end = match stream.read(&mut reader, &mut stop, other_size).await {
         Ok(end) => end,
         Err(end) => end,
@@ -159,6 +171,9 @@ pub async fn receive_file<R: FileReader>(
         // A small file was in memory only.
         partial.groups.clear();
     }
+    if let Some(feed) = &intake.feed {
+        feed.note_end(intake.header.stamp, &end);
+    }
     match &end {
         FileEnd::Whole { .. } | FileEnd::Identical { .. } | FileEnd::Lost(_) => {}
         FileEnd::Open { .. } | FileEnd::NoSpace => reader.stop(Code::Paused),
@@ -177,6 +192,8 @@ struct Stream<'a> {
     /// they would wait for each other at the file, and be out of the core's cache when it is their
     /// turn.
     work: Option<JoinHandle<Worked>>,
+    /// Groups that are being fetched from elsewhere.
+    fetching: JoinSet<Fetched>,
     /// Groups that arrived damaged.
     again: Vec<u32>,
     sync: Option<JoinHandle<io::Result<()>>>,
@@ -189,6 +206,8 @@ struct Worked {
     hash: Hash,
     /// `None` if the group is damaged.
     written: Option<io::Result<()>>,
+    /// Where it came from, if not from the sender.
+    source: Option<Source>,
 }
 
 impl Stream<'_> {
@@ -207,14 +226,20 @@ impl Stream<'_> {
             let start = Instant::now();
             let piece = tokio::select! {
                 biased;
-                Ok(_) = &mut *stop => return Err(FileEnd::Stopped),
+                Ok(code) = &mut *stop => return Err(self.stopped(code)),
                 // As soon as it is done: what is verified must not wait for what comes next.
                 worked = writing::running(&mut self.work) => {
                     self.work = None;
                     self.worked(worked).await?;
                     continue;
                 }
-                piece = reader.read() => piece.map_err(FileEnd::Lost)?,
+                fetched = fetching::next(&mut self.fetching) => {
+                    self.fetched(fetched?).await?;
+                    continue;
+                }
+                piece = reader.read(), if self.has_room_to_fetch() => {
+                    piece.map_err(FileEnd::Lost)?
+                }
             };
             self.intake.progress.waited(Limit::Network, start.elapsed());
             match piece {
@@ -228,11 +253,14 @@ impl Stream<'_> {
                     let group = group.take().ok_or_else(wrong_group)?;
                     self.end_group(group, hash).await?;
                 }
+                Piece::Elsewhere(number, hash) => self.elsewhere(number, hash).await?,
                 Piece::End(hash) => {
-                    self.finish_work().await?;
+                    self.finish_fetching(stop).await?;
                     return Ok(self.end(hash));
                 }
                 Piece::Break => {
+                    // What is missing is asked for when it is known what the file is now.
+                    self.fetching.abort_all();
                     self.finish_work().await?;
                     let again = std::mem::take(&mut self.again);
                     self.partial.asked.extend(&again);
@@ -262,6 +290,7 @@ impl Stream<'_> {
         let part = Part::create(folder, path, &self.partial.tag).map_err(write_error)?;
         let part = Arc::new(part);
         self.partial.place = Place::Part(part.clone());
+        self.shelve_part(&part);
         Ok(part)
     }
 
@@ -299,8 +328,10 @@ impl Stream<'_> {
             .await
             .map_err(|_| fault())?;
         let (part, groups) = copied.map_err(write_error)?;
-        self.partial.place = Place::Part(Arc::new(part));
+        let part = Arc::new(part);
+        self.partial.place = Place::Part(part.clone());
         self.partial.groups = groups;
+        self.shelve_part(&part);
         Ok(())
     }
 
@@ -351,6 +382,9 @@ impl Stream<'_> {
         self.partial.groups.clear();
         if let Place::Existing(_) = self.partial.place {
             self.partial.place = Place::Nowhere;
+        }
+        if let Place::Part(part) = &self.partial.place {
+            self.shelve_part(part);
         }
         let count = group_count(self.intake.header.size).min(MISSING_MAX as u32);
         self.partial.asked = (0..count).collect();

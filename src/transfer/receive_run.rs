@@ -41,6 +41,11 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(1);
 /// Bytes of receipts in one message, leaving room for a last long one.
 const RECEIPTS_LEN: usize = 48 * 1024;
+/// Files of one group, and larger ones, that are received at once in a session: what an honest
+/// sender has under way outside of one.
+const SMALL_ACTIVE_MAX: usize = 64;
+/// See [`SMALL_ACTIVE_MAX`].
+const LARGE_ACTIVE_MAX: usize = 4;
 /// Streams of one file that may wait for the one before.
 const STREAMS_WAITING_MAX: usize = 2;
 /// Parts of files that are not being received which stay open: a sender that begins many files and
@@ -66,6 +71,9 @@ pub(super) struct Run<'a, L: Inbound> {
     active: HashMap<FileIndex, Active>,
     /// Streams of files whose stream before is still being read.
     waiting: HashMap<FileIndex, VecDeque<(FileHeader, L::Reader)>>,
+    /// Streams that wait until there are fewer: in a session the sender begins files faster than
+    /// their content comes from others. Bounded by what the link lets the sender open.
+    unbegun: VecDeque<(FileHeader, L::Reader)>,
     tasks: JoinSet<FileDone>,
     /// Complete files without final names.
     ready: VecDeque<Delivery>,
@@ -91,6 +99,8 @@ pub(super) struct Run<'a, L: Inbound> {
 
 /// A stream that is being read.
 struct Active {
+    /// Whether it has more than one group.
+    large: bool,
     stop: oneshot::Sender<Code>,
     /// Whether some of the file is here already: then the sender may be silent for as long as it
     /// takes to compare it.
@@ -110,6 +120,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             planned: 0,
             active: HashMap::new(),
             waiting: HashMap::new(),
+            unbegun: VecDeque::new(),
             tasks: JoinSet::new(),
             ready: VecDeque::new(),
             whole: HashSet::new(),
@@ -143,6 +154,9 @@ impl<'a, L: Inbound> Run<'a, L> {
         loop {
             self.deliver();
             self.complete_if_done().await?;
+            if let Some(feed) = self.incoming.feed() {
+                feed.set_pauses(&self.incoming.pauses);
+            }
             // While files wait for the disk no more are taken in; QUIC slows the sender down.
             let room = self.ready_weight < READY_WEIGHT_MAX && self.ready.len() < 8 * BATCH_MAX;
             tokio::select! {
@@ -156,6 +170,9 @@ impl<'a, L: Inbound> Run<'a, L> {
                     Some(order) => self.on_order(order).await?,
                     None => return Err(Ended::Lost("the program ends".into())),
                 },
+                (feeder, trouble) = Incoming::next_trouble(&mut self.incoming.session) => {
+                    self.send(ReceiverMessage::Trouble { feeder, trouble }).await?;
+                }
                 _ = self.tick.tick() => self.on_tick().await?,
             }
         }
@@ -174,6 +191,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             let _ = active.stop.send(Code::Paused);
         }
         self.waiting.clear();
+        self.unbegun.clear();
         // Checks end at the next file or group; what they found so far is kept.
         self.checked.1.close();
         while let Some(joined) = self.tasks.join_next().await {
@@ -314,8 +332,13 @@ impl<'a, L: Inbound> Run<'a, L> {
                 self.finish = Some(entries);
                 Ok(())
             }
+            SenderMessage::Feeder(feeder) => {
+                let sender = self.link.path().addr;
+                self.incoming.set_feeder(feeder, sender)
+            }
             SenderMessage::Entries(_)
             | SenderMessage::EntriesEnd { .. }
+            | SenderMessage::Session(_)
             | SenderMessage::Finish { .. } => Err(Ended::Misbehaved(Offence::UnexpectedMessage)),
         }
     }

@@ -7,6 +7,7 @@
 
 mod asking;
 mod offline;
+mod session;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::session::InSession;
 use super::budget::{Budget, Share};
 use super::control::{Decision, News, Order, People, Progress, Reporter};
 use super::ended::Ended;
@@ -27,7 +29,7 @@ use super::rivals::Answers;
 use super::state::TransferEvent;
 use super::status::{FileState, PausedBy};
 use super::table::{FileTable, SharedTable};
-use crate::config::ConflictPolicy;
+use crate::config::{ConflictPolicy, PassOn};
 use crate::net::link::{Inbound, InboundEvent, LinkError, Offence};
 use crate::peer::Party;
 use crate::protocol::message::{
@@ -64,6 +66,8 @@ pub struct Terms {
     pub answer_timeout: Duration,
     /// Memory for manifests, shared with other transfers.
     pub budget: Budget,
+    /// Whether content may be passed on to others that the sender sends the same.
+    pub pass_on: PassOn,
 }
 
 /// A transfer of a peer.
@@ -86,6 +90,8 @@ pub struct Incoming {
     pub(super) taken: Option<Taken>,
     /// Memory of the table.
     pub(super) share: Share,
+    /// There if the sender sends the same to others.
+    pub(super) session: Option<InSession>,
 }
 
 /// What exists once the person has accepted.
@@ -151,6 +157,7 @@ impl Incoming {
             started,
             taken,
             share,
+            session: None,
         }
     }
 
@@ -204,6 +211,9 @@ impl Incoming {
 
     /// Ends the transfer on disk: the journal goes, and with `discard` the partial files too.
     pub async fn close(&mut self, discard: bool) {
+        if let Some(session) = &self.session {
+            session.feed.shelf.end();
+        }
         let Some(taken) = self.taken.take() else {
             return;
         };
@@ -262,12 +272,14 @@ impl Incoming {
         }
         link.consent();
         send(link, ReceiverMessage::Accepted).await?;
+        self.tell_passes_on(link).await?;
         self.reporter.event(TransferEvent::Accepted).await;
         Ok(())
     }
 
     /// Takes in the entries that are not known yet.
     async fn manifest<L: Inbound>(&mut self, link: &mut L) -> Result<(), Ended> {
+        self.begin_link();
         let head = link.head().clone();
         let known = {
             let table = self.table.lock();
@@ -279,12 +291,16 @@ impl Incoming {
         let entries = if known { head.entries } else { 0 };
         send(link, ReceiverMessage::Known { entries }).await?;
         let until = tokio::time::Instant::now() + MANIFEST_MAX;
+        let mut begun = false;
         loop {
             let wait = until.min(tokio::time::Instant::now() + MANIFEST_DEADLINE);
             let next = tokio::time::timeout_at(wait, link.recv()).await;
             let event = next.map_err(|_| Ended::Misbehaved(Offence::Silent))??;
             match message(event)? {
-                SenderMessage::Entries(entries) => self.take_in(link, &entries).await?,
+                SenderMessage::Entries(entries) => {
+                    begun = true;
+                    self.take_in(link, &entries).await?;
+                }
                 SenderMessage::EntriesEnd { entries } => {
                     let table = self.table.lock();
                     if entries != table.len() || entries < head.entries {
@@ -296,7 +312,10 @@ impl Incoming {
                     return Err(Ended::CancelledThere);
                 }
                 SenderMessage::Steer(_) | SenderMessage::FileFailed { .. } => {}
-                SenderMessage::Finish { .. } => {
+                SenderMessage::Session(note) if !begun => self.join_session(note).await?,
+                SenderMessage::Session(_)
+                | SenderMessage::Finish { .. }
+                | SenderMessage::Feeder(_) => {
                     return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
                 }
             }

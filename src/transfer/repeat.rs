@@ -54,8 +54,9 @@ async fn tell<L: Inbound>(link: &mut L, table: &SharedTable) -> Result<(), Ended
                 return send(link, ReceiverMessage::Complete).await;
             }
             SenderMessage::Steer(steer) if is_cancel(steer) => return Err(Ended::CancelledThere),
-            SenderMessage::Steer(_) => {}
+            SenderMessage::Steer(_) | SenderMessage::Session(_) => {}
             SenderMessage::Entries(_)
+            | SenderMessage::Feeder(_)
             | SenderMessage::EntriesEnd { .. }
             | SenderMessage::Finish { .. }
             | SenderMessage::FileFailed { .. } => {

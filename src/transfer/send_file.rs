@@ -1,15 +1,18 @@
 //! Sends one file: reads, hashes and writes group by group, leaves out what the receiver has, and
 //! notices when the file changes meanwhile.
 
+mod reading;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::reading::{Buffers, Hashing, Read, read_group};
 use super::control::Progress;
 use super::known::KnownHashes;
 use super::limiter::Limiter;
@@ -18,10 +21,9 @@ use super::pauses::{Pauses, gate};
 use super::status::Limit;
 use super::table::SharedTable;
 use crate::net::link::{DATA_LEN_MAX, FileOpener, FileWriter, LinkError, Piece};
-use crate::protocol::groups::{
-    GROUP_LEN, Hash, file_hash, group_count, group_len, group_offset, hash_group,
-};
+use crate::protocol::groups::{Hash, file_hash, group_count, group_len};
 use crate::protocol::message::{Code, FileHeader, FileIndex, SourceFault, Stamp, TransferId};
+use crate::protocol::sessions::REFERRED_MIN;
 use crate::storage::source::SourceFile;
 
 /// Groups of one file that are read and hashed ahead.
@@ -101,6 +103,8 @@ pub struct Shared {
     pub disk: Arc<Pace>,
     /// What is known of the files already, if they go to several receivers.
     pub known: Option<Arc<KnownHashes>>,
+    /// Whether the receiver gets content from another one now.
+    pub fed: Option<watch::Receiver<bool>>,
 }
 
 /// One file to send.
@@ -114,6 +118,8 @@ pub struct Job {
     pub held: Held,
     /// Files of higher priority go first.
     pub priority: i32,
+    /// Whether nothing of it is to be referred elsewhere.
+    pub inline: bool,
 }
 
 /// Sends a file. Dropping the future resets its stream; the receiver keeps what it verified.
@@ -133,6 +139,7 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
         held: job.held,
         trusted,
         hashes: opener.carries_hashes(),
+        inline: job.inline,
         shared,
     };
     match file.run(opener).await {
@@ -175,6 +182,8 @@ struct Sending {
     trusted: bool,
     /// Whether the receiver is told hashes.
     hashes: bool,
+    /// Whether nothing of it is to be referred elsewhere.
+    inline: bool,
     shared: Shared,
 }
 
@@ -187,12 +196,13 @@ enum Pass {
     Shrunk,
 }
 
-/// A group as it was read.
-enum Read {
-    /// Its content, and its hash if the receiver is told it.
-    Whole(Bytes, Option<Hash>),
-    /// The file ends before the group does.
-    Short,
+/// How a group comes to the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Went {
+    /// From here, now or before.
+    Here,
+    /// From another receiver.
+    Elsewhere,
 }
 
 impl Sending {
@@ -223,16 +233,11 @@ impl Sending {
         for group in 0..count {
             let held = self.held.get(group);
             let certain = |hash: &Hash| self.trusted || self.known(group) == Some(*hash);
-            let hash = match held.filter(certain) {
-                Some(hash) => Some(hash),
-                None => match self.read(size, group).await? {
-                    Read::Whole(content, hash) => {
-                        if held.is_none() || held != hash {
-                            self.send_group(&mut writer, group, content, hash).await?;
-                        }
-                        hash
-                    }
-                    Read::Short => {
+            let (hash, sent) = match held.filter(certain) {
+                Some(hash) => (Some(hash), Went::Here),
+                None => match self.next_group(&mut writer, size, group, held).await? {
+                    Some(went) => went,
+                    None => {
                         writer.reset(Code::Paused);
                         self.refresh().await?;
                         self.distrust(header.stamp);
@@ -240,10 +245,10 @@ impl Sending {
                     }
                 },
             };
-            self.shared
-                .table
-                .lock()
-                .add_done(self.index, group_len(size, group));
+            if sent == Went::Here {
+                let mut table = self.shared.table.lock();
+                table.add_done(self.index, group_len(size, group));
+            }
             self.held.set(group, hash);
             hashes.extend(hash);
         }
@@ -255,6 +260,47 @@ impl Sending {
         let _ending = self.shared.progress.writing();
         writer.write(Piece::End(file_hash(size, &hashes))).await?;
         Ok(Pass::Complete)
+    }
+
+    /// Sends a group that the receiver does not have for certain, or refers it elsewhere. `None`
+    /// if the file ends before the group does.
+    async fn next_group<W: FileWriter>(
+        &mut self,
+        writer: &mut W,
+        size: u64,
+        group: u32,
+        held: Option<Hash>,
+    ) -> Result<Option<(Option<Hash>, Went)>, Stop> {
+        if self.is_fed(size)
+            && held.is_none()
+            && let Some(hash) = self.known(group)
+        {
+            gate(&mut self.shared.pauses, self.index).await;
+            writer.write(Piece::Elsewhere(group, hash)).await?;
+            return Ok(Some((Some(hash), Went::Elsewhere)));
+        }
+        let Read::Whole(content, hash) = self.read(size, group).await? else {
+            return Ok(None);
+        };
+        if held.is_some() && held == hash {
+            return Ok(Some((hash, Went::Here)));
+        }
+        // Reading took a while: the receiver may be fed only now, or not any more.
+        if self.is_fed(size)
+            && let Some(hash) = hash
+        {
+            gate(&mut self.shared.pauses, self.index).await;
+            writer.write(Piece::Elsewhere(group, hash)).await?;
+            return Ok(Some((Some(hash), Went::Elsewhere)));
+        }
+        self.send_group(writer, group, content, hash).await?;
+        Ok(Some((hash, Went::Here)))
+    }
+
+    /// Whether groups of a file of this size come to the receiver from another one.
+    fn is_fed(&self, size: u64) -> bool {
+        let fed = self.shared.fed.as_ref();
+        !self.inline && size > REFERRED_MIN && fed.is_some_and(|fed| *fed.borrow())
     }
 
     /// The hash of a group as it was computed for another receiver.
@@ -400,71 +446,4 @@ impl Sending {
             (rate / 10).clamp(1024, DATA_LEN_MAX as u64) as usize
         })
     }
-}
-
-/// Buffers of groups that may still be on their way out, oldest first; used again when they are
-/// free, because a fresh mebibyte costs nearly as much as hashing it.
-#[derive(Default)]
-struct Buffers(VecDeque<Bytes>);
-
-/// Most buffers that are kept: what the send window of a connection can hold, and those read ahead.
-const BUFFERS_MAX: usize = 20;
-
-impl Buffers {
-    fn take(&mut self, len: usize) -> BytesMut {
-        if len == GROUP_LEN as usize
-            && let Some(oldest) = self.0.pop_front()
-        {
-            match oldest.try_into_mut() {
-                Ok(free) => return free,
-                Err(busy) => self.0.push_front(busy),
-            }
-        }
-        BytesMut::zeroed(len)
-    }
-
-    fn give(&mut self, content: &Bytes) {
-        if content.len() == GROUP_LEN as usize && self.0.len() < BUFFERS_MAX {
-            self.0.push_back(content.clone());
-        }
-    }
-}
-
-/// Where the hash of a group comes from.
-enum Hashing {
-    /// Nobody needs it.
-    No,
-    /// It was computed for another receiver.
-    Known(Hash),
-    /// It is computed, and kept for others where there are any.
-    Compute(Option<Arc<KnownHashes>>),
-}
-
-/// Reads a group into `buffer`, which is as long as the group.
-fn read_group(
-    source: &SourceFile,
-    mut buffer: BytesMut,
-    size: u64,
-    group: u32,
-    hashing: Hashing,
-) -> Result<Read, SourceFault> {
-    let mut at = 0;
-    while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        match source.read_at(group_offset(group) + at as u64, rest)? {
-            0 => return Ok(Read::Short),
-            n => at += n,
-        }
-    }
-    let hash = match hashing {
-        Hashing::No => None,
-        Hashing::Known(hash) => Some(hash),
-        Hashing::Compute(others) => {
-            let hash = hash_group(size, group, &buffer);
-            if let Some(known) = others {
-                known.put(source.stamp(), group, hash);
-            }
-            Some(hash)
-        }
-    };
-    Ok(Read::Whole(buffer.freeze(), hash))
 }

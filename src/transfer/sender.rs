@@ -6,7 +6,9 @@
 //! program, begins exactly like the first one.
 
 mod actives;
+mod confirmed;
 mod files;
+mod session;
 mod steering;
 
 use std::collections::{HashMap, HashSet};
@@ -18,8 +20,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval};
 
 use self::actives::Actives;
+use self::confirmed::Confirmed;
+use self::session::Part;
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
+use super::member::Membership;
 use super::pauses::Pauses;
 use super::queue::{Lane, Queue};
 use super::send_file::{Held, Job, Sent, Shared, send_file};
@@ -31,7 +36,7 @@ use crate::net::link::{LinkError, Offence, Outbound};
 use crate::protocol::groups::{GROUP_LEN, Hash, group_count};
 use crate::protocol::message::{
     Code, Entry, EntryKind, FileIndex, Outcome, PauseReason, PlanAction, PlanRun, Receipt,
-    ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer, SteerAction,
+    ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer, SteerAction, TransferId,
 };
 
 /// Small files in flight: enough to hide all latency, more costs more than it brings.
@@ -63,6 +68,8 @@ pub struct Outgoing {
     cancelled: HashSet<FileIndex>,
     /// Files that go first.
     first: HashSet<FileIndex>,
+    /// Its part in a session, if it is in one.
+    member: Option<Membership>,
 }
 
 impl Outgoing {
@@ -78,6 +85,7 @@ impl Outgoing {
             accepted: false,
             cancelled: HashSet::new(),
             first: HashSet::new(),
+            member: None,
         }
     }
 
@@ -137,6 +145,10 @@ impl Outgoing {
             active: Actives::default(),
             in_doubt: HashMap::new(),
             again: HashMap::new(),
+            asked_again: HashSet::new(),
+            part: Part::default(),
+            lacks: false,
+            hold_until: None,
             tasks: JoinSet::new(),
             scans: JoinSet::new(),
             accepted: false,
@@ -150,6 +162,7 @@ impl Outgoing {
         };
         run.tasks.shutdown().await;
         run.leave(&ended).await;
+        run.leave_session(&ended).await;
         let code = match &ended {
             Ended::Completed | Ended::CancelledHere => Code::Done,
             Ended::Declined(_) | Ended::CancelledThere => Code::Done,
@@ -159,32 +172,6 @@ impl Outgoing {
         let Run { link, .. } = run;
         link.close(code).await;
         ended
-    }
-}
-
-/// Entries whose receipt has come over this link. The table cannot say it: it also knows receipts
-/// of earlier links, and a receiver that was restarted may have lost what they were for.
-#[derive(Debug, Default)]
-struct Confirmed {
-    entries: Vec<bool>,
-    count: u32,
-}
-
-impl Confirmed {
-    fn has(&self, index: FileIndex) -> bool {
-        self.entries.get(index as usize).copied().unwrap_or(false)
-    }
-
-    /// The caller bounds `index`.
-    fn insert(&mut self, index: FileIndex) {
-        let at = index as usize;
-        if self.entries.len() <= at {
-            self.entries.resize(at + 1, false);
-        }
-        if let Some(slot) = self.entries.get_mut(at).filter(|slot| !**slot) {
-            *slot = true;
-            self.count += 1;
-        }
     }
 }
 
@@ -210,6 +197,14 @@ struct Run<'a, L: Outbound> {
     in_doubt: HashMap<FileIndex, Held>,
     /// Groups that arrived damaged while their file was still being sent.
     again: HashMap<FileIndex, Vec<u32>>,
+    /// Files of which the receiver wanted something again: that is not referred elsewhere.
+    asked_again: HashSet<FileIndex>,
+    /// The receiver's part in the session.
+    part: Part,
+    /// Whether the receiver does not take everything: others would wait for the rest in vain.
+    lacks: bool,
+    /// Until when files wait for the word who sends them: here or another receiver.
+    hold_until: Option<Instant>,
     tasks: JoinSet<(FileIndex, Sent)>,
     /// Attached paths being listed.
     scans: JoinSet<Listed>,
@@ -237,7 +232,13 @@ impl<L: Outbound> Run<'_, L> {
                     None => return Err(Ended::Lost("the program ends".into())),
                 },
                 Some(listed) = self.scans.join_next() => self.on_listed(listed).await?,
-                _ = self.tick.tick() => self.check_stall()?,
+                feeder = Outgoing::next_feeder(&mut self.transfer.member) => {
+                    self.on_feeder(feeder).await?;
+                }
+                _ = self.tick.tick() => {
+                    self.check_stall()?;
+                    self.note_part().await;
+                }
             }
         }
     }
@@ -260,6 +261,7 @@ impl<L: Outbound> Run<'_, L> {
             return Err(Ended::Misbehaved(Offence::NoSuchEntry));
         }
         self.told = known;
+        self.tell_note().await?;
         self.transfer.reporter.event(TransferEvent::Offered).await;
         let path = self.link.path();
         self.transfer.reporter.tell(News::Path(Some(path))).await;
@@ -332,6 +334,9 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::Steer(steer) => self.on_steer(steer).await,
             ReceiverMessage::Complete if self.finishing => Err(Ended::Completed),
             ReceiverMessage::Complete => Err(Ended::Misbehaved(Offence::UnexpectedMessage)),
+            ReceiverMessage::PassesOn(passes_on) => self.on_passes_on(passes_on).await,
+            ReceiverMessage::Progress { done, fed } => self.on_progress(done, &fed).await,
+            ReceiverMessage::Trouble { feeder, trouble } => self.on_trouble(feeder, trouble).await,
         }
     }
 
@@ -340,6 +345,7 @@ impl<L: Outbound> Run<'_, L> {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
         self.accepted = true;
+        self.hold_for_feeder();
         self.transfer.accepted = true;
         self.transfer.reporter.event(TransferEvent::Accepted).await;
         match self.transfer.paused_by() {
@@ -435,8 +441,10 @@ impl<L: Outbound> Run<'_, L> {
             self.in_doubt.remove(&receipt.index);
             self.held.remove(&receipt.index);
             self.transfer.cancelled.remove(&receipt.index);
+            self.asked_again.remove(&receipt.index);
             self.confirmed.insert(receipt.index);
             table.settle(receipt);
+            self.lacks |= matches!(receipt.outcome, Outcome::Skipped | Outcome::Failed(_));
             // Sending may stand still: paused, or at a limit.
             if matches!(receipt.outcome, Outcome::Failed(_)) {
                 self.active.abort(receipt.index);

@@ -98,6 +98,39 @@ pub struct TransferSnapshot {
     pub settled: u32,
     /// Entries of all kinds.
     pub entries: u32,
+    /// What is passed on between the receivers of a session.
+    #[serde(default)]
+    pub passing: Passing,
+}
+
+/// What is passed on between the receivers of a session, as far as one transfer knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passing {
+    /// Who the receiver gets content from, if not from here; sending only. Show with
+    /// [`crate::text::Shown`].
+    pub through: Option<String>,
+    /// Receivers who say that this one passed on damaged content; sending only. One alone may be
+    /// wrong, or lie itself.
+    pub blamed_by: Vec<String>,
+    /// How many get the same, this computer included; receiving only, 0 if no others.
+    pub receivers: u32,
+    /// Whether this computer may pass content on to them; receiving only.
+    pub passes_on: bool,
+}
+
+impl Passing {
+    /// What a person should know before saying yes; `None` if it goes to nobody else.
+    pub fn invitation(&self) -> Option<String> {
+        let others = match self.receivers.saturating_sub(1) {
+            0 => return None,
+            1 => "1 other device".to_owned(),
+            n => format!("{n} other devices"),
+        };
+        Some(match self.passes_on {
+            true => format!("Also goes to {others}. You may pass parts of it on to each other."),
+            false => format!("Also goes to {others}."),
+        })
+    }
 }
 
 impl TransferSnapshot {

@@ -314,16 +314,18 @@ impl FileTable {
         }
     }
 
-    /// Adds bytes of a file that have come to the receiver.
-    pub fn add_done(&mut self, index: FileIndex, bytes: u64) {
-        if let Some(row) = self.rows.get_mut(index as usize) {
-            // A file that grew since the offer may pass its offered size.
-            let add = bytes.min(row.size.saturating_sub(row.done));
-            let before = row.left();
-            row.done += add;
-            self.totals.bytes_done += add;
-            self.left = self.left - before + row.left();
-        }
+    /// Adds bytes of a file that have come to the receiver. Gives back how many count: a file that
+    /// grew since the offer may pass its offered size.
+    pub fn add_done(&mut self, index: FileIndex, bytes: u64) -> u64 {
+        let Some(row) = self.rows.get_mut(index as usize) else {
+            return 0;
+        };
+        let add = bytes.min(row.size.saturating_sub(row.done));
+        let before = row.left();
+        row.done += add;
+        self.totals.bytes_done += add;
+        self.left = self.left - before + row.left();
+        add
     }
 
     /// Settles an entry. Returns whether it was not settled before.

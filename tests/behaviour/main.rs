@@ -24,6 +24,7 @@ mod pauses;
 mod plain;
 mod questions;
 mod receipts;
+mod referred;
 mod room;
 mod steering;
 mod streams;

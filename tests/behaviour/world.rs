@@ -12,6 +12,7 @@ use peerconnect::protocol::message::{FileIndex, Outcome, Room, Scope, TransferId
 use peerconnect::storage::journal::Journal;
 use peerconnect::transfer::control::{News, ORDERS_MAX, Order, People, Progress, Reporter};
 use peerconnect::transfer::ended::Ended;
+use peerconnect::transfer::feed::Feeding;
 use peerconnect::transfer::known::KnownHashes;
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::receiver::{Incoming, Terms, Who};
@@ -48,6 +49,8 @@ pub struct Seen {
     pub obstacle: Option<Fault>,
     /// What the sender was told about the receiver's room.
     pub rooms: Vec<Room>,
+    /// Who is asked for what the sender of a session refers elsewhere.
+    pub feeding: Option<Feeding>,
 }
 
 impl Side {
@@ -75,6 +78,9 @@ impl Side {
                     News::PeerRoom(room) => seen.rooms.push(room),
                     News::PausedFile { .. } => {}
                     News::Path(_) | News::Manifest | News::Answered { .. } => {}
+                    News::PassesOn { feeding, .. } => seen.feeding = feeding,
+                    News::Session { .. } => {}
+                    News::Through(_) | News::Blamed(_) => {}
                 }
             }
         });
@@ -208,6 +214,7 @@ impl<P: Pair> World<P> {
         std::fs::create_dir(dir.path().join("out")).unwrap();
         let mut terms = Terms {
             budget: Default::default(),
+            pass_on: Default::default(),
             journals: dir.path().join("journals"),
             folder: dir.path().join("in"),
             on_conflict: ConflictPolicy::Rename,
@@ -405,6 +412,7 @@ fn sender(
         pauses: watch::Sender::default().subscribe(),
         disk: Arc::default(),
         known,
+        fed: None,
     };
     let sources = Sources::default();
     let outgoing = Outgoing::new(shared, sources.clone(), reporter);

@@ -161,6 +161,7 @@ pub(crate) fn offer() -> TransferSnapshot {
         started: 0,
         settled: 0,
         entries: 41,
+        passing: Default::default(),
     }
 }
 
@@ -201,6 +202,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: texts.into(),
+        passing_on: 0,
         notices: Arc::new([]),
     })
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerconnect::config::{ConflictPolicy, LegacyMode, LegacyUnanswered, Paths, Settings};
+use peerconnect::config::{ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Paths, Settings};
 use peerconnect::node::api::{Command, NodeHandle, Overview, Presence, ReceiveRule, Reply, Target};
 use peerconnect::node::{Node, NodeOptions, ResumeAtStart};
 use peerconnect::protocol::message::TransferId;
@@ -51,6 +51,8 @@ pub struct Shape {
     pub legacy: LegacyMode,
     pub accept_unencrypted: bool,
     pub legacy_unanswered: LegacyUnanswered,
+    pub rate_limit: Option<u64>,
+    pub pass_on: PassOn,
 }
 
 impl Shape {
@@ -64,6 +66,8 @@ impl Shape {
             legacy: LegacyMode::Off,
             accept_unencrypted: false,
             legacy_unanswered: LegacyUnanswered::Hold,
+            rate_limit: None,
+            pass_on: PassOn::Local,
         }
     }
 
@@ -116,6 +120,8 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         folder: folder.clone(),
         answer_timeout: shape.answer_timeout,
         on_conflict: shape.on_conflict,
+        rate_limit: shape.rate_limit,
+        pass_on: shape.pass_on,
         ..Settings::default()
     };
     let rule = (shape.accept_all || shape.accept_unencrypted).then_some(ReceiveRule {

@@ -178,3 +178,21 @@ fn a_device_that_was_done_with_before_is_still_there() {
     stage.click(&button("Show devices of"));
     assert!(stage.says("has everything") && stage.find("Kitchen").is_some());
 }
+
+#[test]
+fn it_is_said_from_whom_a_device_gets_it_and_who_passed_on_what_it_must_not() {
+    let overview = samples::many(&DEVICES, |n, t| match n {
+        0 => t.passing.blamed_by = vec!["Attic".into(), "Anna's phone".into()],
+        1 => t.passing.through = Some("Kitchen".into()),
+        _ => complete(t),
+    });
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.publish(overview);
+    stage.click(&format!("Show devices of {SUBJECT}"));
+    for text in [
+        "through Kitchen",
+        "passed on damaged data, say Attic, Anna's phone; nothing of it was kept",
+    ] {
+        assert!(stage.says(text), "{text}");
+    }
+}

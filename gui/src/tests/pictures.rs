@@ -251,17 +251,25 @@ fn several_devices_unfolded_in_the_dark() {
 }
 
 fn draw_many(theme: Theme, name: &str) {
-    let devices = ["Living-room PC", "Anna's phone", "Attic", "Old laptop"];
+    let devices = [
+        "Living-room PC",
+        "Studio",
+        "Anna's phone",
+        "Attic",
+        "Old laptop",
+    ];
     let overview = samples::many(&devices, |n, t| match n {
         0 => {
             t.state = TransferState::Completed;
             (t.bytes_done, t.files_done, t.rate) = (t.bytes, t.files, 0);
         }
-        1 => {
+        1 => t.passing.through = Some("Living-room PC".into()),
+        2 => {
             t.state = TransferState::AwaitingAnswer;
+            t.accepted = false;
             (t.bytes_done, t.rate, t.eta_seconds) = (0, 0, None);
         }
-        2 => {
+        3 => {
             t.state = TransferState::Rejected;
             (t.bytes_done, t.rate, t.eta_seconds) = (0, 0, None);
             t.fault = Some(Fault::Declined {
@@ -275,7 +283,7 @@ fn draw_many(theme: Theme, name: &str) {
         }
     });
     let mut stage = Stage::sized(overview, SIZE, theme);
-    stage.click("Show devices of holiday.mp4, a.pdf and 1 more to 4 devices");
+    stage.click("Show devices of holiday.mp4, a.pdf and 1 more to 5 devices");
     snapshot(&mut stage, name);
 }
 

@@ -47,6 +47,16 @@ fn a_question_says_who_what_where_and_how_much_room_there_is() {
 }
 
 #[test]
+fn a_question_says_who_else_gets_it() {
+    let mut asking = samples::asking(2);
+    asking.passing.receivers = 8;
+    asking.passing.passes_on = true;
+    let stage = Stage::with(vec![], vec![asking]);
+    let text = "Also goes to 7 other devices. You may pass parts of it on to each other.";
+    assert!(stage.says(text));
+}
+
+#[test]
 fn a_question_cannot_be_accepted_in_the_moment_it_appears() {
     let mut stage = Stage::with(vec![], vec![]);
     stage

@@ -21,3 +21,13 @@ pub(super) fn total(s: &SessionSnapshot, exit: Exit, symbols: Symbols, colour: b
         took(s.seconds)
     )
 }
+
+/// What another receiver says about one that passes on.
+pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String {
+    format!(
+        "{} {} passed on damaged data, says {}. Nothing of it was kept; it comes from others now.",
+        symbols.error,
+        Shown(&t.peer_name),
+        Shown(by)
+    )
+}

@@ -83,6 +83,9 @@ pub(super) fn question(me: &Overview, t: &TransferSnapshot) -> String {
             text.push_str(&format!("\n  {obstacle}"));
         }
     }
+    if let Some(invitation) = t.passing.invitation() {
+        text.push_str(&format!("\n  {invitation}"));
+    }
     if let (false, Some(words)) = (t.trusted, &t.words) {
         text.push_str(&format!(
             "\n  New device. Both screens show: {}",

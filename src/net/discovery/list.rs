@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::net::handshake::shortened;
+use crate::net::is_local_network;
 use crate::peer::PeerId;
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::link_uri::LegacyAddress;
@@ -431,10 +432,7 @@ impl Entry {
 /// Whether we may send packets there just because somebody in this network said so: only to
 /// addresses that lead nowhere else, so that nobody can have us knock at a stranger's door.
 fn may_be_pinged(addr: &SocketAddr) -> bool {
-    match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
-    }
+    is_local_network(addr.ip())
 }
 
 /// How many sightings are still taken: those of peers we know are counted apart, so that a flood

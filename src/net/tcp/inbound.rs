@@ -402,6 +402,9 @@ impl Inbound for TcpInbound {
             | ReceiverMessage::Start { .. }
             | ReceiverMessage::Have { .. }
             | ReceiverMessage::Again { .. }
+            | ReceiverMessage::PassesOn(_)
+            | ReceiverMessage::Progress { .. }
+            | ReceiverMessage::Trouble { .. }
             | ReceiverMessage::Complete => {}
         }
         Ok(())

@@ -151,6 +151,7 @@ impl FileWriter for TcpWriter {
                 self.stage = Stage::Whole;
                 Ok(())
             }
+            Piece::Elsewhere(..) => Err(LinkError::Lost("this protocol has no sessions".into())),
             // It changed while it was sent. The other side holds it for whole; we do not.
             Piece::Break => {
                 if self.end().await? {

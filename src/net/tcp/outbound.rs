@@ -300,6 +300,10 @@ impl Outbound for TcpOutbound {
         }
     }
 
+    fn knows_sessions(&self) -> bool {
+        false
+    }
+
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {
         match message {
             SenderMessage::Entries(entries) => entries.iter().for_each(|entry| self.add(entry)),
@@ -314,6 +318,8 @@ impl Outbound for TcpOutbound {
             }
             SenderMessage::Steer(steer) => self.on_steer(steer),
             SenderMessage::Finish { .. } => self.ready.push_back(ReceiverMessage::Complete),
+            // An original knows nothing of sessions.
+            SenderMessage::Session(_) | SenderMessage::Feeder(_) => {}
         }
         Ok(())
     }

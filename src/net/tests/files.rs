@@ -215,7 +215,7 @@ async fn reading_can_be_interrupted_at_any_time() {
             piece = reader.read() => match piece.unwrap() {
                 Piece::Data(data) => received.extend_from_slice(&data),
                 Piece::End(_) | Piece::Break => break,
-                Piece::Group(_) | Piece::GroupEnd(_) => {}
+                Piece::Group(_) | Piece::GroupEnd(_) | Piece::Elsewhere(..) => {}
             },
             () = tokio::task::yield_now() => {}
         }

@@ -122,6 +122,7 @@ async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
             other @ (Arrival::Connected(_)
             | Arrival::Transfer { .. }
             | Arrival::Text { .. }
+            | Arrival::Pull { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
         assert_eq!(b.connector.shared.whereabouts(a.id()), place(n));
@@ -136,6 +137,7 @@ async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
             other @ (Arrival::Connected(_)
             | Arrival::Transfer { .. }
             | Arrival::Text { .. }
+            | Arrival::Pull { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
     }

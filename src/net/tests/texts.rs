@@ -11,7 +11,9 @@ impl Node {
             match self.arrival().await {
                 Arrival::Text { link, .. } => return link,
                 Arrival::Connected(_) | Arrival::Addresses { .. } => {}
-                other @ (Arrival::Disconnected(_) | Arrival::Transfer { .. }) => {
+                other @ (Arrival::Disconnected(_)
+                | Arrival::Transfer { .. }
+                | Arrival::Pull { .. }) => {
                     panic!("{other:?}")
                 }
             }

@@ -26,6 +26,7 @@ fn picture(name: &str) -> Overview {
         transfers: Arc::new([]),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        passing_on: 0,
         notices: Arc::new([]),
     }
 }

@@ -151,6 +151,7 @@ impl Core {
             blocked: accept == Accept::Block,
             answer_timeout: self.settings.answer_timeout,
             budget: self.budget.clone(),
+            pass_on: self.settings.pass_on,
         }
     }
 

@@ -111,6 +111,8 @@ impl Core {
             answer_timeout,
             people: self.people.clone(),
             budget: self.budget.clone(),
+            // Originals know nothing of it.
+            pass_on: crate::config::PassOn::Never,
         }
     }
 }

@@ -43,6 +43,7 @@ impl Core {
             sessions: self.sessions.snapshots(&transfers).into(),
             transfers: transfers.into(),
             texts: self.texts.snapshots(|id| self.person(id)).into(),
+            passing_on: self.shelves.streams(),
             notices: self.notices.clone(),
         };
         self.pictures.send_replace(Arc::new(overview));
@@ -90,6 +91,7 @@ pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence)
         transfers: Arc::new([]),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        passing_on: 0,
         notices: Arc::new([]),
     }
 }

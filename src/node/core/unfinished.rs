@@ -24,6 +24,7 @@ impl Core {
             pauses: watch::Sender::new(Default::default()).subscribe(),
             disk: Arc::default(),
             known: self.sessions.hashes_for(id),
+            fed: None,
         };
         let wishes = self.wishes.get(&id).cloned().unwrap_or_default();
         let sources = Sources::only(wishes.only.clone());
@@ -45,9 +46,13 @@ impl Core {
         entry.orders = Some(orders);
         entry.accepted = record.accepted;
         entry.standing = self.standings.get(&id).cloned();
+        let mut outgoing = Outgoing::new(shared, sources.clone(), reporter.clone());
+        if let Some(member) = self.membership(id) {
+            outgoing = outgoing.in_session(member);
+        }
         let task = OutgoingTask {
             id,
-            outgoing: Outgoing::new(shared, sources.clone(), reporter.clone()),
+            outgoing,
             table,
             sources,
             paths: record.paths.clone(),
@@ -261,6 +266,9 @@ impl Core {
             }
             News::Event(_) | News::Fault(_) | News::Path(_) | News::Manifest => return,
             News::Ask(_) | News::Answered { .. } | News::PeerRoom(_) => return,
+            News::Session { .. } | News::PassesOn { .. } | News::Through(_) | News::Blamed(_) => {
+                return;
+            }
         }
         self.put_wishes(id, wishes).await;
     }

@@ -39,6 +39,7 @@ fn transfer(n: u8, state: TransferState) -> TransferSnapshot {
         started: 0,
         settled: 0,
         entries: 2,
+        passing: Default::default(),
     }
 }
 

@@ -3,6 +3,11 @@
 use super::*;
 
 impl Entry {
+    /// Where the other side is now.
+    pub fn addr(&self) -> Option<std::net::SocketAddr> {
+        self.path.as_ref()?.addr
+    }
+
     /// How far it is: what an earlier run said, until this one knows better.
     pub fn standing(&self) -> Standing {
         let totals = self.table.lock().totals();
@@ -90,6 +95,7 @@ impl Entry {
             started: self.started,
             settled,
             entries,
+            passing: self.passing.clone(),
         }
     }
 

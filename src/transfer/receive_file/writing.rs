@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle};
 
+use super::fetching::Source;
 use super::group::Group;
 use super::{CHECKPOINT_LEN, DAMAGED_MAX, FileEnd, Stream, Worked, fault, write_error};
 use crate::protocol::groups::{Hash, group_len};
@@ -21,17 +22,27 @@ impl Stream<'_> {
         group: Group,
         hash: Option<Hash>,
     ) -> Result<(), FileEnd> {
+        self.end_group_from(group, hash, None).await
+    }
+
+    /// The same for a group that may have come from elsewhere.
+    pub(super) async fn end_group_from(
+        &mut self,
+        group: Group,
+        hash: Option<Hash>,
+        source: Option<Source>,
+    ) -> Result<(), FileEnd> {
         let group = match &self.partial.place {
             Place::Part(_) => group,
             Place::Nowhere | Place::Closed(_) | Place::Existing(_) => {
                 let (number, computed) = (group.number, group.hash());
                 if hash.is_some_and(|hash| hash != computed) {
-                    return self.damaged(number);
+                    return self.wrong(number, source).await;
                 }
                 match group.into_small() {
                     Ok(small) => {
                         self.small = Some(small);
-                        return self.keep(number, computed);
+                        return self.keep(number, computed, source.is_some());
                     }
                     Err(group) => group,
                 }
@@ -46,6 +57,7 @@ impl Stream<'_> {
                 number: group.number,
                 hash: computed,
                 written,
+                source,
             }
         };
         self.finish_work().await?;
@@ -70,10 +82,10 @@ impl Stream<'_> {
     ) -> Result<(), FileEnd> {
         let worked = worked.map_err(|_| fault())?;
         match worked.written {
-            None => self.damaged(worked.number),
+            None => self.wrong(worked.number, worked.source).await,
             Some(written) => {
                 written.map_err(write_error)?;
-                self.keep(worked.number, worked.hash)?;
+                self.keep(worked.number, worked.hash, worked.source.is_some())?;
                 let len = group_len(self.intake.header.size, worked.number);
                 self.checkpoint(len).await
             }
@@ -81,14 +93,23 @@ impl Stream<'_> {
     }
 
     /// A group is verified and in its place.
-    pub(super) fn keep(&mut self, number: u32, hash: Hash) -> Result<(), FileEnd> {
+    pub(super) fn keep(&mut self, number: u32, hash: Hash, fetched: bool) -> Result<(), FileEnd> {
         self.partial.groups.insert(number, hash);
         if let Place::Part(part) = &self.partial.place {
             self.record(part, number, hash).map_err(write_error)?;
         }
         let len = group_len(self.intake.header.size, number);
         self.intake.table.lock().add_done(self.intake.index, len);
+        self.shelve(number, fetched);
         Ok(())
+    }
+
+    /// What came is not what it should be.
+    async fn wrong(&mut self, number: u32, source: Option<Source>) -> Result<(), FileEnd> {
+        match source {
+            None => self.damaged(number),
+            Some(source) => self.lied(source).await,
+        }
     }
 
     pub(super) fn damaged(&mut self, number: u32) -> Result<(), FileEnd> {

@@ -3,7 +3,9 @@
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
-use super::{Active, FileDone, Run, STREAMS_WAITING_MAX, discard};
+use super::{
+    Active, FileDone, LARGE_ACTIVE_MAX, Run, SMALL_ACTIVE_MAX, STREAMS_WAITING_MAX, discard,
+};
 use crate::fault::Fault;
 use crate::net::link::{FileReader, Inbound, LinkError, Offence};
 use crate::protocol::groups::{GROUP_LEN, Hash};
@@ -12,6 +14,7 @@ use crate::protocol::message::{
 };
 use crate::storage::name::SafePath;
 use crate::transfer::control::News;
+use crate::transfer::deliver::shelve;
 use crate::transfer::ended::Ended;
 use crate::transfer::partial::Partial;
 use crate::transfer::plan::part_tag;
@@ -41,7 +44,38 @@ impl<L: Inbound> Run<'_, L> {
             waiting.push_back((header, reader));
             return Ok(());
         }
+        if !self.has_place(&header) {
+            self.unbegun.push_back((header, reader));
+            return Ok(());
+        }
         self.begin_file(header, reader).await
+    }
+
+    /// Whether a file may begin now. Outside a session the sender sees to it.
+    fn has_place(&self, header: &FileHeader) -> bool {
+        let is_large = header.size > GROUP_LEN;
+        let alike = self
+            .active
+            .values()
+            .filter(|active| active.large == is_large);
+        let most = match is_large {
+            true => LARGE_ACTIVE_MAX,
+            false => SMALL_ACTIVE_MAX,
+        };
+        self.incoming.feed().is_none() || alike.count() < most
+    }
+
+    /// Begins files that have waited, as far as there are places.
+    async fn begin_waiting(&mut self) -> Result<(), Ended> {
+        while let Some(at) = self
+            .unbegun
+            .iter()
+            .position(|(header, _)| self.has_place(header))
+            && let Some((header, reader)) = self.unbegun.remove(at)
+        {
+            self.on_file(header, reader).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn begin_file(
@@ -77,6 +111,7 @@ impl<L: Inbound> Run<'_, L> {
         let path = SafePath::parse(&name).map_err(|_| Ended::Misbehaved(Offence::NotAskedFor))?;
         let (table, progress) = (self.incoming.table.clone(), self.incoming.progress.clone());
         let id = self.incoming.id;
+        let feed = self.incoming.feed().cloned();
         let taken = self.taken()?;
         let partial = taken.partials.remove(&index);
         let partial = partial.unwrap_or_else(|| Partial::new(part_tag(id, index)));
@@ -94,11 +129,18 @@ impl<L: Inbound> Run<'_, L> {
             progress,
             resumable: taken.rules.compares,
             rooms: self.incoming.terms.budget.rooms.clone(),
+            feed,
         };
         self.show(index, FileState::Active);
         let (stop, stopped) = oneshot::channel();
         let compares = !partial.groups.is_empty();
-        self.active.insert(index, Active { stop, compares });
+        let large = intake.header.size > GROUP_LEN;
+        let active = Active {
+            large,
+            stop,
+            compares,
+        };
+        self.active.insert(index, active);
         self.tasks
             .spawn(receive_file(intake, partial, reader, stopped));
         Ok(())
@@ -141,6 +183,12 @@ impl<L: Inbound> Run<'_, L> {
         } else {
             self.on_end(intake, partial, end).await?;
         }
+        self.begin_next(index).await?;
+        self.begin_waiting().await
+    }
+
+    /// Begins the next stream of a file whose stream has ended.
+    async fn begin_next(&mut self, index: FileIndex) -> Result<(), Ended> {
         let Some(mut waiting) = self.waiting.remove(&index) else {
             return Ok(());
         };
@@ -168,6 +216,10 @@ impl<L: Inbound> Run<'_, L> {
                 Ok(())
             }
             FileEnd::Identical { hash } => {
+                if let Some(feed) = &intake.feed {
+                    let shelf = (feed.shelf.clone(), intake.header.stamp);
+                    shelve(Some(shelf), &intake.folder, &intake.path);
+                }
                 let outcome = Outcome::Identical;
                 self.settle_as(index, outcome, Some(hash)).await
             }

@@ -5,9 +5,12 @@ use tokio::time::Instant;
 use super::{ROOM_RESERVE, Run, STALL_MAX};
 use crate::fault::Fault;
 use crate::net::link::Inbound;
-use crate::protocol::message::{FileIndex, PauseReason, Scope, SinkFault, Steer, SteerAction};
+use crate::protocol::message::{
+    FileIndex, PauseReason, ReceiverMessage, Scope, SinkFault, Steer, SteerAction,
+};
 use crate::transfer::control::{News, Order};
 use crate::transfer::ended::Ended;
+use crate::transfer::feed::Feed;
 use crate::transfer::partial::Partial;
 use crate::transfer::plan::part_tag;
 use crate::transfer::state::TransferEvent;
@@ -187,7 +190,18 @@ impl<L: Inbound> Run<'_, L> {
         }
     }
 
+    /// Tells the sender of a session how far we are, and what has come from others.
+    async fn tell_progress(&mut self) -> Result<(), Ended> {
+        let Some(fed) = self.incoming.feed().map(Feed::counted) else {
+            return Ok(());
+        };
+        // Also if nothing has come: that is what the sender must know.
+        let done = self.incoming.table.lock().totals().bytes_done;
+        self.send(ReceiverMessage::Progress { done, fed }).await
+    }
+
     pub(super) async fn on_tick(&mut self) -> Result<(), Ended> {
+        self.tell_progress().await?;
         match self.incoming.pauses.all() {
             Some(PausedBy::DiskFull) => {
                 let needed = self.incoming.table.lock().bytes_left();

@@ -144,7 +144,9 @@ impl Incoming {
                         return Ok(Wish::LookAgain);
                     }
                     SenderMessage::Steer(_) | SenderMessage::FileFailed { .. } => {}
-                    SenderMessage::Finish { .. } => {
+                    SenderMessage::Finish { .. }
+                    | SenderMessage::Session(_)
+                    | SenderMessage::Feeder(_) => {
                         return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
                     }
                 },

@@ -59,6 +59,12 @@ impl Actives {
         self.files.contains_key(&index)
     }
 
+    /// Those of several groups.
+    pub(super) fn large(&self) -> Vec<FileIndex> {
+        let large = self.files.iter().filter(|(_, active)| active.large);
+        large.map(|(index, _)| *index).collect()
+    }
+
     pub(super) fn indices(&self) -> impl Iterator<Item = FileIndex> {
         self.files.keys().copied()
     }

@@ -9,7 +9,7 @@ use crate::transfer::send_file::is_remembered;
 impl<L: Outbound> Run<'_, L> {
     /// Keeps enough files in flight.
     pub(super) fn start_files(&mut self) {
-        if self.startable != self.planned {
+        if self.startable != self.planned || self.is_held() {
             return;
         }
         while let Some(index) = self.next_file() {
@@ -34,6 +34,7 @@ impl<L: Outbound> Run<'_, L> {
                 path: local,
                 held: self.held.remove(&index).unwrap_or_default(),
                 priority: i32::from(self.transfer.first.contains(&index)),
+                inline: self.asked_again.contains(&index),
             };
             let (opener, shared) = (self.link.opener(), self.transfer.shared.clone());
             let abort = self
@@ -169,6 +170,7 @@ impl<L: Outbound> Run<'_, L> {
         if group >= group_count(size.saturating_mul(2)).saturating_add(GROWN_GROUPS_MAX) {
             return Err(Ended::Misbehaved(Offence::WrongGroup));
         }
+        self.asked_again.insert(index);
         if self.active.contains(index) {
             let groups = self.again.entry(index).or_default();
             if groups.len() >= GROUPS_AGAIN_MAX {

@@ -216,7 +216,9 @@ impl<L: Outbound> Run<'_, L> {
 
     /// A receiver that takes nothing is as good as gone, though it answers.
     pub(super) fn check_stall(&mut self) -> Result<(), Ended> {
-        let moved = self.transfer.shared.progress.read().moved;
+        let reading = self.transfer.shared.progress.read();
+        // What comes from other receivers moves as well.
+        let moved = reading.moved.saturating_add(reading.fed);
         // Comparing, a slow disk and the speed limit are no fault of the receiver.
         let moving = self.transfer.shared.progress.is_writing()
             && self.transfer.pauses.borrow().all().is_none();

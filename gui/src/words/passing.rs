@@ -1,0 +1,26 @@
+//! Words for what devices pass on to each other.
+
+use peerconnect::text::Shown;
+use peerconnect::transfer::status::TransferSnapshot;
+
+/// From whom a device gets it, if not from here.
+pub(crate) fn through(t: &TransferSnapshot) -> Option<String> {
+    let name = t.passing.through.as_ref();
+    let name = name.filter(|_| !t.state.is_final());
+    name.map(|name| format!("through {}", Shown(name)))
+}
+
+/// Who says that a device passed on damaged data.
+pub(crate) fn blamed(t: &TransferSnapshot) -> Option<String> {
+    let by: Vec<String> = t
+        .passing
+        .blamed_by
+        .iter()
+        .map(|n| Shown(n).to_string())
+        .collect();
+    let says = if by.len() == 1 { "says" } else { "say" };
+    (!by.is_empty()).then(|| {
+        let by = by.join(", ");
+        format!("passed on damaged data, {says} {by}; nothing of it was kept")
+    })
+}

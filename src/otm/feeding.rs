@@ -1,0 +1,344 @@
+//! At a receiver: gets from its feeder what the sender refers elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+
+use crate::net::connector::{Connector, Dial};
+use crate::net::link::{LinkError, Offence};
+use crate::net::pull_link::{PullAnswer, QuicPull};
+use crate::protocol::message::{Stamp, TransferId};
+use crate::protocol::sessions::{Feeder, PULLS_MAX, Pull, PullHead, Trouble};
+use crate::transfer::feed::{Ask, Feeding, Given};
+
+/// How long a call to a feeder may take: so long nothing comes.
+const CALL_DEADLINE: Duration = Duration::from_secs(4);
+/// Shortest wait between two calls, whomever the sender names: it must not be able to make us knock
+/// at many doors.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Longest wait before the same feeder is called again, if the sender names no other one.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How many ticks nothing may come before the sender is told.
+const SILENCE_MAX: u32 = 5;
+/// How often it is looked at what still has to come.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Answers what a transfer asks for, until it is over.
+pub async fn feed(feeding: Feeding, connector: Connector) {
+    let Feeding {
+        asks,
+        feeder,
+        troubles,
+    } = feeding;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut feeding = Fetcher {
+        connector,
+        asks,
+        feeder,
+        troubles,
+        open: BTreeMap::new(),
+        next: 0,
+        tick,
+        called: None,
+        again: AGAIN,
+    };
+    while feeding.step().await.is_ok() {}
+}
+
+/// The transfer is over.
+struct Over;
+
+struct Fetcher {
+    connector: Connector,
+    asks: mpsc::Receiver<Ask>,
+    feeder: watch::Receiver<Option<Feeder>>,
+    troubles: mpsc::Sender<(TransferId, Trouble)>,
+    /// What was asked for and has not come, by number, in order.
+    open: BTreeMap<u32, Open>,
+    next: u32,
+    tick: Interval,
+    /// When somebody was called last.
+    called: Option<Instant>,
+    /// How long to wait before the same one is called again.
+    again: Duration,
+}
+
+struct Open {
+    stamp: Stamp,
+    group: u32,
+    give: oneshot::Sender<Given>,
+}
+
+impl Open {
+    fn want(&self, id: u32) -> Pull {
+        Pull::Want {
+            id,
+            stamp: self.stamp,
+            group: self.group,
+        }
+    }
+}
+
+/// Why a feeder is not used any more.
+enum Left {
+    /// The sender names another one.
+    Changed,
+    /// It does not do what it should.
+    Trouble(Trouble),
+}
+
+impl Fetcher {
+    /// Uses the feeder of now until that changes.
+    async fn step(&mut self) -> Result<(), Over> {
+        let feeder = self.feeder.borrow_and_update().clone();
+        match feeder {
+            None => self.wait(None).await,
+            Some(Feeder::Origin) => {
+                // Whoever waits hears that nobody will give it, and asks the sender.
+                self.open.clear();
+                self.wait(None).await
+            }
+            Some(Feeder::Member {
+                member,
+                peer,
+                addrs,
+                ticket,
+                ..
+            }) => {
+                if self.open.is_empty() {
+                    // Nobody is called for nothing.
+                    return self.wait(None).await;
+                }
+                let early = self
+                    .called
+                    .map(|called| AGAIN.saturating_sub(called.elapsed()));
+                if let Some(early) = early.filter(|early| !early.is_zero()) {
+                    return self.wait(Some(early)).await;
+                }
+                self.called = Some(Instant::now());
+                let dial = Dial {
+                    expect: Some(peer),
+                    addrs,
+                };
+                let head = PullHead { member, ticket };
+                match self.pull_from(dial, head).await? {
+                    Left::Changed => {
+                        self.again = AGAIN;
+                        Ok(())
+                    }
+                    Left::Trouble(trouble) => {
+                        // Full: the sender has heard enough of it.
+                        let _ = self.troubles.try_send((member, trouble));
+                        let again = self.again;
+                        self.again = (again * 2).min(AGAIN_MAX);
+                        self.wait(Some(again)).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// Collects what is asked for until there is another feeder or time is up, or, where no time is
+    /// set, until there is something to call a feeder for.
+    async fn wait(&mut self, time: Option<Duration>) -> Result<(), Over> {
+        let until = async {
+            match time {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(until);
+        loop {
+            let room = self.open.len() < PULLS_MAX;
+            tokio::select! {
+                ask = self.asks.recv(), if room => self.take(ask)?,
+                changed = self.feeder.changed() => return changed.map_err(|_| Over),
+                () = &mut until => return Ok(()),
+                _ = self.tick.tick() => self.open.retain(|_, open| !open.give.is_closed()),
+            }
+            match *self.feeder.borrow() {
+                Some(Feeder::Origin) => self.open.clear(),
+                Some(Feeder::Member { .. }) if time.is_none() && !self.open.is_empty() => {
+                    return Ok(());
+                }
+                Some(Feeder::Member { .. }) | None => {}
+            }
+        }
+    }
+
+    /// Takes in what is asked for.
+    fn take(&mut self, ask: Option<Ask>) -> Result<(), Over> {
+        match ask.ok_or(Over)? {
+            Ask::Group { stamp, group, give } => {
+                let id = self.next;
+                self.next = self.next.wrapping_add(1);
+                self.open.insert(id, Open { stamp, group, give });
+            }
+            // Without a link there is nobody who could be meant.
+            Ask::Lied(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Calls a feeder and gets from it whatever is asked for.
+    async fn pull_from(&mut self, dial: Dial, head: PullHead) -> Result<Left, Over> {
+        let connector = self.connector.clone();
+        let call = async {
+            let connection = connector.prepare_connection(dial, CALL_DEADLINE).await;
+            let connection = connection.map_err(|error| error.to_string())?;
+            let link = connection.pull(head).await;
+            link.map_err(|error| error.to_string())
+        };
+        let call = timeout(CALL_DEADLINE, call);
+        tokio::pin!(call);
+        let link = loop {
+            let room = self.open.len() < PULLS_MAX;
+            tokio::select! {
+                called = &mut call => break called,
+                ask = self.asks.recv(), if room => self.take(ask)?,
+                changed = self.feeder.changed() => {
+                    return changed.map(|()| Left::Changed).map_err(|_| Over);
+                }
+            }
+        };
+        match link {
+            Ok(Ok(link)) => self.pull(link, head.member).await,
+            Ok(Err(error)) => {
+                tracing::debug!(error, "a feeder cannot be reached");
+                Ok(Left::Trouble(Trouble::Gone))
+            }
+            Err(_) => Ok(Left::Trouble(Trouble::Gone)),
+        }
+    }
+
+    async fn pull(&mut self, mut link: QuicPull, from: TransferId) -> Result<Left, Over> {
+        for (id, open) in &self.open {
+            if link.send(open.want(*id)).await.is_err() {
+                return Ok(Left::Trouble(Trouble::Gone));
+            }
+        }
+        let mut silence = Silence::default();
+        loop {
+            let room = self.open.len() < PULLS_MAX;
+            let done = tokio::select! {
+                biased;
+                changed = self.feeder.changed() => {
+                    // It may be gone: nobody waits for it.
+                    tokio::spawn(link.close());
+                    return changed.map(|()| Left::Changed).map_err(|_| Over);
+                }
+                answer = link.recv() => {
+                    let answered = answer.and_then(|answer| self.on_answer(&link, answer, from));
+                    if let Ok(true) = answered {
+                        silence = Silence::default();
+                        self.again = AGAIN;
+                    }
+                    answered.map(|_| ())
+                }
+                ask = self.asks.recv(), if room => match ask {
+                    Some(Ask::Lied(liar)) if liar == from => {
+                        tokio::spawn(link.close());
+                        return Ok(Left::Trouble(Trouble::Lied));
+                    }
+                    ask => self.ask(&mut link, ask).await?,
+                },
+                _ = self.tick.tick() => {
+                    if let Some(trouble) = silence.grows(&link, self.open.is_empty()) {
+                        let _ = self.troubles.try_send((from, trouble));
+                    }
+                    self.forget_dropped(&mut link).await
+                }
+            };
+            if let Err(error) = done {
+                tracing::debug!(%error, "a feeder is gone");
+                // Of one from which nothing is wanted that means nothing.
+                return Ok(match self.open.is_empty() {
+                    true => Left::Changed,
+                    false => Left::Trouble(Trouble::Gone),
+                });
+            }
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        link: &mut QuicPull,
+        ask: Option<Ask>,
+    ) -> Result<Result<(), LinkError>, Over> {
+        let id = self.next;
+        self.take(ask)?;
+        match self.open.get(&id) {
+            Some(open) => Ok(link.send(open.want(id)).await),
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// Gives on what has come. Whether it was waited for.
+    fn on_answer(
+        &mut self,
+        link: &QuicPull,
+        answer: PullAnswer,
+        from: TransferId,
+    ) -> Result<bool, LinkError> {
+        let (id, content) = match answer {
+            PullAnswer::Content { id, bytes } => (id, Some(bytes)),
+            // Whoever waits hears that nobody gives it, and asks the sender.
+            PullAnswer::Gone { id } => (id, None),
+        };
+        match (self.open.remove(&id), content) {
+            (Some(open), Some(content)) => {
+                // Whoever waited may have been stopped meanwhile.
+                let _ = open.give.send(Given { content, from });
+                Ok(true)
+            }
+            (Some(_), None) => Ok(true),
+            // What was taken back may have been on its way.
+            (None, _) if id < self.next => Ok(false),
+            (None, _) => Err(link.offend(Offence::NotAskedFor)),
+        }
+    }
+
+    /// Takes back what nobody waits for any more.
+    async fn forget_dropped(&mut self, link: &mut QuicPull) -> Result<(), LinkError> {
+        let dropped = self.open.iter().filter(|(_, open)| open.give.is_closed());
+        let dropped: Vec<u32> = dropped.map(|(id, _)| *id).collect();
+        for id in dropped {
+            self.open.remove(&id);
+            link.send(Pull::Forget { id }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// For how long nothing has come that was asked for.
+#[derive(Default)]
+struct Silence {
+    ticks: u32,
+    heard: u64,
+    /// Whether anything at all has come meanwhile.
+    alive: bool,
+}
+
+impl Silence {
+    /// Another tick. Says what is wrong, now and then.
+    fn grows(&mut self, link: &QuicPull, nothing_open: bool) -> Option<Trouble> {
+        let (heard, now) = link.heard_since(self.heard);
+        self.alive |= heard && self.ticks > 0;
+        self.heard = now;
+        if nothing_open {
+            self.ticks = 0;
+            return None;
+        }
+        self.ticks += 1;
+        if !self.ticks.is_multiple_of(SILENCE_MAX) {
+            return None;
+        }
+        match std::mem::take(&mut self.alive) {
+            true => Some(Trouble::Slow),
+            false => Some(Trouble::Gone),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+use tokio::sync::watch;
+
+use super::*;
+use crate::peer::PeerId;
+use crate::protocol::sessions::{FeedingKey, Trouble};
+use crate::transfer::member::Whereabouts;
+
+const NAMES: [&str; 3] = ["anna", "ben", "carl"];
+
+fn id(n: u8) -> TransferId {
+    TransferId([n; 16])
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId::from_bytes([n; 32])
+}
+
+/// What is told about the transfers.
+type Told = mpsc::Receiver<(TransferId, News)>;
+
+struct Room {
+    news: SessionNews,
+    told: Told,
+    reporters: mpsc::Sender<(TransferId, News)>,
+}
+
+impl Room {
+    fn open() -> Self {
+        let (news, heard) = mpsc::channel(16);
+        let (reporters, told) = mpsc::channel(64);
+        let limits = Limits {
+            origin_fanout: 1,
+            fanout: 4,
+        };
+        tokio::spawn(coordinate(heard, limits));
+        Self {
+            news,
+            told,
+            reporters,
+        }
+    }
+
+    async fn say(&self, n: u8, news: MemberNews) {
+        self.news.send((id(n), news)).await.unwrap();
+    }
+
+    async fn join(&self, n: u8, passes_on: bool) -> watch::Receiver<Option<Feeder>> {
+        let (feeder, told) = watch::channel(None);
+        let joined = Joined {
+            at: Whereabouts {
+                peer: peer(n),
+                name: NAMES[n as usize].into(),
+                addrs: vec![([192, 168, 0, n + 1], 3485).into()],
+            },
+            key: FeedingKey([n; 32]),
+            passes_on,
+            done: 0,
+            rtt: None,
+            feeder,
+        };
+        let joined = Box::new(joined);
+        let reporter = Reporter::new(id(n), self.reporters.clone());
+        self.say(n, MemberNews::Joined { joined, reporter }).await;
+        told
+    }
+}
+
+fn is_fed(feeder: &Feeder) -> bool {
+    matches!(feeder, Feeder::Member { .. })
+}
+
+/// What is said, as soon as it is as wanted.
+async fn until(
+    told: &mut watch::Receiver<Option<Feeder>>,
+    wanted: impl Fn(&Feeder) -> bool,
+) -> Feeder {
+    let said = told.wait_for(|feeder| feeder.as_ref().is_some_and(&wanted));
+    said.await.unwrap().clone().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_one_is_sent_to_the_first_with_all_that_it_needs() {
+    let room = Room::open();
+    let mut first = room.join(0, true).await;
+    until(&mut first, |feeder| *feeder == Feeder::Origin).await;
+    let mut second = room.join(1, true).await;
+    room.say(0, MemberNews::Complete).await;
+    let feeder = until(&mut second, is_fed).await;
+    let Feeder::Member {
+        member,
+        peer: key,
+        addrs,
+        ticket,
+    } = feeder
+    else {
+        panic!("{feeder:?}");
+    };
+    assert_eq!((member, key), (id(0), peer(0)));
+    assert_eq!(addrs, [([192, 168, 0, 1], 3485).into()]);
+    assert!(ticket.is_for(&FeedingKey([0; 32]), peer(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_lies_is_named_with_the_one_who_says_so() {
+    let mut room = Room::open();
+    let _first = room.join(0, true).await;
+    room.say(0, MemberNews::Complete).await;
+    let mut second = room.join(1, true).await;
+    until(&mut second, is_fed).await;
+    let lied = |feeder| MemberNews::Trouble {
+        feeder: id(feeder),
+        trouble: Trouble::Lied,
+    };
+    // About somebody who does not feed it: nobody is named.
+    room.say(1, lied(2)).await;
+    room.say(1, lied(0)).await;
+    let blamed = async {
+        loop {
+            if let Some((about, News::Blamed(by))) = room.told.recv().await {
+                return (about, by);
+            }
+        }
+    };
+    assert_eq!(blamed.await, (id(0), "ben".to_owned()));
+    until(&mut second, |feeder| *feeder == Feeder::Origin).await;
+}
+
+#[test]
+fn addresses_are_told_only_where_they_mean_something() {
+    let addrs = |list: &[[u8; 4]]| -> Vec<SocketAddr> {
+        list.iter().map(|ip| SocketAddr::from((*ip, 1))).collect()
+    };
+    let local = [[10, 0, 0, 1], [127, 0, 0, 1], [203, 0, 113, 1]];
+    let feeder = addrs(&local);
+    let near_first = addrs(&[[10, 0, 0, 1], [203, 0, 113, 1]]);
+    assert_eq!(addrs_for(&addrs(&[[10, 0, 0, 9]]), &feeder), near_first);
+    let here = addrs_for(&addrs(&[[127, 0, 0, 1]]), &feeder);
+    assert_eq!(here.len(), 3);
+    let public = addrs(&[[203, 0, 113, 1]]);
+    assert_eq!(addrs_for(&addrs(&[[198, 51, 100, 7]]), &feeder), public);
+    // Behind the same router.
+    let behind = addrs(&[[203, 0, 113, 1], [10, 0, 0, 1]]);
+    assert_eq!(addrs_for(&public, &behind), near_first);
+    let many: Vec<SocketAddr> = (0..20)
+        .map(|n| SocketAddr::from(([10, 0, 0, n], 1)))
+        .collect();
+    assert_eq!(addrs_for(&many, &many).len(), FEEDER_ADDRS_MAX);
+}

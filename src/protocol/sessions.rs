@@ -1,0 +1,180 @@
+//! One to many: what the messages about it carry, and the streams by which receivers pass content
+//! on to each other. See "A session" in `README.md` beside this file.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::message::{FileIndex, Stamp, TransferId};
+use crate::peer::PeerId;
+
+/// ALPN of peers that understand sessions too, and everything that
+/// [`super::texts::ALPN_TEXTS`] stands for.
+pub const ALPN_SESSIONS: &[u8] = b"peerconnect/1.2";
+
+/// Files of up to so many bytes are never referred elsewhere: that would cost more than it saves.
+pub const REFERRED_MIN: u64 = 128 * 1024;
+/// Most addresses of a [`Feeder::Member`].
+pub const FEEDER_ADDRS_MAX: usize = 8;
+/// Most files in one [`super::message::ReceiverMessage::Progress`].
+pub const FED_MAX: usize = 1024;
+/// Groups that may be asked for on one pull stream and not be answered yet.
+pub const PULLS_MAX: usize = 64;
+
+/// Lets a receiver know which other receivers it may give content to: they show
+/// [`Ticket::new`] of it. Chosen at random by the origin for each receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedingKey(pub [u8; 32]);
+
+impl fmt::Debug for FeedingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FeedingKey(..)")
+    }
+}
+
+/// Shows a receiver that the origin has sent us for content. Good for one receiver at one other,
+/// so that whoever sees it cannot use it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Ticket([u8; 32]);
+
+impl PartialEq for Ticket {
+    /// Takes the same time whatever is different.
+    fn eq(&self, other: &Self) -> bool {
+        blake3::Hash::from_bytes(self.0) == blake3::Hash::from_bytes(other.0)
+    }
+}
+
+impl Eq for Ticket {}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(..)")
+    }
+}
+
+impl Ticket {
+    /// For `child`, at the receiver that was given `key`.
+    pub fn new(key: &FeedingKey, child: PeerId) -> Self {
+        Self(*blake3::keyed_hash(&key.0, child.as_bytes()).as_bytes())
+    }
+
+    /// Whether it is the one of `child`.
+    pub fn is_for(&self, key: &FeedingKey, child: PeerId) -> bool {
+        *self == Self::new(key, child)
+    }
+}
+
+/// What a receiver learns of the session that its transfer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionNote {
+    /// How many receivers there are, this one included.
+    pub receivers: u32,
+    /// For those that this one may be asked to feed.
+    pub key: FeedingKey,
+}
+
+/// Who a receiver gets content from that the origin does not send itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Feeder {
+    /// The origin sends everything. What it referred elsewhere is to be asked of it again.
+    Origin,
+    /// Another receiver.
+    Member {
+        /// The transfer to it, which names it in this session.
+        member: TransferId,
+        /// Its key.
+        peer: PeerId,
+        /// Where it may be, most useful first; at most [`FEEDER_ADDRS_MAX`].
+        addrs: Vec<SocketAddr>,
+        /// To be shown there.
+        ticket: Ticket,
+    },
+}
+
+/// Bytes of a file that have come from another receiver and are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fed {
+    /// Which file.
+    pub index: FileIndex,
+    /// How many more since the last time.
+    pub bytes: u64,
+}
+
+/// What a receiver has against the one that feeds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Trouble {
+    /// It cannot be reached, or does not answer.
+    Gone,
+    /// It is there, but nothing comes.
+    Slow,
+    /// What it gave was not what the origin says it should be.
+    Lied,
+}
+
+/// First on a pull stream, by the receiver that wants content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullHead {
+    /// The transfer to the receiver that is asked.
+    pub member: TransferId,
+    /// From the origin.
+    pub ticket: Ticket,
+}
+
+/// From the receiver that wants content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pull {
+    /// Give this group, now or as soon as it is there.
+    Want {
+        /// Names the request on this stream.
+        id: u32,
+        /// The file, as the origin's file streams name it.
+        stamp: Stamp,
+        /// Which group.
+        group: u32,
+    },
+    /// This is not wanted any more. It may have been given already.
+    Forget {
+        /// The request.
+        id: u32,
+    },
+}
+
+/// The answer to a [`Pull::Want`]; in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pulled {
+    /// The content follows, as so many bytes that are no frame.
+    Content {
+        /// The request.
+        id: u32,
+        /// Bytes; at most one group.
+        len: u32,
+    },
+    /// It is not here and will not be.
+    Gone {
+        /// The request.
+        id: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_good_for_one_receiver_at_one_other() {
+        let (key, other) = (FeedingKey([1; 32]), FeedingKey([2; 32]));
+        let [child, stranger] = [3, 4].map(|n| PeerId::from_bytes([n; 32]));
+        let ticket = Ticket::new(&key, child);
+        assert!(ticket.is_for(&key, child));
+        assert!(!ticket.is_for(&key, stranger));
+        assert!(!ticket.is_for(&other, child));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let key = FeedingKey([7; 32]);
+        let ticket = Ticket::new(&key, PeerId::from_bytes([3; 32]));
+        assert_eq!(format!("{key:?} {ticket:?}"), "FeedingKey(..) Ticket(..)");
+    }
+}

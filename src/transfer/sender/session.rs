@@ -1,0 +1,239 @@
+//! A transfer that is one of several to several receivers, who pass content on to each other.
+
+use super::*;
+use crate::protocol::sessions::{FED_MAX, Fed, Feeder, Trouble};
+use crate::transfer::member::{Joined, MemberNews, Membership, Whereabouts};
+
+/// The receiver's part in the session, over one link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It has not said yet that it takes part.
+    #[default]
+    None,
+    /// It takes part.
+    In {
+        /// Whether it passes content on.
+        passes_on: bool,
+    },
+    /// It takes part, but is paused: nobody may wait for it, and slow is not what it is.
+    Paused {
+        /// See [`Self::In`].
+        passes_on: bool,
+    },
+}
+
+/// How long files wait at most for the word who feeds the receiver.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+
+impl Outgoing {
+    /// The same transfer as part of a session.
+    pub fn in_session(mut self, member: Membership) -> Self {
+        self.shared.fed = Some(member.fed.subscribe());
+        self.member = Some(member);
+        self
+    }
+
+    /// Where and who the receiver is, before a link to it.
+    pub fn set_whereabouts(&mut self, at: Whereabouts) {
+        if let Some(member) = &mut self.member {
+            member.at = Some(at);
+        }
+    }
+
+    async fn tell_session(&self, news: MemberNews) {
+        if let Some(member) = &self.member {
+            member.tell(self.shared.transfer, news).await;
+        }
+    }
+
+    /// Returns whether it was so before.
+    fn set_fed(&self, fed: bool) -> bool {
+        let member = self.member.as_ref();
+        member.is_some_and(|member| member.fed.send_replace(fed))
+    }
+
+    /// Nothing is referred elsewhere until the receiver is told again who feeds it.
+    fn unfeed(&mut self) {
+        self.set_fed(false);
+        if let Some(member) = &mut self.member {
+            member.feeder.send_replace(None);
+            member.told.mark_unchanged();
+        }
+    }
+
+    /// Who feeds the receiver from now on; never if nobody decides about it. Cancel-safe.
+    pub(super) async fn next_feeder(member: &mut Option<Membership>) -> Feeder {
+        if let Some(member) = member {
+            while member.told.changed().await.is_ok() {
+                if let Some(feeder) = member.told.borrow_and_update().clone() {
+                    return feeder;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl<L: Outbound> Run<'_, L> {
+    /// Tells a receiver that knows what a session is that it is in one.
+    pub(super) async fn tell_note(&mut self) -> Result<(), Ended> {
+        self.transfer.unfeed();
+        let member = self.transfer.member.as_ref();
+        match member.filter(|_| self.link.knows_sessions()) {
+            Some(member) => self.send(SenderMessage::Session(member.note)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn done(&self) -> u64 {
+        self.transfer.shared.table.lock().totals().bytes_done
+    }
+
+    /// The receiver said whether it passes on: it takes part.
+    pub(super) async fn on_passes_on(&mut self, passes_on: bool) -> Result<(), Ended> {
+        let may = self.link.knows_sessions() && self.accepted && self.part == Part::None;
+        if !may || self.transfer.member.is_none() {
+            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
+        }
+        self.join(passes_on).await;
+        Ok(())
+    }
+
+    async fn join(&mut self, passes_on: bool) {
+        let member = self.transfer.member.as_ref();
+        let Some((member, at)) = member.and_then(|m| Some((m, m.at.clone()?))) else {
+            return;
+        };
+        let passes_on = passes_on && !self.lacks;
+        self.part = Part::In { passes_on };
+        let joined = Joined {
+            at,
+            key: member.note.key,
+            passes_on,
+            done: self.done(),
+            rtt: self.link.path().rtt,
+            feeder: member.feeder.clone(),
+        };
+        let joined = Box::new(joined);
+        let reporter = self.transfer.reporter.clone();
+        let news = MemberNews::Joined { joined, reporter };
+        self.transfer.tell_session(news).await;
+    }
+
+    /// A paused receiver leaves the session for as long as that lasts, and one that does not take
+    /// everything feeds nobody.
+    pub(super) async fn note_part(&mut self) {
+        match (self.part, self.transfer.paused_by()) {
+            (Part::In { passes_on }, Some(_)) => {
+                self.part = Part::Paused { passes_on };
+                self.transfer.tell_session(MemberNews::Left).await;
+            }
+            (Part::Paused { passes_on }, None) => self.join(passes_on).await,
+            (Part::In { passes_on: true }, None) if self.lacks => self.join(false).await,
+            (Part::None | Part::In { .. } | Part::Paused { .. }, _) => {}
+        }
+    }
+
+    /// Nothing is sent that another receiver may give; but nobody waits for long.
+    pub(super) fn hold_for_feeder(&mut self) {
+        if self.transfer.member.is_some() && self.link.knows_sessions() {
+            self.hold_until = Some(Instant::now() + HOLD_MAX);
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.hold_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Somebody else feeds the receiver from now on, or nobody.
+    pub(super) async fn on_feeder(&mut self, feeder: Feeder) -> Result<(), Ended> {
+        if self.part == Part::None {
+            return Ok(());
+        }
+        self.hold_until = None;
+        let fed = matches!(feeder, Feeder::Member { .. });
+        // What is referred elsewhere comes after the word where that is.
+        if !fed {
+            self.transfer.set_fed(false);
+        }
+        self.send(SenderMessage::Feeder(feeder)).await?;
+        let before = self.transfer.set_fed(fed);
+        if fed && !before {
+            self.refer_what_is_on_its_way();
+        }
+        Ok(())
+    }
+
+    /// What of large files waits to be sent would still take megabytes of our uplink: those streams
+    /// are given up, and everything that the receiver does not have yet is referred elsewhere.
+    fn refer_what_is_on_its_way(&mut self) {
+        for index in self.active.large() {
+            self.active.abort(index);
+            self.again.remove(&index);
+            self.transfer
+                .shared
+                .table
+                .lock()
+                .set_state(index, FileState::Waiting);
+            self.queue.push_front(index, Lane::Large);
+        }
+    }
+
+    /// The receiver has so much, and some of it from others.
+    pub(super) async fn on_progress(&mut self, done: u64, fed: &[Fed]) -> Result<(), Ended> {
+        if self.part == Part::None || fed.len() > FED_MAX {
+            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
+        }
+        self.count_fed(fed)?;
+        if let Part::In { .. } = self.part {
+            let all = self.transfer.shared.table.lock().totals().bytes;
+            let news = MemberNews::Progress(done.min(all));
+            self.transfer.tell_session(news).await;
+        }
+        Ok(())
+    }
+
+    fn count_fed(&mut self, fed: &[Fed]) -> Result<(), Ended> {
+        let mut table = self.transfer.shared.table.lock();
+        for Fed { index, bytes } in fed {
+            if *index >= self.planned {
+                return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+            }
+            if !matches!(table.state(*index), Some(FileState::Settled(_))) {
+                let counts = table.add_done(*index, *bytes);
+                self.transfer.shared.progress.fed(counts);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn on_trouble(
+        &mut self,
+        feeder: TransferId,
+        trouble: Trouble,
+    ) -> Result<(), Ended> {
+        if self.part == Part::None {
+            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
+        }
+        let news = MemberNews::Trouble { feeder, trouble };
+        self.transfer.tell_session(news).await;
+        Ok(())
+    }
+
+    /// The link is over.
+    pub(super) async fn leave_session(&mut self, ended: &Ended) {
+        self.transfer.unfeed();
+        if self.part != Part::None {
+            let news = match ended {
+                Ended::Completed if !self.lacks => MemberNews::Complete,
+                Ended::Completed
+                | Ended::Declined(_)
+                | Ended::CancelledHere
+                | Ended::CancelledThere
+                | Ended::Lost(_)
+                | Ended::Misbehaved(_) => MemberNews::Left,
+            };
+            self.transfer.tell_session(news).await;
+        }
+    }
+}

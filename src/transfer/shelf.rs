@@ -1,0 +1,386 @@
+//! What a receiver of a session has verified, for others to have: groups by the stamp of their
+//! file, from the part while it grows and from the finished file afterwards.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use super::receive_file::read_exact_at;
+use crate::protocol::groups::{GROUP_LEN, group_count, group_len, group_offset};
+use crate::protocol::message::Stamp;
+use crate::storage::folder::Folder;
+use crate::storage::name::SafePath;
+use crate::storage::part::Part;
+
+/// Most files that are remembered; the oldest ones are forgotten.
+const FILES_MAX: usize = 64 * 1024;
+/// Most files of these that are open. The groups of others are there again when their file is
+/// finished.
+const OPEN_MAX: usize = 64;
+
+/// What there is to give. Shared by the tasks that receive and those that give.
+#[derive(Debug)]
+pub struct Shelf {
+    inner: Mutex<Inner>,
+    changes: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    files: HashMap<Stamp, Shelved>,
+    /// All of them, oldest first.
+    order: VecDeque<Stamp>,
+    /// Those that are open, oldest first.
+    open: VecDeque<Stamp>,
+    /// Whether nothing more comes.
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Shelved {
+    size: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In a part, as far as it has come.
+    Part {
+        file: Arc<File>,
+        /// Which part: files with several names are several files with one stamp.
+        inode: u64,
+        groups: BTreeSet<u32>,
+    },
+    /// In a part that is not kept open.
+    Closed,
+    /// In a finished file.
+    Finished(Arc<Finished>),
+    /// It will not come.
+    Never,
+}
+
+#[derive(Debug)]
+struct Finished {
+    folder: Folder,
+    path: SafePath,
+    looks: Looks,
+}
+
+/// What tells whether somebody has changed a finished file since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Looks {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Looks {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// What is known of a group.
+#[derive(Debug)]
+pub enum Look {
+    /// It can be read.
+    Here(Found),
+    /// It may still come.
+    Later,
+    /// It will not come.
+    Gone,
+}
+
+/// A group that is there.
+#[derive(Debug)]
+pub struct Found {
+    source: Source,
+    group: u32,
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Source {
+    Open(Arc<File>),
+    Finished(Arc<Finished>),
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            changes: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Shelf {
+    /// Says when there is more to give, or less to wait for.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// These groups of a file of `size` bytes are verified and in its part. What was known of
+    /// another part of it counts no more.
+    pub fn begin(
+        &self,
+        stamp: Stamp,
+        size: u64,
+        part: &Part,
+        groups: impl Iterator<Item = u32>,
+    ) -> io::Result<()> {
+        let file = Arc::new(part.reader()?);
+        let inode = part.identity()?.inode;
+        let groups = groups.collect();
+        let mut inner = self.lock();
+        match inner.files.get(&stamp).map(|file| &file.place) {
+            Some(Place::Finished(_)) => return Ok(()),
+            Some(Place::Part { inode: known, .. }) if *known != inode => return Ok(()),
+            Some(Place::Part { .. } | Place::Closed | Place::Never) | None => {}
+        }
+        inner.open.retain(|open| *open != stamp);
+        inner.open.push_back(stamp);
+        inner.put(
+            stamp,
+            size,
+            Place::Part {
+                file,
+                inode,
+                groups,
+            },
+        );
+        inner.close_oldest();
+        drop(inner);
+        self.changes.send_replace(());
+        Ok(())
+    }
+
+    /// One more group is verified and in the part.
+    pub fn add(&self, stamp: Stamp, part: &Part, group: u32) {
+        let mut inner = self.lock();
+        if let Some(Shelved {
+            place: Place::Part { groups, inode, .. },
+            ..
+        }) = inner.files.get_mut(&stamp)
+            && part.identity().is_ok_and(|now| now.inode == *inode)
+        {
+            groups.insert(group);
+            drop(inner);
+            self.changes.send_replace(());
+        }
+    }
+
+    /// A file that is known by the stamp `before` comes anew, as `now`: what there is of it is
+    /// written over.
+    pub fn note_version(&self, before: Option<Stamp>, now: Stamp) {
+        if let Some(before) = before.filter(|before| *before != now) {
+            let known = self.lock().files.contains_key(&before);
+            if known {
+                self.never(before);
+            }
+        }
+    }
+
+    /// The transfer is over: nothing more comes, and what is in parts goes.
+    pub fn end(&self) {
+        let mut inner = self.lock();
+        inner.over = true;
+        inner.open.clear();
+        for file in inner.files.values_mut() {
+            match file.place {
+                Place::Part { .. } | Place::Closed => file.place = Place::Never,
+                Place::Finished(_) | Place::Never => {}
+            }
+        }
+        drop(inner);
+        self.changes.send_replace(());
+    }
+
+    /// All of a file is there, under its final name. Blocking.
+    pub fn finished(&self, stamp: Stamp, folder: &Folder, path: &SafePath) -> io::Result<()> {
+        let looks = Looks::of(&folder.open_file(path)?)?;
+        let finished = Finished {
+            folder: folder.clone(),
+            path: path.clone(),
+            looks,
+        };
+        self.settle(stamp, looks.size, Place::Finished(finished.into()));
+        Ok(())
+    }
+
+    /// A file does not come, or not any more.
+    pub fn never(&self, stamp: Stamp) {
+        self.settle(stamp, 0, Place::Never);
+    }
+
+    fn settle(&self, stamp: Stamp, size: u64, place: Place) {
+        let mut inner = self.lock();
+        inner.open.retain(|open| *open != stamp);
+        inner.put(stamp, size, place);
+        drop(inner);
+        self.changes.send_replace(());
+    }
+
+    /// What is known of this group.
+    pub fn look(&self, stamp: Stamp, group: u32) -> Look {
+        let inner = self.lock();
+        let Some(Shelved { size, place }) = inner.files.get(&stamp) else {
+            return if inner.over { Look::Gone } else { Look::Later };
+        };
+        let here = |source| match group_count(*size) > group {
+            true => Look::Here(Found {
+                source,
+                group,
+                len: group_len(*size, group) as usize,
+            }),
+            false => Look::Gone,
+        };
+        match place {
+            Place::Part { file, groups, .. } if groups.contains(&group) => {
+                here(Source::Open(file.clone()))
+            }
+            Place::Part { .. } | Place::Closed => Look::Later,
+            Place::Finished(finished) => here(Source::Finished(finished.clone())),
+            Place::Never => Look::Gone,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change is whole before the lock is given back.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, stamp: Stamp, size: u64, place: Place) {
+        if self.files.insert(stamp, Shelved { size, place }).is_none() {
+            self.order.push_back(stamp);
+        }
+        if self.order.len() > FILES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.files.remove(&oldest);
+            self.open.retain(|open| *open != oldest);
+        }
+    }
+
+    fn close_oldest(&mut self) {
+        if self.open.len() > OPEN_MAX
+            && let Some(oldest) = self.open.pop_front()
+            && let Some(file) = self.files.get_mut(&oldest)
+        {
+            file.place = Place::Closed;
+        }
+    }
+}
+
+impl Found {
+    /// Bytes of the group.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the group has no bytes, as that of an empty file.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Its content; `None` if it is not there any more. Blocking.
+    pub fn read(&self) -> io::Result<Option<Bytes>> {
+        let mut bytes = BytesMut::zeroed(self.len.min(GROUP_LEN as usize));
+        let there = match &self.source {
+            Source::Open(file) => read_exact_at(file, &mut bytes, group_offset(self.group))?,
+            Source::Finished(finished) => {
+                let file = finished.folder.open_file(&finished.path)?;
+                let there = read_exact_at(&file, &mut bytes, group_offset(self.group))?;
+                // Afterwards: what was changed before or meanwhile must not be passed on.
+                there && Looks::of(&file)? == finished.looks
+            }
+        };
+        Ok(there.then(|| bytes.freeze()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const A: Stamp = Stamp([1; 16]);
+    const SIZE: u64 = GROUP_LEN + 3;
+
+    fn path(name: &str) -> SafePath {
+        SafePath::parse(name).unwrap()
+    }
+
+    fn read(shelf: &Shelf, group: u32) -> Option<Bytes> {
+        match shelf.look(A, group) {
+            Look::Here(found) => found.read().unwrap(),
+            Look::Later | Look::Gone => None,
+        }
+    }
+
+    #[test]
+    fn groups_are_given_from_the_part_and_then_from_the_finished_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let part = Part::create(&folder, &path("a"), "t").unwrap();
+        part.write_at(GROUP_LEN, b"end").unwrap();
+        let shelf = Shelf::default();
+        assert!(matches!(shelf.look(A, 0), Look::Later));
+        shelf.begin(A, SIZE, &part, std::iter::once(1)).unwrap();
+        assert_eq!(read(&shelf, 1).unwrap(), "end");
+        assert!(matches!(shelf.look(A, 0), Look::Later));
+        part.write_at(0, &[7; GROUP_LEN as usize]).unwrap();
+        shelf.add(A, &part, 0);
+        assert_eq!(read(&shelf, 0).unwrap().len(), GROUP_LEN as usize);
+        assert!(matches!(shelf.look(A, 2), Look::Later | Look::Gone));
+        part.discard().unwrap();
+        fs::write(dir.path().join("a"), [8; SIZE as usize]).unwrap();
+        shelf.finished(A, &folder, &path("a")).unwrap();
+        assert_eq!(read(&shelf, 1).unwrap(), [8u8; 3].as_slice());
+        assert!(matches!(shelf.look(A, 2), Look::Gone));
+    }
+
+    #[test]
+    fn what_a_person_has_changed_since_is_not_passed_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        fs::write(dir.path().join("a"), b"as it came").unwrap();
+        let shelf = Shelf::default();
+        shelf.finished(A, &folder, &path("a")).unwrap();
+        assert_eq!(read(&shelf, 0).unwrap(), "as it came");
+        fs::write(dir.path().join("a"), b"as it is!!").unwrap();
+        let later = fs::File::options().write(true).open(dir.path().join("a"));
+        later.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(read(&shelf, 0), None);
+    }
+
+    #[test]
+    fn only_so_many_files_are_open_and_what_does_not_come_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let part = Part::create(&folder, &path("a"), "t").unwrap();
+        let shelf = Shelf::default();
+        let stamp = |n: usize| Stamp([n as u8; 16]);
+        for n in 0..=OPEN_MAX {
+            shelf.begin(stamp(n), 5, &part, std::iter::once(0)).unwrap();
+        }
+        assert!(matches!(shelf.look(stamp(0), 0), Look::Later));
+        assert!(matches!(shelf.look(stamp(1), 0), Look::Here(_)));
+        shelf.never(stamp(1));
+        assert!(matches!(shelf.look(stamp(1), 0), Look::Gone));
+        assert_eq!(shelf.lock().open.len(), OPEN_MAX - 1);
+    }
+}

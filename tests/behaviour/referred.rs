@@ -1,0 +1,276 @@
+//! Groups that the sender of a session refers to other receivers.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use peerconnect::net::link::{FileOpener, FileWriter, Outbound, Piece};
+use peerconnect::net::memory::MemoryOutbound;
+use peerconnect::protocol::groups::{GROUP_LEN, Hash, file_hash, hash_group};
+use peerconnect::protocol::message::{
+    Code, FileHeader, PauseReason, ReceiverMessage, Scope, SenderMessage, Stamp, Steer,
+    SteerAction, Timestamp, TransferId,
+};
+use peerconnect::protocol::sessions::{FeedingKey, SessionNote};
+use peerconnect::transfer::ended::Ended;
+use peerconnect::transfer::feed::{Ask, Feeding, Given};
+use tokio::sync::mpsc;
+
+use crate::common::{DEADLINE, content, tree};
+use crate::pair::{Memory, Pair};
+use crate::world::World;
+
+const ID: TransferId = TransferId([7; 16]);
+const FEEDER: TransferId = TransferId([8; 16]);
+const STAMP: Stamp = Stamp([1; 16]);
+/// Two groups, the second one short.
+const SIZE: u64 = GROUP_LEN + 5;
+
+static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| content(1, SIZE as usize));
+
+fn group(number: u32) -> &'static [u8] {
+    let (first, second) = CONTENT.split_at(GROUP_LEN as usize);
+    if number == 0 { first } else { second }
+}
+
+fn hash(number: u32) -> Hash {
+    hash_group(SIZE, number, group(number))
+}
+
+fn header() -> FileHeader {
+    FileHeader {
+        transfer: ID,
+        index: 0,
+        size: SIZE,
+        modified: Timestamp(1),
+        stamp: STAMP,
+    }
+}
+
+/// The sender's end of a session, up to where files may come, and who is asked for content.
+struct Sender {
+    out: MemoryOutbound,
+    feeding: Feeding,
+}
+
+impl Sender {
+    async fn say(&mut self, message: SenderMessage) {
+        self.out.send(message).await.unwrap();
+    }
+
+    async fn until(&mut self, fits: impl Fn(&ReceiverMessage) -> bool) -> ReceiverMessage {
+        loop {
+            let message = self.out.recv().await.unwrap();
+            if fits(&message) {
+                return message;
+            }
+        }
+    }
+
+    /// Refers all of the file elsewhere.
+    async fn refer(&self) {
+        let mut writer = self.out.opener().open(&header(), 0).await.unwrap();
+        for piece in [
+            Piece::Elsewhere(0, hash(0)),
+            Piece::Elsewhere(1, hash(1)),
+            Piece::End(file_hash(SIZE, &[hash(0), hash(1)])),
+        ] {
+            writer.write(piece).await.unwrap();
+        }
+    }
+
+    /// Sends one group itself.
+    async fn send(&self, number: u32) {
+        let mut writer = self.out.opener().open(&header(), 0).await.unwrap();
+        writer.write(Piece::Group(number)).await.unwrap();
+        for piece in group(number).chunks(256 * 1024) {
+            let data = Piece::Data(Bytes::from_static(piece));
+            writer.write(data).await.unwrap();
+        }
+        let end = Piece::GroupEnd(Some(hash(number)));
+        writer.write(end).await.unwrap();
+        let end = Piece::End(file_hash(SIZE, &[hash(0), hash(1)]));
+        writer.write(end).await.unwrap();
+    }
+
+    async fn asked(&mut self) -> Ask {
+        self.feeding.asks.recv().await.unwrap()
+    }
+
+    /// Answers the next request; `None` for what nobody gives. Which group it was.
+    async fn give(&mut self, content: impl Fn(u32) -> Option<Vec<u8>>) -> u32 {
+        let Ask::Group { stamp, group, give } = self.asked().await else {
+            panic!("nobody has lied");
+        };
+        assert_eq!(stamp, STAMP);
+        if let Some(content) = content(group) {
+            let given = Given {
+                content: content.into(),
+                from: FEEDER,
+            };
+            give.send(given).unwrap();
+        }
+        group
+    }
+
+    async fn finish(mut self) {
+        self.until(|m| matches!(m, ReceiverMessage::Settled(_)))
+            .await;
+        self.say(SenderMessage::Finish { entries: 1 }).await;
+        self.until(|m| *m == ReceiverMessage::Complete).await;
+        self.out.close(Code::Done).await;
+    }
+}
+
+/// A receiver, and what `sender` does with it.
+async fn session<F: Future<Output = ()>>(sender: impl FnOnce(Sender) -> F) {
+    Box::pin(whole_session(sender)).await;
+}
+
+async fn whole_session<F: Future<Output = ()>>(sender: impl FnOnce(Sender) -> F) {
+    let mut world = World::<Memory>::new().await;
+    let path = world.file("a", &CONTENT);
+    world.offer(&[&path]);
+    let head = world.sending.table.lock().head(ID);
+    let entry = world.sending.table.lock().entry(0).unwrap();
+    let (mut out, inbound) = world.pair.link(head).await;
+    let (_orders, mut orders) = mpsc::channel(1);
+    let seen = world.receiving.seen.clone();
+    let both = async {
+        out.recv().await.unwrap();
+        let note = SessionNote {
+            receivers: 2,
+            key: FeedingKey([1; 32]),
+        };
+        for message in [
+            SenderMessage::Session(note),
+            SenderMessage::Entries(vec![entry]),
+            SenderMessage::EntriesEnd { entries: 1 },
+        ] {
+            out.send(message).await.unwrap();
+        }
+        let mut told = Vec::new();
+        while !matches!(told.last(), Some(ReceiverMessage::Start { .. })) {
+            told.push(out.recv().await.unwrap());
+        }
+        assert!(told.contains(&ReceiverMessage::PassesOn(false)), "{told:?}");
+        let feeding = seen.lock().unwrap().feeding.take().unwrap();
+        sender(Sender { out, feeding }).await;
+    };
+    let run = world.incoming.run(inbound, &mut orders);
+    let (ended, ()) = tokio::time::timeout(DEADLINE, async { tokio::join!(run, both) })
+        .await
+        .expect("it hangs");
+    assert_eq!(ended, Ended::Completed);
+    world.incoming.close(true).await;
+    let there = tree(&world.inbox());
+    assert!(there.into_iter().eq([("a".into(), CONTENT.clone())]));
+}
+
+/// More than enough for everybody to do what can be done without waiting.
+async fn turns() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_gives_is_asked_of_the_sender() {
+    session(|sender| {
+        Box::pin(async move {
+            let mut sender = sender;
+            sender.refer().await;
+            let mut asked = Vec::new();
+            for _ in 0..2 {
+                let denied = |number| (number == 0).then(|| group(0).to_vec());
+                asked.push(sender.give(denied).await);
+            }
+            asked.sort_unstable();
+            assert_eq!(asked, [0, 1]);
+            let again = |m: &ReceiverMessage| matches!(m, ReceiverMessage::Again { .. });
+            let (index, group) = (0, 1);
+            let expected = ReceiverMessage::Again { index, group };
+            assert_eq!(sender.until(again).await, expected);
+            sender.send(1).await;
+            sender.finish().await;
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lie_is_told_and_the_group_is_asked_for_again() {
+    session(|sender| {
+        Box::pin(async move {
+            let mut sender = sender;
+            sender.refer().await;
+            for _ in 0..2 {
+                let wrong = |number: u32| {
+                    let mut content = group(number).to_vec();
+                    content[0] ^= u8::from(number == 0);
+                    Some(content)
+                };
+                sender.give(wrong).await;
+            }
+            assert!(matches!(sender.asked().await, Ask::Lied(FEEDER)));
+            assert_eq!(sender.give(|n| Some(group(n).to_vec())).await, 0);
+            sender.finish().await;
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_of_another_length_is_a_lie_as_well() {
+    session(|sender| {
+        Box::pin(async move {
+            let mut sender = sender;
+            sender.refer().await;
+            for _ in 0..2 {
+                let longer = |number: u32| Some([group(number), b"x"].concat());
+                sender.give(longer).await;
+            }
+            let (mut lies, mut given) = (0, 0);
+            while given < 2 {
+                match sender.asked().await {
+                    Ask::Lied(_) => lies += 1,
+                    Ask::Group { group: n, give, .. } => {
+                        let content = Bytes::from_static(group(n));
+                        let from = FEEDER;
+                        give.send(Given { content, from }).unwrap();
+                        given += 1;
+                    }
+                }
+            }
+            assert_eq!(lies, 2);
+            sender.finish().await;
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_for_while_somebody_has_paused() {
+    session(|sender| {
+        Box::pin(async move {
+            let mut sender = sender;
+            let steer = |action| {
+                SenderMessage::Steer(Steer {
+                    scope: Scope::Transfer,
+                    action,
+                })
+            };
+            let pause = SteerAction::Pause(PauseReason::Person);
+            sender.say(steer(pause)).await;
+            turns().await;
+            sender.refer().await;
+            turns().await;
+            assert!(sender.feeding.asks.try_recv().is_err());
+            sender.say(steer(SteerAction::Resume)).await;
+            for _ in 0..2 {
+                sender.give(|n| Some(group(n).to_vec())).await;
+            }
+            sender.finish().await;
+        })
+    })
+    .await;
+}

@@ -1,0 +1,188 @@
+//! One upload serves everybody: receivers of a session pass on what they get. Whole nodes on
+//! loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use peerconnect::config::PassOn;
+use peerconnect::node::api::{Command, Decision, Overview, Reply, SessionSnapshot, Target};
+use peerconnect::protocol::message::TransferId;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::TransferSnapshot;
+
+use common::{Shape, Site, content, tree};
+
+/// What the sender may send per second: so little that receivers are never what holds it up.
+const UPLINK: u64 = 20_000_000;
+
+struct Sent {
+    session: TransferId,
+    transfers: Vec<TransferId>,
+}
+
+fn sender() -> Site {
+    Shape {
+        rate_limit: Some(UPLINK),
+        ..Shape::new("from")
+    }
+    .start()
+}
+
+async fn send(from: &Site, to: &[&Site], path: &Path) -> Sent {
+    let command = Command::SendToMany {
+        to: to.iter().map(|to| Target::Text(to.link())).collect(),
+        paths: vec![path.to_path_buf()],
+    };
+    match from.call(command).await {
+        Reply::Session { id, transfers } => Sent {
+            session: id,
+            transfers,
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn over(from: &Site, session: TransferId) -> SessionSnapshot {
+    let over = |o: &Overview| o.session(session).filter(|s| s.is_over()).cloned();
+    from.until(over).await
+}
+
+fn state(from: &Site, id: TransferId) -> TransferSnapshot {
+    let overview = from.handle.overview();
+    let found = overview.borrow().transfer(id).cloned();
+    found.unwrap()
+}
+
+async fn accept(to: &Site, transfer: TransferId) {
+    to.until(|o| o.transfer(transfer)?.question.as_ref().map(|_| ()))
+        .await;
+    let decision = Decision::Accept {
+        folder: None,
+        only: None,
+    };
+    to.call(Command::Answer { transfer, decision }).await;
+}
+
+/// A folder with files of all sizes: its path and how many bytes they have.
+fn folder(from: &Site) -> (PathBuf, u64) {
+    let mut bytes = 0;
+    let mut file = |name: String, len: usize| {
+        from.file(&name, &content(len as u64, len));
+        bytes += len as u64;
+    };
+    file("d/big".into(), 24_000_001);
+    (0..20).for_each(|n| file(format!("d/medium-{n}"), 300_000 + n));
+    (0..20).for_each(|n| file(format!("d/small-{n}"), 100 + n));
+    (from.dir.path().join("out/d"), bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_upload_serves_everybody() {
+    let from = sender();
+    let names = ["anna", "ben", "carl", "dora", "emil"];
+    let to = names.map(|name| Shape::new(name).start());
+    let (path, bytes) = folder(&from);
+    let sent = send(&from, &to.each_ref(), &path).await;
+    let session = over(&from, sent.session).await;
+    assert_eq!(session.state, TransferState::Completed, "{session:#?}");
+    for site in &to {
+        assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
+    }
+    let moved = session.bytes_moved;
+    assert!(moved >= bytes, "everything comes from here at least once");
+    assert!(moved < bytes * 5 / 2, "{moved} of {bytes} bytes for five");
+    // What came from others counts as received there as well.
+    assert_eq!(session.bytes_done, 5 * bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_comes_late_gets_it_from_the_others() {
+    let from = sender();
+    let (early, late) = (Shape::new("early").start(), Shape::asking("late").start());
+    let (path, bytes) = folder(&from);
+    let sent = send(&from, &[&early, &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    accept(&late, sent.transfers[1]).await;
+    from.completed(sent.transfers[1]).await;
+    assert!(tree(&late.inbox()) == tree(&from.dir.path().join("out")));
+    let late = state(&from, sent.transfers[1]);
+    assert!(late.bytes_moved < bytes / 20, "{} bytes", late.bytes_moved);
+    assert_eq!(late.passing.through.as_deref(), Some("early"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_passes_on_what_it_must_not_is_named_and_harms_nobody() {
+    let from = sender();
+    let (liar, late) = (Shape::new("liar").start(), Shape::asking("late").start());
+    let (path, _) = folder(&from);
+    let sent = send(&from, &[&liar, &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    spoil(&liar.inbox().join("d/big"));
+    accept(&late, sent.transfers[1]).await;
+    from.completed(sent.transfers[1]).await;
+    assert!(tree(&late.inbox()) == tree(&from.dir.path().join("out")));
+    assert_eq!(state(&from, sent.transfers[1]).passing.through, None);
+    assert_eq!(state(&from, sent.transfers[0]).passing.blamed_by, ["late"]);
+}
+
+/// Changes a file so that nobody notices who does not look at its content.
+fn spoil(path: &Path) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes.iter_mut().step_by(1000).for_each(|byte| *byte ^= 1);
+    fs::write(path, bytes).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_leaves_midway_is_replaced() {
+    let from = sender();
+    let mut to = ["anna", "ben", "carl", "dora"].map(|name| Shape::new(name).start());
+    let path = from.file("big", &content(1, 60_000_000));
+    let sent = send(&from, &to.each_ref(), &path).await;
+    let half = |t: &&TransferSnapshot| t.bytes_done > 30_000_000;
+    let feeder = |o: &Overview| {
+        o.transfers.iter().find(half)?;
+        let through = o.transfers.iter().find_map(|t| t.passing.through.clone())?;
+        let feeds = |t: &&TransferSnapshot| t.peer_name == through;
+        o.transfers.iter().find(feeds).map(|t| t.id)
+    };
+    let leaves = from.until(feeder).await;
+    let at = sent.transfers.iter().position(|id| *id == leaves).unwrap();
+    to[at].stop().await;
+    for (site, id) in to.iter().zip(&sent.transfers) {
+        if *id != leaves {
+            from.completed(*id).await;
+            assert!(tree(&site.inbox())["big"] == content(1, 60_000_000));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_pass_on_still_gets_everything() {
+    let from = sender();
+    let quiet = |name| {
+        Shape {
+            pass_on: PassOn::Never,
+            ..Shape::new(name)
+        }
+        .start()
+    };
+    let to = [quiet("anna"), quiet("ben")];
+    let (path, bytes) = folder(&from);
+    let sent = send(&from, &to.each_ref(), &path).await;
+    let session = over(&from, sent.session).await;
+    assert_eq!(session.state, TransferState::Completed);
+    assert_eq!(session.bytes_moved, 2 * bytes);
+    for site in &to {
+        assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
+    }
+}

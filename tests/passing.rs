@@ -9,15 +9,21 @@
 mod common;
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use peerconnect::config::PassOn;
+use peerconnect::identity::Identity;
+use peerconnect::net::link::LinkError;
+use peerconnect::net::{Dial, EndpointOptions, PeerConnection, bind};
 use peerconnect::node::api::{Command, Decision, Overview, Reply, SessionSnapshot, Target};
-use peerconnect::protocol::message::TransferId;
+use peerconnect::protocol::message::{Code, TransferId};
+use peerconnect::protocol::sessions::{FeedingKey, PullHead, Ticket};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 
-use common::{Shape, Site, content, tree};
+use common::{DEADLINE, Shape, Site, content, tree};
 
 /// What the sender may send per second: so little that receivers are never what holds it up.
 const UPLINK: u64 = 20_000_000;
@@ -185,4 +191,47 @@ async fn who_does_not_pass_on_still_gets_everything() {
     for site in &to {
         assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_anything_with_the_ticket_of_another_or_with_none() {
+    let from = sender();
+    let to = [Shape::new("anna").start(), Shape::new("ben").start()];
+    let path = from.file("big", &content(1, 3_000_000));
+    let sent = send(&from, &to.each_ref(), &path).await;
+    over(&from, sent.session).await;
+    let identity = Identity::generate().unwrap();
+    let options = EndpointOptions {
+        bind: Some(Ipv4Addr::LOCALHOST.into()),
+        port: 0,
+        name: "mallory".into(),
+    };
+    let (connector, _arrivals, _net) = bind(&identity, options).await.unwrap();
+    let dial = Dial {
+        expect: None,
+        addrs: vec![to[0].addr().parse().unwrap()],
+    };
+    let connected = connector.prepare_connection(dial, Duration::from_secs(20));
+    let connection = connected.await.unwrap();
+    // Made with another key, which is what a guess is; and for somebody else.
+    for child in [identity.id(), connection.id()] {
+        let head = PullHead {
+            member: sent.transfers[0],
+            ticket: Ticket::new(&FeedingKey([7; 32]), child),
+        };
+        assert!(is_refused(&connection, head).await);
+    }
+    // A transfer that nobody has looks the same.
+    let head = PullHead {
+        member: TransferId([9; 16]),
+        ticket: Ticket::new(&FeedingKey([7; 32]), identity.id()),
+    };
+    assert!(is_refused(&connection, head).await);
+    assert!(!connection.is_closed());
+}
+
+async fn is_refused(connection: &PeerConnection, head: PullHead) -> bool {
+    let mut pull = connection.pull(head).await.unwrap();
+    let answer = tokio::time::timeout(DEADLINE, pull.recv()).await;
+    answer == Ok(Err(LinkError::Closed(Code::UnknownTransfer)))
 }

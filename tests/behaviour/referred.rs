@@ -3,16 +3,20 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use peerconnect::net::link::{FileOpener, FileWriter, Outbound, Piece};
-use peerconnect::net::memory::MemoryOutbound;
+use peerconnect::net::link::{
+    FileOpener, FileReader, FileWriter, Inbound, InboundEvent, Outbound, Piece,
+};
+use peerconnect::net::memory::{MemoryInbound, MemoryOutbound};
+use peerconnect::peer::PeerId;
 use peerconnect::protocol::groups::{GROUP_LEN, Hash, file_hash, hash_group};
 use peerconnect::protocol::message::{
-    Code, FileHeader, PauseReason, ReceiverMessage, Scope, SenderMessage, Stamp, Steer,
-    SteerAction, Timestamp, TransferId,
+    Code, FileHeader, PauseReason, PlanAction, PlanRun, ReceiverMessage, Scope, SenderMessage,
+    Stamp, Steer, SteerAction, Timestamp, TransferId,
 };
-use peerconnect::protocol::sessions::{FeedingKey, SessionNote};
+use peerconnect::protocol::sessions::{Feeder, FeedingKey, SessionNote, Ticket};
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::feed::{Ask, Feeding, Given};
+use peerconnect::transfer::member::{MemberNews, Membership, Whereabouts};
 use tokio::sync::mpsc;
 
 use crate::common::{DEADLINE, content, tree};
@@ -273,4 +277,94 @@ async fn nothing_is_asked_for_while_somebody_has_paused() {
         })
     })
     .await;
+}
+
+/// What comes on the next stream of the file, without the content itself.
+async fn marks(inbound: &mut MemoryInbound) -> Vec<Piece> {
+    let mut reader = loop {
+        if let InboundEvent::File(_, reader) = inbound.recv().await.unwrap() {
+            break reader;
+        }
+    };
+    let mut marks = Vec::new();
+    while !matches!(marks.last(), Some(Piece::End(_))) {
+        match reader.read().await.unwrap() {
+            Piece::Data(_) => {}
+            mark => marks.push(mark),
+        }
+    }
+    marks
+}
+
+/// A receiver that is fed by another one, and asks the sender for what that one does not give.
+async fn receiver(mut inbound: MemoryInbound, mut news: mpsc::Receiver<(TransferId, MemberNews)>) {
+    let known = ReceiverMessage::Known { entries: 0 };
+    inbound.send(known).await.unwrap();
+    loop {
+        let event = inbound.recv().await.unwrap();
+        let end = SenderMessage::EntriesEnd { entries: 1 };
+        if matches!(event, InboundEvent::Message(message) if message == end) {
+            break;
+        }
+    }
+    inbound.consent();
+    let plan = PlanRun {
+        count: 1,
+        action: PlanAction::Send,
+    };
+    for message in [
+        ReceiverMessage::Accepted,
+        ReceiverMessage::PassesOn(true),
+        ReceiverMessage::Plan(vec![plan]),
+        ReceiverMessage::Start { entries: 1 },
+    ] {
+        inbound.send(message).await.unwrap();
+    }
+    let Some((_, MemberNews::Joined { joined, .. })) = news.recv().await else {
+        panic!("it takes part");
+    };
+    let peer = PeerId::from_bytes([8; 32]);
+    joined.feeder.send_replace(Some(Feeder::Member {
+        member: FEEDER,
+        peer,
+        addrs: Vec::new(),
+        ticket: Ticket::new(&FeedingKey([2; 32]), peer),
+    }));
+    let end = Piece::End(file_hash(SIZE, &[hash(0), hash(1)]));
+    let referred = [Piece::Elsewhere(0, hash(0)), Piece::Elsewhere(1, hash(1))];
+    assert_eq!(
+        marks(&mut inbound).await,
+        [&referred[..], std::slice::from_ref(&end)].concat()
+    );
+    let (index, group) = (0, 1);
+    let again = ReceiverMessage::Again { index, group };
+    inbound.send(again).await.unwrap();
+    let sent = [Piece::Group(1), Piece::GroupEnd(Some(hash(1))), end];
+    assert_eq!(marks(&mut inbound).await, sent);
+}
+
+#[tokio::test]
+async fn what_the_sender_is_asked_for_it_sends_itself() {
+    let mut world = World::<Memory>::new().await;
+    let path = world.file("a", &CONTENT);
+    world.offer(&[&path]);
+    let head = world.sending.table.lock().head(ID);
+    let (out, inbound) = world.pair.link(head).await;
+    let (decisions, news) = mpsc::channel(64);
+    let note = SessionNote {
+        receivers: 2,
+        key: FeedingKey([1; 32]),
+    };
+    let mut outgoing = world.outgoing.in_session(Membership::new(note, decisions));
+    outgoing.set_whereabouts(Whereabouts {
+        peer: PeerId::from_bytes([9; 32]),
+        name: "receiver".into(),
+        addrs: Vec::new(),
+    });
+    let (_orders, mut orders) = mpsc::channel(1);
+    let run = outgoing.run(out, &mut orders);
+    let both = async { tokio::join!(run, receiver(inbound, news)) };
+    Box::pin(tokio::time::timeout(DEADLINE, both))
+        .await
+        .expect("it hangs");
 }

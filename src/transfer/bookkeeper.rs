@@ -130,6 +130,9 @@ pub struct Entry {
     pub passing: Passing,
 }
 
+/// Most names of those who blame one receiver.
+const BLAMED_MAX: usize = 8;
+
 /// All transfers of a node.
 #[derive(Debug, Default)]
 pub struct Bookkeeper {
@@ -292,8 +295,10 @@ impl Bookkeeper {
             News::PassesOn { .. } => {}
             News::Through(name) => entry.passing.through = name,
             News::Blamed(by) => {
-                if !entry.passing.blamed_by.contains(&by) {
-                    entry.passing.blamed_by.push(by);
+                let blamed_by = &mut entry.passing.blamed_by;
+                // Names are claims, and a peer may come with another one each time.
+                if blamed_by.len() < BLAMED_MAX && !blamed_by.contains(&by) {
+                    blamed_by.push(by);
                 }
             }
             News::Answered { folder } => {

@@ -109,8 +109,8 @@ pub struct Passing {
     /// Who the receiver gets content from, if not from here; sending only. Show with
     /// [`crate::text::Shown`].
     pub through: Option<String>,
-    /// Receivers who say that this one passed on damaged content; sending only. One alone may be
-    /// wrong, or lie itself.
+    /// Receivers who say that this one passed on damaged content, a few at most; sending only. One
+    /// alone may be wrong, or lie itself.
     pub blamed_by: Vec<String>,
     /// How many get the same, this computer included; receiving only, 0 if no others.
     pub receivers: u32,

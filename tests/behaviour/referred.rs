@@ -1,6 +1,6 @@
 //! Groups that the sender of a session refers to other receivers.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
 use peerconnect::net::link::{
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::common::{DEADLINE, content, tree};
 use crate::pair::{Memory, Pair};
-use crate::world::World;
+use crate::world::{Seen, World};
 
 const ID: TransferId = TransferId([7; 16]);
 const FEEDER: TransferId = TransferId([8; 16]);
@@ -54,6 +54,7 @@ fn header() -> FileHeader {
 struct Sender {
     out: MemoryOutbound,
     feeding: Feeding,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Sender {
@@ -68,6 +69,11 @@ impl Sender {
                 return message;
             }
         }
+    }
+
+    /// Waits until the receiver's person is told something.
+    async fn until_seen(&self, so: impl Fn(&Seen) -> bool) {
+        until_seen(&self.seen, |seen| so(seen).then_some(())).await;
     }
 
     /// Refers all of the file elsewhere.
@@ -100,20 +106,12 @@ impl Sender {
         self.feeding.asks.recv().await.unwrap()
     }
 
-    /// Answers the next request; `None` for what nobody gives. Which group it was.
-    async fn give(&mut self, content: impl Fn(u32) -> Option<Vec<u8>>) -> u32 {
-        let Ask::Group { stamp, group, give } = self.asked().await else {
-            panic!("nobody has lied");
-        };
-        assert_eq!(stamp, STAMP);
-        if let Some(content) = content(group) {
-            let given = Given {
-                content: content.into(),
-                from: FEEDER,
-            };
-            give.send(given).unwrap();
-        }
-        group
+    /// Waits until both groups are asked for, before it answers: `None` for what nobody gives.
+    async fn give_both(&mut self, content: impl Fn(u32) -> Option<Vec<u8>>) {
+        let asks = [self.asked().await, self.asked().await];
+        let mut groups = asks.map(|ask| answer(ask, &content));
+        groups.sort_unstable();
+        assert_eq!(groups, [0, 1]);
     }
 
     async fn finish(mut self) {
@@ -123,6 +121,36 @@ impl Sender {
         self.until(|m| *m == ReceiverMessage::Complete).await;
         self.out.close(Code::Done).await;
     }
+}
+
+/// What is told comes by a way of its own, perhaps later than what is said over the link.
+async fn until_seen<T>(seen: &Mutex<Seen>, mut so: impl FnMut(&mut Seen) -> Option<T>) -> T {
+    loop {
+        if let Some(found) = so(&mut seen.lock().unwrap()) {
+            return found;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Answers a request; which group it was for.
+fn answer(ask: Ask, content: impl Fn(u32) -> Option<Vec<u8>>) -> u32 {
+    let Ask::Group { stamp, group, give } = ask else {
+        panic!("nobody has lied");
+    };
+    assert_eq!(stamp, STAMP);
+    if let Some(content) = content(group) {
+        let given = Given {
+            content: content.into(),
+            from: FEEDER,
+        };
+        give.send(given).unwrap();
+    }
+    group
+}
+
+fn right(number: u32) -> Option<Vec<u8>> {
+    Some(group(number).to_vec())
 }
 
 /// A receiver, and what `sender` does with it.
@@ -157,8 +185,8 @@ async fn whole_session<F: Future<Output = ()>>(sender: impl FnOnce(Sender) -> F)
             told.push(out.recv().await.unwrap());
         }
         assert!(told.contains(&ReceiverMessage::PassesOn(false)), "{told:?}");
-        let feeding = seen.lock().unwrap().feeding.take().unwrap();
-        sender(Sender { out, feeding }).await;
+        let feeding = until_seen(&seen, |seen| seen.feeding.take()).await;
+        sender(Sender { out, feeding, seen }).await;
     };
     let run = world.incoming.run(inbound, &mut orders);
     let (ended, ()) = tokio::time::timeout(DEADLINE, async { tokio::join!(run, both) })
@@ -183,13 +211,8 @@ async fn what_nobody_gives_is_asked_of_the_sender() {
         Box::pin(async move {
             let mut sender = sender;
             sender.refer().await;
-            let mut asked = Vec::new();
-            for _ in 0..2 {
-                let denied = |number| (number == 0).then(|| group(0).to_vec());
-                asked.push(sender.give(denied).await);
-            }
-            asked.sort_unstable();
-            assert_eq!(asked, [0, 1]);
+            let denied = |number| (number == 0).then(|| group(0).to_vec());
+            sender.give_both(denied).await;
             let again = |m: &ReceiverMessage| matches!(m, ReceiverMessage::Again { .. });
             let (index, group) = (0, 1);
             let expected = ReceiverMessage::Again { index, group };
@@ -207,16 +230,14 @@ async fn a_lie_is_told_and_the_group_is_asked_for_again() {
         Box::pin(async move {
             let mut sender = sender;
             sender.refer().await;
-            for _ in 0..2 {
-                let wrong = |number: u32| {
-                    let mut content = group(number).to_vec();
-                    content[0] ^= u8::from(number == 0);
-                    Some(content)
-                };
-                sender.give(wrong).await;
-            }
+            let wrong = |number: u32| {
+                let mut content = group(number).to_vec();
+                content[0] ^= u8::from(number == 0);
+                Some(content)
+            };
+            sender.give_both(wrong).await;
             assert!(matches!(sender.asked().await, Ask::Lied(FEEDER)));
-            assert_eq!(sender.give(|n| Some(group(n).to_vec())).await, 0);
+            assert_eq!(answer(sender.asked().await, right), 0);
             sender.finish().await;
         })
     })
@@ -229,23 +250,18 @@ async fn content_of_another_length_is_a_lie_as_well() {
         Box::pin(async move {
             let mut sender = sender;
             sender.refer().await;
-            for _ in 0..2 {
-                let longer = |number: u32| Some([group(number), b"x"].concat());
-                sender.give(longer).await;
-            }
+            let longer = |number: u32| Some([group(number), b"x"].concat());
+            sender.give_both(longer).await;
             let (mut lies, mut given) = (0, 0);
-            while given < 2 {
+            while (lies, given) != (2, 2) {
                 match sender.asked().await {
                     Ask::Lied(_) => lies += 1,
-                    Ask::Group { group: n, give, .. } => {
-                        let content = Bytes::from_static(group(n));
-                        let from = FEEDER;
-                        give.send(Given { content, from }).unwrap();
+                    ask => {
+                        answer(ask, right);
                         given += 1;
                     }
                 }
             }
-            assert_eq!(lies, 2);
             sender.finish().await;
         })
     })
@@ -265,14 +281,12 @@ async fn nothing_is_asked_for_while_somebody_has_paused() {
             };
             let pause = SteerAction::Pause(PauseReason::Person);
             sender.say(steer(pause)).await;
-            turns().await;
+            sender.until_seen(|seen| seen.paused.is_some()).await;
             sender.refer().await;
             turns().await;
             assert!(sender.feeding.asks.try_recv().is_err());
             sender.say(steer(SteerAction::Resume)).await;
-            for _ in 0..2 {
-                sender.give(|n| Some(group(n).to_vec())).await;
-            }
+            sender.give_both(right).await;
             sender.finish().await;
         })
     })

@@ -74,6 +74,7 @@ async fn measure(count: u32, size: u64) -> Result<f64, Failure> {
     let to = Dial {
         expect: Some(receiver.id()),
         addrs: vec![(ip, target.local_port()).into()],
+        relays: Vec::new(),
     };
     let deadline = Duration::from_secs(10);
     let connection = connector.prepare_connection(to, deadline).await?;

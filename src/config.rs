@@ -12,9 +12,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::fault::Fault;
+use crate::protocol::link_uri::RelayHint;
 
 mod choices;
 mod paths;
+mod relays;
 mod units;
 
 pub use choices::{Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn};
@@ -48,6 +50,9 @@ pub struct Settings {
     pub rate_limit: Option<u64>,
     /// Whether this computer passes on to others what a sender sends to all of them.
     pub pass_on: PassOn,
+    /// Relays where this computer listens, so that peers can call that cannot reach it otherwise.
+    #[serde(deserialize_with = "relays::read")]
+    pub relays: Vec<RelayHint>,
     /// How long an offer waits for an answer before it counts as not answered.
     #[serde(deserialize_with = "units::duration")]
     pub answer_timeout: Duration,
@@ -78,6 +83,8 @@ impl Default for Settings {
             rate_limit: None,
             // Everybody is done sooner, and nobody pays for it.
             pass_on: PassOn::Local,
+            // No third party unless somebody chose one.
+            relays: Vec::new(),
             // Long enough to come from the next room, short enough not to wait in vain.
             answer_timeout: Duration::from_secs(300),
             // People who still run the original are reached without a setting; nothing of theirs
@@ -274,6 +281,13 @@ impl Settings {
                  to the\n# others what it has got: \"local\" (in the local network), \"always\" \
                  or \"never\".",
                 text(&self.pass_on.to_string()),
+            ),
+            (
+                "relays",
+                "Relays that connect you with people who cannot reach this computer directly: \
+                 the links\n# that `peerconnect relay` prints, as in [\"peerconnect:...\"]. They \
+                 cannot read what is sent.",
+                relays::written(&self.relays),
             ),
             (
                 "answer_timeout",

@@ -139,6 +139,13 @@ impl Identity {
         &self,
         alpn: &[&[u8]],
     ) -> Result<Arc<QuicServerConfig>, IdentityError> {
+        QuicServerConfig::try_from(self.tls_server(alpn)?)
+            .map(Arc::new)
+            .map_err(crypto)
+    }
+
+    /// TLS for connections that come in, whatever carries it.
+    pub(crate) fn tls_server(&self, alpn: &[&[u8]]) -> Result<rustls::ServerConfig, IdentityError> {
         let mut config = rustls::ServerConfig::builder_with_provider(self.inner.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(crypto)?
@@ -149,9 +156,7 @@ impl Identity {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.max_early_data_size = 0;
-        QuicServerConfig::try_from(config)
-            .map(Arc::new)
-            .map_err(crypto)
+        Ok(config)
     }
 
     /// TLS for one dial. With `expected`, any other key fails the handshake; `proven` of the
@@ -165,6 +170,21 @@ impl Identity {
         expected: Option<PeerId>,
         alpn: &[&[u8]],
     ) -> Result<ClientTls, IdentityError> {
+        let (config, proven) = self.tls_client(expected, alpn)?;
+        let crypto = QuicClientConfig::try_from(config).map_err(crypto)?;
+        Ok(ClientTls {
+            crypto: Arc::new(crypto),
+            server_name: server_name(expected),
+            proven,
+        })
+    }
+
+    /// TLS for one dial, whatever carries it, and who will have proved a key.
+    pub(crate) fn tls_client(
+        &self,
+        expected: Option<PeerId>,
+        alpn: &[&[u8]],
+    ) -> Result<(rustls::ClientConfig, ProvenPeer), IdentityError> {
         let proven = ProvenPeer::default();
         let verifier = verifier::ExpectedPeer::new(expected, proven.clone());
         let mut config = rustls::ClientConfig::builder_with_provider(self.inner.provider.clone())
@@ -177,12 +197,7 @@ impl Identity {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_early_data = false;
-        let crypto = QuicClientConfig::try_from(config).map_err(crypto)?;
-        Ok(ClientTls {
-            crypto: Arc::new(crypto),
-            server_name: server_name(expected),
-            proven,
-        })
+        Ok((config, proven))
     }
 
     /// Bytes nobody can guess, from the system's source.
@@ -217,7 +232,7 @@ pub struct ClientTls {
 }
 
 /// The server name with which `expected` is dialled: its text form as a DNS label.
-fn server_name(expected: Option<PeerId>) -> String {
+pub(crate) fn server_name(expected: Option<PeerId>) -> String {
     match expected {
         Some(id) => format!("{id}.peerconnect.invalid"),
         None => "peerconnect.invalid".into(),

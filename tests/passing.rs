@@ -210,6 +210,7 @@ async fn nobody_gets_anything_with_the_ticket_of_another_or_with_none() {
     let dial = Dial {
         expect: None,
         addrs: vec![to[0].addr().parse().unwrap()],
+        relays: Vec::new(),
     };
     let connected = connector.prepare_connection(dial, Duration::from_secs(20));
     let connection = connected.await.unwrap();

@@ -33,6 +33,7 @@ pub(crate) fn me() -> Me {
         folder: "/srv/Downloads/PeerConnect".into(),
         rate_limit: None,
         pid: std::process::id(),
+        relays: Vec::new(),
         legacy: None,
     }
 }

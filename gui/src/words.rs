@@ -242,6 +242,7 @@ pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";
 fn way(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "direct, encrypted",
+        PathKind::Relay => "through a relay, encrypted",
         PathKind::Memory => "on this computer",
         PathKind::LegacyPlain => "not encrypted (old version)",
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use peerconnect::config::{self, ConflictAnswer, ConflictPolicy};
+use peerconnect::protocol::link_uri::Link;
 use peerconnect::storage::store::Accept;
 
 const EVERYWHERE: &str = "Everywhere";
@@ -215,6 +216,13 @@ pub(crate) enum Verb {
         #[arg(short, long)]
         watch: bool,
     },
+    /// Be a relay: connect people who cannot reach each other, and carry what they send, which
+    /// you cannot read, where there is no direct way
+    ///
+    /// It needs one UDP port that everybody can reach, and the TCP port of the same number for
+    /// those whose UDP is blocked. Give its link to people: they use it with `--relay LINK`, or
+    /// write it into `relays` of their settings.
+    Relay(RelayServerArgs),
     /// Show the settings
     Config {
         /// Show where everything is kept
@@ -257,6 +265,36 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "TIME", default_value = "2min",
           value_parser = config::parse_duration)]
     pub(crate) retry: Duration,
+    #[command(flatten)]
+    pub(crate) relays: RelayArgs,
+}
+
+/// Who connects peers that cannot reach each other.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RelayArgs {
+    /// Connect through this relay where there is no direct way: the link that `peerconnect relay`
+    /// prints; it cannot read what is sent. May be given twice [default: as the settings say]
+    #[arg(long = "relay", value_name = "LINK")]
+    pub(crate) links: Vec<Link>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayServerArgs {
+    /// Let only this peer use it: its id or link; may be given several times [default: anybody
+    /// who has the relay's link]
+    #[arg(long, value_name = "PEER")]
+    pub(crate) allow: Vec<String>,
+    /// Most bytes per second for each pair of peers, such as 20M [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
+    pub(crate) limit: Option<u64>,
+    /// Most peers at once
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) max_peers: u32,
+    /// Another address where people reach it, as IP or IP:PORT, for its link; may be given several
+    /// times [default: those of this computer]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) public: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -292,6 +330,8 @@ pub(crate) struct TakeArgs {
     /// When a name is taken by different content [default: rename]
     #[arg(long, value_name = "HOW")]
     pub(crate) on_conflict: Option<ConflictPolicy>,
+    #[command(flatten)]
+    pub(crate) relays: RelayArgs,
 }
 
 #[derive(Debug, Args)]

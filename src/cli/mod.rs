@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use peerconnect::config::{LegacyMode, Paths, Settings};
 use peerconnect::fault::Fault;
+use peerconnect::node::api::Command;
+use peerconnect::protocol::link_uri::RelayHint;
 
 mod args;
 mod exit;
@@ -20,6 +22,7 @@ mod peers;
 mod progress;
 mod question;
 mod receive;
+mod relay;
 mod resolve;
 mod send;
 mod send_text;
@@ -33,6 +36,7 @@ mod whom;
 
 use args::{Cli, Global, Verb};
 use exit::Exit;
+use instance::Instance;
 use output::{Event, Output};
 use signals::Signals;
 
@@ -43,6 +47,25 @@ struct Context {
     settings: Settings,
     out: Output,
     signals: Signals,
+}
+
+impl Context {
+    /// Relays that are named on the command line are used instead of those of the settings.
+    fn use_relays(&mut self, args: &args::RelayArgs) -> Vec<RelayHint> {
+        let relays: Vec<RelayHint> = args.links.iter().cloned().map(Into::into).collect();
+        if !relays.is_empty() {
+            self.settings.relays.clone_from(&relays);
+        }
+        relays
+    }
+}
+
+/// Has a node that runs already use relays that are named on the command line.
+async fn tell_relays(instance: &Instance, relays: Vec<RelayHint>) -> Result<(), Fault> {
+    if instance.is_shared() && !relays.is_empty() {
+        instance.node.call(Command::UseRelays(relays)).await?;
+    }
+    Ok(())
 }
 
 /// Runs the command that was typed.
@@ -113,7 +136,10 @@ async fn run_command(cli: Cli) -> ExitCode {
 async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
     match command {
         Verb::Send(mut args) => match args.text.take() {
-            Some(text) => send_text::run(text, args.to, context).await,
+            Some(text) => {
+                let relays = context.use_relays(&args.relays);
+                send_text::run(text, args.to, relays, context).await
+            }
             None => send::run(args, context).await,
         },
         Verb::Receive(args) => receive::receive(args, context).await,
@@ -130,6 +156,7 @@ async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
         Verb::History { count, clear } => show::history(count, clear, context).await,
         Verb::Id { qr } => show::id(qr, context).await,
         Verb::Peers { action, watch } => peers::run(action, watch, context).await,
+        Verb::Relay(args) => relay::run(args, context).await,
         Verb::Config { paths } => show::config(paths, context).await,
         Verb::Completions { shell } => Ok(completions(shell)),
     }

@@ -20,7 +20,7 @@ use super::face::{Answers, Face, Goal, nobody_to_ask};
 use super::instance::{Instance, Purpose, reach};
 use super::output::Event;
 use super::question::Questions;
-use super::resolve;
+use super::{resolve, tell_relays};
 
 /// How long `receive` goes on for others when it has everything itself.
 const PASS_ON_MAX: Duration = Duration::from_secs(60);
@@ -28,9 +28,14 @@ const PASS_ON_MAX: Duration = Duration::from_secs(60);
 pub(crate) async fn receive(args: ReceiveArgs, context: &mut Context) -> Result<Exit, Fault> {
     // What a person at a prompt expects of a command: files come to where they are.
     let rule = rule(&args.take, Path::new("."), context)?;
+    let relays = context.use_relays(&args.take.relays);
     let purpose = Purpose::Transfer(Some(rule.clone()));
     let instance = reach(&context.global, &context.paths, &context.settings, purpose).await?;
-    let result = wait_for_one(&args, rule, &instance, context).await;
+    let told = tell_relays(&instance, relays).await;
+    let result = match told {
+        Ok(()) => wait_for_one(&args, rule, &instance, context).await,
+        Err(fault) => Err(fault),
+    };
     instance.close().await;
     result
 }
@@ -91,6 +96,7 @@ async fn pass_on(instance: &Instance, context: &mut Context) {
 pub(crate) async fn daemon(args: TakeArgs, context: &mut Context) -> Result<Exit, Fault> {
     let folder = context.settings.folder.clone();
     let rule = rule(&args, &folder, context)?;
+    context.use_relays(&args.relays);
     let purpose = Purpose::Stay(rule);
     let instance = reach(&context.global, &context.paths, &context.settings, purpose).await?;
     let picture = instance.node.overview().borrow().clone();

@@ -14,7 +14,7 @@ use super::face::{Face, Goal};
 use super::instance::{Purpose, reach};
 use super::output::{Event, Output};
 use super::receive::person;
-use super::{Context, quoted, whom};
+use super::{Context, quoted, tell_relays, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
     let paths = args.paths.iter().map(|path| source(path));
@@ -25,6 +25,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     if args.to.is_empty() && person(context).is_none() {
         return Err(to_whom());
     }
+    let relays = context.use_relays(&args.relays);
     let Context {
         global,
         paths: folders,
@@ -37,6 +38,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     }
     let instance = reach(global, folders, settings, Purpose::Transfer(None)).await?;
     let sent = async {
+        tell_relays(&instance, relays).await?;
         let picture = instance.node.overview().borrow().clone();
         // People know who they are; scripts want it first everywhere.
         if out.is_json() {

@@ -7,6 +7,7 @@ use peerconnect::fault::Fault;
 use peerconnect::node::api::{
     Command, NodeHandle, Overview, Reply, Target, TextCommand, TextState,
 };
+use peerconnect::protocol::link_uri::RelayHint;
 use peerconnect::protocol::texts::{NoText, TEXT_LEN_MAX, TextId, length_of};
 
 use super::exit::Exit;
@@ -15,7 +16,7 @@ use super::instance::{Purpose, reach};
 use super::output::{Event, Output};
 use super::send::{to_whom, unexpected};
 use super::signals::Signals;
-use super::{Context, whom};
+use super::{Context, tell_relays, whom};
 
 /// What stands for standard input.
 const STDIN: &str = "-";
@@ -23,6 +24,7 @@ const STDIN: &str = "-";
 pub(crate) async fn run(
     text: String,
     to: Vec<String>,
+    relays: Vec<RelayHint>,
     context: &mut Context,
 ) -> Result<Exit, Fault> {
     let reads = text == STDIN;
@@ -47,6 +49,7 @@ pub(crate) async fn run(
     } = context;
     let instance = reach(global, paths, settings, Purpose::Transfer(None)).await?;
     let sent = async {
+        tell_relays(&instance, relays).await?;
         if out.is_json() {
             let picture = instance.node.overview().borrow().clone();
             out.emit(Event::Hello(&picture.me)).await;

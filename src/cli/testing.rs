@@ -124,6 +124,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             folder: "/srv".into(),
             rate_limit: None,
             pid: 1,
+            relays: Vec::new(),
             legacy: None,
         },
         peers: Arc::new([]),

@@ -12,7 +12,9 @@ use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
 use super::interfaces::way_to;
 use super::link::{LinkError, Offence};
 use super::pool::{Answering, Shared};
+use super::probing;
 use super::pull_link::QuicPulled;
+use super::routes::{Route, is_route};
 use super::settings::transport;
 use super::text_link::QuicText;
 use super::transfer_link::QuicInbound;
@@ -61,11 +63,19 @@ pub enum Arrival {
 /// Takes calls until the endpoint is closed.
 pub(super) async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.endpoint.accept().await {
-        let ip = incoming.remote_address().ip();
+        let from = incoming.remote_address();
+        let route = shared.routes.at(from);
+        if route.is_none() && is_route(from) {
+            // Its route has ended meanwhile.
+            incoming.ignore();
+            continue;
+        }
+        // Those who come through one relay share its limits.
+        let ip = route.as_ref().map_or(from, |route| route.relay_addr()).ip();
         let validated = incoming.remote_address_validated();
         match shared.admission.decide(ip, validated) {
             Verdict::Admit(admitted) => {
-                shared.spawn(answer(shared.clone(), incoming, admitted));
+                shared.spawn(answer(shared.clone(), incoming, route, admitted));
             }
             Verdict::Validate => {
                 if let Err(error) = incoming.retry() {
@@ -78,7 +88,12 @@ pub(super) async fn accept(shared: Arc<Shared>) {
 }
 
 /// One call, from the first packet to the pool.
-async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted) {
+async fn answer(
+    shared: Arc<Shared>,
+    incoming: Incoming,
+    route: Option<Arc<Route>>,
+    mut admitted: Admitted,
+) {
     let until = Instant::now() + HANDSHAKE_DEADLINE;
     let from = incoming.remote_address();
     let mut config = shared.server.clone();
@@ -99,14 +114,17 @@ async fn answer(shared: Arc<Shared>, incoming: Incoming, mut admitted: Admitted)
         Err(_) => return,
     };
     admitted.validated();
-    let connection = PeerConnection::new(quic, false);
+    let connection = PeerConnection::new(quic, false, route);
     let greeted = timeout_at(until, greet(&shared, &connection)).await;
     let result = greeted.unwrap_or(Err(Offence::Silent.into()));
     match result.map_err(|error| connection.judged(error)) {
         Ok(_answering) => {
             admitted.connected();
-            if let Err(not_adopted) = shared.adopt(&connection, Some(admitted)) {
-                tracing::debug!(%from, ?not_adopted, "caller is not connected");
+            match shared.adopt(&connection, Some(admitted)) {
+                Ok(()) => probing::begin(&shared, &connection, Vec::new()),
+                Err(not_adopted) => {
+                    tracing::debug!(%from, ?not_adopted, "caller is not connected");
+                }
             }
         }
         Err(error) => tracing::debug!(%from, %error, "caller is not connected"),

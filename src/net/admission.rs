@@ -18,9 +18,17 @@ pub const CONNECTIONS_MAX: usize = 256;
 pub const CONNECTIONS_PER_ADDR_MAX: usize = 32;
 
 /// Counts callers. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Admission {
     counts: Arc<Mutex<Counts>>,
+    /// Connections in all, and from one network.
+    most: (usize, usize),
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::with(CONNECTIONS_MAX, CONNECTIONS_PER_ADDR_MAX)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +57,14 @@ pub(super) enum Verdict {
 }
 
 impl Admission {
+    /// Lets in `all` connections at most, `per_addr` from one network.
+    pub(super) fn with(all: usize, per_addr: usize) -> Self {
+        Self {
+            counts: Arc::default(),
+            most: (all, per_addr),
+        }
+    }
+
     /// Decides about a caller from `ip`, `validated` if it showed that it receives there.
     pub(super) fn decide(&self, ip: IpAddr, validated: bool) -> Verdict {
         let key = network_of(ip);
@@ -56,10 +72,11 @@ impl Admission {
         let per_addr = counts.by_addr.get(&key);
         let (handshakes, connections) =
             per_addr.map_or((0, 0), |addr| (addr.handshakes, addr.connections));
-        let crowded = !key.is_loopback() && connections >= CONNECTIONS_PER_ADDR_MAX;
+        let (all, from_one) = self.most;
+        let crowded = !key.is_loopback() && connections >= from_one;
         if counts.handshakes >= HANDSHAKES_MAX
             || handshakes >= HANDSHAKES_PER_ADDR_MAX
-            || counts.connections >= CONNECTIONS_MAX
+            || counts.connections >= all
             || crowded
         {
             return Verdict::Refuse;

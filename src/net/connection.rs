@@ -14,9 +14,11 @@ use super::errors::{connection_error, read_error, wire, write_error};
 use super::file_stream::QuicFileReader;
 use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence, PathInfo, PathKind};
+use super::routes::Route;
 use super::settings;
 use super::transfer_link::QuicOutbound;
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::{Code, FileHeader, OfferHead, Opening, TransferId};
 
 /// Files that may wait in one transfer for its receiver to look at them; more wait in their
@@ -53,6 +55,8 @@ pub(super) struct Greeting {
 struct Inner {
     quic: quinn::Connection,
     dialled: bool,
+    /// How the peer is reached if not by one address.
+    route: Option<Arc<Route>>,
     /// When TLS was done; before the greeting.
     since: Instant,
     greeting: OnceLock<Greeting>,
@@ -78,11 +82,12 @@ struct Transfers {
 }
 
 impl PeerConnection {
-    pub(super) fn new(quic: quinn::Connection, dialled: bool) -> Self {
+    pub(super) fn new(quic: quinn::Connection, dialled: bool, route: Option<Arc<Route>>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 quic,
                 dialled,
+                route,
                 since: Instant::now(),
                 greeting: OnceLock::new(),
                 stream: Mutex::default(),
@@ -157,9 +162,34 @@ impl PeerConnection {
         self.greeting().and_then(|greeting| greeting.observed)
     }
 
-    /// Address of the peer now; it changes when the peer moves to another network.
-    pub fn remote_addr(&self) -> SocketAddr {
-        canonical(self.inner.quic.remote_address())
+    /// Address of the peer now; it changes when the peer moves to another network. `None` while
+    /// it is reached through a relay.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        match &self.inner.route {
+            Some(route) => route.direct(),
+            None => Some(canonical(self.inner.quic.remote_address())),
+        }
+    }
+
+    /// Where packets to the peer go now: to itself, or to the relay.
+    pub(super) fn next_hop(&self) -> SocketAddr {
+        match &self.inner.route {
+            Some(route) => route.direct().unwrap_or(route.relay_addr()),
+            None => canonical(self.inner.quic.remote_address()),
+        }
+    }
+
+    /// The relay that the peer was reached through, even if it is reached directly by now.
+    pub fn relay(&self) -> Option<RelayHint> {
+        let route = self.inner.route.as_ref()?;
+        Some(RelayHint {
+            id: route.relay_id(),
+            addrs: vec![route.relay_addr()],
+        })
+    }
+
+    pub(super) fn route(&self) -> Option<&Arc<Route>> {
+        self.inner.route.as_ref()
     }
 
     /// Lets the peer know all our addresses, now and whenever they change, so that it finds us
@@ -177,6 +207,8 @@ impl PeerConnection {
 
     /// Our own address on a connection that the peer has dialled. We cannot move it.
     pub(super) fn local_ip(&self) -> Option<IpAddr> {
+        // The way to a peer with a route is looked for anew.
+        self.inner.route.is_none().then_some(())?;
         self.inner.quic.local_ip().map(|ip| ip.to_canonical())
     }
 
@@ -205,9 +237,13 @@ impl PeerConnection {
 
     /// How bytes travel now.
     pub fn path(&self) -> PathInfo {
+        let kind = match self.remote_addr() {
+            Some(_) => PathKind::Direct,
+            None => PathKind::Relay,
+        };
         PathInfo {
-            kind: PathKind::Direct,
-            addr: Some(self.remote_addr()),
+            kind,
+            addr: Some(self.next_hop()),
             rtt: Some(self.rtt()),
         }
     }

@@ -16,14 +16,25 @@ use super::interfaces::{way_to, with_link_local};
 use super::link::{LinkError, Offence};
 use super::pool::{NotAdopted, Shared};
 use super::probe;
+use super::probing;
+use super::relay::call_through;
+use super::routes::Route;
 use super::settings::transport;
 use super::whereabouts::to_dial;
 use crate::identity::{ClientTls, IdentityError};
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::Code;
+use crate::protocol::relay::ALPN_RELAY;
 
 /// Most addresses of one peer that are tried.
 pub const DIAL_ADDRS_MAX: usize = 16;
+
+/// Most relays through which one peer is called.
+pub const DIAL_RELAYS_MAX: usize = 4;
+/// How often, and with which pauses, a peer is called through one relay where it is not yet.
+const CALLS_THROUGH: u32 = 3;
+const CALL_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long one address is tried alone before the next one joins (RFC 8305).
 const NEXT_ADDR_AFTER: Duration = Duration::from_millis(250);
@@ -44,6 +55,26 @@ pub struct Dial {
     pub expect: Option<PeerId>,
     /// Addresses, most promising first; at most [`DIAL_ADDRS_MAX`] are used.
     pub addrs: Vec<SocketAddr>,
+    /// Relays where it may listen, beside those where we do. At most [`DIAL_RELAYS_MAX`] are used.
+    pub relays: Vec<RelayHint>,
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// The protocol between peers.
+    Peer,
+    /// That between a peer and a relay.
+    Relay,
+}
+
+/// A connection on which a key was proven.
+#[derive(Debug)]
+struct Won {
+    quic: quinn::Connection,
+    peer: PeerId,
+    /// If it goes through a relay.
+    route: Option<Arc<Route>>,
 }
 
 /// Why there is no connection.
@@ -220,26 +251,57 @@ impl Connector {
 
     /// Tries all addresses once.
     async fn round(&self, to: &Dial) -> Result<PeerConnection, Failed> {
-        let (quic, peer) = self.race(to).await?;
+        let won = self.race(to).await?;
         let one = |error| Failed::of(vec![error]);
         if to.expect.is_some() {
-            return self.greet(quic, peer).await.map_err(one);
+            return self.greet(won, &to.addrs).await.map_err(one);
         }
         // Only now it is known who it is, and that somebody else may be dialling the same peer.
-        let turn = self.shared.turn(peer);
+        let turn = self.shared.turn(won.peer);
         let _turn = turn.lock().await;
-        self.greet(quic, peer).await.map_err(one)
+        self.greet(won, &to.addrs).await.map_err(one)
+    }
+
+    /// A connection to a relay, or whatever else speaks so, at the first address that answers.
+    pub(super) async fn reach(
+        &self,
+        expect: PeerId,
+        addrs: &[SocketAddr],
+        speaks: Speaks,
+    ) -> Result<quinn::Connection, ConnectError> {
+        let addrs = to_dial(addrs, &[], &with_link_local());
+        let won = self.race_to(addrs, Vec::new(), Some(expect), speaks).await;
+        won.map(|won| won.quic).map_err(|failed| failed.error)
+    }
+
+    /// The relays through which a peer is called: those that are said to be its own, and ours.
+    fn relays_to(&self, to: &Dial) -> Vec<RelayHint> {
+        if to.expect.is_none() {
+            return Vec::new();
+        }
+        let mut relays: Vec<RelayHint> = Vec::new();
+        let ours = self.shared.relays.standings();
+        let ours: Vec<_> = ours.borrow().iter().map(|one| one.relay.clone()).collect();
+        for relay in to.relays.iter().chain(&ours) {
+            let known = relays.iter().any(|known| known.id == relay.id);
+            if !known && relays.len() < DIAL_RELAYS_MAX && Some(relay.id) != to.expect {
+                relays.push(relay.clone());
+            }
+        }
+        relays
     }
 
     /// The first connection on which the right key was proven. Begins anew when this computer gets
     /// another address: QUIC waits longer and longer before it sends again.
-    async fn race(&self, to: &Dial) -> Result<(quinn::Connection, PeerId), Failed> {
+    async fn race(&self, to: &Dial) -> Result<Won, Failed> {
         let mut ours = self.shared.addrs();
         loop {
             let told = to.expect.map(|id| self.shared.whereabouts(id));
             let addrs = to_dial(&to.addrs, &told.unwrap_or_default(), &with_link_local());
             tokio::select! {
-                result = self.race_to(addrs, to.expect) => return result,
+                result = self.race_to(addrs, self.relays_to(to), to.expect, Speaks::Peer) => {
+                    return result;
+                }
                 Ok(()) = ours.changed() => {}
             }
         }
@@ -248,16 +310,35 @@ impl Connector {
     async fn race_to(
         &self,
         addrs: Vec<SocketAddr>,
+        relays: Vec<RelayHint>,
         expect: Option<PeerId>,
-    ) -> Result<(quinn::Connection, PeerId), Failed> {
+        speaks: Speaks,
+    ) -> Result<Won, Failed> {
         let mut addrs = addrs.into_iter();
         let mut errors = Vec::new();
         // Dropped with those that lose, which ends them.
         let mut attempts = JoinSet::new();
+        for relay in expect
+            .map(|peer| (peer, relays))
+            .into_iter()
+            .flat_map(pairs)
+        {
+            let shared = self.shared.clone();
+            // A direct way is found at once, where there is one.
+            let head_start = if addrs.len() > 0 {
+                NEXT_ADDR_AFTER
+            } else {
+                Duration::ZERO
+            };
+            attempts.spawn(async move {
+                sleep(head_start).await;
+                attempt_through(shared, relay).await
+            });
+        }
         loop {
             match addrs.next() {
                 Some(addr) => {
-                    attempts.spawn(attempt(self.shared.clone(), addr, expect));
+                    attempts.spawn(attempt(self.shared.clone(), addr, expect, speaks));
                 }
                 None if attempts.is_empty() => return Err(Failed::of(errors)),
                 None => {}
@@ -281,14 +362,16 @@ impl Connector {
     }
 
     /// Greets the peer and puts the connection into the pool.
-    async fn greet(
-        &self,
-        quic: quinn::Connection,
-        peer: PeerId,
-    ) -> Result<PeerConnection, ConnectError> {
-        let connection = PeerConnection::new(quic, true);
+    async fn greet(&self, won: Won, hints: &[SocketAddr]) -> Result<PeerConnection, ConnectError> {
+        let Won { quic, peer, route } = won;
+        let connection = PeerConnection::new(quic, true, route);
         match timeout(HANDSHAKE_DEADLINE, self.greet_within(&connection, peer)).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(kept)) => {
+                if kept.is_same(&connection) {
+                    probing::begin(&self.shared, &kept, hints.to_vec());
+                }
+                Ok(kept)
+            }
             Ok(Err(error)) => {
                 // Closed already if there is more to say.
                 connection.close(Code::Done);
@@ -394,8 +477,13 @@ async fn attempt(
     shared: Arc<Shared>,
     addr: SocketAddr,
     expect: Option<PeerId>,
-) -> Result<(quinn::Connection, PeerId), ConnectError> {
-    let tls = shared.identity.client_config(expect).map_err(stopped)?;
+    speaks: Speaks,
+) -> Result<Won, ConnectError> {
+    let tls = match speaks {
+        Speaks::Peer => shared.identity.client_config(expect),
+        Speaks::Relay => shared.identity.client_config_for(expect, &[ALPN_RELAY]),
+    };
+    let tls = tls.map_err(stopped)?;
     let mut config = quinn::ClientConfig::new(tls.crypto.clone());
     config.transport_config(transport(way_to(addr)));
     let connecting = shared
@@ -406,10 +494,45 @@ async fn attempt(
         result = connecting => result.map_err(|error| not_connected(&error, &tls, expect))?,
         error = probe::bad_news(addr) => return Err(error),
     };
+    proven(quic, None)
+}
+
+fn proven(quic: quinn::Connection, route: Option<Arc<Route>>) -> Result<Won, ConnectError> {
     match handshake::proven_id(&quic) {
-        Some(peer) => Ok((quic, peer)),
+        Some(peer) => Ok(Won { quic, peer, route }),
         None => Err(ConnectError::Handshake("no certificate".into())),
     }
+}
+
+fn pairs((peer, relays): (PeerId, Vec<RelayHint>)) -> impl Iterator<Item = (PeerId, RelayHint)> {
+    relays.into_iter().map(move |relay| (peer, relay))
+}
+
+/// One relay: the same handshake, end to end, through it.
+async fn attempt_through(
+    shared: Arc<Shared>,
+    (peer, relay): (PeerId, RelayHint),
+) -> Result<Won, ConnectError> {
+    let mut calls = 1;
+    let route = loop {
+        match call_through(&shared, &relay, peer).await {
+            Ok(route) => break route,
+            Err(error) if calls >= CALLS_THROUGH => return Err(error),
+            Err(error) => tracing::debug!(%error, "calls again through a relay after a pause"),
+        }
+        calls += 1;
+        sleep(CALL_AGAIN).await;
+    };
+    let tls = shared.identity.client_config(Some(peer)).map_err(stopped)?;
+    let mut config = quinn::ClientConfig::new(tls.crypto.clone());
+    config.transport_config(transport(way_to(route.addr())));
+    let connecting = shared
+        .endpoint
+        .connect_with(config, route.addr(), &tls.server_name)
+        .map_err(|error| not_dialled(&error))?;
+    let connected = connecting.await;
+    let quic = connected.map_err(|error| not_connected(&error, &tls, Some(peer)))?;
+    proven(quic, Some(route))
 }
 
 fn stopped(error: IdentityError) -> ConnectError {

@@ -14,9 +14,13 @@ use super::acceptor::{self, Arrival};
 use super::connection::PeerConnection;
 use super::connector::Connector;
 use super::pool::Shared;
+use super::relay::RelayStanding;
+use super::routed_socket::RoutedSocket;
+use super::routes::Routes;
 use super::settings::{ETHERNET_PAYLOAD, UDP_PAYLOAD_MAX, Way, transport};
 use super::{errors, interfaces, moves, restarts, socket};
 use crate::identity::{Identity, IdentityError};
+use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::{Code, NAME_LEN_MAX};
 
 pub use crate::protocol::link_uri::DEFAULT_PORT;
@@ -88,11 +92,14 @@ pub async fn bind(
         }
     })?;
     let local = socket.local_addr().map_err(BindError::Socket)?;
+    let routes = Routes::new(socket.try_clone().map_err(BindError::Socket)?);
     let used = socket.try_clone().and_then(socket::wrapped);
-    let used = used.map_err(BindError::Socket)?;
+    let used = RoutedSocket::new(used.map_err(BindError::Socket)?, routes.clone());
     let server = server_config(identity)?;
     let mut config = EndpointConfig::default();
     restarts::answer_for_earlier(&mut config, identity)?;
+    // Tells packets of QUIC from those of routes.
+    config.grease_quic_bit(false);
     // Fails only for sizes below 1,200.
     let _ = config.max_udp_payload_size(UDP_PAYLOAD_MAX);
     let runtime = Arc::new(TokioRuntime);
@@ -108,6 +115,7 @@ pub async fn bind(
         name,
         arrivals,
         interfaces::candidates(local.ip(), local.port()),
+        routes,
     ));
     shared.spawn(acceptor::accept(shared.clone()));
     let connector = Connector::new(shared.clone());
@@ -154,6 +162,17 @@ impl Net {
         self.shared.addrs()
     }
 
+    /// Listens at these relays from now on, so that peers can call through them that cannot reach
+    /// this computer.
+    pub fn listen_at(&self, relays: &[RelayHint]) {
+        self.shared.relays.listen(&self.shared, relays);
+    }
+
+    /// How it stands with them, now and whenever that changes.
+    pub fn relays(&self) -> watch::Receiver<Vec<RelayStanding>> {
+        self.shared.relays.standings()
+    }
+
     /// Stops taking calls, closes all connections with [`Code::Done`], and waits until the other
     /// sides have heard of it, 3 s at most.
     pub async fn shutdown(mut self) {
@@ -177,6 +196,7 @@ impl Net {
         self.follower.abort_all();
         self.shared.endpoint.set_server_config(None);
         let tasks = self.shared.stop();
+        self.shared.relays.stop();
         for connection in self.shared.connections() {
             connection.close(Code::Done);
         }

@@ -88,7 +88,7 @@ pub(super) async fn call(
     let hello = Hello {
         name: us.name.into(),
         version: version(),
-        observed: Some(connection.remote_addr()),
+        observed: connection.remote_addr(),
         commitment: words::commitment(&us.nonce),
     };
     let opening = match lost {
@@ -171,7 +171,7 @@ pub(super) async fn answer(
     let welcome = ConnectionMessage::Welcome {
         name: us.name.into(),
         version: version(),
-        observed: Some(connection.remote_addr()),
+        observed: connection.remote_addr(),
         nonce: us.nonce,
     };
     frames::send(&mut send, &welcome, connection).await?;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use if_addrs::{IfAddr, Interface};
 
-use super::settings::{ETHERNET_PAYLOAD, LOCAL_PAYLOAD, UDP_PAYLOAD_MAX, Way};
+use super::routes::is_route;
+use super::settings::{ETHERNET_PAYLOAD, LOCAL_PAYLOAD, ROUTED_PAYLOAD, UDP_PAYLOAD_MAX, Way};
 
 /// Bytes of the IPv4 and UDP headers.
 const HEADERS_LEN_V4: u32 = 28;
@@ -136,6 +137,9 @@ fn is_virtual(name: &str) -> bool {
 
 /// What is known about the way to `remote`.
 pub(super) fn way_to(remote: SocketAddr) -> Way {
+    if is_route(remote) {
+        return Way::Network(ROUTED_PAYLOAD);
+    }
     let ip = remote.ip().to_canonical();
     // Asked again for every connection: interfaces come and go.
     let interfaces = interfaces();

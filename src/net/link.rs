@@ -113,6 +113,8 @@ pub enum Offence {
 pub enum PathKind {
     /// Straight to the peer, encrypted.
     Direct,
+    /// Through a relay, encrypted: the relay cannot read it.
+    Relay,
     /// Inside this process; tests only.
     Memory,
     /// Straight to a program of the original's kind: nothing is encrypted.
@@ -123,7 +125,7 @@ impl PathKind {
     /// Whether nobody on the way can read or change anything.
     pub fn is_encrypted(self) -> bool {
         match self {
-            Self::Direct | Self::Memory => true,
+            Self::Direct | Self::Relay | Self::Memory => true,
             Self::LegacyPlain => false,
         }
     }
@@ -131,7 +133,7 @@ impl PathKind {
     /// Whether content comes with hashes, and can be compared and continued by them.
     pub fn is_verified(self) -> bool {
         match self {
-            Self::Direct | Self::Memory => true,
+            Self::Direct | Self::Relay | Self::Memory => true,
             Self::LegacyPlain => false,
         }
     }

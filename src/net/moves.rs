@@ -19,6 +19,7 @@ use super::connection::PeerConnection;
 use super::connector::{Connector, Dial};
 use super::interfaces::{self, Own};
 use super::pool::Shared;
+use super::routed_socket::RoutedSocket;
 use super::socket;
 use super::watch::Changes;
 
@@ -56,7 +57,7 @@ pub(super) async fn follow(shared: Arc<Shared>, socket: UdpSocket, local: Socket
         }
         let gone = |connection: &PeerConnection| {
             let ours = connection.local_ip();
-            ours.is_some_and(|ip| !now.has(ip)) && now.has_way(connection.remote_addr())
+            ours.is_some_and(|ip| !now.has(ip)) && now.has_way(connection.next_hop())
         };
         for connection in shared.connections().into_iter().filter(gone) {
             give_up(&shared, &connection, "our address is gone", &mut calls);
@@ -77,6 +78,7 @@ pub(super) async fn follow(shared: Arc<Shared>, socket: UdpSocket, local: Socket
 fn announce(shared: &Shared, socket: &UdpSocket) {
     // The same socket, but quinn forgets what it believes about it.
     let again = socket.try_clone().and_then(socket::wrapped);
+    let again = again.map(|socket| RoutedSocket::new(socket, shared.routes.clone()));
     let moved = again.and_then(|socket| shared.endpoint.rebind_abstract(socket));
     if let Err(error) = moved {
         tracing::warn!(%error, "the peers do not hear of a change of the network");
@@ -88,7 +90,7 @@ async fn probe(connection: PeerConnection) -> Option<PeerConnection> {
     let heard = || connection.quic().stats().udp_rx.datagrams;
     let before = heard();
     sleep(ANSWER_MIN.max(connection.rtt() * ANSWER_ROUND_TRIPS)).await;
-    let has_way = || Own::now().has_way(connection.remote_addr());
+    let has_way = || Own::now().has_way(connection.next_hop());
     (heard() == before && has_way()).then_some(connection)
 }
 
@@ -102,7 +104,8 @@ fn give_up(shared: &Arc<Shared>, connection: &PeerConnection, why: &str, calls: 
         Connector::new(shared.clone()),
         Dial {
             expect: Some(connection.id()),
-            addrs: vec![connection.remote_addr()],
+            addrs: connection.remote_addr().into_iter().collect(),
+            relays: connection.relay().into_iter().collect(),
         },
     );
     calls.spawn(async move {

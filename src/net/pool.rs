@@ -13,7 +13,9 @@ use super::admission::{Admission, Admitted};
 use super::connection::{Mark, PeerConnection};
 use super::handshake::HANDSHAKE_DEADLINE;
 use super::link::LinkError;
+use super::relay::Relays;
 use super::router;
+use super::routes::Routes;
 use crate::identity::Identity;
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
@@ -27,6 +29,9 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) admission: Admission,
     state: Mutex<State>,
+    /// Ways through relays.
+    pub(super) routes: Arc<Routes>,
+    pub(super) relays: Relays,
     /// Where others may find us.
     addrs: watch::Sender<Vec<SocketAddr>>,
     /// Says that the state changed.
@@ -54,6 +59,9 @@ struct State {
     finishing: HashSet<PeerId>,
     /// What peers have said where they are.
     told: HashMap<PeerId, Vec<SocketAddr>>,
+    /// Addresses of this computer, and where each relay sees it.
+    own: Vec<SocketAddr>,
+    seen: HashMap<PeerId, SocketAddr>,
     /// Connections that broke and that the peer may still believe in, until it is called.
     lost: HashMap<PeerId, Mark>,
 }
@@ -80,14 +88,21 @@ impl Shared {
         name: String,
         arrivals: mpsc::Sender<Arrival>,
         addrs: Vec<SocketAddr>,
+        routes: Arc<Routes>,
     ) -> Self {
+        let state = State {
+            own: addrs.clone(),
+            ..State::default()
+        };
         Self {
             endpoint,
             server,
             identity,
             name,
             admission: Admission::default(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
+            routes,
+            relays: Relays::default(),
             addrs: watch::Sender::new(addrs),
             changes: watch::Sender::new(()),
             running: Mutex::new(Some(Running {
@@ -167,6 +182,28 @@ impl Shared {
 
     /// Others may find us here from now on.
     pub(super) fn moved_to(&self, addrs: Vec<SocketAddr>) {
+        let mut state = self.state();
+        state.own = addrs;
+        self.tell_addrs(&state);
+    }
+
+    /// A relay sees us there, or is not connected any more.
+    pub(super) fn seen_by(&self, relay: PeerId, addr: Option<SocketAddr>) {
+        let mut state = self.state();
+        match addr {
+            Some(addr) => state.seen.insert(relay, addr),
+            None => state.seen.remove(&relay),
+        };
+        self.tell_addrs(&state);
+    }
+
+    fn tell_addrs(&self, state: &State) {
+        let mut addrs = state.own.clone();
+        for addr in state.seen.values() {
+            if !addrs.contains(addr) {
+                addrs.push(*addr);
+            }
+        }
         self.addrs.send_if_modified(|before| {
             let moved = *before != addrs;
             *before = addrs;

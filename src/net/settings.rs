@@ -6,6 +6,8 @@ use std::time::Duration;
 use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use crate::protocol::relay::DATA_HEAD_LEN;
+
 /// A peer that is not heard for this long is gone.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often something is sent when there is nothing to send: twice may get lost.
@@ -19,6 +21,9 @@ pub const UDP_PAYLOAD_MAX: u16 = 65_507;
 pub const LOCAL_PAYLOAD: u16 = 65_000;
 /// Payload where nothing is known about the interface: Ethernet with the larger IPv6 header.
 pub const ETHERNET_PAYLOAD: u16 = 1_452;
+
+/// Payload on the way to a peer that is, or was, connected through a relay: each packet has a head.
+pub const ROUTED_PAYLOAD: u16 = ETHERNET_PAYLOAD - DATA_HEAD_LEN as u16;
 
 /// One stream that is not read.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -81,6 +86,26 @@ pub(super) fn transport(way: Way) -> Arc<TransportConfig> {
                 .ack_frequency_config(Some(acks));
         }
     }
+    Arc::new(config)
+}
+
+/// What the stream between a peer and its relay may have on its way: messages are small.
+const RELAY_WINDOW: u32 = 64 * 1024;
+
+/// The settings of a relay's connections: there may be thousands.
+pub(super) fn relay_transport() -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(RELAY_WINDOW))
+        .receive_window(VarInt::from_u32(RELAY_WINDOW))
+        .send_window(RELAY_WINDOW.into())
+        .mtu_discovery_config(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
     Arc::new(config)
 }
 

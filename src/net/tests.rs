@@ -18,6 +18,7 @@ mod hostile;
 mod moves;
 mod peers;
 mod pulls;
+mod relays;
 mod texts;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -70,6 +71,7 @@ impl Node {
         Dial {
             expect: Some(self.id()),
             addrs: vec![self.addr()],
+            relays: Vec::new(),
         }
     }
 

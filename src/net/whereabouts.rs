@@ -13,8 +13,10 @@ use super::acceptor::Arrival;
 use super::connection::PeerConnection;
 use super::connector::DIAL_ADDRS_MAX;
 use super::frames::{self, FrameReader};
+use super::interfaces::is_local_network;
 use super::link::Offence;
 use super::pool::Shared;
+use super::routes::is_route;
 use crate::protocol::message::{ADDRS_TOLD_MAX, ConnectionMessage};
 
 /// How often a peer is listened to: it may tell as often as it likes.
@@ -34,18 +36,31 @@ pub(super) async fn talk(
     }
 }
 
-/// Tells the peer where we are, once somebody has decided that it may know.
+/// Tells the peer where we are, once somebody has decided that it may know. A stranger that comes
+/// through a relay is told what it would see without one: the addresses that are for everybody.
 async fn tell(shared: &Shared, connection: &PeerConnection, mut send: SendStream) {
-    connection.may_know_addrs().await;
     let mut addrs = shared.addrs();
+    let mut may_know_all = connection.route().is_none();
+    if may_know_all {
+        connection.may_know_addrs().await;
+    }
     loop {
         let mut now = addrs.borrow_and_update().clone();
+        if !may_know_all {
+            now.retain(|addr| !is_local_network(addr.ip()));
+        }
         now.truncate(ADDRS_TOLD_MAX);
         let message = ConnectionMessage::Addresses(now);
         let told = frames::send(&mut send, &message, connection).await;
-        if told.is_err() || addrs.changed().await.is_err() {
+        if told.is_err() {
             // Nobody listens (any more).
             return;
+        }
+        tokio::select! {
+            changed = addrs.changed() => if changed.is_err() {
+                return;
+            },
+            () = connection.may_know_addrs(), if !may_know_all => may_know_all = true,
         }
     }
 }
@@ -63,7 +78,7 @@ async fn listen(
                     connection.offend(Offence::TooManyAddrs);
                     return;
                 }
-                let remote = connection.remote_addr().ip();
+                let remote = connection.next_hop().ip();
                 let addrs: Vec<SocketAddr> = addrs
                     .into_iter()
                     .filter(|addr| is_plausible(*addr, remote))
@@ -94,7 +109,10 @@ pub fn is_plausible(addr: SocketAddr, remote: IpAddr) -> bool {
     let ip = addr.ip().to_canonical();
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     let is_elsewhere = ip.is_unspecified() || ip.is_multicast() || is_broadcast;
-    addr.port() != 0 && !is_elsewhere && (!ip.is_loopback() || remote.is_loopback())
+    addr.port() != 0
+        && !is_elsewhere
+        && !is_route(addr)
+        && (!ip.is_loopback() || remote.is_loopback())
 }
 
 /// The addresses to dial, in order and each once: what is asked for with `told` behind its first,
@@ -109,7 +127,7 @@ pub(super) fn to_dial(
     let mut addrs: Vec<SocketAddr> = Vec::new();
     for addr in first.iter().chain(told).chain(rest) {
         for addr in at_interfaces(*addr, interfaces) {
-            if addrs.len() < DIAL_ADDRS_MAX && !addrs.contains(&addr) {
+            if !is_route(addr) && addrs.len() < DIAL_ADDRS_MAX && !addrs.contains(&addr) {
                 addrs.push(addr);
             }
         }
@@ -149,6 +167,8 @@ mod tests {
             ("224.0.0.1:3485", false),
             ("[::ffff:224.0.0.1]:3485", false),
             ("[ff02::1]:3485", false),
+            ("240.0.0.1:1", false),
+            ("[::ffff:240.1.2.3]:1", false),
             ("127.0.0.1:3485", false),
             ("[::ffff:127.0.0.1]:3485", false),
         ] {

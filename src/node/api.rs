@@ -11,8 +11,10 @@ pub use super::texts::{TextCommand, TextSnapshot, TextState};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
+use crate::net::relay::RelayStanding;
 pub use crate::otm::session::SessionSnapshot;
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::protocol::texts::TextId;
 pub use crate::storage::store::GroupRecord;
@@ -171,6 +173,8 @@ pub enum Command {
     SetGroup(GroupRecord),
     /// Sets the most bytes per second that all sending together may take; `None` for no limit.
     SetRateLimit(Option<u64>),
+    /// Listens at these relays, too, as long as the node runs.
+    UseRelays(Vec<RelayHint>),
     /// Changes where received files go. Replies an error if that folder cannot be used.
     SetFolder(#[serde(with = "crate::text::path")] PathBuf),
     /// Takes the next offer by this rule instead of the settings, once. Used by `receive` when
@@ -315,6 +319,8 @@ pub struct Me {
     pub pid: u32,
     /// Where originals find us; `None` if they cannot.
     pub legacy: Option<LegacyMe>,
+    /// Relays where we listen, and how it stands with them.
+    pub relays: Vec<RelayStanding>,
 }
 
 /// What originals know about us.

@@ -81,6 +81,10 @@ impl Core {
                 self.settings.rate_limit = rate;
                 self.save_settings()
             }
+            Command::UseRelays(relays) => {
+                self.net.listen_at(&relays);
+                Ok(Reply::Done)
+            }
             Command::SetFolder(folder) => self.set_folder(folder),
             Command::Expect(rule) => self.expect(rule),
             Command::ExpectNoMore(rule) => self.expect_no_more(&rule),

@@ -37,7 +37,8 @@ use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
 use crate::net::discovery::{Discovery, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
-use crate::net::link::Inbound;
+use crate::net::link::{Inbound, PathInfo, PathKind};
+use crate::net::relay::RelayStanding;
 use crate::net::tcp::{LegacyArrival, TcpInbound};
 use crate::net::transfer_link::QuicInbound;
 use crate::otm::session::{Session, Sessions};
@@ -111,9 +112,10 @@ pub(super) struct Core {
     pub(super) attendance: Option<Attendance>,
     pub(super) stopping: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
-    net: Net,
+    pub(super) net: Net,
     pub(super) discovery: Discovery,
     addrs: watch::Receiver<Vec<SocketAddr>>,
+    relays: watch::Receiver<Vec<RelayStanding>>,
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
     pub(super) legacy: Option<Legacy>,
@@ -141,6 +143,7 @@ impl Core {
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) =
             listen(&identity, options.bind, options.port, &options.settings).await?;
+        net.listen_at(&options.settings.relays);
         let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
         let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
         let NodeOptions {
@@ -181,6 +184,7 @@ impl Core {
             links: HashMap::new(),
             texts: TextBook::default(),
             addrs: net.addrs(),
+            relays: net.relays(),
             net,
             discovery,
             arrivals,
@@ -271,9 +275,11 @@ impl Core {
                 () = self.discovery.changed() => self.changed = true,
                 _ = tick.tick(), if self.book.is_moving() => {
                     self.book.measure(Instant::now());
+                    self.follow_paths();
                     self.changed = true;
                 }
                 Ok(()) = self.addrs.changed() => self.changed = true,
+                Ok(()) = self.relays.changed() => self.changed = true,
                 _ = look.tick() => self.name_originals(),
                 _ = stand.tick() => self.keep_standings().await,
             }

@@ -10,6 +10,7 @@ use crate::net::connection::PeerConnection;
 use crate::net::connector::{ConnectError, Connector, Dial, resolve};
 use crate::net::discovery::Near;
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 
 /// How long the first contact may take before the peer counts as not there.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
@@ -21,6 +22,8 @@ pub(super) struct Callee {
     pub(super) expect: Option<PeerId>,
     /// Addresses to try: remembered or typed.
     pub(super) addrs: Vec<SocketAddr>,
+    /// Relays where it listens, or did.
+    pub(super) relays: Vec<RelayHint>,
     /// Where it is said to be now.
     pub(super) near: Near,
     /// Host and port to look up, if a person typed such.
@@ -35,12 +38,27 @@ const ADDRS_MAX: usize = 8;
 /// about it all the time must not keep it from being reached where it was.
 const MOVES_MAX: usize = 3;
 
+/// Relays that are remembered for one peer.
+const RELAYS_MAX: usize = 4;
+
+/// The peer listens at this relay: it comes first.
+pub(super) fn add_relay(relays: &mut Vec<RelayHint>, relay: RelayHint) {
+    relays.retain(|known| known.id != relay.id);
+    relays.insert(0, relay);
+    relays.truncate(RELAYS_MAX);
+}
+
 impl Callee {
-    /// The peer was just there: this address first.
-    pub(super) fn remember(&mut self, addr: SocketAddr) {
-        self.addrs.retain(|known| *known != addr);
-        self.addrs.insert(0, addr);
-        self.addrs.truncate(ADDRS_MAX);
+    /// The peer was just reached like this: that comes first.
+    pub(super) fn remember(&mut self, connection: &PeerConnection) {
+        if let Some(addr) = connection.remote_addr() {
+            self.addrs.retain(|known| *known != addr);
+            self.addrs.insert(0, addr);
+            self.addrs.truncate(ADDRS_MAX);
+        }
+        if let Some(relay) = connection.relay() {
+            add_relay(&mut self.relays, relay);
+        }
     }
 
     /// Connects, or says in words why not. A peer that moves meanwhile is followed. Cancel-safe.
@@ -70,6 +88,7 @@ impl Callee {
             let dial = Dial {
                 expect: self.expect,
                 addrs: addrs.clone(),
+                relays: self.relays.clone(),
             };
             let left = until - Instant::now();
             tokio::select! {

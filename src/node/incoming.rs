@@ -60,7 +60,7 @@ impl IncomingTask {
             let Some(link) = self.next_link().await else {
                 return;
             };
-            self.callee.remember(link.connection().remote_addr());
+            self.callee.remember(link.connection());
             let ended = self.incoming.run(link, &mut self.orders).await;
             self.accepted |= self.incoming.was_accepted();
             let peer = self.peer_name.clone();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::api::{Found, Nearby, Presence, Reply};
 use super::core::Core;
-use super::dial::Callee;
+use super::dial::{Callee, add_relay};
 use super::names::{self, Meant};
 use super::outgoing::To;
 use crate::config::{Announce, Settings};
@@ -102,6 +102,7 @@ impl Core {
         Callee {
             expect: Some(peer),
             addrs: record.map(|r| r.addrs.clone()).unwrap_or_default(),
+            relays: self.records.relays(peer),
             near: near.clone(),
             host: None,
             shown: name
@@ -135,11 +136,20 @@ impl Core {
                 let more = known.addrs.iter().filter(|a| !addrs.contains(a)).copied();
                 let more: Vec<_> = more.collect();
                 addrs.extend(more);
-                Ok(Callee { addrs, ..known })
+                let mut relays = known.relays.clone();
+                for relay in link.relays.into_iter().rev() {
+                    add_relay(&mut relays, relay);
+                }
+                Ok(Callee {
+                    addrs,
+                    relays,
+                    ..known
+                })
             }
             (Found::Address | Found::Host, Some(Address::HostPort(host, port))) => Ok(Callee {
                 expect: self.pinned(&shown).await?,
                 addrs: Vec::new(),
+                relays: Vec::new(),
                 near: self.discovery.near().clone(),
                 host: Some((host, port)),
                 shown,

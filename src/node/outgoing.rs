@@ -349,7 +349,7 @@ impl OutgoingTask {
     async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {
         let contact = self.to.met(self.id, &connection);
         let _ = self.contacts.send(contact).await;
-        let mut addrs = vec![connection.remote_addr()];
+        let mut addrs: Vec<_> = connection.remote_addr().into_iter().collect();
         addrs.extend(self.connector.whereabouts(connection.id()));
         self.outgoing.set_whereabouts(Whereabouts {
             peer: connection.id(),

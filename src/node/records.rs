@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::dial::add_relay;
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::TransferId;
 use crate::storage::store::{
     Accept, GroupRecord, OutgoingRecord, PeerRecord, SessionRecord, Standing, Store, StoreError,
@@ -34,6 +36,8 @@ pub(super) struct Records {
     /// Those who were no strangers when that was last asked.
     acquaintances: HashSet<PeerId>,
     groups: Vec<GroupRecord>,
+    /// Where peers can be called that cannot be reached otherwise.
+    relays: HashMap<PeerId, Vec<RelayHint>>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,6 +58,7 @@ impl Records {
     pub(super) fn start(store: Store) -> Result<(Self, Unfinished), StoreError> {
         let peers = store.peers()?.into_iter().collect();
         let groups = store.groups()?;
+        let relays = store.relays()?.into_iter().collect();
         let unfinished = Unfinished {
             outgoing: store.outgoing()?,
             wishes: store.wishes()?,
@@ -73,6 +78,7 @@ impl Records {
         Ok((
             Self {
                 peers,
+                relays,
                 familiar: HashSet::new(),
                 acquaintances: HashSet::new(),
                 groups,
@@ -139,16 +145,39 @@ impl Records {
     }
 
     /// Remembers a contact with a peer.
-    pub(super) async fn seen(&mut self, id: PeerId, name: &str, addr: SocketAddr) {
+    pub(super) async fn seen(&mut self, id: PeerId, name: &str, addr: Option<SocketAddr>) {
         let now = unix_now();
         let record = self.peers.entry(id).or_insert_with(|| new_peer(name, now));
         record.claimed_name = name.to_owned();
         record.last_seen = now;
-        record.addrs.retain(|known| *known != addr);
-        record.addrs.insert(0, addr);
-        record.addrs.truncate(ADDRS_MAX);
+        if let Some(addr) = addr {
+            record.addrs.retain(|known| *known != addr);
+            record.addrs.insert(0, addr);
+            record.addrs.truncate(ADDRS_MAX);
+        }
         self.save(id).await;
         self.bound_strangers().await;
+    }
+
+    /// A known peer can be called through these relays.
+    pub(super) async fn listens_at(&mut self, id: PeerId, relays: &[RelayHint]) {
+        if relays.is_empty() || !self.peers.contains_key(&id) {
+            return;
+        }
+        let known = self.relays.entry(id).or_default();
+        let before = known.clone();
+        for relay in relays.iter().rev() {
+            add_relay(known, relay.clone());
+        }
+        if *known != before {
+            let now = known.clone();
+            self.write(move |store| store.put_relays(id, &now)).await;
+        }
+    }
+
+    /// Where a peer can be called, as far as is remembered.
+    pub(super) fn relays(&self, id: PeerId) -> Vec<RelayHint> {
+        self.relays.get(&id).cloned().unwrap_or_default()
     }
 
     /// The peer says that it can be found at these addresses, too.
@@ -277,6 +306,7 @@ impl Records {
     /// Forgets a peer and every address that was bound to its key.
     pub(super) async fn forget(&mut self, id: PeerId) -> bool {
         let known = self.peers.remove(&id).is_some();
+        self.relays.remove(&id);
         self.leave_groups(id).await;
         self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id)))
             .await;

@@ -122,6 +122,7 @@ impl Fetcher {
                 let dial = Dial {
                     expect: Some(peer),
                     addrs,
+                    relays: Vec::new(),
                 };
                 let head = PullHead { member, ticket };
                 match self.pull_from(dial, head).await? {

@@ -1,7 +1,7 @@
 //! `peerconnect:` links, and what people type to say where a peer is.
 //!
-//! A link is `peerconnect:` and base32 of: version (1 byte), postcard of the id and addresses,
-//! checksum (4 bytes of BLAKE3 over all before it). It names a key, so whoever gets it over a way
+//! A link is `peerconnect:` and base32 of: version (1 byte), postcard of the id and addresses (in
+//! version 2 also of relays), checksum (4 bytes of BLAKE3 over all before it). It names a key, so whoever gets it over a way
 //! they trust needs no comparison of words.
 
 use std::fmt;
@@ -19,9 +19,16 @@ pub const DEFAULT_PORT: u16 = 3485;
 /// Most addresses in a link; more are left out when it is written, and refused when it is read.
 pub const LINK_ADDRS_MAX: usize = 8;
 
+/// Most relays in a link, and addresses of each; more are left out or refused likewise.
+pub const LINK_RELAYS_MAX: usize = 2;
+/// See [`LINK_RELAYS_MAX`].
+pub const RELAY_ADDRS_MAX: usize = 4;
+
 const SCHEME: &str = "peerconnect:";
 const LEGACY_SCHEME: &str = "legacy:";
 const VERSION: u8 = 1;
+/// With relays. Links without are written as before, so that older programs can read them.
+const VERSION_RELAYS: u8 = 2;
 const CHECKSUM_LEN: usize = 4;
 /// Longest text that is looked at; the longest link of this version has about 320 characters.
 const TEXT_LEN_MAX: usize = 2048;
@@ -35,12 +42,39 @@ pub struct Link {
     pub id: PeerId,
     /// Hints where it is, most useful first.
     pub addrs: Vec<SocketAddr>,
+    /// Relays where it listens, at most [`LINK_RELAYS_MAX`].
+    pub relays: Vec<RelayHint>,
+}
+
+/// A relay's key, and addresses where it may be found, of UDP and TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RelayHint {
+    /// The key.
+    pub id: PeerId,
+    /// Hints where it is, most useful first, at most [`RELAY_ADDRS_MAX`].
+    pub addrs: Vec<SocketAddr>,
+}
+
+impl From<Link> for RelayHint {
+    /// The relay that a link of its own leads to.
+    fn from(link: Link) -> Self {
+        let Link { id, mut addrs, .. } = link;
+        addrs.truncate(RELAY_ADDRS_MAX);
+        Self { id, addrs }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct Payload {
     id: PeerId,
     addrs: Vec<SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PayloadWithRelays {
+    id: PeerId,
+    addrs: Vec<SocketAddr>,
+    relays: Vec<RelayHint>,
 }
 
 /// Why a text is no link we can use.
@@ -66,12 +100,19 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let payload = Payload {
-            id: self.id,
-            addrs: self.addrs.iter().take(LINK_ADDRS_MAX).copied().collect(),
+        let id = self.id;
+        let addrs = self.addrs.iter().take(LINK_ADDRS_MAX).copied().collect();
+        let relays = self.relays.iter().take(LINK_RELAYS_MAX).map(RelayHint::cut);
+        let (version, payload) = match self.relays.is_empty() {
+            true => (VERSION, postcard::to_stdvec(&Payload { id, addrs })),
+            false => {
+                let relays = relays.collect();
+                let payload = PayloadWithRelays { id, addrs, relays };
+                (VERSION_RELAYS, postcard::to_stdvec(&payload))
+            }
         };
-        let mut bytes = vec![VERSION];
-        bytes.extend(postcard::to_stdvec(&payload).map_err(|_| fmt::Error)?);
+        let mut bytes = vec![version];
+        bytes.extend(payload.map_err(|_| fmt::Error)?);
         let checksum = checksum(&bytes);
         bytes.extend_from_slice(&checksum);
         write!(f, "{SCHEME}{}", base32().encode(&bytes))
@@ -99,7 +140,8 @@ impl FromStr for Link {
         }
         match signed.split_first() {
             Some((&VERSION, payload)) => Self::from_payload(payload),
-            Some((&version, _)) if version > VERSION => Err(LinkUriError::Newer),
+            Some((&VERSION_RELAYS, payload)) => Self::from_payload_with_relays(payload),
+            Some((&version, _)) if version > VERSION_RELAYS => Err(LinkUriError::Newer),
             Some(_) | None => Err(LinkUriError::Damaged),
         }
     }
@@ -108,10 +150,48 @@ impl FromStr for Link {
 impl Link {
     fn from_payload(payload: &[u8]) -> Result<Self, LinkUriError> {
         match postcard::take_from_bytes::<Payload>(payload) {
-            Ok((Payload { id, addrs }, [])) if addrs.len() <= LINK_ADDRS_MAX => {
-                Ok(Self { id, addrs })
+            Ok((Payload { id, addrs }, [])) if addrs.len() <= LINK_ADDRS_MAX => Ok(Self {
+                id,
+                addrs,
+                relays: Vec::new(),
+            }),
+            Ok(_) | Err(_) => Err(LinkUriError::Damaged),
+        }
+    }
+
+    fn from_payload_with_relays(payload: &[u8]) -> Result<Self, LinkUriError> {
+        let fits = |payload: &PayloadWithRelays| {
+            let mut relays = payload.relays.iter();
+            payload.addrs.len() <= LINK_ADDRS_MAX
+                && payload.relays.len() <= LINK_RELAYS_MAX
+                && relays.all(|relay| relay.addrs.len() <= RELAY_ADDRS_MAX)
+        };
+        match postcard::take_from_bytes::<PayloadWithRelays>(payload) {
+            Ok((payload, [])) if fits(&payload) => {
+                let PayloadWithRelays { id, addrs, relays } = payload;
+                Ok(Self { id, addrs, relays })
             }
             Ok(_) | Err(_) => Err(LinkUriError::Damaged),
+        }
+    }
+}
+
+impl RelayHint {
+    /// The link that leads to it, as it prints it itself.
+    pub fn link(&self) -> Link {
+        Link {
+            id: self.id,
+            addrs: self.addrs.clone(),
+            relays: Vec::new(),
+        }
+    }
+
+    /// With no more addresses than a link may have.
+    fn cut(&self) -> Self {
+        let addrs = self.addrs.iter().take(RELAY_ADDRS_MAX).copied();
+        Self {
+            id: self.id,
+            addrs: addrs.collect(),
         }
     }
 }
@@ -349,6 +429,7 @@ mod tests {
                 "10.0.0.7:3485".parse().unwrap(),
                 "[2001:db8:1:2:3:4:5:6]:3485".parse().unwrap(),
             ],
+            relays: Vec::new(),
         }
     }
 
@@ -379,7 +460,7 @@ mod tests {
     fn other_texts_and_newer_links_are_told_apart() {
         assert_eq!("peer".parse::<Link>(), Err(LinkUriError::NotALink));
         assert_eq!("é".parse::<Link>(), Err(LinkUriError::NotALink));
-        let mut newer = vec![VERSION + 1, 1, 2, 3];
+        let mut newer = vec![VERSION_RELAYS + 1, 1, 2, 3];
         let sum = checksum(&newer);
         newer.extend(sum);
         let text = format!("{SCHEME}{}", base32().encode(&newer));
@@ -402,6 +483,50 @@ mod tests {
         bytes.extend(checksum(&bytes));
         let text = format!("{SCHEME}{}", base32().encode(&bytes));
         assert_eq!(text.parse::<Link>(), Err(LinkUriError::Damaged));
+    }
+
+    fn relays(ports: &[u16]) -> Vec<RelayHint> {
+        let relay = |port: &u16| RelayHint {
+            id: PeerId::from_bytes([port.to_be_bytes()[1]; 32]),
+            addrs: vec![([203, 0, 113, 7], *port).into()],
+        };
+        ports.iter().map(relay).collect()
+    }
+
+    #[test]
+    fn a_link_takes_no_more_relays_than_allowed() {
+        let mut many = link();
+        many.relays = relays(&[1, 2, 3]);
+        many.relays[0].addrs = vec![([203, 0, 113, 7], 1).into(); 9];
+        let read: Link = many.to_string().parse().unwrap();
+        assert_eq!(read.relays.len(), LINK_RELAYS_MAX);
+        assert_eq!(read.relays[0].addrs.len(), RELAY_ADDRS_MAX);
+
+        for (count, addrs) in [(LINK_RELAYS_MAX + 1, 1), (1, RELAY_ADDRS_MAX + 1)] {
+            let relay = RelayHint {
+                id: many.id,
+                addrs: vec![([203, 0, 113, 7], 1).into(); addrs],
+            };
+            let payload = PayloadWithRelays {
+                id: many.id,
+                addrs: Vec::new(),
+                relays: vec![relay; count],
+            };
+            let mut bytes = vec![VERSION_RELAYS];
+            bytes.extend(postcard::to_stdvec(&payload).unwrap());
+            bytes.extend(checksum(&bytes));
+            let text = format!("{SCHEME}{}", base32().encode(&bytes));
+            assert_eq!(text.parse::<Link>(), Err(LinkUriError::Damaged));
+        }
+    }
+
+    #[test]
+    fn a_link_with_a_relay_still_fits_a_message() {
+        let mut one = link();
+        one.relays = relays(&[3487]);
+        let text = one.to_string();
+        assert!(text.len() <= 300, "{} characters", text.len());
+        assert_eq!(text.parse(), Ok(one));
     }
 
     #[test]
@@ -443,10 +568,12 @@ mod tests {
         fn any_link_round_trips(
             id: [u8; 32],
             addrs in prop::collection::vec(any::<(std::net::IpAddr, u16)>(), 0..=LINK_ADDRS_MAX),
+            relay_ports in prop::collection::vec(any::<u16>(), 0..=LINK_RELAYS_MAX),
         ) {
             let link = Link {
                 id: PeerId::from_bytes(id),
                 addrs: addrs.into_iter().map(SocketAddr::from).collect(),
+                relays: relays(&relay_ports),
             };
             prop_assert_eq!(link.to_string().parse(), Ok(link));
         }

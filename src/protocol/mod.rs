@@ -5,6 +5,7 @@ pub mod groups;
 pub mod legacy;
 pub mod link_uri;
 pub mod message;
+pub mod relay;
 pub mod sessions;
 pub mod texts;
 pub mod words;

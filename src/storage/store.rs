@@ -35,6 +35,7 @@ pub use self::standing::Standing;
 use super::folder::Dir;
 use super::publish::rename_new;
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::TransferId;
 
 /// Name of the database in its folder.
@@ -50,6 +51,7 @@ const VERSION: u8 = 1;
 const CACHE_LEN: usize = 4 * 1024 * 1024;
 
 const PEERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("peers");
+const RELAYS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("relays");
 const PINS: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("pins");
 const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history");
 const OUTGOING: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("outgoing");
@@ -137,6 +139,7 @@ impl Store {
             t.open_table(standing::STANDINGS).map_err(damaged)?;
             t.open_table(SESSIONS).map_err(damaged)?;
             t.open_table(GROUPS).map_err(damaged)?;
+            t.open_table(RELAYS).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)
@@ -167,10 +170,37 @@ impl Store {
         })
     }
 
+    /// Where peers can be called, in no particular order.
+    pub fn relays(&self) -> Result<Vec<(PeerId, Vec<RelayHint>)>, StoreError> {
+        let table = self.read()?.open_table(RELAYS).map_err(damaged)?;
+        let mut relays = Vec::new();
+        for row in table.iter().map_err(damaged)? {
+            let (id, value) = row.map_err(damaged)?;
+            if let Some(hints) = decode("relays", value.value()) {
+                relays.push((PeerId::from_bytes(*id.value()), hints));
+            }
+        }
+        Ok(relays)
+    }
+
+    /// Remembers where a peer can be called, in place of what was remembered.
+    pub fn put_relays(&self, id: PeerId, relays: &[RelayHint]) -> Result<(), StoreError> {
+        let value = encode(&relays)?;
+        self.write(|t| {
+            let mut table = t.open_table(RELAYS).map_err(damaged)?;
+            table
+                .insert(id.as_bytes(), value.as_slice())
+                .map_err(damaged)?;
+            Ok(())
+        })
+    }
+
     /// Forgets a peer; its addresses are forgotten with [`Self::unpin_peer`].
     pub fn remove_peer(&self, id: PeerId) -> Result<(), StoreError> {
         self.write(|t| {
             let mut table = t.open_table(PEERS).map_err(damaged)?;
+            table.remove(id.as_bytes()).map_err(damaged)?;
+            let mut table = t.open_table(RELAYS).map_err(damaged)?;
             table.remove(id.as_bytes()).map_err(damaged)?;
             Ok(())
         })

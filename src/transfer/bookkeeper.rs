@@ -117,7 +117,8 @@ pub struct Entry {
     state: TransferState,
     paused_by: Option<PausedBy>,
     fault: Option<Fault>,
-    path: Option<PathInfo>,
+    /// How the bytes travel, as was told or seen last.
+    pub path: Option<PathInfo>,
     asking: Option<(Asking, Instant)>,
     rounds: u32,
     top: (u32, Vec<TopName>),
@@ -238,6 +239,11 @@ impl Bookkeeper {
     /// All transfers, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (TransferId, &Entry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// All transfers, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (TransferId, &mut Entry)> {
+        self.entries.iter_mut().map(|(id, entry)| (*id, entry))
     }
 
     /// The transfers of one of the original's groups.

@@ -102,6 +102,7 @@ impl Pair for Quic {
         let dial = Dial {
             expect: Some(self.receiver.connector.id()),
             addrs: vec![addr],
+            relays: Vec::new(),
         };
         let deadline = Duration::from_secs(10);
         let connection = self.sender.connector.prepare_connection(dial, deadline);

@@ -193,6 +193,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
             folder: "/srv".into(),
             rate_limit: None,
             pid: 1,
+            relays: Vec::new(),
             legacy: None,
         },
         peers: Arc::new([anna]),

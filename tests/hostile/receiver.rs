@@ -37,6 +37,7 @@ impl Taker {
         let link = Link {
             id: identity.id(),
             addrs: vec![endpoint.local_addr().unwrap()],
+            relays: Vec::new(),
         };
         Self {
             endpoint,

@@ -174,6 +174,7 @@ async fn a_peer_is_dialled_where_it_said_it_was() {
     let dial = Dial {
         expect: Some(b.id()),
         addrs: Vec::new(),
+        relays: Vec::new(),
     };
     let again = a.connector.prepare_connection(dial, SOON).await.unwrap();
     assert!(!again.is_same(&at_a));

@@ -14,7 +14,7 @@ async fn both_sides_prove_their_keys_and_see_the_same_words() {
     assert!(at_a.dialled() && !at_b.dialled());
     assert_eq!(at_a.observed(), Some(a.addr()));
     assert_eq!(at_b.observed(), Some(b.addr()));
-    assert_eq!(at_a.remote_addr(), b.addr());
+    assert_eq!(at_a.remote_addr(), Some(b.addr()));
     assert!(a.connected().await.is_same(&at_a));
     assert!(b.connector.pooled(a.id()).unwrap().is_same(&at_b));
 }
@@ -27,12 +27,14 @@ async fn a_peer_that_is_connected_is_not_dialled_again() {
     let nowhere = Dial {
         expect: Some(b.id()),
         addrs: Vec::new(),
+        relays: Vec::new(),
     };
     let three = a.connector.prepare_connection(nowhere, SOON).await.unwrap();
     assert!(one.is_same(&three));
     let by_address = Dial {
         expect: None,
         addrs: vec![b.addr()],
+        relays: Vec::new(),
     };
     let (four, five) = tokio::join!(
         a.connector.prepare_connection(by_address.clone(), SOON),
@@ -48,6 +50,7 @@ async fn two_dials_by_address_at_once_share_one_connection() {
     let by_address = Dial {
         expect: None,
         addrs: vec![b.addr()],
+        relays: Vec::new(),
     };
     let (one, two) = tokio::join!(
         a.connector.prepare_connection(by_address.clone(), SOON),
@@ -63,6 +66,7 @@ async fn another_peer_at_the_address_is_told_nothing() {
     let dial = Dial {
         expect: Some(expected),
         addrs: vec![b.addr()],
+        relays: Vec::new(),
     };
     let result = a.connector.prepare_connection(dial, SOON).await;
     assert_eq!(result.unwrap_err(), ConnectError::WrongPeer { got: b.id() });
@@ -78,6 +82,7 @@ async fn the_right_peer_is_found_behind_wrong_and_dead_addresses() {
     let dial = Dial {
         expect: Some(b.id()),
         addrs: vec![other.addr(), dead.local_addr().unwrap(), b.addr()],
+        relays: Vec::new(),
     };
     let connection = a.connector.prepare_connection(dial, SOON).await.unwrap();
     assert_eq!(connection.id(), b.id());
@@ -94,6 +99,7 @@ async fn a_program_that_does_not_run_is_told_from_a_computer_that_does_not_answe
     let dial = |addr| Dial {
         expect: None,
         addrs: vec![addr],
+        relays: Vec::new(),
     };
     let short = Duration::from_millis(300);
     let result = a.connector.prepare_connection(dial(closed), short).await;
@@ -105,6 +111,7 @@ async fn a_program_that_does_not_run_is_told_from_a_computer_that_does_not_answe
     let none = Dial {
         expect: None,
         addrs: Vec::new(),
+        relays: Vec::new(),
     };
     let result = a.connector.prepare_connection(none, short).await;
     assert_eq!(result.unwrap_err(), ConnectError::NoAddress);
@@ -121,6 +128,7 @@ async fn a_peer_that_starts_late_is_reached() {
     let dial = Dial {
         expect: Some(late.id()),
         addrs: vec![(LOCALHOST, port).into()],
+        relays: Vec::new(),
     };
     let starts = async {
         // The first round has failed by the time that the second one asks.
@@ -138,6 +146,7 @@ async fn a_call_from_the_peer_ends_a_dial_that_cannot_succeed() {
     let dial = Dial {
         expect: Some(b.id()),
         addrs: vec![deaf.local_addr().unwrap()],
+        relays: Vec::new(),
     };
     let (at_a, at_b) = tokio::join!(
         a.connector
@@ -231,6 +240,7 @@ async fn a_blocked_peer_is_thrown_out_and_cannot_come_back() {
     let by_address = Dial {
         expect: None,
         addrs: vec![a.addr()],
+        relays: Vec::new(),
     };
     let back = b.connector.prepare_connection(by_address, SOON).await;
     assert_eq!(back.unwrap_err(), ConnectError::Blocked);
@@ -245,6 +255,7 @@ async fn ones_own_address_is_recognised() {
     let dial = Dial {
         expect: None,
         addrs: vec![a.addr()],
+        relays: Vec::new(),
     };
     let result = a.connector.prepare_connection(dial, SOON).await;
     assert_eq!(result.unwrap_err(), ConnectError::Ourselves);
@@ -274,6 +285,7 @@ async fn the_usual_socket_serves_both_families() {
     let dial = Dial {
         expect: Some(identity.id()),
         addrs: vec![(LOCALHOST, net.local_port()).into()],
+        relays: Vec::new(),
     };
     let connection = a.connector.prepare_connection(dial, SOON).await.unwrap();
     assert_eq!(connection.observed(), Some(a.addr()), "as IPv4, not mapped");
@@ -294,6 +306,7 @@ async fn somebody_in_between_gets_different_words_on_both_sides() {
     let dial = Dial {
         expect: None,
         addrs: vec![between.addr()],
+        relays: Vec::new(),
     };
     let at_a = a.connector.prepare_connection(dial, SOON).await.unwrap();
     between.connected().await;

@@ -17,6 +17,7 @@ fn picture(name: &str) -> Overview {
             folder: "/srv".into(),
             rate_limit: None,
             pid: 1,
+            relays: Vec::new(),
             legacy: None,
         },
         peers: Arc::new([]),

@@ -57,11 +57,29 @@ impl Core {
         }
     }
 
+    /// A connection may have moved from a relay to a direct way, or back.
+    pub(super) fn follow_paths(&mut self) {
+        for (_, entry) in self.book.iter_mut() {
+            let Some(Party::Key(peer)) = entry.peer else {
+                continue;
+            };
+            let is_this = |path: &PathInfo| matches!(path.kind, PathKind::Direct | PathKind::Relay);
+            if let Some(path) = entry.path.as_mut().filter(|path| is_this(path))
+                && let Some(connection) = self.connector.pooled(peer)
+            {
+                *path = connection.path();
+            }
+        }
+    }
+
     pub(super) async fn met(&mut self, connection: &PeerConnection) {
         self.changed = true;
         self.records
             .seen(connection.id(), connection.name(), connection.remote_addr())
             .await;
+        if let Some(relay) = connection.relay() {
+            self.records.listens_at(connection.id(), &[relay]).await;
+        }
         if self.records.is_familiar(connection.id()) {
             connection.tell_addrs();
         }

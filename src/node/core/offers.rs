@@ -91,7 +91,8 @@ impl Core {
         let terms = self.terms(from.id(), id);
         let callee = Callee {
             expect: Some(from.id()),
-            addrs: vec![from.remote_addr()],
+            addrs: from.remote_addr().into_iter().collect(),
+            relays: from.relay().into_iter().collect(),
             near: self.discovery.near().clone(),
             host: None,
             shown: from.name().to_owned(),

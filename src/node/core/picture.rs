@@ -8,7 +8,13 @@ impl Core {
         self.tell_known();
         let addrs = self.addrs.borrow().clone();
         let texts = addrs.iter().map(ToString::to_string).collect();
-        let link = Link { id: self.me, addrs };
+        let relays = self.relays.borrow().clone();
+        let hints = relays.iter().map(|standing| standing.relay.clone());
+        let link = Link {
+            id: self.me,
+            addrs,
+            relays: hints.collect(),
+        };
         let me = Me {
             id: self.me,
             name: self.settings.name.clone(),
@@ -22,6 +28,7 @@ impl Core {
                 req_port: legacy.req_port(),
                 peer_id: legacy.us.to_string(),
             }),
+            relays,
         };
         let peers = self.records.peers().into_iter().map(|(id, record)| {
             let connection = self.connector.pooled(id);
@@ -83,6 +90,7 @@ pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence)
             rate_limit: settings.rate_limit,
             pid: std::process::id(),
             legacy: None,
+            relays: Vec::new(),
         },
         peers: Arc::new([]),
         groups: Arc::new([]),

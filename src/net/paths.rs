@@ -1,0 +1,373 @@
+//! Which way to a peer is taken: directly, if any direct way works, or through the relay. Both
+//! ends ask each other at every address that may lead there, which opens the routers between them
+//! (RFC 5128, section 3.3), and each decides for what it sends. No clock and no socket in here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::protocol::relay::Nonce;
+
+/// Most addresses that are asked.
+pub(super) const CANDIDATES_MAX: usize = 24;
+/// How often an address is asked while a way is looked for: at most ten times a second.
+const SEARCH_EVERY: Duration = Duration::from_millis(120);
+/// How long a way is looked for at that pace.
+const SEARCH_FOR: Duration = Duration::from_secs(8);
+/// How often afterwards: routers change.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How often a way that works is asked, the one in use and the others.
+const USED_EVERY: Duration = Duration::from_millis(500);
+const SPARE_EVERY: Duration = Duration::from_secs(5);
+/// A way that has not answered for this long does not work any more.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// Questions to one address that may be answered late.
+const ASKED_MAX: usize = 8;
+/// Another way must be so much better, in percent of the round trip, to be changed to.
+const BETTER_PERCENT: u32 = 70;
+
+/// The ways to one peer.
+#[derive(Debug)]
+pub(super) struct Paths {
+    candidates: Vec<Candidate>,
+    /// Since when a way is looked for at the faster pace.
+    searching: Instant,
+    used: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    addr: SocketAddr,
+    asked: Vec<(Nonce, Instant)>,
+    last_asked: Option<Instant>,
+    /// The first question after the last answer.
+    unanswered_since: Option<Instant>,
+    /// How long the last answer took.
+    rtt: Option<Duration>,
+}
+
+impl Candidate {
+    /// The round trip, if it is a way that works.
+    fn works(&self, now: Instant) -> Option<Duration> {
+        let waits = self.unanswered_since.map_or(Duration::ZERO, |at| now - at);
+        self.rtt.filter(|_| waits < DEAD_AFTER)
+    }
+}
+
+impl Paths {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            candidates: Vec::new(),
+            searching: now,
+            used: None,
+        }
+    }
+
+    /// The peer may be at `addr`. What is new is looked for at once.
+    pub(super) fn offer(&mut self, addr: SocketAddr, now: Instant) {
+        if self.candidates.iter().any(|known| known.addr == addr) {
+            return;
+        }
+        if self.candidates.len() >= CANDIDATES_MAX {
+            // One that never answered makes room.
+            let Some(place) = self.candidates.iter().position(|c| c.rtt.is_none()) else {
+                return;
+            };
+            self.candidates.remove(place);
+        }
+        self.candidates.push(Candidate {
+            addr,
+            asked: Vec::new(),
+            last_asked: None,
+            unanswered_since: None,
+            rtt: None,
+        });
+        self.searching = now;
+    }
+
+    /// The network of this computer has changed: nothing is certain any more.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        for candidate in &mut self.candidates {
+            candidate.rtt = None;
+            candidate.asked.clear();
+            candidate.last_asked = None;
+        }
+        self.used = None;
+        self.searching = now;
+    }
+
+    /// Whom to ask now. `nonce` makes one up.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        mut nonce: impl FnMut() -> Option<Nonce>,
+    ) -> Vec<(SocketAddr, Nonce)> {
+        let mut questions = Vec::new();
+        for index in 0..self.candidates.len() {
+            let every = self.every(index, now);
+            let Some(candidate) = self.candidates.get_mut(index) else {
+                break;
+            };
+            let due = candidate.last_asked.is_none_or(|at| now - at >= every);
+            if !due {
+                continue;
+            }
+            let Some(nonce) = nonce() else { break };
+            candidate.last_asked = Some(now);
+            candidate.unanswered_since.get_or_insert(now);
+            if candidate.asked.len() >= ASKED_MAX {
+                candidate.asked.remove(0);
+            }
+            candidate.asked.push((nonce, now));
+            questions.push((candidate.addr, nonce));
+        }
+        questions
+    }
+
+    fn every(&self, index: usize, now: Instant) -> Duration {
+        let Some(candidate) = self.candidates.get(index) else {
+            return LOOK_EVERY;
+        };
+        if self.used == Some(candidate.addr) {
+            USED_EVERY
+        } else if candidate.works(now).is_some() {
+            SPARE_EVERY
+        } else if now - self.searching < SEARCH_FOR {
+            SEARCH_EVERY
+        } else {
+            LOOK_EVERY
+        }
+    }
+
+    /// When there is something to do next.
+    pub(super) fn next(&self, now: Instant) -> Instant {
+        let due = |index: usize| {
+            let last = self.candidates.get(index)?.last_asked;
+            Some(last.map_or(now, |last| last + self.every(index, now)))
+        };
+        let first = (0..self.candidates.len()).filter_map(due).min();
+        first.unwrap_or(now + LOOK_EVERY)
+    }
+
+    /// The peer has asked from `from`: there is a way from there to here, and the way back is
+    /// tried. So a router that lets in only whom it has sent to is opened from both sides.
+    pub(super) fn asked_from(&mut self, from: SocketAddr, now: Instant) {
+        self.offer(from, now);
+        if self.used.is_some() {
+            return;
+        }
+        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.addr == from)
+            && candidate.works(now).is_none()
+            && candidate
+                .last_asked
+                .is_none_or(|at| now - at >= SEARCH_EVERY)
+        {
+            candidate.last_asked = None;
+        }
+    }
+
+    /// The peer has answered.
+    pub(super) fn answered(&mut self, nonce: Nonce, from: SocketAddr, now: Instant) {
+        let Some(candidate) = self.candidates.iter_mut().find(|c| c.addr == from) else {
+            return;
+        };
+        let asked = candidate.asked.iter().find(|(asked, _)| *asked == nonce);
+        let Some((_, at)) = asked else { return };
+        candidate.rtt = Some(now - *at);
+        candidate.unanswered_since = None;
+        candidate.asked.retain(|(asked, _)| *asked != nonce);
+    }
+
+    /// The way to take now; `None`: through the relay.
+    pub(super) fn choose(&mut self, now: Instant) -> Option<SocketAddr> {
+        let working = |c: &Candidate| Some((c.works(now)?, c.addr));
+        let best = self.candidates.iter().filter_map(working).min();
+        let used = self.candidates.iter().filter(|c| Some(c.addr) == self.used);
+        let used = used.filter_map(working).next();
+        let chosen = match (used, best) {
+            (Some((rtt, addr)), Some((other, _))) if other * 100 >= rtt * BETTER_PERCENT => {
+                Some(addr)
+            }
+            (_, best) => best.map(|(_, addr)| addr),
+        };
+        if self.used.is_some() && chosen.is_none() {
+            self.searching = now;
+        }
+        self.used = chosen;
+        chosen
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u8) -> SocketAddr {
+        ([192, 0, 2, n], 1).into()
+    }
+
+    /// Two ends in virtual time: which addresses lead to the peer, and how long an answer takes.
+    struct Bed {
+        now: Instant,
+        paths: Paths,
+        nonces: u64,
+        answers: Vec<(Instant, Nonce, SocketAddr)>,
+        asked: Vec<(Instant, SocketAddr)>,
+    }
+
+    impl Bed {
+        fn new(addrs: &[u8]) -> Self {
+            let now = Instant::now();
+            let mut paths = Paths::new(now);
+            for n in addrs {
+                paths.offer(addr(*n), now);
+            }
+            Self {
+                now,
+                paths,
+                nonces: 0,
+                answers: Vec::new(),
+                asked: Vec::new(),
+            }
+        }
+
+        fn run(&mut self, millis: u64, way: impl Fn(SocketAddr) -> Option<u64>) -> Option<u8> {
+            let end = self.now + Duration::from_millis(millis);
+            let mut chosen = None;
+            while self.now < end {
+                let now = self.now;
+                let nonces = &mut self.nonces;
+                let asked = self.paths.ask(now, || {
+                    *nonces += 1;
+                    Some(nonces.to_be_bytes())
+                });
+                for (to, nonce) in asked {
+                    self.asked.push((now, to));
+                    if let Some(rtt) = way(to) {
+                        self.answers
+                            .push((now + Duration::from_millis(rtt), nonce, to));
+                    }
+                }
+                let due = |a: &(Instant, Nonce, SocketAddr)| a.0 <= now;
+                for (_, nonce, from) in self.answers.extract_if(.., |a| due(a)) {
+                    self.paths.answered(nonce, from, now);
+                }
+                chosen = self.paths.choose(now);
+                self.now += Duration::from_millis(10);
+            }
+            chosen.map(|addr| match addr.ip() {
+                std::net::IpAddr::V4(ip) => ip.octets()[3],
+                std::net::IpAddr::V6(_) => 0,
+            })
+        }
+
+        fn asked_since(&self, since: Instant) -> usize {
+            self.asked.iter().filter(|(at, _)| *at >= since).count()
+        }
+    }
+
+    #[test]
+    fn the_first_way_that_answers_is_taken_and_a_much_better_one_later() {
+        let mut bed = Bed::new(&[1, 2, 3]);
+        assert_eq!(bed.run(100, |_| None), None);
+        let only_2 = |a: SocketAddr| (a == addr(2)).then_some(50);
+        assert_eq!(bed.run(300, only_2), Some(2));
+        let a_little = |a: SocketAddr| match a {
+            a if a == addr(2) => Some(50),
+            a if a == addr(3) => Some(45),
+            _ => None,
+        };
+        assert_eq!(bed.run(3_000, a_little), Some(2));
+        let much = |a: SocketAddr| match a {
+            a if a == addr(2) => Some(50),
+            a if a == addr(1) => Some(1),
+            _ => None,
+        };
+        assert_eq!(bed.run(20_000, much), Some(1));
+    }
+
+    #[test]
+    fn a_way_that_dies_is_left_after_three_seconds_and_found_again() {
+        let mut bed = Bed::new(&[1]);
+        assert_eq!(bed.run(300, |_| Some(10)), Some(1));
+        assert_eq!(bed.run(60_000, |_| Some(10)), Some(1));
+        assert_eq!(bed.run(2_000, |_| None), Some(1));
+        assert_eq!(bed.run(2_500, |_| None), None);
+        assert_eq!(bed.run(500, |_| Some(10)), Some(1));
+    }
+
+    #[test]
+    fn lost_answers_do_not_end_a_way() {
+        let mut bed = Bed::new(&[1]);
+        bed.run(300, |_| Some(10));
+        for round in 0..200u64 {
+            // Every second answer is lost.
+            let chosen = bed.run(500, |_| round.is_multiple_of(2).then_some(10));
+            assert_eq!(chosen, Some(1), "{round}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_flooded() {
+        let mut bed = Bed::new(&[1]);
+        let start = bed.now;
+        bed.run(8_000, |_| None);
+        assert!(bed.asked_since(start) <= 80, "{}", bed.asked.len());
+        let later = bed.now;
+        bed.run(60_000, |_| None);
+        assert!(bed.asked_since(later) <= 6, "{}", bed.asked_since(later));
+        // A peer that asks without answering does not make it more.
+        let last = bed.now;
+        for _ in 0..100 {
+            bed.paths.asked_from(addr(1), bed.now);
+            bed.run(10, |_| None);
+        }
+        assert!(bed.asked_since(last) <= 10, "{}", bed.asked_since(last));
+    }
+
+    #[test]
+    fn where_the_peer_asks_from_is_a_way_to_try() {
+        let mut bed = Bed::new(&[1]);
+        bed.run(20_000, |_| None);
+        bed.paths.asked_from(addr(9), bed.now);
+        let only_9 = |a: SocketAddr| (a == addr(9)).then_some(20);
+        assert_eq!(bed.run(100, only_9), Some(9));
+    }
+
+    #[test]
+    fn an_answer_counts_once_and_from_where_it_was_asked() {
+        let now = Instant::now();
+        let mut paths = Paths::new(now);
+        paths.offer(addr(1), now);
+        paths.offer(addr(2), now);
+        let questions = paths.ask(now, || Some([1; 8]));
+        assert_eq!(questions.len(), 2);
+        paths.answered([2; 8], addr(1), now);
+        paths.answered([1; 8], addr(3), now);
+        assert_eq!(paths.choose(now), None);
+        paths.answered([1; 8], addr(2), now);
+        assert_eq!(paths.choose(now), Some(addr(2)));
+    }
+
+    #[test]
+    fn there_is_an_end_to_candidates_but_room_for_one_that_is_new() {
+        let now = Instant::now();
+        let mut paths = Paths::new(now);
+        for n in 0..100 {
+            paths.offer(addr(n), now);
+        }
+        assert_eq!(paths.candidates.len(), CANDIDATES_MAX);
+        assert!(paths.candidates.iter().any(|c| c.addr == addr(99)));
+    }
+
+    #[test]
+    fn another_network_begins_anew() {
+        let mut bed = Bed::new(&[1, 2]);
+        bed.run(300, |a| (a == addr(1)).then_some(5));
+        bed.paths.begin_anew(bed.now);
+        assert_eq!(bed.paths.choose(bed.now), None);
+        assert_eq!(bed.run(300, |a| (a == addr(2)).then_some(5)), Some(2));
+    }
+}

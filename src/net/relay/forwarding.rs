@@ -1,0 +1,329 @@
+//! The fast half of a relay: from a packet to the socket again, without looking into it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+
+use super::bucket::Bucket;
+use crate::net::connection::canonical;
+use crate::net::routes::Via;
+use crate::peer::PeerId;
+use crate::protocol::relay::{Channel, Datagram};
+
+/// One end of a channel.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) peer: PeerId,
+    pub(super) via: Via,
+}
+
+/// Two peers, the caller first.
+#[derive(Debug)]
+struct Pair {
+    ends: [End; 2],
+    limit: Option<Bucket>,
+    is_open: bool,
+    /// When anything came last.
+    heard: Instant,
+}
+
+/// All channels, and what went through them.
+pub(super) struct Forwarding {
+    pairs: Mutex<HashMap<Channel, Pair>>,
+    carried: Mutex<Carried>,
+    socket: UdpSocket,
+    mapped: bool,
+    /// Bytes per second of one pair.
+    limit: Option<u64>,
+}
+
+/// What a relay has carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) bytes: u64,
+    /// Packets that were dropped: over the limit, of closed channels, or for full queues.
+    pub(super) dropped: u64,
+}
+
+impl fmt::Debug for Forwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarding").finish_non_exhaustive()
+    }
+}
+
+impl Forwarding {
+    /// For the endpoint that uses `socket`; at most `limit` bytes per second for each pair.
+    pub(super) fn new(socket: UdpSocket, limit: Option<u64>) -> Arc<Self> {
+        let mapped = socket.local_addr().is_ok_and(|addr| addr.is_ipv6());
+        Arc::new(Self {
+            pairs: Mutex::default(),
+            carried: Mutex::default(),
+            socket,
+            mapped,
+            limit,
+        })
+    }
+
+    fn pairs(&self) -> MutexGuard<'_, HashMap<Channel, Pair>> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Carried)) {
+        change(&mut self.carried.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn carried(&self) -> Carried {
+        *self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Open channels.
+    pub(super) fn open_pairs(&self) -> usize {
+        self.pairs().values().filter(|pair| pair.is_open).count()
+    }
+
+    /// A channel that is closed yet.
+    pub(super) fn add(&self, channel: Channel, ends: [End; 2]) {
+        let now = Instant::now();
+        let pair = Pair {
+            ends,
+            limit: self.limit.map(|rate| Bucket::new(rate, now)),
+            is_open: false,
+            heard: now,
+        };
+        self.pairs().insert(channel, pair);
+    }
+
+    /// Opens a channel that `callee` was called through: who called.
+    pub(super) fn open(&self, channel: Channel, callee: PeerId) -> Option<PeerId> {
+        let mut pairs = self.pairs();
+        let pair = pairs.get_mut(&channel)?;
+        let [caller, called] = &pair.ends;
+        if called.peer != callee || pair.is_open {
+            return None;
+        }
+        pair.is_open = true;
+        Some(caller.peer)
+    }
+
+    /// Takes a channel out: who it was between, and whether it was open.
+    pub(super) fn remove(&self, channel: Channel) -> Option<([PeerId; 2], bool)> {
+        let pair = self.pairs().remove(&channel)?;
+        Some((pair.ends.map(|end| end.peer), pair.is_open))
+    }
+
+    /// Channels on which nothing has come for `open`, or for `closed` if they are not open.
+    pub(super) fn silent(&self, open: Duration, closed: Duration) -> Vec<Channel> {
+        let now = Instant::now();
+        let pairs = self.pairs();
+        let is_silent = |pair: &Pair| {
+            let most = if pair.is_open { open } else { closed };
+            now - pair.heard >= most
+        };
+        let silent = pairs.iter().filter(|(_, pair)| is_silent(pair));
+        silent.map(|(channel, _)| *channel).collect()
+    }
+
+    /// A peer is reached another way now.
+    pub(super) fn moved(&self, channel: Channel, peer: PeerId, via: &Via) {
+        if let Some(pair) = self.pairs().get_mut(&channel) {
+            for end in pair.ends.iter_mut().filter(|end| end.peer == peer) {
+                end.via = via.clone();
+            }
+        }
+    }
+
+    /// Where what comes from one end goes.
+    fn other_end(
+        &self,
+        channel: Channel,
+        bytes: usize,
+        is_from: impl Fn(&End) -> bool,
+    ) -> Option<Via> {
+        let mut pairs = self.pairs();
+        let pair = pairs.get_mut(&channel).filter(|pair| pair.is_open)?;
+        let now = Instant::now();
+        pair.heard = now;
+        let [caller, called] = &pair.ends;
+        let to = match (is_from(caller), is_from(called)) {
+            (true, _) => called,
+            (false, true) => caller,
+            (false, false) => return None,
+        };
+        let passes = |limit: &mut Bucket| limit.takes(bytes, now);
+        let via = to.via.clone();
+        pair.limit.as_mut().is_none_or(passes).then_some(via)
+    }
+
+    /// Datagrams of one channel from one UDP address go on. They may get lost, as anywhere.
+    fn forward(
+        &self,
+        from: SocketAddr,
+        channel: Channel,
+        datagrams: &Transmit<'_>,
+        socket: &dyn AsyncUdpSocket,
+    ) {
+        let from = canonical(from);
+        let is_from = |end: &End| matches!(end.via, Via::Udp(addr) if addr == from);
+        let len = datagrams.contents.len();
+        let sent = match self.other_end(channel, len, is_from) {
+            Some(Via::Udp(to)) => socket
+                .try_send(&Transmit {
+                    destination: self.written(to),
+                    ..datagrams.clone()
+                })
+                .is_ok(),
+            Some(Via::Stream(stream)) => {
+                let segment = datagrams.segment_size.unwrap_or(len).max(1);
+                let mut each = datagrams.contents.chunks(segment);
+                each.all(|one| stream.try_send(Bytes::copy_from_slice(one)).is_ok())
+            }
+            None => false,
+        };
+        self.count(|carried| match sent {
+            true => carried.bytes += len as u64,
+            false => carried.dropped += 1,
+        });
+    }
+
+    /// A datagram that a peer sends over its TCP connection goes on.
+    pub(super) fn forward_from_stream(&self, peer: PeerId, datagram: Bytes) {
+        let Some(Datagram::Data(channel, _)) = Datagram::parse(&datagram) else {
+            return;
+        };
+        let is_from = |end: &End| end.peer == peer;
+        let len = datagram.len();
+        let sent = match self.other_end(channel, len, is_from) {
+            Some(Via::Udp(to)) => self.socket.send_to(&datagram, self.written(to)).is_ok(),
+            Some(Via::Stream(stream)) => stream.try_send(datagram).is_ok(),
+            None => false,
+        };
+        self.count(|carried| match sent {
+            true => carried.bytes += len as u64,
+            false => carried.dropped += 1,
+        });
+    }
+
+    fn written(&self, addr: SocketAddr) -> SocketAddr {
+        match addr {
+            SocketAddr::V4(v4) if self.mapped => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            SocketAddr::V4(_) | SocketAddr::V6(_) => addr,
+        }
+    }
+}
+
+/// A relay's socket: what is for others never reaches QUIC.
+pub(super) struct ForwardingSocket {
+    pub(super) inner: Arc<dyn AsyncUdpSocket>,
+    pub(super) forwarding: Arc<Forwarding>,
+}
+
+impl ForwardingSocket {
+    /// Sends on what is for others; what is for QUIC stays in `buf`.
+    fn sort(&self, buf: &mut [u8], meta: &mut RecvMeta) {
+        let stride = meta.stride.max(1);
+        let len = meta.len.min(buf.len());
+        let channel_of = |buf: &[u8], at: usize| {
+            let datagram = buf.get(at..(at + stride).min(len)).unwrap_or_default();
+            match Datagram::parse(datagram) {
+                Some(Datagram::Data(channel, _)) => Some(channel),
+                Some(Datagram::Probe(..)) | None => None,
+            }
+        };
+        let (mut at, mut kept) = (0, 0);
+        while at < len {
+            let mut end = (at + stride).min(len);
+            let channel = channel_of(buf, at);
+            while end < len && channel.is_some() && channel_of(buf, end) == channel {
+                end = (end + stride).min(len);
+            }
+            match channel {
+                Some(channel) => {
+                    let contents = buf.get(at..end).unwrap_or_default();
+                    let several = (contents.len() > stride).then_some(stride);
+                    let batch = batch(meta.addr, meta.ecn, contents, several);
+                    let inner = &*self.inner;
+                    self.forwarding.forward(meta.addr, channel, &batch, inner);
+                }
+                None => {
+                    buf.copy_within(at..end, kept);
+                    kept += end - at;
+                }
+            }
+            at = end;
+        }
+        meta.len = kept;
+    }
+}
+
+fn batch(
+    destination: SocketAddr,
+    ecn: Option<EcnCodepoint>,
+    contents: &[u8],
+    segment_size: Option<usize>,
+) -> Transmit<'_> {
+    Transmit {
+        destination,
+        ecn,
+        contents,
+        segment_size,
+        src_ip: None,
+    }
+}
+
+impl fmt::Debug for ForwardingSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ForwardingSocket")
+            .field(&self.inner)
+            .finish()
+    }
+}
+
+impl AsyncUdpSocket for ForwardingSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.inner.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = std::task::ready!(self.inner.poll_recv(cx, bufs, meta))?;
+        for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(received) {
+            self.sort(buf, meta);
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        1
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}

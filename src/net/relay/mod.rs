@@ -1,0 +1,13 @@
+//! A relay: introduces peers to each other and carries their packets while they have no direct
+//! way. It has no part in their keys; what it carries it cannot read.
+
+mod bucket;
+mod client;
+mod forwarding;
+mod hub;
+mod link;
+mod server;
+
+pub use client::{RelayStanding, RelayState};
+pub(super) use client::{Relays, call_through};
+pub use server::{Relay, RelayOptions, RelayStats, serve};

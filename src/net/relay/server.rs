@@ -1,0 +1,399 @@
+//! A relay's ends of the network: QUIC on one UDP port, and TLS on the TCP port of the same number
+//! for those whose UDP is blocked.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{EndpointConfig, TokioRuntime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::forwarding::{Forwarding, ForwardingSocket};
+use super::hub::{Client, Hub, MESSAGES_MAX, Visit};
+use super::link::{Control, StreamControl};
+use crate::identity::{Identity, peer_id_of_certificate};
+use crate::net::admission::{Admission, Admitted, Verdict};
+use crate::net::connection::{PeerConnection, canonical};
+use crate::net::endpoint::BindError;
+use crate::net::frames::FrameReader;
+use crate::net::handshake::{HANDSHAKE_DEADLINE, proven_id};
+use crate::net::link::{LinkError, Offence};
+use crate::net::routes::Via;
+use crate::net::settings::{UDP_PAYLOAD_MAX, relay_transport};
+use crate::net::{errors, interfaces, restarts, socket};
+use crate::peer::PeerId;
+use crate::protocol::message::Code;
+use crate::protocol::relay::{ALPN_RELAY, Channel, FromRelay, ToRelay};
+
+/// Peers from one IPv4 address or IPv6 /64 network.
+const PEERS_PER_ADDR_MAX: usize = 64;
+/// How often it is looked where peers are, and which channels nobody uses.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a peer may take to read a message.
+const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause after a TCP connection could not be taken: there are no handles left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the peers may take to hear of the end.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
+
+/// How a relay works.
+#[derive(Debug, Clone)]
+pub struct RelayOptions {
+    /// One address of this computer; `None` for all of them.
+    pub bind: Option<IpAddr>,
+    /// UDP and TCP port; 0 for any free one.
+    pub port: u16,
+    /// Peers at once.
+    pub peers_max: usize,
+    /// Most bytes per second that one pair of peers may send through it.
+    pub limit: Option<u64>,
+    /// Only these may use it; `None`: anybody.
+    pub allow: Option<HashSet<PeerId>>,
+}
+
+/// What a relay does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayStats {
+    /// Peers that are connected.
+    pub peers: usize,
+    /// Pairs of them that have an open channel.
+    pub pairs: usize,
+    /// Bytes that were carried.
+    pub bytes: u64,
+    /// Packets that were dropped: over the limit, on closed channels, or for full queues.
+    pub dropped: u64,
+}
+
+/// A running relay. Dropping it ends it at once.
+#[derive(Debug)]
+pub struct Relay {
+    server: Arc<Server>,
+    endpoint: quinn::Endpoint,
+    local: SocketAddr,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Server {
+    identity: Identity,
+    hub: Hub,
+    admission: Admission,
+    allow: Option<HashSet<PeerId>>,
+}
+
+/// Starts a relay. Must be called inside a runtime. Fails if the port is taken.
+pub async fn serve(identity: &Identity, options: RelayOptions) -> Result<Relay, BindError> {
+    let (socket, listener) = open(options.bind, options.port).await?;
+    let local = socket.local_addr().map_err(BindError::Socket)?;
+    let probes = socket.try_clone().map_err(BindError::Socket)?;
+    let forwarding = Forwarding::new(probes, options.limit);
+    let endpoint = endpoint(identity, socket, &forwarding)?;
+    let server = Arc::new(Server {
+        identity: identity.clone(),
+        hub: Hub::new(forwarding),
+        admission: Admission::with(options.peers_max, PEERS_PER_ADDR_MAX),
+        allow: options.allow,
+    });
+    let tls = identity.tls_server(&[ALPN_RELAY])?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(server.clone(), endpoint.clone()));
+    tasks.spawn(accept_tcp(server.clone(), listener, Arc::new(tls).into()));
+    tasks.spawn(sweep(server.clone()));
+    Ok(Relay {
+        server,
+        endpoint,
+        local,
+        tasks,
+    })
+}
+
+/// Both sockets, with the same number.
+async fn open(
+    bind: Option<IpAddr>,
+    port: u16,
+) -> Result<(std::net::UdpSocket, TcpListener), BindError> {
+    /// A free UDP port may be taken for TCP.
+    const TRIES: u32 = 16;
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => BindError::PortInUse(port),
+        _ => BindError::Socket(error),
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let socket = socket::open(bind, port).map_err(failed)?;
+        let local = socket.local_addr().map_err(failed)?;
+        match TcpListener::bind(local).await {
+            Ok(listener) => return Ok((socket, listener)),
+            Err(_) if port == 0 && tries < TRIES => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn endpoint(
+    identity: &Identity,
+    socket: std::net::UdpSocket,
+    forwarding: &Arc<Forwarding>,
+) -> Result<quinn::Endpoint, BindError> {
+    let inner = quinn::Runtime::wrap_udp_socket(&TokioRuntime, socket);
+    let used = Arc::new(ForwardingSocket {
+        inner: inner.map_err(BindError::Socket)?,
+        forwarding: forwarding.clone(),
+    });
+    let crypto = identity.server_config_for(&[ALPN_RELAY])?;
+    let mut server = quinn::ServerConfig::with_crypto(crypto);
+    server.transport_config(relay_transport());
+    let mut config = EndpointConfig::default();
+    restarts::answer_for_earlier(&mut config, identity)?;
+    config.grease_quic_bit(false);
+    // Fails only for sizes below 1,200.
+    let _ = config.max_udp_payload_size(UDP_PAYLOAD_MAX);
+    let runtime = Arc::new(TokioRuntime);
+    quinn::Endpoint::new_with_abstract_socket(config, Some(server), used, runtime)
+        .map_err(BindError::Socket)
+}
+
+impl Relay {
+    /// Its UDP and TCP port.
+    pub fn local_port(&self) -> u16 {
+        self.local.port()
+    }
+
+    /// Where it may be reached, most useful first.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        interfaces::candidates(self.local.ip(), self.local.port())
+    }
+
+    /// What it does now.
+    pub fn stats(&self) -> RelayStats {
+        let forwarding = &self.server.hub.forwarding;
+        let carried = forwarding.carried();
+        RelayStats {
+            peers: self.server.hub.peers(),
+            pairs: forwarding.open_pairs(),
+            bytes: carried.bytes,
+            dropped: carried.dropped,
+        }
+    }
+
+    /// Ends it; peers hear of it.
+    pub async fn shutdown(mut self) {
+        self.endpoint.close(errors::wire(Code::Done), b"");
+        self.tasks.shutdown().await;
+        let _ = timeout(SHUTDOWN_WAIT, self.endpoint.wait_idle()).await;
+    }
+}
+
+async fn sweep(server: Arc<Server>) {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        server.hub.sweep();
+    }
+}
+
+async fn accept(server: Arc<Server>, endpoint: quinn::Endpoint) {
+    let mut peers = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            Some(_) = peers.join_next() => continue,
+        };
+        let Some(incoming) = incoming else { return };
+        let ip = incoming.remote_address().ip();
+        match (server.admission).decide(ip, incoming.remote_address_validated()) {
+            Verdict::Admit(admitted) => {
+                peers.spawn(answer(server.clone(), incoming, admitted));
+            }
+            Verdict::Validate => {
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().refuse();
+                }
+            }
+            Verdict::Refuse => incoming.refuse(),
+        }
+    }
+}
+
+/// A peer that comes by UDP.
+async fn answer(server: Arc<Server>, incoming: quinn::Incoming, mut admitted: Admitted) {
+    let from = incoming.remote_address();
+    let begun = async {
+        let quic = incoming.await.map_err(|error| error.to_string())?;
+        let id = proven_id(&quic).ok_or("no certificate")?;
+        let connection = PeerConnection::new(quic, false, None);
+        if !server.admits(id) {
+            connection.close(Code::Refused);
+            return Err("not allowed".into());
+        }
+        let opened = connection.quic().accept_bi().await;
+        let (send, recv) = opened.map_err(|error| error.to_string())?;
+        Ok::<_, String>((connection, id, send, recv))
+    };
+    let (connection, id, send, recv) = match timeout(HANDSHAKE_DEADLINE, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => {
+            tracing::debug!(%from, %error, "peer is not let in");
+            return;
+        }
+        Err(_) => return,
+    };
+    admitted.connected();
+    let via = Via::Udp(canonical(connection.quic().remote_address()));
+    let control = Control::Quic {
+        connection: connection.clone(),
+        send,
+        recv: FrameReader::new(recv),
+    };
+    let ended = attend(&server, id, control, via).await;
+    tracing::debug!(peer = %id.short(), ?ended, "peer left");
+    match ended {
+        Err(LinkError::Offence(offence)) => {
+            connection.offend(offence);
+        }
+        Ok(()) | Err(LinkError::Lost(_) | LinkError::Closed(_)) => connection.close(Code::Done),
+    }
+}
+
+async fn accept_tcp(server: Arc<Server>, listener: TcpListener, tls: TlsAcceptor) {
+    let mut peers = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = peers.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                if let Verdict::Admit(admitted) = server.admission.decide(from.ip(), true) {
+                    peers.spawn(answer_tcp(server.clone(), stream, tls.clone(), admitted));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "TCP connection not taken");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A peer that comes by TCP.
+async fn answer_tcp(
+    server: Arc<Server>,
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    mut admitted: Admitted,
+) {
+    // Fails on a connection that has ended.
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await else {
+        return;
+    };
+    let (_, session) = stream.get_ref();
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let (&[ref certificate], Some(ALPN_RELAY)) = (certificates, session.alpn_protocol()) else {
+        return;
+    };
+    let Ok(id) = peer_id_of_certificate(certificate) else {
+        return;
+    };
+    if !server.admits(id) {
+        return;
+    }
+    admitted.connected();
+    let to = server.clone();
+    let control = StreamControl::new(stream, move |datagram| {
+        to.hub.forwarding.forward_from_stream(id, datagram);
+    });
+    let via = Via::Stream(control.datagrams.clone());
+    let ended = attend(&server, id, Control::Stream(control), via).await;
+    tracing::debug!(peer = %id.short(), ?ended, "peer left");
+}
+
+impl Server {
+    fn admits(&self, id: PeerId) -> bool {
+        let admits = |allow: &HashSet<PeerId>| allow.contains(&id);
+        self.allow.as_ref().is_none_or(admits)
+    }
+}
+
+/// That a peer is there; it goes when this is dropped.
+struct Attended<'a> {
+    hub: &'a Hub,
+    visit: Visit,
+}
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        self.hub.leave(self.visit);
+    }
+}
+
+/// Talks with one peer until it leaves, comes again, or breaks the protocol.
+async fn attend(
+    server: &Server,
+    id: PeerId,
+    mut control: Control,
+    via: Via,
+) -> Result<(), LinkError> {
+    let first = timeout(HANDSHAKE_DEADLINE, control.recv()).await;
+    let listens = match first.map_err(|_| Offence::Silent)?? {
+        Some(ToRelay::Hello { listens }) => listens,
+        Some(_) | None => return Err(Offence::UnexpectedMessage.into()),
+    };
+    let (messages, mut waiting) = mpsc::channel(MESSAGES_MAX);
+    let visit = server.hub.enter(Client {
+        id,
+        messages,
+        via,
+        listens,
+    });
+    let _attended = Attended {
+        hub: &server.hub,
+        visit,
+    };
+    let mut seen = control.seen();
+    say(&mut control, FromRelay::Seen { addr: seen }).await?;
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = control.recv() => match message? {
+                None => return Ok(()),
+                Some(ToRelay::Hello { .. }) => return Err(Offence::UnexpectedMessage.into()),
+                Some(message) => {
+                    let Ok(name) = server.identity.random() else { return Ok(()) };
+                    if let Some(answer) = server.hub.said(visit, &message, Channel(name)) {
+                        say(&mut control, answer).await?;
+                    }
+                }
+            },
+            message = waiting.recv() => match message {
+                Some(message) => say(&mut control, message).await?,
+                // It is here anew, by another connection.
+                None => return Ok(()),
+            },
+            _ = look.tick() => {
+                let now = control.seen();
+                if let Some(addr) = now.filter(|_| now != seen) {
+                    seen = now;
+                    server.hub.moved(visit, addr);
+                    say(&mut control, FromRelay::Seen { addr: seen }).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn say(control: &mut Control, message: FromRelay) -> Result<(), LinkError> {
+    match timeout(SEND_DEADLINE, control.send(&message)).await {
+        Ok(sent) => sent,
+        Err(_) => Err(LinkError::Lost("it does not read".into())),
+    }
+}

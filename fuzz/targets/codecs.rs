@@ -12,6 +12,7 @@ use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
     ConnectionMessage, FileHeader, Opening, ReceiverMessage, SenderMessage, TransferId,
 };
+use peerconnect::protocol::relay::{Datagram, FromRelay, ProbeFrom, ToRelay, data_head};
 use peerconnect::protocol::sessions::{Pull, Pulled};
 use peerconnect::protocol::texts::TextAnswer;
 use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
@@ -35,7 +36,7 @@ pub fn frames(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 8 {
+    match kind % 16 {
         0 => frame_of::<Opening>(bytes),
         1 => frame_of::<ConnectionMessage>(bytes),
         2 => frame_of::<SenderMessage>(bytes),
@@ -43,11 +44,30 @@ pub fn frames(data: &[u8]) {
         4 => frame_of::<TextAnswer>(bytes),
         5 => frame_of::<FileHeader>(bytes),
         6 => frame_of::<Pull>(bytes),
-        _ => frame_of::<Pulled>(bytes),
+        7 => frame_of::<Pulled>(bytes),
+        8 => frame_of::<ToRelay>(bytes),
+        9 => frame_of::<FromRelay>(bytes),
+        _ => datagram(bytes),
     }
     // A payload without its length, which the fuzzer need not guess then.
     let _ = frame::decode_payload::<SenderMessage>(bytes);
     let _ = frame::decode_payload::<ReceiverMessage>(bytes);
+}
+
+/// What comes by UDP without being a packet of QUIC.
+fn datagram(bytes: &[u8]) {
+    match Datagram::parse(bytes) {
+        Some(Datagram::Data(channel, packet)) => {
+            let again = [&data_head(channel)[..], packet].concat();
+            assert_eq!(again, bytes);
+        }
+        Some(Datagram::Probe(_, probe)) => {
+            for from in [ProbeFrom::Caller, ProbeFrom::Called] {
+                assert_eq!(probe.open(from, &[7; 32]), None, "nobody guesses a proof");
+            }
+        }
+        None => {}
+    }
 }
 
 /// What people paste and type.

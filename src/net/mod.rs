@@ -8,6 +8,7 @@
 
 pub mod acceptor;
 pub mod admission;
+mod attempt;
 pub mod connection;
 pub mod connector;
 pub mod discovery;
@@ -20,6 +21,7 @@ mod interfaces;
 pub mod link;
 pub mod memory;
 mod moves;
+mod near_send;
 mod paths;
 #[doc(hidden)]
 pub mod pieces;

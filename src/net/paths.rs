@@ -12,7 +12,7 @@ use crate::protocol::relay::Nonce;
 /// Most addresses that are asked.
 pub(super) const CANDIDATES_MAX: usize = 24;
 /// How often an address is asked while a way is looked for: at most ten times a second.
-const SEARCH_EVERY: Duration = Duration::from_millis(120);
+const SEARCH_EVERY: Duration = Duration::from_millis(150);
 /// How long a way is looked for at that pace.
 const SEARCH_FOR: Duration = Duration::from_secs(8);
 /// How often afterwards: routers change.
@@ -27,6 +27,25 @@ const ASKED_MAX: usize = 8;
 /// Another way must be so much better, in percent of the round trip, to be changed to.
 const BETTER_PERCENT: u32 = 70;
 
+/// Somebody to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) to: SocketAddr,
+    pub(super) reach: Reach,
+    pub(super) nonce: Nonce,
+}
+
+/// How far a question should get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Beyond our own router, no farther: the first one. There are routers that shut a port for
+    /// good when something comes for it before their own side has sent anything; so both sides
+    /// send something first that does not get there.
+    Near,
+    /// To the peer.
+    Far,
+}
+
 /// The ways to one peer.
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -39,6 +58,8 @@ pub(super) struct Paths {
 #[derive(Debug)]
 struct Candidate {
     addr: SocketAddr,
+    /// Whether something was sent there that opens our own router.
+    is_opened: bool,
     asked: Vec<(Nonce, Instant)>,
     last_asked: Option<Instant>,
     /// The first question after the last answer.
@@ -78,6 +99,7 @@ impl Paths {
         }
         self.candidates.push(Candidate {
             addr,
+            is_opened: false,
             asked: Vec::new(),
             last_asked: None,
             unanswered_since: None,
@@ -90,6 +112,7 @@ impl Paths {
     pub(super) fn begin_anew(&mut self, now: Instant) {
         for candidate in &mut self.candidates {
             candidate.rtt = None;
+            candidate.is_opened = false;
             candidate.asked.clear();
             candidate.last_asked = None;
         }
@@ -102,7 +125,7 @@ impl Paths {
         &mut self,
         now: Instant,
         mut nonce: impl FnMut() -> Option<Nonce>,
-    ) -> Vec<(SocketAddr, Nonce)> {
+    ) -> Vec<Question> {
         let mut questions = Vec::new();
         for index in 0..self.candidates.len() {
             let every = self.every(index, now);
@@ -114,13 +137,19 @@ impl Paths {
                 continue;
             }
             let Some(nonce) = nonce() else { break };
+            let reach = match candidate.is_opened {
+                false => Reach::Near,
+                true => Reach::Far,
+            };
+            candidate.is_opened = true;
             candidate.last_asked = Some(now);
             candidate.unanswered_since.get_or_insert(now);
             if candidate.asked.len() >= ASKED_MAX {
                 candidate.asked.remove(0);
             }
             candidate.asked.push((nonce, now));
-            questions.push((candidate.addr, nonce));
+            let to = candidate.addr;
+            questions.push(Question { to, reach, nonce });
         }
         questions
     }
@@ -243,9 +272,9 @@ mod tests {
                     *nonces += 1;
                     Some(nonces.to_be_bytes())
                 });
-                for (to, nonce) in asked {
+                for Question { to, reach, nonce } in asked {
                     self.asked.push((now, to));
-                    if let Some(rtt) = way(to) {
+                    if let Some(rtt) = way(to).filter(|_| reach == Reach::Far) {
                         self.answers
                             .push((now + Duration::from_millis(rtt), nonce, to));
                     }
@@ -333,7 +362,7 @@ mod tests {
         bed.run(20_000, |_| None);
         bed.paths.asked_from(addr(9), bed.now);
         let only_9 = |a: SocketAddr| (a == addr(9)).then_some(20);
-        assert_eq!(bed.run(100, only_9), Some(9));
+        assert_eq!(bed.run(300, only_9), Some(9));
     }
 
     #[test]
@@ -344,6 +373,19 @@ mod tests {
         paths.offer(addr(2), now);
         let questions = paths.ask(now, || Some([1; 8]));
         assert_eq!(questions.len(), 2);
+        // Each is asked from near first.
+        assert!(
+            questions
+                .iter()
+                .all(|question| question.reach == Reach::Near)
+        );
+        let later = now + SEARCH_EVERY;
+        let questions = paths.ask(later, || Some([1; 8]));
+        assert!(
+            questions
+                .iter()
+                .all(|question| question.reach == Reach::Far)
+        );
         paths.answered([2; 8], addr(1), now);
         paths.answered([1; 8], addr(3), now);
         assert_eq!(paths.choose(now), None);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connection::PeerConnection;
 use super::interfaces::with_link_local;
-use super::paths::Paths;
+use super::paths::{Paths, Question, Reach};
 use super::pool::Shared;
 use super::routes::{Heard, Route, is_route};
 use super::whereabouts::{is_plausible, to_dial};
@@ -121,14 +121,14 @@ impl Prober<'_> {
     fn ask(&mut self) {
         let identity = &self.shared.identity;
         let nonce = || identity.random::<{ relay::NONCE_LEN }>().ok();
-        for (to, nonce) in self.paths.ask(Instant::now(), nonce) {
-            self.send(ProbeKind::Ping, nonce, to);
+        for Question { to, reach, nonce } in self.paths.ask(Instant::now(), nonce) {
+            self.send(ProbeKind::Ping, nonce, to, reach);
         }
     }
 
-    fn send(&self, kind: ProbeKind, nonce: Nonce, to: SocketAddr) {
+    fn send(&self, kind: ProbeKind, nonce: Nonce, to: SocketAddr, reach: Reach) {
         let probe = relay::probe(kind, self.us, self.route.channel(), nonce, &self.key);
-        self.route.send_probe(to, &probe);
+        self.route.send_probe(to, reach, &probe);
     }
 
     fn heard(&mut self, (from, bytes): Heard) {
@@ -140,7 +140,7 @@ impl Prober<'_> {
         }
         match probe.open(self.us.other(), &self.key) {
             Some((ProbeKind::Ping, nonce)) => {
-                self.send(ProbeKind::Pong, nonce, from);
+                self.send(ProbeKind::Pong, nonce, from, Reach::Far);
                 self.paths.asked_from(from, Instant::now());
             }
             Some((ProbeKind::Pong, nonce)) => {

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::connection::canonical;
+use super::near_send::send_near;
+use super::paths::Reach;
 use crate::peer::PeerId;
 use crate::protocol::relay::{Channel, Datagram, PROBE_LEN};
 
@@ -256,10 +258,13 @@ impl Routes {
     }
 
     /// Sends a probe. It may get lost.
-    pub(super) fn send_probe(&self, to: SocketAddr, probe: &[u8; PROBE_LEN]) {
-        if let Some(to) = self.written(to)
-            && let Err(error) = self.socket.send_to(probe, to)
-        {
+    pub(super) fn send_probe(&self, to: SocketAddr, reach: Reach, probe: &[u8; PROBE_LEN]) {
+        let Some(to) = self.written(to) else { return };
+        let sent = match reach {
+            Reach::Near => send_near(&self.socket, probe, to),
+            Reach::Far => self.socket.send_to(probe, to).map(|_| ()),
+        };
+        if let Err(error) = sent {
             tracing::trace!(%to, %error, "probe not sent");
         }
     }
@@ -326,8 +331,8 @@ impl Route {
         probes.unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub(super) fn send_probe(&self, to: SocketAddr, probe: &[u8; PROBE_LEN]) {
-        self.routes.send_probe(to, probe);
+    pub(super) fn send_probe(&self, to: SocketAddr, reach: Reach, probe: &[u8; PROBE_LEN]) {
+        self.routes.send_probe(to, reach, probe);
     }
 }
 

@@ -143,7 +143,6 @@ impl Core {
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) =
             listen(&identity, options.bind, options.port, &options.settings).await?;
-        net.listen_at(&options.settings.relays);
         let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
         let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
         let NodeOptions {
@@ -411,7 +410,8 @@ async fn listen(
         }
         bound => bound,
     };
-    bound.map_err(|error| match error {
+    let listening = bound.inspect(|(_, _, net)| net.listen_at(&settings.relays));
+    listening.map_err(|error| match error {
         BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
         other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
     })

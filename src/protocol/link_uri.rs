@@ -1,8 +1,8 @@
 //! `peerconnect:` links, and what people type to say where a peer is.
 //!
 //! A link is `peerconnect:` and base32 of: version (1 byte), postcard of the id and addresses (in
-//! version 2 also of relays), checksum (4 bytes of BLAKE3 over all before it). It names a key, so whoever gets it over a way
-//! they trust needs no comparison of words.
+//! version 2 also of relays), checksum (4 bytes of BLAKE3 over all before it). It names a key, so
+//! whoever gets it over a way they trust needs no comparison of words.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -3,10 +3,12 @@
 
 mod bucket;
 mod client;
+mod connect;
 mod forwarding;
 mod hub;
 mod link;
 mod server;
+mod session;
 
 pub use client::{RelayStanding, RelayState};
 pub(super) use client::{Relays, call_through};

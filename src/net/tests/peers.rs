@@ -336,7 +336,7 @@ async fn a_peer_of_another_version_is_told_so() {
     let connecting = endpoint.connect_with(config, b.addr(), "peerconnect.invalid");
     let error = connecting.unwrap().await.unwrap_err();
     assert_eq!(
-        connector::not_connected(&error, &tls, None),
+        attempt::not_connected(&error, &tls, None),
         ConnectError::Version
     );
 }

@@ -1,0 +1,124 @@
+//! How a relay is reached: by UDP, or by TCP where UDP does not get through.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::link::{Control, StreamControl};
+use crate::identity::server_name;
+use crate::net::attempt::Speaks;
+use crate::net::connection::{PeerConnection, canonical};
+use crate::net::connector::{ConnectError, Connector};
+use crate::net::frames::FrameReader;
+use crate::net::handshake::HANDSHAKE_DEADLINE;
+use crate::net::pool::Shared;
+use crate::protocol::link_uri::RelayHint;
+use crate::protocol::relay::ALPN_RELAY;
+
+/// How long UDP is tried alone before TCP joins.
+const TCP_AFTER: Duration = Duration::from_millis(1_500);
+/// How long a relay may take until it is connected.
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Connects with a relay, by UDP if that works, and says where.
+pub(super) async fn connect(
+    shared: &Arc<Shared>,
+    relay: &RelayHint,
+) -> Result<(Control, SocketAddr), ConnectError> {
+    let quic = by_quic(shared, relay);
+    let tcp = async {
+        sleep(TCP_AFTER).await;
+        by_tcp(shared, relay).await
+    };
+    let both = async {
+        tokio::pin!(quic, tcp);
+        let mut errors = None;
+        loop {
+            let (result, other) = match errors {
+                None => tokio::select! {
+                    result = &mut quic => (result, true),
+                    result = &mut tcp => (result, false),
+                },
+                Some((true, _)) => (tcp.as_mut().await, false),
+                Some((false, _)) => (quic.as_mut().await, true),
+            };
+            match (result, errors.take()) {
+                (Ok(control), _) => return Ok(control),
+                (Err(error), None) => errors = Some((other, error)),
+                // What UDP says tells more.
+                (Err(error), Some((is_udp, first))) => {
+                    return Err(if is_udp { first } else { error });
+                }
+            }
+        }
+    };
+    let connected = timeout(CONNECT_DEADLINE, both).await;
+    connected.unwrap_or(Err(ConnectError::Unreachable))
+}
+
+async fn by_quic(
+    shared: &Arc<Shared>,
+    relay: &RelayHint,
+) -> Result<(Control, SocketAddr), ConnectError> {
+    let connector = Connector::new(shared.clone());
+    let quic = connector
+        .reach(relay.id, &relay.addrs, Speaks::Relay)
+        .await?;
+    let addr = canonical(quic.remote_address());
+    let connection = PeerConnection::new(quic, true, None);
+    let opened = connection.quic().open_bi().await;
+    let (send, recv) = opened.map_err(|error| ConnectError::Lost(error.to_string()))?;
+    let control = Control::Quic {
+        connection,
+        send,
+        recv: FrameReader::new(recv),
+    };
+    Ok((control, addr))
+}
+
+async fn by_tcp(
+    shared: &Arc<Shared>,
+    relay: &RelayHint,
+) -> Result<(Control, SocketAddr), ConnectError> {
+    let lost = |error: std::io::Error| ConnectError::Lost(error.to_string());
+    let made = shared.identity.tls_client(Some(relay.id), &[ALPN_RELAY]);
+    let (config, _) = made.map_err(|error| ConnectError::Stopped(error.to_string()))?;
+    let tls = TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from(server_name(Some(relay.id)))
+        .map_err(|error| ConnectError::Stopped(error.to_string()))?;
+    let mut last = ConnectError::NoAddress;
+    for addr in &relay.addrs {
+        let connected = timeout(HANDSHAKE_DEADLINE / 4, TcpStream::connect(addr)).await;
+        let stream = match connected {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                last = lost(error);
+                continue;
+            }
+            Err(_) => {
+                last = ConnectError::Unreachable;
+                continue;
+            }
+        };
+        // Fails on a connection that has ended.
+        let _ = stream.set_nodelay(true);
+        let shaken = timeout(HANDSHAKE_DEADLINE / 2, tls.connect(name.clone(), stream)).await;
+        match shaken {
+            Ok(Ok(stream)) => {
+                let routes = shared.routes.clone();
+                let control = StreamControl::new(stream, move |datagram| {
+                    routes.arrived(&datagram);
+                });
+                return Ok((Control::Stream(control), *addr));
+            }
+            Ok(Err(error)) => last = lost(error),
+            Err(_) => last = ConnectError::Unreachable,
+        }
+    }
+    Err(last)
+}

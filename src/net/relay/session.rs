@@ -1,0 +1,226 @@
+//! One connection of a node with a relay.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::client::{CALLS_MAX, Call, RelayState, Reply};
+use super::link::Control;
+use crate::net::connection::canonical;
+use crate::net::connector::ConnectError;
+use crate::net::handshake::HANDSHAKE_DEADLINE;
+use crate::net::link::LinkError;
+use crate::net::pool::Shared;
+use crate::net::routes::{Route, ThroughRelay, Via};
+use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
+use crate::protocol::message::Code;
+use crate::protocol::relay::{Channel, FromRelay, ToRelay};
+
+/// How long a relay is kept where nobody is called any more.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Callers that are on their way here through one relay.
+const EXPECTED_MAX: usize = 32;
+/// Channels that may wait to be left.
+const LEFT_MAX: usize = 64;
+/// How long a message may take to be sent.
+const SEND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One connection with a relay.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    relay: PeerId,
+    control: Control,
+    addr: SocketAddr,
+    /// Routes that were dropped.
+    left: (mpsc::Sender<Channel>, mpsc::Receiver<Channel>),
+    /// Who waits for which peer.
+    calls: HashMap<PeerId, Vec<Reply>>,
+    /// Callers that have not come yet.
+    expected: JoinSet<()>,
+    routes: Vec<Weak<Route>>,
+}
+
+impl Session {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        relay: &RelayHint,
+        control: Control,
+        addr: SocketAddr,
+    ) -> Self {
+        Self {
+            shared: shared.clone(),
+            relay: relay.id,
+            control,
+            addr,
+            left: mpsc::channel(LEFT_MAX),
+            calls: HashMap::new(),
+            expected: JoinSet::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        listens: bool,
+        wanted: &mut mpsc::Receiver<Call>,
+    ) -> Result<(), LinkError> {
+        self.say(ToRelay::Hello { listens }).await?;
+        let mut needed = Instant::now();
+        loop {
+            let idle = needed + KEPT_FOR;
+            tokio::select! {
+                message = self.control.recv() => match message? {
+                    Some(message) => self.heard(message).await?,
+                    None => return Ok(()),
+                },
+                Some(call) = wanted.recv() => self.call(call).await?,
+                Some(channel) = self.left.1.recv() => self.say(ToRelay::Leave { channel }).await?,
+                Some(_) = self.expected.join_next() => {}
+                () = sleep_until(idle), if !listens => {
+                    self.routes.retain(|route| route.strong_count() > 0);
+                    if self.routes.is_empty() && self.calls.is_empty() {
+                        return Ok(());
+                    }
+                }
+            }
+            self.calls.retain(|_, replies| {
+                replies.retain(|reply| !reply.is_closed());
+                !replies.is_empty()
+            });
+            if self.routes.iter().any(|route| route.strong_count() > 0) || !self.calls.is_empty() {
+                needed = Instant::now();
+            }
+        }
+    }
+
+    async fn say(&mut self, message: ToRelay) -> Result<(), LinkError> {
+        match timeout(SEND_DEADLINE, self.control.send(&message)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(LinkError::Lost("the relay does not read".into())),
+        }
+    }
+
+    async fn call(&mut self, call: Call) -> Result<(), LinkError> {
+        let Call { peer, reply } = call;
+        let replies = self.calls.entry(peer).or_default();
+        if replies.len() >= CALLS_MAX {
+            return Ok(());
+        }
+        replies.push(reply);
+        self.say(ToRelay::Call { peer }).await
+    }
+
+    async fn heard(&mut self, message: FromRelay) -> Result<(), LinkError> {
+        match message {
+            FromRelay::Seen { addr } => {
+                let addr = addr.map(canonical);
+                let state = addr.map_or(RelayState::Tcp, RelayState::Udp);
+                self.shared.relays.stands(self.relay, state);
+                self.shared.seen_by(self.relay, addr);
+                Ok(())
+            }
+            FromRelay::Called {
+                from,
+                channel,
+                seen,
+            } => self.called(from, channel, seen).await,
+            FromRelay::Open {
+                peer,
+                channel,
+                seen,
+            } => self.open(peer, channel, seen).await,
+            FromRelay::Closed { peer, why } => {
+                tracing::debug!(peer = %peer.short(), ?why, "call through a relay");
+                self.answer(peer, Err(ConnectError::Unreachable));
+                Ok(())
+            }
+            // The connection through it ends by itself, or goes on directly.
+            FromRelay::Left { .. } => Ok(()),
+        }
+    }
+
+    /// The first who waits for `peer` is answered.
+    fn answer(&mut self, peer: PeerId, result: Result<Arc<Route>, ConnectError>) {
+        let mut result = Some(result);
+        if let Some(replies) = self.calls.get_mut(&peer) {
+            while let Some(answer) = result.take() {
+                if replies.is_empty() {
+                    break;
+                }
+                result = replies.remove(0).send(answer).err();
+            }
+        }
+        // What nobody took is dropped, which leaves the channel.
+    }
+
+    async fn open(
+        &mut self,
+        peer: PeerId,
+        channel: Channel,
+        seen: Option<SocketAddr>,
+    ) -> Result<(), LinkError> {
+        match self.route(channel, seen) {
+            Some(route) => self.answer(peer, Ok(route)),
+            None => {
+                self.answer(peer, Err(ConnectError::Busy));
+                self.say(ToRelay::Leave { channel }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody comes through the relay: the route is there before the first packet.
+    async fn called(
+        &mut self,
+        from: PeerId,
+        channel: Channel,
+        seen: Option<SocketAddr>,
+    ) -> Result<(), LinkError> {
+        let is_welcome = !self.shared.is_blocked(from) && self.expected.len() < EXPECTED_MAX;
+        let route = match is_welcome {
+            true => self.route(channel, seen),
+            false => None,
+        };
+        let Some(route) = route else {
+            return self.say(ToRelay::Leave { channel }).await;
+        };
+        self.expected.spawn(async move {
+            sleep(HANDSHAKE_DEADLINE).await;
+            drop(route);
+        });
+        self.say(ToRelay::Take { channel }).await
+    }
+
+    fn route(&mut self, channel: Channel, seen: Option<SocketAddr>) -> Option<Arc<Route>> {
+        let via = match &self.control {
+            Control::Quic { .. } => Via::Udp(self.addr),
+            Control::Stream(stream) => Via::Stream(stream.datagrams.clone()),
+        };
+        let relay = ThroughRelay {
+            id: self.relay,
+            addr: self.addr,
+            via,
+            left: self.left.0.clone(),
+        };
+        let route = self
+            .shared
+            .routes
+            .add(channel, relay, seen.map(canonical))?;
+        self.routes.retain(|route| route.strong_count() > 0);
+        self.routes.push(Arc::downgrade(&route));
+        Some(route)
+    }
+
+    pub(super) fn end(self) {
+        match self.control {
+            Control::Quic { connection, .. } => connection.close(Code::Done),
+            Control::Stream(_) => {}
+        }
+    }
+}

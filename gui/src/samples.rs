@@ -136,6 +136,7 @@ pub(crate) fn near_known(peer: &PeerInfo) -> Nearby {
 
 pub(crate) fn peer(name: &str) -> PeerInfo {
     PeerInfo {
+        path: None,
         id: PeerId::of_public_key(name.as_bytes()),
         record: PeerRecord {
             claimed_name: name.into(),

@@ -223,6 +223,15 @@ pub(crate) enum Verb {
     /// those whose UDP is blocked. Give its link to people: they use it with `--relay LINK`, or
     /// write it into `relays` of their settings.
     Relay(RelayServerArgs),
+    /// Look at the network: what works here, and what to do about the rest
+    ///
+    /// With a peer it is called, too. Ends with 0 if nothing is wrong.
+    Doctor {
+        /// Whether this peer is reached, and how: as for `send --to`
+        peer: Option<String>,
+        #[command(flatten)]
+        relays: RelayArgs,
+    },
     /// Show the settings
     Config {
         /// Show where everything is kept

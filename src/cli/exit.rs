@@ -14,6 +14,8 @@ pub(crate) struct Exit(pub(crate) u8);
 impl Exit {
     pub(crate) const OK: Self = Self(0);
     pub(crate) const USAGE: Self = Self(2);
+    /// No way: as [`Fault::NoRoute`].
+    pub(crate) const NO_WAY: Self = Self(4);
     pub(crate) const NO_ANSWER: Self = Self(7);
     pub(crate) const SOME_FAILED: Self = Self(14);
     pub(crate) const INTERRUPTED: Self = Self(130);

@@ -9,6 +9,7 @@ use peerconnect::node::api::Command;
 use peerconnect::protocol::link_uri::RelayHint;
 
 mod args;
+mod doctor;
 mod exit;
 mod face;
 mod human;
@@ -157,6 +158,7 @@ async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
         Verb::Id { qr } => show::id(qr, context).await,
         Verb::Peers { action, watch } => peers::run(action, watch, context).await,
         Verb::Relay(args) => relay::run(args, context).await,
+        Verb::Doctor { peer, relays } => doctor::run(peer, &relays, context).await,
         Verb::Config { paths } => show::config(paths, context).await,
         Verb::Completions { shell } => Ok(completions(shell)),
     }

@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn own_names_of_peers_win_over_claimed_ones() {
         let peer_named = |n: u8, own: Option<&str>, claimed: &str| PeerInfo {
+            path: None,
             id: PeerId::from_bytes([n; 32]),
             record: PeerRecord {
                 claimed_name: claimed.into(),

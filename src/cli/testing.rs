@@ -166,6 +166,7 @@ pub(crate) fn old(n: u8, name: &str) -> Nearby {
 /// A peer that we know.
 pub(crate) fn known(n: u8, name: &str) -> PeerInfo {
     PeerInfo {
+        path: None,
         id: PeerId::from_bytes([n; 32]),
         record: PeerRecord {
             claimed_name: name.into(),

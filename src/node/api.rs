@@ -11,6 +11,7 @@ pub use super::texts::{TextCommand, TextSnapshot, TextState};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
+use crate::net::link::PathInfo;
 use crate::net::relay::RelayStanding;
 pub use crate::otm::session::SessionSnapshot;
 use crate::peer::PeerId;
@@ -345,6 +346,8 @@ pub struct PeerInfo {
     pub connected: bool,
     /// The three words of the connection, if there is one.
     pub words: Option<String>,
+    /// How it is reached now, if it is connected.
+    pub path: Option<PathInfo>,
 }
 
 /// Somebody in the same network. Without [`Nearby::known`] all of it is a claim.

@@ -141,8 +141,7 @@ impl Core {
         identity: Identity,
         confined: Option<Vec<PathBuf>>,
     ) -> Result<(Self, NodeHandle), StartError> {
-        let (connector, arrivals, net) =
-            listen(&identity, options.bind, options.port, &options.settings).await?;
+        let (connector, arrivals, net) = listen(&identity, &options).await?;
         let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
         let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
         let NodeOptions {
@@ -391,10 +390,9 @@ impl Core {
 /// the best one, and if it is taken any other does.
 async fn listen(
     identity: &Identity,
-    ip: Option<IpAddr>,
-    asked: Option<u16>,
-    settings: &Settings,
+    node: &NodeOptions,
 ) -> Result<(Connector, mpsc::Receiver<Arrival>, Net), StartError> {
+    let (ip, asked, settings) = (node.bind, node.port, &node.settings);
     let options = |port| EndpointOptions {
         bind: ip,
         port,

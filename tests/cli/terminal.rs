@@ -171,6 +171,7 @@ fn picture(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
 
 fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc<Overview> {
     let anna = PeerInfo {
+        path: None,
         id: PeerId::from_bytes([9; 32]),
         record: PeerRecord {
             claimed_name: "anna".into(),

@@ -37,6 +37,7 @@ impl Core {
                 id,
                 record,
                 connected: connection.is_some(),
+                path: connection.map(|c| c.path()),
                 words,
             }
         });

@@ -12,7 +12,7 @@ use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
     ConnectionMessage, FileHeader, Opening, ReceiverMessage, SenderMessage, TransferId,
 };
-use peerconnect::protocol::relay::{Datagram, FromRelay, ProbeFrom, ToRelay, data_head};
+use peerconnect::protocol::relay::{Datagram, FromRelay, ProbeFrom, ToRelay, data_head, token};
 use peerconnect::protocol::sessions::{Pull, Pulled};
 use peerconnect::protocol::texts::TextAnswer;
 use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
@@ -66,6 +66,7 @@ fn datagram(bytes: &[u8]) {
                 assert_eq!(probe.open(from, &[7; 32]), None, "nobody guesses a proof");
             }
         }
+        Some(Datagram::Token(nonce)) => assert_eq!(token(nonce), bytes),
         None => {}
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use peerconnect::config::{self, ConflictAnswer, ConflictPolicy};
-use peerconnect::protocol::link_uri::Link;
+use peerconnect::protocol::link_uri::{Link, LinkUriError};
 use peerconnect::storage::store::Accept;
 
 const EVERYWHERE: &str = "Everywhere";
@@ -283,8 +283,29 @@ pub(crate) struct SendArgs {
 pub(crate) struct RelayArgs {
     /// Connect through this relay where there is no direct way: the link that `peerconnect relay`
     /// prints; it cannot read what is sent. May be given twice [default: as the settings say]
-    #[arg(long = "relay", value_name = "LINK")]
+    #[arg(long = "relay", value_name = "LINK", value_parser = relay_link)]
     pub(crate) links: Vec<Link>,
+}
+
+/// The link of a relay: it has an address, and no relays of its own.
+fn relay_link(text: &str) -> Result<Link, String> {
+    let link: Link = text
+        .parse()
+        .map_err(|error: LinkUriError| error.to_string())?;
+    match link.relays.is_empty() && !link.addrs.is_empty() {
+        true => Ok(link),
+        false => Err("this link is not that of a relay, as `peerconnect relay` prints it".into()),
+    }
+}
+
+/// A rate of which something can come.
+fn rate(text: &str) -> Result<u64, String> {
+    const MIN: u64 = 10_000;
+    match config::parse_bytes(text) {
+        Ok(rate) if rate >= MIN => Ok(rate),
+        Ok(_) => Err("at least 10k".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -294,7 +315,7 @@ pub(crate) struct RelayServerArgs {
     #[arg(long, value_name = "PEER")]
     pub(crate) allow: Vec<String>,
     /// Most bytes per second for each pair of peers, such as 20M [default: no limit]
-    #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) limit: Option<u64>,
     /// Most peers at once
     #[arg(long, value_name = "N", default_value_t = 1000,

@@ -65,13 +65,14 @@ pub(super) async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.endpoint.accept().await {
         let from = incoming.remote_address();
         let route = shared.routes.at(from);
-        if route.is_none() && is_route(from) {
-            // Its route has ended meanwhile.
+        if is_route(from) && !route.as_ref().is_some_and(|route| route.take()) {
+            // Its route has ended meanwhile, or has a connection already.
             incoming.ignore();
             continue;
         }
-        // Those who come through one relay share its limits.
-        let ip = route.as_ref().map_or(from, |route| route.relay_addr()).ip();
+        // It counts by where the relay sees it; those by TCP share the limits of the relay.
+        let through = |route: &Arc<Route>| route.seen().unwrap_or(route.relay_addr());
+        let ip = route.as_ref().map_or(from, through).ip();
         let validated = incoming.remote_address_validated();
         match shared.admission.decide(ip, validated) {
             Verdict::Admit(admitted) => {
@@ -97,7 +98,10 @@ async fn answer(
     let until = Instant::now() + HANDSHAKE_DEADLINE;
     let from = incoming.remote_address();
     let mut config = shared.server.clone();
-    config.transport_config(transport(way_to(from)));
+    config
+        .transport_config(transport(way_to(from)))
+        // A route stays what it is; where it leads is not for QUIC to change.
+        .migration(route.is_none());
     let connecting = match incoming.accept_with(Arc::new(config)) {
         Ok(connecting) => connecting,
         Err(error) => {

@@ -148,7 +148,7 @@ impl Drop for Admitted {
 }
 
 /// What counts as one address: whoever has IPv6 has 2^64 of them.
-fn network_of(ip: IpAddr) -> IpAddr {
+pub(super) fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) if ip.is_loopback() => ip.into(),

@@ -13,7 +13,7 @@ use super::interfaces::way_to;
 use super::link::LinkError;
 use super::pool::Shared;
 use super::probe;
-use super::relay::call_through;
+use super::relay::{NoRoute, call_through};
 use super::routes::Route;
 use super::settings::transport;
 use crate::identity::{ClientTls, IdentityError};
@@ -95,12 +95,14 @@ pub(super) async fn attempt_through(
     let route = loop {
         match call_through(&shared, &relay, peer).await {
             Ok(route) => break route,
-            Err(error) if calls >= CALLS_THROUGH => return Err(error),
-            Err(error) => tracing::debug!(%error, "calls again through a relay after a pause"),
+            Err(NoRoute::Absent) if calls < CALLS_THROUGH => {}
+            // Whatever is wrong with the relay says nothing about the peer.
+            Err(_) => return Err(ConnectError::Unreachable),
         }
         calls += 1;
         sleep(CALL_AGAIN).await;
     };
+    route.take();
     let tls = shared.identity.client_config(Some(peer)).map_err(stopped)?;
     let mut config = quinn::ClientConfig::new(tls.crypto.clone());
     config.transport_config(transport(way_to(route.addr())));

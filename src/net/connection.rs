@@ -14,7 +14,7 @@ use super::errors::{connection_error, read_error, wire, write_error};
 use super::file_stream::QuicFileReader;
 use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence, PathInfo, PathKind};
-use super::routes::Route;
+use super::routes::{Route, is_route};
 use super::settings;
 use super::transfer_link::QuicOutbound;
 use crate::peer::PeerId;
@@ -167,7 +167,8 @@ impl PeerConnection {
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match &self.inner.route {
             Some(route) => route.direct(),
-            None => Some(canonical(self.inner.quic.remote_address())),
+            // A peer could have moved its connection onto a route.
+            None => Some(canonical(self.inner.quic.remote_address())).filter(|a| !is_route(*a)),
         }
     }
 
@@ -181,11 +182,7 @@ impl PeerConnection {
 
     /// The relay that the peer was reached through, even if it is reached directly by now.
     pub fn relay(&self) -> Option<RelayHint> {
-        let route = self.inner.route.as_ref()?;
-        Some(RelayHint {
-            id: route.relay_id(),
-            addrs: vec![route.relay_addr()],
-        })
+        self.inner.route.as_ref().map(|route| route.relay_hint())
     }
 
     pub(super) fn route(&self) -> Option<&Arc<Route>> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ pub const DIAL_ADDRS_MAX: usize = 16;
 /// Most relays through which one peer is called.
 pub const DIAL_RELAYS_MAX: usize = 4;
 /// How long one address is tried alone before the next one joins (RFC 8305).
-const NEXT_ADDR_AFTER: Duration = Duration::from_millis(250);
+pub(super) const NEXT_ADDR_AFTER: Duration = Duration::from_millis(250);
 /// Pauses between rounds over all addresses.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
@@ -120,6 +120,23 @@ impl ConnectError {
     const FINAL: u8 = 8;
 }
 
+/// What the addresses of a round have said so far.
+#[derive(Debug, Default)]
+struct Errors(Mutex<Vec<ConnectError>>);
+
+impl Errors {
+    fn push(&self, error: ConnectError) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(error);
+    }
+
+    fn take(&self) -> Vec<ConnectError> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// What a round over all addresses came to.
 struct Failed {
     error: ConnectError,
@@ -198,12 +215,18 @@ impl Connector {
     async fn dial(&self, to: &Dial, until: Instant) -> Result<PeerConnection, ConnectError> {
         let mut pause = PAUSE_MIN;
         let mut last = None;
-        let mut ours = self.shared.addrs();
+        let mut ours = self.shared.own_addrs();
         loop {
-            let failed = match timeout_at(until, self.round(to)).await {
+            let errors = Errors::default();
+            let failed = match timeout_at(until, self.round(to, &errors)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(failed)) => failed,
-                Err(_) => return Err(last.unwrap_or(ConnectError::Unreachable)),
+                Err(_) => {
+                    // Some addresses may have said something; others have not, until now.
+                    let so_far = errors.take();
+                    let so_far = (!so_far.is_empty()).then(|| Failed::of(so_far).error);
+                    return Err(so_far.or(last).unwrap_or(ConnectError::Unreachable));
+                }
             };
             if failed.is_final || Instant::now() + pause >= until {
                 return Err(failed.error);
@@ -218,8 +241,8 @@ impl Connector {
     }
 
     /// Tries all addresses once.
-    async fn round(&self, to: &Dial) -> Result<PeerConnection, Failed> {
-        let won = self.race(to).await?;
+    async fn round(&self, to: &Dial, errors: &Errors) -> Result<PeerConnection, Failed> {
+        let won = self.race(to, errors).await?;
         let one = |error| Failed::of(vec![error]);
         if to.expect.is_some() {
             return self.greet(won, &to.addrs).await.map_err(one);
@@ -238,7 +261,9 @@ impl Connector {
         speaks: Speaks,
     ) -> Result<quinn::Connection, ConnectError> {
         let addrs = to_dial(addrs, &[], &with_link_local());
-        let won = self.race_to(addrs, Vec::new(), Some(expect), speaks).await;
+        let errors = Errors::default();
+        let won = self.race_to(addrs, Vec::new(), Some(expect), speaks, &errors);
+        let won = won.await;
         won.map(|won| won.quic).map_err(|failed| failed.error)
     }
 
@@ -261,15 +286,15 @@ impl Connector {
 
     /// The first connection on which the right key was proven. Begins anew when this computer gets
     /// another address: QUIC waits longer and longer before it sends again.
-    async fn race(&self, to: &Dial) -> Result<Won, Failed> {
-        let mut ours = self.shared.addrs();
+    async fn race(&self, to: &Dial, errors: &Errors) -> Result<Won, Failed> {
+        let mut ours = self.shared.own_addrs();
         loop {
             let told = to.expect.map(|id| self.shared.whereabouts(id));
             let addrs = to_dial(&to.addrs, &told.unwrap_or_default(), &with_link_local());
             tokio::select! {
-                result = self.race_to(addrs, self.relays_to(to), to.expect, Speaks::Peer) => {
-                    return result;
-                }
+                result = self.race_to(
+                    addrs, self.relays_to(to), to.expect, Speaks::Peer, errors,
+                ) => return result,
                 Ok(()) = ours.changed() => {}
             }
         }
@@ -281,9 +306,9 @@ impl Connector {
         relays: Vec<RelayHint>,
         expect: Option<PeerId>,
         speaks: Speaks,
+        errors: &Errors,
     ) -> Result<Won, Failed> {
         let mut addrs = addrs.into_iter();
-        let mut errors = Vec::new();
         // Dropped with those that lose, which ends them.
         let mut attempts = JoinSet::new();
         for relay in expect
@@ -308,7 +333,7 @@ impl Connector {
                 Some(addr) => {
                     attempts.spawn(attempt(self.shared.clone(), addr, expect, speaks));
                 }
-                None if attempts.is_empty() => return Err(Failed::of(errors)),
+                None if attempts.is_empty() => return Err(Failed::of(errors.take())),
                 None => {}
             }
             let wait = async {

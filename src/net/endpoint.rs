@@ -177,8 +177,13 @@ impl Net {
     /// sides have heard of it, 3 s at most.
     pub async fn shutdown(mut self) {
         let connections = self.shared.connections();
-        let tasks = self.close();
+        let tasks = self.close_connections();
         let ended = async {
+            if connections.iter().any(|c| c.route().is_some()) {
+                // They hear of it through the relays, which are left afterwards.
+                heard(&connections).await;
+            }
+            self.close_endpoint();
             tokio::select! {
                 () = heard(&connections) => {}
                 () = self.shared.endpoint.wait_idle() => {}
@@ -193,16 +198,25 @@ impl Net {
     }
 
     fn close(&mut self) -> Option<JoinSet<()>> {
+        let tasks = self.close_connections();
+        self.close_endpoint();
+        tasks
+    }
+
+    fn close_connections(&mut self) -> Option<JoinSet<()>> {
         self.follower.abort_all();
         self.shared.endpoint.set_server_config(None);
         let tasks = self.shared.stop();
-        self.shared.relays.stop();
         for connection in self.shared.connections() {
             connection.close(Code::Done);
         }
+        tasks
+    }
+
+    fn close_endpoint(&self) {
+        self.shared.relays.stop();
         let code = errors::wire(Code::Done);
         self.shared.endpoint.close(code, b"");
-        tasks
     }
 }
 

@@ -25,6 +25,8 @@ use super::watch::Changes;
 
 /// How long a peer may take to answer after a change of the network, and how many round trips.
 const ANSWER_MIN: Duration = Duration::from_millis(1_500);
+/// The relay has to see where we are first.
+const ANSWER_MIN_RELAYED: Duration = Duration::from_millis(4_000);
 const ANSWER_ROUND_TRIPS: u32 = 6;
 /// How long a peer is called whose connection was given up. Afterwards those call who have
 /// something to send or to receive.
@@ -89,7 +91,11 @@ fn announce(shared: &Shared, socket: &UdpSocket) {
 async fn probe(connection: PeerConnection) -> Option<PeerConnection> {
     let heard = || connection.quic().stats().udp_rx.datagrams;
     let before = heard();
-    sleep(ANSWER_MIN.max(connection.rtt() * ANSWER_ROUND_TRIPS)).await;
+    let least = match connection.remote_addr() {
+        Some(_) => ANSWER_MIN,
+        None => ANSWER_MIN_RELAYED,
+    };
+    sleep(least.max(connection.rtt() * ANSWER_ROUND_TRIPS)).await;
     let has_way = || Own::now().has_way(connection.next_hop());
     (heard() == before && has_way()).then_some(connection)
 }

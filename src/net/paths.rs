@@ -2,6 +2,7 @@
 //! ends ask each other at every address that may lead there, which opens the routers between them
 //! (RFC 5128, section 3.3), and each decides for what it sends. No clock and no socket in here.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use tokio::time::Instant;
 
 use crate::protocol::relay::Nonce;
 
-/// Most addresses that are asked.
-pub(super) const CANDIDATES_MAX: usize = 24;
+/// Most addresses of each source that are asked: whoever tells many does not push out others.
+const PER_SOURCE_MAX: usize = 8;
 /// How often an address is asked while a way is looked for: at most ten times a second.
 const SEARCH_EVERY: Duration = Duration::from_millis(150);
-/// How long a way is looked for at that pace.
+/// How long an address is asked at that pace. Before, it does not make room for another one: so
+/// nobody can have many strangers asked.
 const SEARCH_FOR: Duration = Duration::from_secs(8);
 /// How often afterwards: routers change.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -23,7 +25,9 @@ const SPARE_EVERY: Duration = Duration::from_secs(5);
 /// A way that has not answered for this long does not work any more.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// Questions to one address that may be answered late.
-const ASKED_MAX: usize = 8;
+const ASKED_MAX: usize = 16;
+/// Questions of the peer that are remembered.
+const HEARD_MAX: usize = 64;
 /// Another way must be so much better, in percent of the round trip, to be changed to.
 const BETTER_PERCENT: u32 = 70;
 
@@ -50,14 +54,27 @@ pub(super) enum Reach {
 #[derive(Debug)]
 pub(super) struct Paths {
     candidates: Vec<Candidate>,
-    /// Since when a way is looked for at the faster pace.
-    searching: Instant,
     used: Option<SocketAddr>,
+    heard: VecDeque<Nonce>,
+}
+
+/// Who says that the peer may be somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The person, or the relay.
+    Hint,
+    /// The peer.
+    Told,
+    /// A question that came from there.
+    Asked,
 }
 
 #[derive(Debug)]
 struct Candidate {
     addr: SocketAddr,
+    source: Source,
+    /// Since when it is asked at the faster pace.
+    searched: Instant,
     /// Whether something was sent there that opens our own router.
     is_opened: bool,
     asked: Vec<(Nonce, Instant)>,
@@ -77,35 +94,52 @@ impl Candidate {
 }
 
 impl Paths {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             candidates: Vec::new(),
-            searching: now,
             used: None,
+            heard: VecDeque::new(),
         }
     }
 
     /// The peer may be at `addr`. What is new is looked for at once.
-    pub(super) fn offer(&mut self, addr: SocketAddr, now: Instant) {
+    pub(super) fn offer(&mut self, addr: SocketAddr, source: Source, now: Instant) {
         if self.candidates.iter().any(|known| known.addr == addr) {
             return;
         }
-        if self.candidates.len() >= CANDIDATES_MAX {
+        let alike = self.candidates.iter().filter(|c| c.source == source);
+        if alike.count() >= PER_SOURCE_MAX {
             // One that never answered makes room.
-            let Some(place) = self.candidates.iter().position(|c| c.rtt.is_none()) else {
+            let gives_way = |c: &Candidate| {
+                c.source == source && c.rtt.is_none() && now - c.searched >= SEARCH_FOR
+            };
+            let Some(place) = self.candidates.iter().position(gives_way) else {
                 return;
             };
             self.candidates.remove(place);
         }
         self.candidates.push(Candidate {
             addr,
+            source,
+            searched: now,
             is_opened: false,
             asked: Vec::new(),
             last_asked: None,
             unanswered_since: None,
             rtt: None,
         });
-        self.searching = now;
+    }
+
+    /// Whether the peer asks this for the first time, as far as is remembered.
+    pub(super) fn is_new(&mut self, nonce: Nonce) -> bool {
+        if self.heard.contains(&nonce) {
+            return false;
+        }
+        if self.heard.len() >= HEARD_MAX {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(nonce);
+        true
     }
 
     /// The network of this computer has changed: nothing is certain any more.
@@ -115,9 +149,9 @@ impl Paths {
             candidate.is_opened = false;
             candidate.asked.clear();
             candidate.last_asked = None;
+            candidate.searched = now;
         }
         self.used = None;
-        self.searching = now;
     }
 
     /// Whom to ask now. `nonce` makes one up.
@@ -136,13 +170,13 @@ impl Paths {
             if !due {
                 continue;
             }
+            candidate.last_asked = Some(now);
             let Some(nonce) = nonce() else { break };
             let reach = match candidate.is_opened {
                 false => Reach::Near,
                 true => Reach::Far,
             };
             candidate.is_opened = true;
-            candidate.last_asked = Some(now);
             candidate.unanswered_since.get_or_insert(now);
             if candidate.asked.len() >= ASKED_MAX {
                 candidate.asked.remove(0);
@@ -162,7 +196,7 @@ impl Paths {
             USED_EVERY
         } else if candidate.works(now).is_some() {
             SPARE_EVERY
-        } else if now - self.searching < SEARCH_FOR {
+        } else if now - candidate.searched < SEARCH_FOR {
             SEARCH_EVERY
         } else {
             LOOK_EVERY
@@ -182,7 +216,7 @@ impl Paths {
     /// The peer has asked from `from`: there is a way from there to here, and the way back is
     /// tried. So a router that lets in only whom it has sent to is opened from both sides.
     pub(super) fn asked_from(&mut self, from: SocketAddr, now: Instant) {
-        self.offer(from, now);
+        self.offer(from, Source::Asked, now);
         if self.used.is_some() {
             return;
         }
@@ -203,7 +237,9 @@ impl Paths {
         };
         let asked = candidate.asked.iter().find(|(asked, _)| *asked == nonce);
         let Some((_, at)) = asked else { return };
-        candidate.rtt = Some(now - *at);
+        // Smoothed: a single answer may have been held up.
+        let rtt = now - *at;
+        candidate.rtt = Some(candidate.rtt.map_or(rtt, |before| (before * 3 + rtt) / 4));
         candidate.unanswered_since = None;
         candidate.asked.retain(|(asked, _)| *asked != nonce);
     }
@@ -221,7 +257,9 @@ impl Paths {
             (_, best) => best.map(|(_, addr)| addr),
         };
         if self.used.is_some() && chosen.is_none() {
-            self.searching = now;
+            for candidate in &mut self.candidates {
+                candidate.searched = now;
+            }
         }
         self.used = chosen;
         chosen
@@ -249,9 +287,9 @@ mod tests {
     impl Bed {
         fn new(addrs: &[u8]) -> Self {
             let now = Instant::now();
-            let mut paths = Paths::new(now);
+            let mut paths = Paths::new();
             for n in addrs {
-                paths.offer(addr(*n), now);
+                paths.offer(addr(*n), Source::Hint, now);
             }
             Self {
                 now,
@@ -368,9 +406,9 @@ mod tests {
     #[test]
     fn an_answer_counts_once_and_from_where_it_was_asked() {
         let now = Instant::now();
-        let mut paths = Paths::new(now);
-        paths.offer(addr(1), now);
-        paths.offer(addr(2), now);
+        let mut paths = Paths::new();
+        paths.offer(addr(1), Source::Hint, now);
+        paths.offer(addr(2), Source::Told, now);
         let questions = paths.ask(now, || Some([1; 8]));
         assert_eq!(questions.len(), 2);
         // Each is asked from near first.
@@ -394,14 +432,38 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_candidates_but_room_for_one_that_is_new() {
-        let now = Instant::now();
-        let mut paths = Paths::new(now);
-        for n in 0..100 {
-            paths.offer(addr(n), now);
+    fn whoever_names_many_addresses_neither_floods_them_nor_pushes_others_out() {
+        let mut bed = Bed::new(&[1]);
+        let start = bed.now;
+        let mut asked = std::collections::HashMap::new();
+        for n in 0..120u8 {
+            let now = bed.now;
+            bed.paths.offer(addr(100 + n), Source::Told, now);
+            bed.paths.asked_from(([198, 51, 100, n], 1).into(), now);
+            bed.run(500, |_| None);
         }
-        assert_eq!(paths.candidates.len(), CANDIDATES_MAX);
-        assert!(paths.candidates.iter().any(|c| c.addr == addr(99)));
+        for (_, to) in &bed.asked {
+            *asked.entry(*to).or_insert(0) += 1;
+        }
+        assert!(asked.values().all(|times| *times <= 65), "{asked:?}");
+        // Eight of each source in eight seconds.
+        assert!(asked.len() <= 1 + 2 * (8 + 60), "{}", asked.len());
+        let most = bed.paths.candidates.len();
+        assert!(most <= 2 * PER_SOURCE_MAX + 1, "{most}");
+        let first = |a: SocketAddr| (a == addr(1)).then_some(5);
+        assert_eq!(bed.run(20_000, first), Some(1));
+        assert!(bed.now > start);
+    }
+
+    #[test]
+    fn a_question_counts_once() {
+        let mut paths = Paths::new();
+        assert!(paths.is_new([1; 8]));
+        assert!(!paths.is_new([1; 8]));
+        for n in 0..HEARD_MAX as u64 {
+            assert!(paths.is_new((n + 1000).to_be_bytes()));
+        }
+        assert_eq!(paths.heard.len(), HEARD_MAX);
     }
 
     #[test]

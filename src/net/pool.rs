@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) relays: Relays,
     /// Where others may find us.
     addrs: watch::Sender<Vec<SocketAddr>>,
+    /// Those of this computer only: what relays say does not change them.
+    own: watch::Sender<Vec<SocketAddr>>,
     /// Says that the state changed.
     changes: watch::Sender<()>,
     /// `None` from the shutdown on.
@@ -59,8 +61,7 @@ struct State {
     finishing: HashSet<PeerId>,
     /// What peers have said where they are.
     told: HashMap<PeerId, Vec<SocketAddr>>,
-    /// Addresses of this computer, and where each relay sees it.
-    own: Vec<SocketAddr>,
+    /// Where each relay sees us.
     seen: HashMap<PeerId, SocketAddr>,
     /// Connections that broke and that the peer may still believe in, until it is called.
     lost: HashMap<PeerId, Mark>,
@@ -90,17 +91,14 @@ impl Shared {
         addrs: Vec<SocketAddr>,
         routes: Arc<Routes>,
     ) -> Self {
-        let state = State {
-            own: addrs.clone(),
-            ..State::default()
-        };
         Self {
             endpoint,
             server,
             identity,
             name,
             admission: Admission::default(),
-            state: Mutex::new(state),
+            state: Mutex::default(),
+            own: watch::Sender::new(addrs.clone()),
             routes,
             relays: Relays::default(),
             addrs: watch::Sender::new(addrs),
@@ -182,9 +180,15 @@ impl Shared {
 
     /// Others may find us here from now on.
     pub(super) fn moved_to(&self, addrs: Vec<SocketAddr>) {
-        let mut state = self.state();
-        state.own = addrs;
+        let state = self.state();
+        set(&self.own, addrs);
         self.tell_addrs(&state);
+    }
+
+    /// The addresses of this computer, now and whenever they change: then it is in another
+    /// network.
+    pub(super) fn own_addrs(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.own.subscribe()
     }
 
     /// A relay sees us there, or is not connected any more.
@@ -198,17 +202,13 @@ impl Shared {
     }
 
     fn tell_addrs(&self, state: &State) {
-        let mut addrs = state.own.clone();
+        let mut addrs = self.own.borrow().clone();
         for addr in state.seen.values() {
             if !addrs.contains(addr) {
                 addrs.push(*addr);
             }
         }
-        self.addrs.send_if_modified(|before| {
-            let moved = *before != addrs;
-            *before = addrs;
-            moved
-        });
+        set(&self.addrs, addrs);
     }
 
     /// The peer says that it is here.
@@ -361,6 +361,15 @@ impl Shared {
             }
         }
     }
+}
+
+/// Tells it only if it is news.
+fn set(told: &watch::Sender<Vec<SocketAddr>>, addrs: Vec<SocketAddr>) {
+    told.send_if_modified(|before| {
+        let moved = *before != addrs;
+        *before = addrs;
+        moved
+    });
 }
 
 /// Whether the connection is so new that a dial to the other side may have begun before it.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connection::PeerConnection;
 use super::interfaces::with_link_local;
-use super::paths::{Paths, Question, Reach};
+use super::paths::{Paths, Question, Reach, Source};
 use super::pool::Shared;
 use super::routes::{Heard, Route, is_route};
 use super::whereabouts::{is_plausible, to_dial};
@@ -19,6 +19,8 @@ use crate::protocol::relay::{self, Datagram, Nonce, ProbeFrom, ProbeKey, ProbeKi
 const KEY_LABEL: &[u8] = b"EXPORTER-peerconnect-probes";
 /// How often it is looked whether the peer has told more addresses.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// How often the relay is sent something: several times before it forgets the channel.
+const REMIND_EVERY: Duration = Duration::from_secs(25);
 /// How long a closed connection keeps its route, so that the peer hears of the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const LAST_WORDS_PAUSE: Duration = Duration::from_millis(5);
@@ -68,12 +70,13 @@ async fn probe(
             true => ProbeFrom::Caller,
             false => ProbeFrom::Called,
         },
-        paths: Paths::new(Instant::now()),
+        paths: Paths::new(),
     };
-    let mut ours = shared.addrs();
+    let mut ours = shared.own_addrs();
+    let mut remind = tokio::time::interval(REMIND_EVERY);
     let mut told = tokio::time::interval(TOLD_EVERY);
-    prober.offer(&hints);
-    prober.offer(&route.seen().into_iter().collect::<Vec<_>>());
+    prober.offer(&hints, Source::Hint);
+    prober.offer(&route.seen().into_iter().collect::<Vec<_>>(), Source::Hint);
     loop {
         prober.ask();
         prober.choose();
@@ -81,7 +84,11 @@ async fn probe(
         tokio::select! {
             Some(heard) = heard.recv() => prober.heard(heard),
             () = sleep_until(next) => {}
-            _ = told.tick() => prober.offer(&shared.whereabouts(connection.id())),
+            _ = told.tick() => {
+                prober.offer(&shared.whereabouts(connection.id()), Source::Told);
+            }
+            // Also while nothing goes through the relay: it is what there is if all else fails.
+            _ = remind.tick() => route.remind_relay(),
             Ok(()) = ours.changed() => prober.paths.begin_anew(Instant::now()),
         }
     }
@@ -106,14 +113,14 @@ struct Prober<'a> {
 
 impl Prober<'_> {
     /// Addresses that somebody says the peer has: hints.
-    fn offer(&mut self, addrs: &[SocketAddr]) {
+    fn offer(&mut self, addrs: &[SocketAddr], source: Source) {
         if addrs.is_empty() {
             return;
         }
         let relay = self.route.relay_addr();
         for addr in to_dial(addrs, &[], &with_link_local()) {
             if is_plausible(addr, relay.ip()) && addr != relay {
-                self.paths.offer(addr, Instant::now());
+                self.paths.offer(addr, source, Instant::now());
             }
         }
     }
@@ -139,14 +146,17 @@ impl Prober<'_> {
             return;
         }
         match probe.open(self.us.other(), &self.key) {
-            Some((ProbeKind::Ping, nonce)) => {
+            // Said again it may come from whoever has heard it.
+            Some((ProbeKind::Ping, nonce)) if self.paths.is_new(nonce) => {
                 self.send(ProbeKind::Pong, nonce, from, Reach::Far);
                 self.paths.asked_from(from, Instant::now());
             }
             Some((ProbeKind::Pong, nonce)) => {
                 self.paths.answered(nonce, from, Instant::now());
             }
-            None => tracing::debug!(%from, "a probe that the peer has not sent"),
+            Some((ProbeKind::Ping, _)) | None => {
+                tracing::debug!(%from, "a probe that the peer has not sent");
+            }
         }
     }
 

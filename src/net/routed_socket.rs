@@ -100,6 +100,10 @@ impl RoutedSocket {
                 let sender = self.routes.addr_of(channel)?;
                 (!packet.is_empty()).then_some((sender, DATA_HEAD_LEN))
             }
+            Some(Datagram::Token(token)) => {
+                self.routes.token(from, token);
+                None
+            }
             Some(Datagram::Probe(channel, _)) => {
                 if let Ok(probe) = <[u8; PROBE_LEN]>::try_from(datagram) {
                     self.routes.heard(channel, from, probe);
@@ -220,4 +224,154 @@ fn hand_over(
         };
     }
     waiting.len()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::net::routes::ThroughRelay;
+    use crate::peer::PeerId;
+    use crate::protocol::link_uri::RelayHint;
+    use crate::protocol::relay::token;
+
+    const QUIC: &[u8] = &[0x41; 20];
+
+    struct Bed {
+        socket: Arc<RoutedSocket>,
+        from: SocketAddr,
+        routes: Vec<Arc<crate::net::routes::Route>>,
+    }
+
+    impl Bed {
+        /// With a route for each channel.
+        fn new(channels: &[Channel]) -> Self {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let routes = Routes::new(socket.try_clone().unwrap());
+            let from: SocketAddr = "192.0.2.1:3487".parse().unwrap();
+            let relay = || ThroughRelay {
+                hint: RelayHint {
+                    id: PeerId::from_bytes([1; 32]),
+                    addrs: vec![from],
+                },
+                addr: from,
+                via: Via::Udp(from),
+                left: mpsc::channel(1).0,
+            };
+            let inner = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
+            let all = channels
+                .iter()
+                .map(|c| routes.add(*c, relay(), None).unwrap());
+            Self {
+                routes: all.collect(),
+                socket: RoutedSocket::new(inner, routes.clone()),
+                from,
+            }
+        }
+
+        /// What QUIC gets at once of these datagrams, of one length but the last: from whom, and
+        /// the packets.
+        fn sorted(&self, datagrams: &[Vec<u8>]) -> (SocketAddr, Vec<Vec<u8>>) {
+            let mut buf = datagrams.concat();
+            let mut meta = RecvMeta {
+                addr: self.from,
+                len: buf.len(),
+                stride: datagrams[0].len(),
+                ..RecvMeta::default()
+            };
+            self.socket.sort(&mut buf, &mut meta);
+            let packets = buf[..meta.len].chunks(meta.stride.max(1));
+            (meta.addr, packets.map(<[u8]>::to_vec).collect())
+        }
+
+        fn later(&self) -> Vec<(SocketAddr, Bytes)> {
+            let cx = Context::from_waker(std::task::Waker::noop());
+            self.socket.routes.waiting(100, &cx)
+        }
+    }
+
+    fn data(channel: Channel, packet: &[u8]) -> Vec<u8> {
+        [&data_head(channel)[..], packet].concat()
+    }
+
+    const A: Channel = Channel([1; 8]);
+    const B: Channel = Channel([2; 8]);
+
+    #[tokio::test]
+    async fn packets_of_quic_and_of_a_route_keep_their_batches() {
+        let bed = Bed::new(&[A]);
+        let quic = vec![QUIC.to_vec(), QUIC.to_vec(), vec![0x42; 3]];
+        assert_eq!(bed.sorted(&quic), (bed.from, quic));
+        let batch = [data(A, &[7; 50]), data(A, &[8; 50]), data(A, &[9; 10])];
+        let packets = vec![vec![7; 50], vec![8; 50], vec![9; 10]];
+        assert_eq!(bed.sorted(&batch), (bed.routes[0].addr(), packets));
+        assert!(bed.later().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_of_somebody_else_comes_later_and_what_is_of_nobody_not_at_all() {
+        let bed = Bed::new(&[A, B]);
+        let [a, b] = [bed.routes[0].addr(), bed.routes[1].addr()];
+        let batch = [
+            data(Channel([9; 8]), &[5; 20]),
+            data(A, &[7; 20]),
+            data(B, &[8; 20]),
+            vec![0x41; 29],
+            data(A, &[9; 20]),
+        ];
+        assert_eq!(bed.sorted(&batch), (a, vec![vec![7; 20], vec![9; 20]]));
+        let later = bed.later();
+        let wanted = [
+            (b, Bytes::from_static(&[8; 20])),
+            (bed.from, Bytes::from_static(&[0x41; 29])),
+        ];
+        assert_eq!(later, wanted);
+    }
+
+    #[tokio::test]
+    async fn probes_tokens_empty_and_forged_datagrams_never_reach_quic() {
+        let bed = Bed::new(&[A]);
+        let mut tokens = bed.socket.routes.tokens();
+        let mut probes = bed.routes[0].take_probes().unwrap();
+        let probe = crate::protocol::relay::probe(
+            crate::protocol::relay::ProbeKind::Ping,
+            crate::protocol::relay::ProbeFrom::Caller,
+            A,
+            [3; 8],
+            &[0; 32],
+        );
+        for datagram in [probe.to_vec(), token([4; 8]).to_vec(), data(A, &[])] {
+            assert!(bed.sorted(&[datagram]).1.is_empty());
+        }
+        assert_eq!(probes.try_recv().unwrap(), (bed.from, probe));
+        assert_eq!(tokens.try_recv().unwrap(), (bed.from, [4; 8]));
+        let mut buf = QUIC.to_vec();
+        let mut meta = RecvMeta {
+            addr: bed.routes[0].addr(),
+            len: buf.len(),
+            stride: buf.len(),
+            ..RecvMeta::default()
+        };
+        bed.socket.sort(&mut buf, &mut meta);
+        assert_eq!(meta.len, 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_handed_over_as_packets_of_its_sender() {
+        let bed = Bed::new(&[A]);
+        let addr = bed.routes[0].addr();
+        let waiting = [
+            (addr, Bytes::from_static(b"one")),
+            (bed.from, Bytes::from_static(b"two!")),
+        ];
+        let mut space = [[0; 16]; 3];
+        let mut bufs: Vec<IoSliceMut<'_>> = space.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+        let mut meta = [RecvMeta::default(); 3];
+        assert_eq!(hand_over(&waiting, &mut bufs, &mut meta), 2);
+        assert_eq!((meta[0].addr, &bufs[0][..meta[0].len]), (addr, &b"one"[..]));
+        assert_eq!(
+            (meta[1].addr, &bufs[1][..meta[1].len]),
+            (bed.from, &b"two!"[..])
+        );
+    }
 }

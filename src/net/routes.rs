@@ -5,24 +5,28 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::connection::canonical;
 use super::near_send::send_near;
 use super::paths::Reach;
-use crate::peer::PeerId;
-use crate::protocol::relay::{Channel, Datagram, PROBE_LEN};
+use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
+use crate::protocol::relay::{Channel, DATAGRAM_LEN_MAX, Datagram, Nonce, PROBE_LEN, data_head};
 
 /// Most routes at once: as many as there may be connections that came in.
 pub(super) const ROUTES_MAX: usize = 256;
 /// Probes of one route that may wait to be looked at.
 const PROBES_MAX: usize = 16;
-/// Packets that came by another way than the socket, and that QUIC has not taken yet.
+/// Packets that came by another way than the socket, and that QUIC has not taken yet: at most
+/// 1.5 MB.
 const WAITING_MAX: usize = 1024;
+/// Tokens of relays that may wait.
+const TOKENS_MAX: usize = 16;
 
 /// The first of the addresses that routes have: 240.0.0.0/4 is reserved, and no computer is there
 /// (RFC 1112, section 4).
@@ -57,8 +61,9 @@ pub(super) enum Via {
 /// The relay that a route has.
 #[derive(Debug, Clone)]
 pub(super) struct ThroughRelay {
-    pub(super) id: PeerId,
-    /// Where it is.
+    /// All that is known about where it is.
+    pub(super) hint: RelayHint,
+    /// Where it is now.
     pub(super) addr: SocketAddr,
     pub(super) via: Via,
     /// Gets the channel when the route is not needed any more.
@@ -75,6 +80,7 @@ pub(super) struct Routes {
     socket: UdpSocket,
     /// Whether addresses of IPv4 are written as those of IPv6 on this socket.
     mapped: bool,
+    tokens: broadcast::Sender<(SocketAddr, Nonce)>,
     /// As if something on the way let no probes through.
     #[cfg(test)]
     pub(super) loses_probes: std::sync::atomic::AtomicBool,
@@ -107,6 +113,7 @@ pub(super) struct Route {
     /// Where the relay sees the peer.
     seen: Option<SocketAddr>,
     direct: Mutex<Option<SocketAddr>>,
+    taken: AtomicBool,
     probes: Mutex<Option<mpsc::Receiver<Heard>>>,
 }
 
@@ -124,6 +131,7 @@ impl Routes {
             table: Mutex::default(),
             socket,
             mapped,
+            tokens: broadcast::Sender::new(TOKENS_MAX),
             #[cfg(test)]
             loses_probes: std::sync::atomic::AtomicBool::default(),
         })
@@ -170,6 +178,7 @@ impl Routes {
             relay,
             seen,
             direct: Mutex::default(),
+            taken: AtomicBool::new(false),
             probes: Mutex::new(Some(heard)),
         });
         table.by_number.insert(number, channel);
@@ -224,7 +233,7 @@ impl Routes {
     /// is read again. Lost if too many wait.
     pub(super) fn deliver(&self, from: SocketAddr, packet: Bytes) {
         let mut table = self.table();
-        if table.waiting.len() < WAITING_MAX {
+        if table.waiting.len() < WAITING_MAX && packet.len() <= DATAGRAM_LEN_MAX {
             table.waiting.push_back((from, packet));
         }
         if let Some(reader) = table.reader.take() {
@@ -244,6 +253,17 @@ impl Routes {
         if let Some(Datagram::Data(channel, packet)) = Datagram::parse(datagram) {
             self.deliver_on(channel, datagram.slice_ref(packet));
         }
+    }
+
+    /// A relay has sent a token.
+    pub(super) fn token(&self, from: SocketAddr, token: Nonce) {
+        // Nobody may be waiting.
+        let _ = self.tokens.send((canonical(from), token));
+    }
+
+    /// Tokens that relays send from now on, and from where.
+    pub(super) fn tokens(&self) -> broadcast::Receiver<(SocketAddr, Nonce)> {
+        self.tokens.subscribe()
     }
 
     /// Those that wait, at most `most`; if there are none, `cx` is woken when there are.
@@ -298,9 +318,36 @@ impl Route {
         self.seen
     }
 
-    /// The relay's key.
-    pub(super) fn relay_id(&self) -> PeerId {
-        self.relay.id
+    /// The relay, with where it is now first.
+    pub(super) fn relay_hint(&self) -> RelayHint {
+        let mut hint = self.relay.hint.clone();
+        let now = self.relay_addr();
+        hint.addrs.retain(|addr| *addr != now);
+        hint.addrs.insert(0, now);
+        hint.addrs.truncate(RELAY_ADDRS_MAX);
+        hint
+    }
+
+    /// Whether this is the first connection on it: there is only one for each.
+    pub(super) fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::Relaxed)
+    }
+
+    /// Sends something through the relay that the peer ignores, so that the relay goes on keeping
+    /// the channel while nothing else goes through it.
+    pub(super) fn remind_relay(&self) {
+        let reminder = data_head(self.channel);
+        match &self.relay.via {
+            Via::Udp(to) => {
+                if let Some(to) = self.routes.written(*to) {
+                    // The next one may get through.
+                    let _ = self.routes.socket.send_to(&reminder, to);
+                }
+            }
+            Via::Stream(stream) => {
+                let _ = stream.try_send(Bytes::copy_from_slice(&reminder));
+            }
+        }
     }
 
     /// Where the relay is.
@@ -351,12 +398,16 @@ impl Drop for Route {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::peer::PeerId;
 
     fn relay() -> (ThroughRelay, mpsc::Receiver<Channel>) {
         let (left, told) = mpsc::channel(4);
         let addr = "192.0.2.1:3487".parse().unwrap();
         let relay = ThroughRelay {
-            id: PeerId::from_bytes([1; 32]),
+            hint: RelayHint {
+                id: PeerId::from_bytes([1; 32]),
+                addrs: vec![addr, "192.0.2.2:3487".parse().unwrap()],
+            },
             addr,
             via: Via::Udp(addr),
             left,

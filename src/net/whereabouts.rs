@@ -47,7 +47,7 @@ async fn tell(shared: &Shared, connection: &PeerConnection, mut send: SendStream
     loop {
         let mut now = addrs.borrow_and_update().clone();
         if !may_know_all {
-            now.retain(|addr| !is_local_network(addr.ip()));
+            now.retain(|addr| is_for_everybody(addr.ip()));
         }
         now.truncate(ADDRS_TOLD_MAX);
         let message = ConnectionMessage::Addresses(now);
@@ -102,6 +102,16 @@ async fn listen(
         }
         sleep(LISTEN_EVERY).await;
     }
+}
+
+/// Whether an address says nothing about a network that is somebody's own: neither that of a home
+/// nor that of a carrier (RFC 6598).
+fn is_for_everybody(ip: IpAddr) -> bool {
+    let is_shared = match ip.to_canonical() {
+        IpAddr::V4(ip) => matches!(ip.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(_) => false,
+    };
+    !is_shared && !is_local_network(ip)
 }
 
 /// Whether a computer that is seen at `remote`, or known there, can be at `addr`.
@@ -178,6 +188,21 @@ mod tests {
             addrs(&["127.0.0.1:1"])[0],
             [127, 0, 0, 2].into()
         ));
+    }
+
+    #[test]
+    fn strangers_are_told_of_no_network_of_somebody() {
+        for (ip, told) in [
+            ("203.0.113.7", true),
+            ("2001:db8::1", true),
+            ("192.168.1.7", false),
+            ("100.64.0.1", false),
+            ("100.127.255.1", false),
+            ("100.128.0.1", true),
+            ("fd00::1", false),
+        ] {
+            assert_eq!(is_for_everybody(ip.parse().unwrap()), told, "{ip}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::net::connection::PeerConnection;
 use crate::net::connector::{ConnectError, Connector, Dial, resolve};
 use crate::net::discovery::Near;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::RelayHint;
+use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
 
 /// How long the first contact may take before the peer counts as not there.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
@@ -42,8 +42,16 @@ const MOVES_MAX: usize = 3;
 const RELAYS_MAX: usize = 4;
 
 /// The peer listens at this relay: it comes first.
-pub(super) fn add_relay(relays: &mut Vec<RelayHint>, relay: RelayHint) {
-    relays.retain(|known| known.id != relay.id);
+pub(super) fn add_relay(relays: &mut Vec<RelayHint>, mut relay: RelayHint) {
+    if let Some(at) = relays.iter().position(|known| known.id == relay.id) {
+        // It may have been reached at one address; the others are as good.
+        for addr in relays.remove(at).addrs {
+            if !relay.addrs.contains(&addr) {
+                relay.addrs.push(addr);
+            }
+        }
+        relay.addrs.truncate(RELAY_ADDRS_MAX);
+    }
     relays.insert(0, relay);
     relays.truncate(RELAYS_MAX);
 }

@@ -243,6 +243,7 @@ impl Records {
         let oldest = strangers().min_by_key(|(id, record)| (record.last_seen, **id));
         if let Some(id) = oldest.map(|(id, _)| *id) {
             self.peers.remove(&id);
+            self.relays.remove(&id);
             self.write(move |store| store.remove_peer(id)).await;
         }
     }

@@ -30,7 +30,7 @@ const VERSION: u8 = 1;
 /// With relays. Links without are written as before, so that older programs can read them.
 const VERSION_RELAYS: u8 = 2;
 const CHECKSUM_LEN: usize = 4;
-/// Longest text that is looked at; the longest link of this version has about 320 characters.
+/// Longest text that is looked at; the longest link has about 700 characters.
 const TEXT_LEN_MAX: usize = 2048;
 /// Longest host name there is (RFC 1035).
 const HOST_LEN_MAX: usize = 253;

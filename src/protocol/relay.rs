@@ -17,6 +17,10 @@ pub const ALPN_RELAY: &[u8] = b"peerconnect-relay/1";
 /// be both.
 pub const RELAY_PORT: u16 = 3487;
 
+/// Longest datagram that is taken by TCP or carried by a relay: as long as any that goes through
+/// Ethernet.
+pub const DATAGRAM_LEN_MAX: usize = 1500;
+
 /// Bytes of a [`Channel`].
 pub const CHANNEL_LEN: usize = 8;
 
@@ -28,7 +32,7 @@ pub struct Channel(pub [u8; CHANNEL_LEN]);
 /// From a peer to a relay, on the one stream that it opens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToRelay {
-    /// First message: whether others may call the one who says it.
+    /// First message: whether others may call the one who says it. May be said again.
     Hello {
         /// Others may call.
         listens: bool,
@@ -47,6 +51,11 @@ pub enum ToRelay {
     Leave {
         /// Which.
         channel: Channel,
+    },
+    /// Shows that the peer is where the relay sees it now: what a [`Datagram::Token`] held.
+    Here {
+        /// The same.
+        token: Nonce,
     },
 }
 
@@ -116,6 +125,7 @@ const TAG_LEN: usize = 16;
 const DATA: u8 = 0x10;
 const PING: u8 = 0x11;
 const PONG: u8 = 0x12;
+const TOKEN: u8 = 0x13;
 
 /// Tells one probe from another. Random.
 pub type Nonce = [u8; NONCE_LEN];
@@ -130,6 +140,8 @@ pub enum Datagram<'a> {
     Data(Channel, &'a [u8]),
     /// From one end of a channel to the other, without a relay: is there a way?
     Probe(Channel, Probe<'a>),
+    /// From a relay to where it sees a peer now: to be said again in [`ToRelay::Here`].
+    Token(Nonce),
 }
 
 /// A question whether there is a way, or its answer, that is to be checked before it counts.
@@ -182,9 +194,19 @@ impl<'a> Datagram<'a> {
                 let bytes = bytes.try_into().ok()?;
                 Some(Self::Probe(Channel(*channel), Probe { bytes }))
             }
+            TOKEN => Some(Self::Token(rest.try_into().ok()?)),
             _ => None,
         }
     }
+}
+
+/// A [`Datagram::Token`] as it is sent.
+pub fn token(nonce: Nonce) -> [u8; 1 + NONCE_LEN] {
+    let mut bytes = [TOKEN; 1 + NONCE_LEN];
+    if let Some(rest) = bytes.last_chunk_mut() {
+        *rest = nonce;
+    }
+    bytes
 }
 
 /// What stands before each packet of QUIC on `channel`.
@@ -266,8 +288,15 @@ mod tests {
     fn opened(bytes: &[u8], from: ProbeFrom, key: &ProbeKey) -> Option<(ProbeKind, Nonce)> {
         match Datagram::parse(bytes) {
             Some(Datagram::Probe(_, probe)) => probe.open(from, key),
-            Some(Datagram::Data(..)) | None => None,
+            Some(Datagram::Data(..) | Datagram::Token(_)) | None => None,
         }
+    }
+
+    #[test]
+    fn a_token_is_its_nonce() {
+        let bytes = token([5; 8]);
+        assert_eq!(Datagram::parse(&bytes), Some(Datagram::Token([5; 8])));
+        assert_eq!(Datagram::parse(&bytes[..8]), None);
     }
 
     #[test]

@@ -9,11 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{CONNECT_DEADLINE, connect};
 use super::session::Session;
-use crate::net::connector::ConnectError;
 use crate::net::pool::Shared;
 use crate::net::routes::Route;
 use crate::peer::PeerId;
@@ -26,6 +25,8 @@ pub(super) const CALLS_MAX: usize = 32;
 /// Pauses between tries to reach a relay where we listen.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A connection that lasted so long was a good one.
+const LASTED: Duration = Duration::from_secs(60);
 /// How long the callee may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -50,13 +51,24 @@ pub struct RelayStanding {
     pub state: RelayState,
 }
 
-/// Somebody wants to be connected with a peer.
-pub(super) struct Call {
-    pub(super) peer: PeerId,
-    pub(super) reply: Reply,
+/// What a relay is wanted for.
+pub(super) enum Want {
+    /// Somebody wants to be connected with a peer.
+    Call { peer: PeerId, reply: Reply },
+    /// Others shall be able to call here.
+    Listen,
 }
 
-pub(super) type Reply = oneshot::Sender<Result<Arc<Route>, ConnectError>>;
+/// Why there is no way to a peer through a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::net) enum NoRoute {
+    /// The peer is not there, or does not want to talk.
+    Absent,
+    /// The relay is not reached, or does not help.
+    Relay,
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Arc<Route>, NoRoute>>;
 
 /// The relays of a node.
 #[derive(Debug)]
@@ -67,7 +79,7 @@ pub(in crate::net) struct Relays {
 
 #[derive(Debug, Default)]
 struct State {
-    calls: HashMap<PeerId, mpsc::Sender<Call>>,
+    wanted: HashMap<PeerId, mpsc::Sender<Want>>,
     tasks: JoinSet<()>,
     stopped: bool,
 }
@@ -95,7 +107,7 @@ impl Relays {
     pub(in crate::net) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
-        state.calls.clear();
+        state.wanted.clear();
         state.tasks.abort_all();
     }
 
@@ -116,18 +128,19 @@ impl Relays {
             if !is_new {
                 continue;
             }
-            self.state().begin(shared, relay.clone(), true);
+            let mut state = self.state();
+            let running = state.running(relay.id);
+            // Full of calls: it has one more reason to be there soon.
+            if running.is_none_or(|wanted| wanted.try_send(Want::Listen).is_err()) {
+                state.begin(shared, relay.clone(), true);
+            }
         }
     }
 
-    fn calls(&self, shared: &Arc<Shared>, relay: &RelayHint) -> Option<mpsc::Sender<Call>> {
+    fn wanted(&self, shared: &Arc<Shared>, relay: &RelayHint) -> Option<mpsc::Sender<Want>> {
         let mut state = self.state();
-        let running = state
-            .calls
-            .get(&relay.id)
-            .filter(|calls| !calls.is_closed());
-        match running {
-            Some(calls) => Some(calls.clone()),
+        match state.running(relay.id) {
+            Some(wanted) => Some(wanted),
             None => state.begin(shared, relay.clone(), false),
         }
     }
@@ -145,18 +158,24 @@ impl Relays {
 }
 
 impl State {
+    fn running(&self, relay: PeerId) -> Option<mpsc::Sender<Want>> {
+        let wanted = self.wanted.get(&relay)?;
+        (!wanted.is_closed()).then(|| wanted.clone())
+    }
+
     fn begin(
         &mut self,
         shared: &Arc<Shared>,
         relay: RelayHint,
         listens: bool,
-    ) -> Option<mpsc::Sender<Call>> {
+    ) -> Option<mpsc::Sender<Want>> {
         if self.stopped {
             return None;
         }
         while self.tasks.try_join_next().is_some() {}
-        let (calls, wanted) = mpsc::channel(CALLS_MAX);
-        self.calls.insert(relay.id, calls.clone());
+        let (wants, wanted) = mpsc::channel(CALLS_MAX);
+        self.wanted.retain(|_, wants| !wants.is_closed());
+        self.wanted.insert(relay.id, wants.clone());
         // The task must not keep alive what holds it.
         let attendant = Attendant {
             shared: Arc::downgrade(shared),
@@ -165,7 +184,7 @@ impl State {
             wanted,
         };
         self.tasks.spawn(attendant.run());
-        Some(calls)
+        Some(wants)
     }
 }
 
@@ -174,17 +193,16 @@ pub(in crate::net) async fn call_through(
     shared: &Arc<Shared>,
     relay: &RelayHint,
     peer: PeerId,
-) -> Result<Arc<Route>, ConnectError> {
-    let stopped = || ConnectError::Stopped("shutting down".into());
-    let calls = shared.relays.calls(shared, relay).ok_or_else(stopped)?;
+) -> Result<Arc<Route>, NoRoute> {
+    let wanted = shared.relays.wanted(shared, relay).ok_or(NoRoute::Relay)?;
     let (reply, answer) = oneshot::channel();
     let called = async {
-        let sent = calls.send(Call { peer, reply }).await;
-        sent.map_err(|_| ConnectError::Unreachable)?;
-        answer.await.map_err(|_| ConnectError::Unreachable)?
+        let sent = wanted.send(Want::Call { peer, reply }).await;
+        sent.map_err(|_| NoRoute::Relay)?;
+        answer.await.map_err(|_| NoRoute::Relay)?
     };
     let answered = timeout(CONNECT_DEADLINE + CALL_DEADLINE, called).await;
-    answered.unwrap_or(Err(ConnectError::Unreachable))
+    answered.unwrap_or(Err(NoRoute::Relay))
 }
 
 /// Takes care of one relay.
@@ -192,46 +210,69 @@ struct Attendant {
     shared: Weak<Shared>,
     relay: RelayHint,
     listens: bool,
-    wanted: mpsc::Receiver<Call>,
+    wanted: mpsc::Receiver<Want>,
 }
 
 impl Attendant {
     async fn run(mut self) {
         let mut pause = PAUSE_MIN;
         while let Some(shared) = self.shared.upgrade() {
-            let mut ours = shared.addrs();
-            let mut session = match connect(&shared, &self.relay).await {
-                Ok((control, addr)) => Session::new(&shared, &self.relay, control, addr),
-                Err(error) => {
-                    tracing::info!(relay = %self.relay.id.short(), %error, "relay not reached");
-                    self.fail(&error);
-                    if !self.listens {
-                        return;
-                    }
-                    drop(shared);
-                    pause = tokio::select! {
-                        () = sleep(pause) => (pause * 2).min(PAUSE_MAX),
-                        Ok(()) = ours.changed() => PAUSE_MIN,
-                    };
-                    continue;
-                }
-            };
-            pause = PAUSE_MIN;
-            let ended = session.run(self.listens, &mut self.wanted).await;
-            tracing::info!(relay = %self.relay.id.short(), ?ended, "relay left");
-            session.end();
-            shared.relays.stands(self.relay.id, RelayState::Away);
-            shared.seen_by(self.relay.id, None);
+            let ours = shared.own_addrs();
+            let began = Instant::now();
+            self.attend(&shared).await;
+            drop(shared);
+            // What has come meanwhile, and asks for more than calls that have failed.
             if !self.listens {
                 return;
+            }
+            if began.elapsed() > LASTED {
+                pause = PAUSE_MIN;
+            }
+            self.rest(pause, ours).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// One connection, from beginning to end.
+    async fn attend(&mut self, shared: &Arc<Shared>) {
+        let relay = self.relay.id;
+        match connect(shared, &self.relay).await {
+            Ok((control, addr)) => {
+                let mut session = Session::new(shared, &self.relay, control, addr);
+                let ended = session.run(&mut self.listens, &mut self.wanted).await;
+                tracing::info!(relay = %relay.short(), ?ended, "relay left");
+                session.end();
+                shared.relays.stands(relay, RelayState::Away);
+                shared.seen_by(relay, None);
+            }
+            Err(error) => {
+                tracing::info!(relay = %relay.short(), %error, "relay not reached");
+                while let Ok(want) = self.wanted.try_recv() {
+                    self.fail(want);
+                }
             }
         }
     }
 
-    /// Those who wait need not wait any longer.
-    fn fail(&mut self, error: &ConnectError) {
-        while let Ok(call) = self.wanted.try_recv() {
-            let _ = call.reply.send(Err(error.clone()));
+    /// Waits until it is worth another try; nobody waits with it.
+    async fn rest(&mut self, pause: Duration, mut ours: watch::Receiver<Vec<SocketAddr>>) {
+        let rested = sleep(pause);
+        tokio::pin!(rested);
+        loop {
+            tokio::select! {
+                () = &mut rested => return,
+                Ok(()) = ours.changed() => return,
+                Some(want) = self.wanted.recv() => self.fail(want),
+            }
+        }
+    }
+
+    fn fail(&mut self, want: Want) {
+        match want {
+            Want::Listen => self.listens = true,
+            Want::Call { reply, .. } => {
+                let _ = reply.send(Err(NoRoute::Relay));
+            }
         }
     }
 }

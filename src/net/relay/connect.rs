@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -13,10 +14,11 @@ use super::link::{Control, StreamControl};
 use crate::identity::server_name;
 use crate::net::attempt::Speaks;
 use crate::net::connection::{PeerConnection, canonical};
-use crate::net::connector::{ConnectError, Connector};
+use crate::net::connector::{ConnectError, Connector, NEXT_ADDR_AFTER};
 use crate::net::frames::FrameReader;
-use crate::net::handshake::HANDSHAKE_DEADLINE;
+use crate::net::interfaces::with_link_local;
 use crate::net::pool::Shared;
+use crate::net::whereabouts::to_dial;
 use crate::protocol::link_uri::RelayHint;
 use crate::protocol::relay::ALPN_RELAY;
 
@@ -85,39 +87,35 @@ async fn by_tcp(
     shared: &Arc<Shared>,
     relay: &RelayHint,
 ) -> Result<(Control, SocketAddr), ConnectError> {
-    let lost = |error: std::io::Error| ConnectError::Lost(error.to_string());
     let made = shared.identity.tls_client(Some(relay.id), &[ALPN_RELAY]);
     let (config, _) = made.map_err(|error| ConnectError::Stopped(error.to_string()))?;
     let tls = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from(server_name(Some(relay.id)))
         .map_err(|error| ConnectError::Stopped(error.to_string()))?;
+    let mut attempts = JoinSet::new();
+    for (number, addr) in (0..).zip(to_dial(&relay.addrs, &[], &with_link_local())) {
+        let (tls, name) = (tls.clone(), name.clone());
+        attempts.spawn(async move {
+            sleep(NEXT_ADDR_AFTER * number).await;
+            let stream = TcpStream::connect(addr).await?;
+            // Fails on a connection that has ended.
+            let _ = stream.set_nodelay(true);
+            let stream = tls.connect(name, stream).await?;
+            std::io::Result::Ok((stream, addr))
+        });
+    }
     let mut last = ConnectError::NoAddress;
-    for addr in &relay.addrs {
-        let connected = timeout(HANDSHAKE_DEADLINE / 4, TcpStream::connect(addr)).await;
-        let stream = match connected {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                last = lost(error);
-                continue;
-            }
-            Err(_) => {
-                last = ConnectError::Unreachable;
-                continue;
-            }
-        };
-        // Fails on a connection that has ended.
-        let _ = stream.set_nodelay(true);
-        let shaken = timeout(HANDSHAKE_DEADLINE / 2, tls.connect(name.clone(), stream)).await;
-        match shaken {
-            Ok(Ok(stream)) => {
+    while let Some(result) = attempts.join_next().await {
+        match result {
+            Ok(Ok((stream, addr))) => {
                 let routes = shared.routes.clone();
                 let control = StreamControl::new(stream, move |datagram| {
                     routes.arrived(&datagram);
                 });
-                return Ok((Control::Stream(control), *addr));
+                return Ok((Control::Stream(control), addr));
             }
-            Ok(Err(error)) => last = lost(error),
-            Err(_) => last = ConnectError::Unreachable,
+            Ok(Err(error)) => last = ConnectError::Lost(error.to_string()),
+            Err(error) => last = ConnectError::Lost(error.to_string()),
         }
     }
     Err(last)

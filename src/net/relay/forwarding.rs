@@ -17,7 +17,7 @@ use super::bucket::Bucket;
 use crate::net::connection::canonical;
 use crate::net::routes::Via;
 use crate::peer::PeerId;
-use crate::protocol::relay::{Channel, Datagram};
+use crate::protocol::relay::{Channel, DATAGRAM_LEN_MAX, Datagram, Nonce, token};
 
 /// One end of a channel.
 #[derive(Debug, Clone)]
@@ -77,8 +77,13 @@ impl Forwarding {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, change: impl FnOnce(&mut Carried)) {
-        change(&mut self.carried.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Counts `len` bytes in datagrams of `segment`.
+    fn count(&self, len: usize, segment: usize, sent: bool) {
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        match sent {
+            true => carried.bytes += len as u64,
+            false => carried.dropped += len.div_ceil(segment.max(1)) as u64,
+        }
     }
 
     pub(super) fn carried(&self) -> Carried {
@@ -174,24 +179,38 @@ impl Forwarding {
         let from = canonical(from);
         let is_from = |end: &End| matches!(end.via, Via::Udp(addr) if addr == from);
         let len = datagrams.contents.len();
-        let sent = match self.other_end(channel, len, is_from) {
-            Some(Via::Udp(to)) => socket
-                .try_send(&Transmit {
-                    destination: self.written(to),
-                    ..datagrams.clone()
-                })
-                .is_ok(),
-            Some(Via::Stream(stream)) => {
-                let segment = datagrams.segment_size.unwrap_or(len).max(1);
-                let mut each = datagrams.contents.chunks(segment);
-                each.all(|one| stream.try_send(Bytes::copy_from_slice(one)).is_ok())
-            }
-            None => false,
+        let segment = datagrams.segment_size.unwrap_or(len).max(1);
+        let to = match segment <= DATAGRAM_LEN_MAX {
+            true => self.other_end(channel, len, is_from),
+            false => None,
         };
-        self.count(|carried| match sent {
-            true => carried.bytes += len as u64,
-            false => carried.dropped += 1,
-        });
+        // Some interfaces take one datagram at a time.
+        let at_once = match to {
+            Some(Via::Udp(_)) => socket.max_transmit_segments().max(1) * segment,
+            Some(Via::Stream(_)) | None => segment,
+        };
+        for part in datagrams.contents.chunks(at_once) {
+            let sent = match &to {
+                Some(Via::Udp(to)) => socket
+                    .try_send(&Transmit {
+                        destination: self.written(*to),
+                        contents: part,
+                        segment_size: (part.len() > segment).then_some(segment),
+                        ..datagrams.clone()
+                    })
+                    .is_ok(),
+                Some(Via::Stream(stream)) => stream.try_send(Bytes::copy_from_slice(part)).is_ok(),
+                None => false,
+            };
+            self.count(part.len(), segment, sent);
+        }
+    }
+
+    /// Asks a peer to show that it is there.
+    pub(super) fn send_token(&self, to: SocketAddr, nonce: Nonce) {
+        if let Err(error) = self.socket.send_to(&token(nonce), self.written(to)) {
+            tracing::debug!(%to, %error, "no token sent");
+        }
     }
 
     /// A datagram that a peer sends over its TCP connection goes on.
@@ -206,10 +225,7 @@ impl Forwarding {
             Some(Via::Stream(stream)) => stream.try_send(datagram).is_ok(),
             None => false,
         };
-        self.count(|carried| match sent {
-            true => carried.bytes += len as u64,
-            false => carried.dropped += 1,
-        });
+        self.count(len, len, sent);
     }
 
     fn written(&self, addr: SocketAddr) -> SocketAddr {
@@ -237,7 +253,7 @@ impl ForwardingSocket {
             let datagram = buf.get(at..(at + stride).min(len)).unwrap_or_default();
             match Datagram::parse(datagram) {
                 Some(Datagram::Data(channel, _)) => Some(channel),
-                Some(Datagram::Probe(..)) | None => None,
+                Some(Datagram::Probe(..) | Datagram::Token(_)) | None => None,
             }
         };
         let (mut at, mut kept) = (0, 0);
@@ -325,5 +341,134 @@ impl AsyncUdpSocket for ForwardingSocket {
 
     fn may_fragment(&self) -> bool {
         self.inner.may_fragment()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::relay::data_head;
+
+    const CHANNEL: Channel = Channel([1; 8]);
+
+    /// A relay's socket between two peers.
+    struct Bed {
+        socket: ForwardingSocket,
+        forwarding: Arc<Forwarding>,
+        peers: [UdpSocket; 2],
+    }
+
+    impl Bed {
+        fn new(limit: Option<u64>) -> Self {
+            let bound = || UdpSocket::bind("127.0.0.1:0").unwrap();
+            let (own, peers) = (bound(), [bound(), bound()]);
+            for peer in &peers {
+                peer.set_read_timeout(Some(Duration::from_secs(10)))
+                    .unwrap();
+            }
+            let forwarding = Forwarding::new(own.try_clone().unwrap(), limit);
+            let end = |n: usize| End {
+                peer: PeerId::from_bytes([n as u8; 32]),
+                via: Via::Udp(peers[n].local_addr().unwrap()),
+            };
+            forwarding.add(CHANNEL, [end(0), end(1)]);
+            let inner = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, own).unwrap();
+            Self {
+                socket: ForwardingSocket {
+                    inner,
+                    forwarding: forwarding.clone(),
+                },
+                forwarding,
+                peers,
+            }
+        }
+
+        fn open(&self) {
+            let callee = PeerId::from_bytes([1; 32]);
+            assert!(self.forwarding.open(CHANNEL, callee).is_some());
+        }
+
+        /// What stays of these datagrams, which come at once from there.
+        fn sorted(&self, from: SocketAddr, datagrams: &[Vec<u8>]) -> Vec<u8> {
+            let mut buf = datagrams.concat();
+            let mut meta = RecvMeta {
+                addr: from,
+                len: buf.len(),
+                stride: datagrams[0].len(),
+                ..RecvMeta::default()
+            };
+            self.socket.sort(&mut buf, &mut meta);
+            buf[..meta.len].to_vec()
+        }
+
+        fn addr(&self, n: usize) -> SocketAddr {
+            self.peers[n].local_addr().unwrap()
+        }
+
+        fn got(&self, n: usize) -> Vec<u8> {
+            let mut buf = [0; 2000];
+            let len = self.peers[n].recv(&mut buf).unwrap();
+            buf[..len].to_vec()
+        }
+    }
+
+    fn data(packet: &[u8]) -> Vec<u8> {
+        [&data_head(CHANNEL)[..], packet].concat()
+    }
+
+    #[tokio::test]
+    async fn datagrams_go_from_one_end_to_the_other_and_the_rest_stays() {
+        let bed = Bed::new(None);
+        bed.open();
+        let quic = vec![0x41; 29];
+        let batch = [data(&[7; 20]), data(&[8; 20]), quic.clone(), data(&[9; 4])];
+        assert_eq!(bed.sorted(bed.addr(0), &batch), quic);
+        for packet in [&[7; 20][..], &[8; 20], &[9; 4]] {
+            assert_eq!(bed.got(1), data(packet));
+        }
+        assert!(bed.sorted(bed.addr(1), &[data(b"back")]).is_empty());
+        assert_eq!(bed.got(0), data(b"back"));
+        let bytes = 2 * 29 + 13 + 13;
+        assert_eq!(bed.forwarding.carried(), Carried { bytes, dropped: 0 });
+    }
+
+    #[tokio::test]
+    async fn nobody_else_gets_in_and_nothing_passes_a_closed_channel() {
+        let bed = Bed::new(None);
+        let stranger = "192.0.2.9:1".parse().unwrap();
+        bed.sorted(bed.addr(0), &[data(b"too early")]);
+        bed.open();
+        bed.sorted(stranger, &[data(b"forged")]);
+        bed.sorted(bed.addr(0), &[data(&[1; DATAGRAM_LEN_MAX])]);
+        let bytes = 0;
+        assert_eq!(bed.forwarding.carried(), Carried { bytes, dropped: 3 });
+        bed.forwarding.remove(CHANNEL);
+        bed.sorted(bed.addr(0), &[data(b"too late")]);
+        assert_eq!(bed.forwarding.carried(), Carried { bytes, dropped: 4 });
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_moved_is_served_where_it_is() {
+        let bed = Bed::new(None);
+        bed.open();
+        let moved = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = moved.local_addr().unwrap();
+        bed.forwarding
+            .moved(CHANNEL, PeerId::from_bytes([0; 32]), &Via::Udp(addr));
+        bed.sorted(addr, &[data(b"hello")]);
+        assert_eq!(bed.got(1), data(b"hello"));
+    }
+
+    #[tokio::test]
+    async fn a_limited_pair_gets_no_more() {
+        let bed = Bed::new(Some(10_000));
+        bed.open();
+        let one = data(&[1; 1000]);
+        for _ in 0..1000 {
+            bed.sorted(bed.addr(0), std::slice::from_ref(&one));
+        }
+        let carried = bed.forwarding.carried();
+        assert!(carried.bytes > 0 && carried.dropped > 0, "{carried:?}");
     }
 }

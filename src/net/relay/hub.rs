@@ -1,20 +1,23 @@
 //! Who is at a relay, and who may talk to whom: one decision at a time, nothing waits in here.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::forwarding::{End, Forwarding};
+use crate::net::admission::network_of;
 use crate::net::routes::Via;
 use crate::peer::PeerId;
 use crate::protocol::relay::{Channel, FromRelay, NotOpen, ToRelay};
 
 /// Channels that one peer may have.
 pub(super) const CHANNELS_PER_PEER: usize = 64;
-/// Calls of one peer in [`CALLS_IN`].
+/// Channels between the same two peers.
+const CHANNELS_PER_PAIR: usize = 4;
+/// Calls from one network, or of one peer that comes by TCP, in [`CALLS_IN`].
 pub(super) const CALLS_MAX: usize = 40;
 const CALLS_IN: Duration = Duration::from_secs(10);
 /// Messages that may wait for a peer. One that does not read is let go.
@@ -50,6 +53,15 @@ pub(super) struct Hub {
 struct State {
     clients: HashMap<PeerId, Place>,
     visits: u64,
+    /// When those called who have called lately.
+    calls: HashMap<Caller, Vec<Instant>>,
+}
+
+/// Who counts as one caller: keys cost nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Caller {
+    Network(IpAddr),
+    Peer(PeerId),
 }
 
 #[derive(Debug)]
@@ -57,7 +69,8 @@ struct Place {
     number: u64,
     client: Client,
     channels: HashSet<Channel>,
-    calls: Vec<Instant>,
+    /// Whether it missed a message, because it did not read those before.
+    missed: bool,
 }
 
 impl Place {
@@ -75,19 +88,18 @@ impl Place {
         }
     }
 
-    /// Counts a call, unless there were too many.
-    fn may_call(&mut self, now: Instant) -> bool {
-        self.calls.retain(|at| now - *at < CALLS_IN);
-        let may = self.calls.len() < CALLS_MAX;
-        if may {
-            self.calls.push(now);
+    fn caller(&self) -> Caller {
+        match self.seen() {
+            Some(addr) => Caller::Network(network_of(addr.ip())),
+            None => Caller::Peer(self.client.id),
         }
-        may
     }
 
-    /// Whoever does not read misses it, and is let go by its own task, which sees the full queue.
-    fn tell(&self, message: FromRelay) -> bool {
-        self.client.messages.try_send(message).is_ok()
+    /// Whoever does not read misses it, and is let go by its own task.
+    fn tell(&mut self, message: FromRelay) -> bool {
+        let told = self.client.messages.try_send(message).is_ok();
+        self.missed |= !told;
+        told
     }
 }
 
@@ -119,7 +131,7 @@ impl Hub {
             number,
             client,
             channels: HashSet::new(),
-            calls: Vec::new(),
+            missed: false,
         };
         state.clients.insert(id, place);
         Visit { id, number }
@@ -164,7 +176,12 @@ impl Hub {
         }
     }
 
-    /// The peer is seen somewhere else now.
+    /// Whether the peer has missed a message.
+    pub(super) fn has_missed(&self, visit: Visit) -> bool {
+        self.state().place(visit).is_some_and(|place| place.missed)
+    }
+
+    /// The peer has shown that it is somewhere else now.
     pub(super) fn moved(&self, visit: Visit, addr: SocketAddr) {
         let mut state = self.state();
         if let Some(place) = state.place(visit) {
@@ -184,7 +201,12 @@ impl Hub {
     ) -> Option<FromRelay> {
         let mut state = self.state();
         match message {
-            ToRelay::Hello { .. } => None,
+            ToRelay::Hello { listens } => {
+                state.place(visit)?.client.listens = *listens;
+                None
+            }
+            // For whoever has sent the token.
+            ToRelay::Here { .. } => None,
             ToRelay::Call { peer } => {
                 let called = self.call(&mut state, visit, *peer, channel);
                 let closed = |why| FromRelay::Closed { peer: *peer, why };
@@ -211,10 +233,15 @@ impl Hub {
         callee: PeerId,
         channel: Channel,
     ) -> Result<(), NotOpen> {
-        let place = state.place(visit).ok_or(NotOpen::Busy)?;
-        if !place.may_call(Instant::now()) || place.channels.len() >= CHANNELS_PER_PEER {
+        let caller = state.place(visit).ok_or(NotOpen::Busy)?.caller();
+        if !state.may_call(caller, Instant::now()) {
             return Err(NotOpen::Busy);
         }
+        let place = state.place(visit).ok_or(NotOpen::Busy)?;
+        if place.channels.len() >= CHANNELS_PER_PEER {
+            return Err(NotOpen::Busy);
+        }
+        let own = place.channels.clone();
         let (caller, seen) = (place.end(), place.seen());
         let there = |place: &&mut Place| place.client.listens && callee != visit.id;
         let called = state.clients.get_mut(&callee).filter(there);
@@ -224,7 +251,9 @@ impl Hub {
             channel,
             seen,
         };
-        if called.channels.len() >= CHANNELS_PER_PEER || !called.tell(message) {
+        let common = called.channels.intersection(&own).count();
+        let full = common >= CHANNELS_PER_PAIR || called.channels.len() >= CHANNELS_PER_PEER;
+        if full || !called.tell(message) {
             return Err(NotOpen::Busy);
         }
         called.channels.insert(channel);
@@ -241,7 +270,7 @@ impl Hub {
         };
         let seen = callee.seen();
         let caller = self.forwarding.open(channel, visit.id);
-        if let Some(caller) = caller.and_then(|id| state.clients.get(&id)) {
+        if let Some(caller) = caller.and_then(|id| state.clients.get_mut(&id)) {
             caller.tell(FromRelay::Open {
                 peer: visit.id,
                 channel,
@@ -256,10 +285,26 @@ impl Hub {
         for channel in self.forwarding.silent(SILENT, NOT_TAKEN) {
             self.close(&mut state, channel, None);
         }
+        let now = Instant::now();
+        state.calls.retain(|_, calls| {
+            calls.retain(|at| now - *at < CALLS_IN);
+            !calls.is_empty()
+        });
     }
 }
 
 impl State {
+    /// Counts a call, unless there were too many.
+    fn may_call(&mut self, caller: Caller, now: Instant) -> bool {
+        let calls = self.calls.entry(caller).or_default();
+        calls.retain(|at| now - *at < CALLS_IN);
+        let may = calls.len() < CALLS_MAX;
+        if may {
+            calls.push(now);
+        }
+        may
+    }
+
     fn place(&mut self, visit: Visit) -> Option<&mut Place> {
         let place = self.clients.get_mut(&visit.id)?;
         (place.number == visit.number).then_some(place)
@@ -423,20 +468,54 @@ mod tests {
     fn calls_and_channels_are_limited() {
         let mut bed = Bed::new();
         let (a, mut b) = (bed.enter(1, true), bed.enter(2, true));
-        for _ in 0..CALLS_MAX {
-            assert_eq!(bed.call(&a, &b), None);
-            b.called();
-        }
         let busy = FromRelay::Closed {
             peer: b.id,
             why: NotOpen::Busy,
         };
-        assert_eq!(bed.call(&a, &b), Some(busy.clone()));
-        let c = bed.enter(3, true);
-        for _ in CALLS_MAX..CHANNELS_PER_PEER {
-            assert_eq!(bed.call(&c, &b), None);
+        for _ in 0..CHANNELS_PER_PAIR {
+            assert_eq!(bed.call(&a, &b), None);
             b.called();
         }
+        assert_eq!(bed.call(&a, &b), Some(busy.clone()));
+        // Calls that come to nothing count, too.
+        for _ in CHANNELS_PER_PAIR + 1..CALLS_MAX {
+            assert_eq!(bed.call(&a, &b), Some(busy.clone()));
+        }
+        let mut c = bed.enter(3, true);
+        assert_eq!(
+            bed.call(&a, &c),
+            Some(FromRelay::Closed {
+                peer: c.id,
+                why: NotOpen::Busy
+            })
+        );
+        assert_eq!(c.told(), None);
+        let mut callers = Vec::new();
+        for n in 10..25 {
+            let caller = bed.enter(n, false);
+            for _ in 0..CHANNELS_PER_PAIR {
+                assert_eq!(bed.call(&caller, &b), None, "{n}");
+                b.called();
+            }
+            callers.push(caller);
+        }
         assert_eq!(bed.call(&c, &b), Some(busy));
+    }
+
+    #[test]
+    fn who_does_not_read_is_noticed() {
+        let mut bed = Bed::new();
+        let (a, b) = (bed.enter(1, true), bed.enter(2, true));
+        for _ in 0..MESSAGES_MAX {
+            bed.hub
+                .state()
+                .clients
+                .get_mut(&b.id)
+                .unwrap()
+                .tell(FromRelay::Seen { addr: None });
+        }
+        assert!(!bed.hub.has_missed(b.visit));
+        assert!(bed.call(&a, &b).is_some());
+        assert!(bed.hub.has_missed(b.visit) && !bed.hub.has_missed(a.visit));
     }
 }

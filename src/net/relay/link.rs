@@ -17,8 +17,9 @@ use crate::net::connection::PeerConnection;
 use crate::net::frames::{self, FrameReader};
 use crate::net::link::{LinkError, Offence};
 use crate::protocol::frame;
+use crate::protocol::relay::DATAGRAM_LEN_MAX;
 
-/// Datagrams that may wait for a TCP connection: a quarter of a megabyte.
+/// Datagrams that may wait for a TCP connection: a quarter of a megabyte, as long as they may be.
 pub(super) const DATAGRAMS_MAX: usize = 192;
 /// Messages that may wait each way.
 const MESSAGES_MAX: usize = 64;
@@ -28,6 +29,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that are read and written at once over TCP.
 const BUFFER_LEN: usize = 64 * 1024;
+/// Longest message over TCP.
+const MESSAGE_LEN_MAX: usize = 4096;
+/// Datagrams after which messages have their turn.
+const DATAGRAMS_AT_ONCE: usize = 32;
 /// First byte of a frame over TCP that is a message; all others are datagrams.
 const MESSAGE: u8 = 0;
 
@@ -135,6 +140,9 @@ async fn read<S: AsyncRead + Unpin>(
     let mut stream = BufReader::with_capacity(BUFFER_LEN, stream);
     loop {
         let len = timeout(IDLE_TIMEOUT, stream.read_u16()).await??;
+        if usize::from(len) > MESSAGE_LEN_MAX {
+            return Err(std::io::Error::other("a frame that is too long"));
+        }
         let mut frame = vec![0; len.into()];
         timeout(IDLE_TIMEOUT, stream.read_exact(&mut frame)).await??;
         let frame = Bytes::from(frame);
@@ -146,7 +154,8 @@ async fn read<S: AsyncRead + Unpin>(
                     return Ok(());
                 }
             }
-            Some(_) => arrived(frame),
+            Some(_) if frame.len() <= DATAGRAM_LEN_MAX => arrived(frame),
+            Some(_) => return Err(std::io::Error::other("a datagram that is too long")),
         }
     }
 }
@@ -169,15 +178,21 @@ async fn write<S: AsyncWrite + Unpin>(
             Some(datagram) = datagrams.recv() => datagram,
             _ = alive.tick() => Bytes::new(),
         };
-        let mut next = Some(frame);
-        while let Some(frame) = next {
-            let len = u16::try_from(frame.len()).map_err(std::io::Error::other)?;
-            timeout(IDLE_TIMEOUT, stream.write_u16(len)).await??;
-            timeout(IDLE_TIMEOUT, stream.write_all(&frame)).await??;
-            next = datagrams.try_recv().ok();
+        write_frame(&mut stream, &frame).await?;
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            let Ok(datagram) = datagrams.try_recv() else {
+                break;
+            };
+            write_frame(&mut stream, &datagram).await?;
         }
         timeout(IDLE_TIMEOUT, stream.flush()).await??;
     }
+}
+
+async fn write_frame<S: AsyncWrite + Unpin>(stream: &mut S, frame: &[u8]) -> std::io::Result<()> {
+    let len = u16::try_from(frame.len()).map_err(std::io::Error::other)?;
+    timeout(IDLE_TIMEOUT, stream.write_u16(len)).await??;
+    timeout(IDLE_TIMEOUT, stream.write_all(frame)).await?
 }
 
 #[cfg(test)]
@@ -191,7 +206,8 @@ mod tests {
         let (arrived, datagrams) = mpsc::channel(16);
         let near = StreamControl::new(near, |_| {});
         let far = StreamControl::new(far, move |datagram| {
-            arrived.try_send(datagram).unwrap();
+            // As a router would.
+            let _ = arrived.try_send(datagram);
         });
         (near, far, datagrams)
     }
@@ -207,6 +223,38 @@ mod tests {
         tokio::time::sleep(IDLE_TIMEOUT * 10).await;
         far.send(&FromRelay::Seen { addr: None }).await.unwrap();
         assert_eq!(near.recv().await, Ok(Some(FromRelay::Seen { addr: None })));
+    }
+
+    #[tokio::test]
+    async fn messages_have_their_turn_while_datagrams_never_end() {
+        let (mut near, mut far, mut arrived) = pair();
+        let datagrams = near.datagrams.clone();
+        let flood = async move {
+            while datagrams
+                .send(Bytes::from_static(&[0x10; 1200]))
+                .await
+                .is_ok()
+            {}
+        };
+        let flood = tokio::spawn(flood);
+        let taken = tokio::spawn(async move { while arrived.recv().await.is_some() {} });
+        for _ in 0..20 {
+            near.send(&ToRelay::Hello { listens: true }).await.unwrap();
+            assert!(far.recv::<ToRelay>().await.unwrap().is_some());
+        }
+        flood.abort();
+        taken.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_ends_the_connection() {
+        for (first, len) in [(0x10, DATAGRAM_LEN_MAX + 1), (MESSAGE, MESSAGE_LEN_MAX + 1)] {
+            let (near, mut raw) = tokio::io::duplex(64 * 1024);
+            let mut near = StreamControl::new(near, |_| panic!("it is not taken"));
+            raw.write_u16(len as u16).await.unwrap();
+            raw.write_all(&vec![first; len]).await.unwrap();
+            assert!(near.recv::<FromRelay>().await.is_err());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,6 @@ mod link;
 mod server;
 mod session;
 
+pub(super) use client::{NoRoute, Relays, call_through};
 pub use client::{RelayStanding, RelayState};
-pub(super) use client::{Relays, call_through};
 pub use server::{Relay, RelayOptions, RelayStats, serve};

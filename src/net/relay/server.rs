@@ -28,10 +28,16 @@ use crate::net::settings::{UDP_PAYLOAD_MAX, relay_transport};
 use crate::net::{errors, interfaces, restarts, socket};
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
-use crate::protocol::relay::{ALPN_RELAY, Channel, FromRelay, ToRelay};
+use crate::protocol::relay::{ALPN_RELAY, Channel, FromRelay, Nonce, ToRelay};
 
 /// Peers from one IPv4 address or IPv6 /64 network.
 const PEERS_PER_ADDR_MAX: usize = 64;
+/// Connections that may wait to be looked at, and what their packets may hold.
+const CALLS_WAITING_MAX: usize = 256;
+const CALL_BUFFER_MAX: u64 = 16 * 1024;
+const CALL_BUFFERS_MAX: u64 = 1024 * 1024;
+/// Messages of one peer in [`LOOK_EVERY`].
+const MESSAGES_AT_ONCE: u32 = 256;
 /// How often it is looked where peers are, and which channels nobody uses.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may take to read a message.
@@ -148,7 +154,11 @@ fn endpoint(
     });
     let crypto = identity.server_config_for(&[ALPN_RELAY])?;
     let mut server = quinn::ServerConfig::with_crypto(crypto);
-    server.transport_config(relay_transport());
+    server
+        .transport_config(relay_transport())
+        .max_incoming(CALLS_WAITING_MAX)
+        .incoming_buffer_size(CALL_BUFFER_MAX)
+        .incoming_buffer_size_total(CALL_BUFFERS_MAX);
     let mut config = EndpointConfig::default();
     restarts::answer_for_earlier(&mut config, identity)?;
     config.grease_quic_bit(false);
@@ -246,7 +256,8 @@ async fn answer(server: Arc<Server>, incoming: quinn::Incoming, mut admitted: Ad
         Err(_) => return,
     };
     admitted.connected();
-    let via = Via::Udp(canonical(connection.quic().remote_address()));
+    // Where the handshake was: there it has shown that it is.
+    let via = Via::Udp(canonical(from));
     let control = Control::Quic {
         connection: connection.clone(),
         send,
@@ -348,6 +359,10 @@ async fn attend(
         Some(_) | None => return Err(Offence::UnexpectedMessage.into()),
     };
     let (messages, mut waiting) = mpsc::channel(MESSAGES_MAX);
+    let seen = match via {
+        Via::Udp(addr) => Some(addr),
+        Via::Stream(_) => None,
+    };
     let visit = server.hub.enter(Client {
         id,
         messages,
@@ -358,16 +373,27 @@ async fn attend(
         hub: &server.hub,
         visit,
     };
-    let mut seen = control.seen();
+    let mut place = Seen::new(seen);
     say(&mut control, FromRelay::Seen { addr: seen }).await?;
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut messages = 0;
     loop {
         tokio::select! {
             message = control.recv() => match message? {
                 None => return Ok(()),
-                Some(ToRelay::Hello { .. }) => return Err(Offence::UnexpectedMessage.into()),
+                Some(_) if messages >= MESSAGES_AT_ONCE => {
+                    return Err(Offence::UnexpectedMessage.into());
+                }
+                Some(ToRelay::Here { token }) => {
+                    messages += 1;
+                    if let Some(addr) = place.shown(token) {
+                        server.hub.moved(visit, addr);
+                        say(&mut control, FromRelay::Seen { addr: Some(addr) }).await?;
+                    }
+                }
                 Some(message) => {
+                    messages += 1;
                     let Ok(name) = server.identity.random() else { return Ok(()) };
                     if let Some(answer) = server.hub.said(visit, &message, Channel(name)) {
                         say(&mut control, answer).await?;
@@ -380,14 +406,52 @@ async fn attend(
                 None => return Ok(()),
             },
             _ = look.tick() => {
-                let now = control.seen();
-                if let Some(addr) = now.filter(|_| now != seen) {
-                    seen = now;
-                    server.hub.moved(visit, addr);
-                    say(&mut control, FromRelay::Seen { addr: seen }).await?;
+                messages = 0;
+                if server.hub.has_missed(visit) {
+                    return Err(LinkError::Lost("it does not read".into()));
+                }
+                if let Some((addr, token)) = place.look(control.seen(), &server.identity) {
+                    server.hub.forwarding.send_token(addr, token);
                 }
             }
         }
+    }
+}
+
+/// Where a peer is. QUIC believes in a new address before the peer has shown that it is there, and
+/// what is forwarded must not go to where somebody only says that he is.
+#[derive(Debug)]
+struct Seen {
+    proven: Option<SocketAddr>,
+    /// Where it seems to be, and what it must say to prove it.
+    claimed: Option<(SocketAddr, Nonce)>,
+}
+
+impl Seen {
+    fn new(proven: Option<SocketAddr>) -> Self {
+        Self {
+            proven,
+            claimed: None,
+        }
+    }
+
+    /// It seems to be at `now`: what to send there, if that is to be proven.
+    fn look(&mut self, now: Option<SocketAddr>, random: &Identity) -> Option<(SocketAddr, Nonce)> {
+        let now = now.filter(|_| now != self.proven)?;
+        let is_asked = |(addr, _): &(SocketAddr, Nonce)| *addr == now;
+        let token = match self.claimed.filter(is_asked) {
+            Some((_, token)) => token,
+            None => random.random().ok()?,
+        };
+        self.claimed = Some((now, token));
+        self.claimed
+    }
+
+    /// It says what was sent to where it seems to be: where that is.
+    fn shown(&mut self, token: Nonce) -> Option<SocketAddr> {
+        let (addr, _) = self.claimed.take_if(|(_, asked)| *asked == token)?;
+        self.proven = Some(addr);
+        self.proven
     }
 }
 
@@ -395,5 +459,28 @@ async fn say(control: &mut Control, message: FromRelay) -> Result<(), LinkError>
     match timeout(SEND_DEADLINE, control.send(&message)).await {
         Ok(sent) => sent,
         Err(_) => Err(LinkError::Lost("it does not read".into())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_somewhere_else_when_it_has_shown_it() {
+        let random = Identity::generate().unwrap();
+        let addr = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
+        let mut seen = Seen::new(Some(addr(1)));
+        assert_eq!(seen.look(Some(addr(1)), &random), None);
+        let (to, token) = seen.look(Some(addr(2)), &random).unwrap();
+        assert_eq!(to, addr(2));
+        // Asked again, in case it was lost.
+        assert_eq!(seen.look(Some(addr(2)), &random), Some((to, token)));
+        assert_eq!(seen.shown([0; 8]), None);
+        let (_, other) = seen.look(Some(addr(3)), &random).unwrap();
+        assert_eq!(seen.shown(token), None);
+        assert_eq!(seen.shown(other), Some(addr(3)));
+        assert_eq!(seen.look(Some(addr(3)), &random), None);
     }
 }

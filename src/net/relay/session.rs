@@ -1,7 +1,7 @@
 //! One connection of a node with a relay.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,23 +9,27 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::client::{CALLS_MAX, Call, RelayState, Reply};
+use super::client::{CALLS_MAX, NoRoute, RelayState, Reply, Want};
 use super::link::Control;
 use crate::net::connection::canonical;
-use crate::net::connector::ConnectError;
 use crate::net::handshake::HANDSHAKE_DEADLINE;
 use crate::net::link::LinkError;
 use crate::net::pool::Shared;
-use crate::net::routes::{Route, ThroughRelay, Via};
+use crate::net::routes::{Route, ThroughRelay, Via, is_route};
+use crate::net::whereabouts::is_plausible;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::Code;
-use crate::protocol::relay::{Channel, FromRelay, ToRelay};
+use crate::protocol::relay::{Channel, FromRelay, NotOpen, ToRelay};
 
 /// How long a relay is kept where nobody is called any more.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Callers that are on their way here through one relay.
-const EXPECTED_MAX: usize = 32;
+/// Callers that are on their way here through one relay, and those from one address, so that
+/// nobody keeps out everybody else.
+const EXPECTED_MAX: usize = 64;
+const EXPECTED_FROM_ONE: usize = 6;
+/// Changes of where we are that a relay may tell, one after the other.
+const SEEN_EVERY: Duration = Duration::from_secs(2);
 /// Channels that may wait to be left.
 const LEFT_MAX: usize = 64;
 /// How long a message may take to be sent.
@@ -34,15 +38,17 @@ const SEND_DEADLINE: Duration = Duration::from_secs(5);
 /// One connection with a relay.
 pub(super) struct Session {
     shared: Arc<Shared>,
-    relay: PeerId,
+    relay: RelayHint,
     control: Control,
     addr: SocketAddr,
     /// Routes that were dropped.
     left: (mpsc::Sender<Channel>, mpsc::Receiver<Channel>),
     /// Who waits for which peer.
     calls: HashMap<PeerId, Vec<Reply>>,
-    /// Callers that have not come yet.
-    expected: JoinSet<()>,
+    /// Callers that have not come yet, and where they were seen.
+    expected: JoinSet<Option<IpAddr>>,
+    expected_from: HashMap<Option<IpAddr>, usize>,
+    seen: Option<Instant>,
     routes: Vec<Weak<Route>>,
 }
 
@@ -55,34 +61,52 @@ impl Session {
     ) -> Self {
         Self {
             shared: shared.clone(),
-            relay: relay.id,
+            relay: relay.clone(),
             control,
             addr,
             left: mpsc::channel(LEFT_MAX),
             calls: HashMap::new(),
             expected: JoinSet::new(),
+            expected_from: HashMap::new(),
+            seen: None,
             routes: Vec::new(),
         }
     }
 
     pub(super) async fn run(
         &mut self,
-        listens: bool,
-        wanted: &mut mpsc::Receiver<Call>,
+        listens: &mut bool,
+        wanted: &mut mpsc::Receiver<Want>,
     ) -> Result<(), LinkError> {
-        self.say(ToRelay::Hello { listens }).await?;
+        let mut ours = self.shared.own_addrs();
+        let mut tokens = self.shared.routes.tokens();
+        self.say(ToRelay::Hello { listens: *listens }).await?;
         let mut needed = Instant::now();
         loop {
             let idle = needed + KEPT_FOR;
             tokio::select! {
                 message = self.control.recv() => match message? {
-                    Some(message) => self.heard(message).await?,
+                    Some(message) => self.heard(message, *listens).await?,
                     None => return Ok(()),
                 },
-                Some(call) = wanted.recv() => self.call(call).await?,
+                Some(want) = wanted.recv() => match want {
+                    Want::Call { peer, reply } => self.call(peer, reply).await?,
+                    Want::Listen if *listens => {}
+                    Want::Listen => {
+                        *listens = true;
+                        self.say(ToRelay::Hello { listens: true }).await?;
+                    }
+                },
+                Ok((from, token)) = tokens.recv() => if from == self.addr {
+                    self.say(ToRelay::Here { token }).await?;
+                },
+                // A connection of TCP does not get over it.
+                Ok(()) = ours.changed(), if matches!(self.control, Control::Stream(_)) => {
+                    return Ok(());
+                }
                 Some(channel) = self.left.1.recv() => self.say(ToRelay::Leave { channel }).await?,
-                Some(_) = self.expected.join_next() => {}
-                () = sleep_until(idle), if !listens => {
+                Some(over) = self.expected.join_next() => self.came(over.ok().flatten()),
+                () = sleep_until(idle), if !*listens => {
                     self.routes.retain(|route| route.strong_count() > 0);
                     if self.routes.is_empty() && self.calls.is_empty() {
                         return Ok(());
@@ -106,8 +130,7 @@ impl Session {
         }
     }
 
-    async fn call(&mut self, call: Call) -> Result<(), LinkError> {
-        let Call { peer, reply } = call;
+    async fn call(&mut self, peer: PeerId, reply: Reply) -> Result<(), LinkError> {
         let replies = self.calls.entry(peer).or_default();
         if replies.len() >= CALLS_MAX {
             return Ok(());
@@ -116,13 +139,13 @@ impl Session {
         self.say(ToRelay::Call { peer }).await
     }
 
-    async fn heard(&mut self, message: FromRelay) -> Result<(), LinkError> {
+    async fn heard(&mut self, message: FromRelay, listens: bool) -> Result<(), LinkError> {
         match message {
             FromRelay::Seen { addr } => {
-                let addr = addr.map(canonical);
-                let state = addr.map_or(RelayState::Tcp, RelayState::Udp);
-                self.shared.relays.stands(self.relay, state);
-                self.shared.seen_by(self.relay, addr);
+                // Others are told of it only if it is a relay that somebody here has chosen.
+                if listens {
+                    self.seen(addr.map(canonical));
+                }
                 Ok(())
             }
             FromRelay::Called {
@@ -137,7 +160,11 @@ impl Session {
             } => self.open(peer, channel, seen).await,
             FromRelay::Closed { peer, why } => {
                 tracing::debug!(peer = %peer.short(), ?why, "call through a relay");
-                self.answer(peer, Err(ConnectError::Unreachable));
+                let why = match why {
+                    NotOpen::Absent | NotOpen::Refused => NoRoute::Absent,
+                    NotOpen::Busy => NoRoute::Relay,
+                };
+                self.answer(peer, Err(why));
                 Ok(())
             }
             // The connection through it ends by itself, or goes on directly.
@@ -145,8 +172,31 @@ impl Session {
         }
     }
 
+    /// The relay says where it sees us.
+    fn seen(&mut self, addr: Option<SocketAddr>) {
+        let too_soon = self.seen.is_some_and(|at| at.elapsed() < SEEN_EVERY);
+        let relay = self.addr.ip();
+        if too_soon || addr.is_some_and(|addr| is_route(addr) || !is_plausible(addr, relay)) {
+            return;
+        }
+        self.seen = Some(Instant::now());
+        let state = addr.map_or(RelayState::Tcp, RelayState::Udp);
+        self.shared.relays.stands(self.relay.id, state);
+        self.shared.seen_by(self.relay.id, addr);
+    }
+
+    /// A caller had its time.
+    fn came(&mut self, from: Option<IpAddr>) {
+        if let Some(count) = self.expected_from.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.expected_from.remove(&from);
+            }
+        }
+    }
+
     /// The first who waits for `peer` is answered.
-    fn answer(&mut self, peer: PeerId, result: Result<Arc<Route>, ConnectError>) {
+    fn answer(&mut self, peer: PeerId, result: Result<Arc<Route>, NoRoute>) {
         let mut result = Some(result);
         if let Some(replies) = self.calls.get_mut(&peer) {
             while let Some(answer) = result.take() {
@@ -168,7 +218,7 @@ impl Session {
         match self.route(channel, seen) {
             Some(route) => self.answer(peer, Ok(route)),
             None => {
-                self.answer(peer, Err(ConnectError::Busy));
+                self.answer(peer, Err(NoRoute::Relay));
                 self.say(ToRelay::Leave { channel }).await?;
             }
         }
@@ -182,7 +232,11 @@ impl Session {
         channel: Channel,
         seen: Option<SocketAddr>,
     ) -> Result<(), LinkError> {
-        let is_welcome = !self.shared.is_blocked(from) && self.expected.len() < EXPECTED_MAX;
+        let ip = seen.map(|addr| addr.ip().to_canonical());
+        let alike = self.expected_from.get(&ip).copied().unwrap_or_default();
+        let is_welcome = !self.shared.is_blocked(from)
+            && self.expected.len() < EXPECTED_MAX
+            && alike < EXPECTED_FROM_ONE;
         let route = match is_welcome {
             true => self.route(channel, seen),
             false => None,
@@ -190,9 +244,11 @@ impl Session {
         let Some(route) = route else {
             return self.say(ToRelay::Leave { channel }).await;
         };
+        *self.expected_from.entry(ip).or_default() += 1;
         self.expected.spawn(async move {
             sleep(HANDSHAKE_DEADLINE).await;
             drop(route);
+            ip
         });
         self.say(ToRelay::Take { channel }).await
     }
@@ -203,7 +259,7 @@ impl Session {
             Control::Stream(stream) => Via::Stream(stream.datagrams.clone()),
         };
         let relay = ThroughRelay {
-            id: self.relay,
+            hint: self.relay.clone(),
             addr: self.addr,
             via,
             left: self.left.0.clone(),

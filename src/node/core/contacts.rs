@@ -77,7 +77,8 @@ impl Core {
         self.records
             .seen(connection.id(), connection.name(), connection.remote_addr())
             .await;
-        if let Some(relay) = connection.relay() {
+        // A caller came through ours: that says nothing about its own.
+        if let Some(relay) = connection.relay().filter(|_| connection.dialled()) {
             self.records.listens_at(connection.id(), &[relay]).await;
         }
         if self.records.is_familiar(connection.id()) {

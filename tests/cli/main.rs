@@ -7,6 +7,7 @@ mod asking;
 mod control;
 mod many;
 mod program;
+mod relay;
 mod terminal;
 mod texts;
 mod transfer;

@@ -347,6 +347,8 @@ impl AsyncUdpSocket for ForwardingSocket {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
     use crate::protocol::relay::data_head;
 
@@ -360,7 +362,7 @@ mod tests {
     }
 
     impl Bed {
-        fn new(limit: Option<u64>) -> Self {
+        async fn new(limit: Option<u64>) -> Self {
             let bound = || UdpSocket::bind("127.0.0.1:0").unwrap();
             let (own, peers) = (bound(), [bound(), bound()]);
             for peer in &peers {
@@ -374,6 +376,11 @@ mod tests {
             };
             forwarding.add(CHANNEL, [end(0), end(1)]);
             let inner = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, own).unwrap();
+            // The runtime does not know yet that it can be written to.
+            let mut poller = inner.clone().create_io_poller();
+            poll_fn(|cx| poller.as_mut().poll_writable(cx))
+                .await
+                .unwrap();
             Self {
                 socket: ForwardingSocket {
                     inner,
@@ -419,7 +426,7 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_go_from_one_end_to_the_other_and_the_rest_stays() {
-        let bed = Bed::new(None);
+        let bed = Bed::new(None).await;
         bed.open();
         let quic = vec![0x41; 29];
         let batch = [data(&[7; 20]), data(&[8; 20]), quic.clone(), data(&[9; 4])];
@@ -435,7 +442,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_else_gets_in_and_nothing_passes_a_closed_channel() {
-        let bed = Bed::new(None);
+        let bed = Bed::new(None).await;
         let stranger = "192.0.2.9:1".parse().unwrap();
         bed.sorted(bed.addr(0), &[data(b"too early")]);
         bed.open();
@@ -450,7 +457,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_has_moved_is_served_where_it_is() {
-        let bed = Bed::new(None);
+        let bed = Bed::new(None).await;
         bed.open();
         let moved = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = moved.local_addr().unwrap();
@@ -462,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_limited_pair_gets_no_more() {
-        let bed = Bed::new(Some(10_000));
+        let bed = Bed::new(Some(10_000)).await;
         bed.open();
         let one = data(&[1; 1000]);
         for _ in 0..1000 {

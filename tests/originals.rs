@@ -24,3 +24,5 @@ mod reference;
 mod slow;
 #[path = "originals/texts.rs"]
 mod texts;
+#[path = "originals/trees.rs"]
+mod trees;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::incoming::conclude;
 use super::{NodeOptions, StartError, internal, near, sightings};
@@ -17,11 +18,11 @@ use crate::net::connector::ConnectError;
 use crate::net::discovery::{Input, Presence};
 use crate::net::endpoint::BindError;
 use crate::net::requests::{
-    self, CheckInError, CheckedIn, Requests, RequestsOptions, RequestsTask, Sighting,
+    self, CheckInError, CheckedIn, Informed, Requests, RequestsOptions, RequestsTask, Sighting,
 };
 use crate::net::tcp::{
     Destination, LegacyArrival, LegacyListener, LegacyOptions, NotSent, TcpInbound, TcpOutbound,
-    dial, send_text,
+    TreeOptions, Trees, dial, send_text,
 };
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
@@ -32,6 +33,8 @@ use crate::transfer::ended::Ended;
 use crate::transfer::receiver::Incoming;
 use crate::transfer::table::SharedTable;
 
+/// Requests to take part in a tree that may wait.
+const INFORMS_MAX: usize = 16;
 /// Most characters of what an original calls itself: nobody has longer names on purpose.
 pub(super) const NAME_CHARS_MAX: usize = 64;
 
@@ -46,6 +49,8 @@ pub(super) struct Legacy {
     /// Where originals learn that we are here, and we that they are.
     pub(super) requests: Requests,
     _task: RequestsTask,
+    /// Takes part in trees of originals.
+    _trees: JoinSet<()>,
     /// Another port than the wanted one, because that was taken: worth a word.
     pub(super) moved_from: Option<u16>,
 }
@@ -63,11 +68,13 @@ impl Legacy {
             return Ok(None);
         }
         let wanted = options.legacy_port.unwrap_or(settings.legacy_port);
+        let trees = Trees::default();
         let bind = |port| {
             LegacyListener::bind(LegacyOptions {
                 bind: options.bind,
                 port,
                 spool: options.paths.state.clone(),
+                trees: trees.clone(),
             })
         };
         let mut moved_from = None;
@@ -86,13 +93,25 @@ impl Legacy {
             BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
             other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
         })?;
-        let (requests, task) = answer_requests(options, identity, listener.port(), quic_port)?;
+        let (informs, informed) = mpsc::channel(INFORMS_MAX);
+        let ports = (listener.port(), quic_port);
+        let (requests, task) = answer_requests(options, identity, ports, informs)?;
+        let us = LegacyId::of_installation(&identity.id());
+        let tree_options = TreeOptions {
+            bind: options.bind,
+            us,
+            stream_port: listener.port(),
+            pass_on: settings.pass_on,
+        };
+        let mut serving = JoinSet::new();
+        serving.spawn(trees.serve(tree_options, informed, requests.clone()));
         let legacy = Self {
             listener,
-            us: LegacyId::of_installation(&identity.id()),
+            us,
             transfers: Arc::default(),
             requests,
             _task: task,
+            _trees: serving,
             moved_from,
         };
         Ok(Some((legacy, arrivals)))
@@ -135,8 +154,8 @@ impl Legacy {
 fn answer_requests(
     options: &NodeOptions,
     identity: &Identity,
-    stream_port: u16,
-    quic_port: u16,
+    (stream_port, quic_port): (u16, u16),
+    informs: mpsc::Sender<Informed>,
 ) -> Result<(Requests, RequestsTask), StartError> {
     let settings = &options.settings;
     let mut seed = [0; 32];
@@ -157,6 +176,7 @@ fn answer_requests(
             Presence::Look | Presence::Off => Some(0),
         },
         name: settings.name.clone(),
+        informs: Some(informs),
         ..RequestsOptions::new(identity.id(), stream_port, seed)
     })
     .map_err(|error| internal(error.to_string()))?;

@@ -39,7 +39,7 @@ pub use line::dial;
 pub use outbound::{Destination, TcpOutbound};
 pub use reader::TcpReader;
 pub use texts::{AdmittedText, NotSent, PlainText, TALKERS_MAX, TALKERS_PER_ADDR_MAX, send_text};
-pub use tree::{TreeOptions, Trees};
+pub use tree::{RootOptions, Seat, TreeOptions, TreeOutbound, Trees, plant, tree_files};
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Programs of the original's kind: where they reach us, and what happens to what they send.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -21,13 +22,14 @@ use crate::net::requests::{
     self, CheckInError, CheckedIn, Informed, Requests, RequestsOptions, RequestsTask, Sighting,
 };
 use crate::net::tcp::{
-    Destination, LegacyArrival, LegacyListener, LegacyOptions, NotSent, TcpInbound, TcpOutbound,
-    TreeOptions, Trees, dial, send_text,
+    Destination, LegacyArrival, LegacyListener, LegacyOptions, NotSent, RootOptions, Seat,
+    TcpInbound, TcpOutbound, TreeOptions, TreeOutbound, Trees, dial, plant, send_text,
 };
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
+use crate::protocol::legacy::stream::FileItem;
 use crate::protocol::link_uri::LegacyAddress;
-use crate::protocol::message::Receipt;
+use crate::protocol::message::{Receipt, TransferId};
 use crate::transfer::control::{Order, Reporter};
 use crate::transfer::ended::Ended;
 use crate::transfer::receiver::Incoming;
@@ -51,6 +53,10 @@ pub(super) struct Legacy {
     _task: RequestsTask,
     /// Takes part in trees of originals.
     _trees: JoinSet<()>,
+    /// Where it all listens, if not everywhere.
+    bind: Option<IpAddr>,
+    /// Seats in trees of ours, of transfers that are about to begin.
+    pub(super) seats: HashMap<TransferId, Seat>,
     /// Another port than the wanted one, because that was taken: worth a word.
     pub(super) moved_from: Option<u16>,
 }
@@ -112,6 +118,8 @@ impl Legacy {
             requests,
             _task: task,
             _trees: serving,
+            bind: options.bind,
+            seats: HashMap::new(),
             moved_from,
         };
         Ok(Some((legacy, arrivals)))
@@ -142,6 +150,24 @@ impl Legacy {
             }
             Sighting::Own { .. } => None,
         })
+    }
+
+    /// Seats in one tree of ours for these transfers. Gives what must run for it. `names` must be
+    /// random.
+    pub(super) fn plant(
+        &mut self,
+        transfers: Vec<TransferId>,
+        names: [[u8; 16]; 3],
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let options = RootOptions {
+            bind: self.bind,
+            us: self.us,
+            stream_port: self.port(),
+            names,
+        };
+        let (seats, growing) = plant(options, transfers.len());
+        self.seats = transfers.into_iter().zip(seats).collect();
+        growing
     }
 
     /// TCP port for files.
@@ -263,6 +289,16 @@ pub(super) struct Original {
     pub(super) patience: Duration,
 }
 
+/// An original that takes part in a tree of ours.
+pub(super) struct Seated {
+    /// Who it is, as it says.
+    pub(super) peer: LegacyPeer,
+    /// What it calls itself.
+    pub(super) name: String,
+    /// Its part of the tree.
+    pub(super) link: TreeOutbound,
+}
+
 /// An original that knows us, and a connection to it.
 pub(super) struct Reached {
     /// Who it is, as it says.
@@ -309,6 +345,25 @@ impl Original {
             stream,
             original: self.clone(),
         })
+    }
+
+    /// Checks in, and asks it to take part in the tree. `None` if it does not, or there is no
+    /// tree. Cancel-safe.
+    pub(super) async fn sit(
+        &self,
+        seat: Seat,
+        files: Vec<FileItem>,
+    ) -> Result<Option<Seated>, Fault> {
+        let CheckedIn { record, stream } = self.check_in().await?;
+        let link = seat.take(record.id, (self.at, stream), files).await;
+        Ok(link.map(|link| Seated {
+            peer: LegacyPeer {
+                id: record.id,
+                addr: stream,
+            },
+            name: shown_name(Some(&record.name), stream),
+            link,
+        }))
     }
 
     async fn check_in(&self) -> Result<CheckedIn, Fault> {

@@ -45,8 +45,14 @@ pub(super) async fn link(child: &Neighbour, us: StreamLink, wait: Duration) -> i
     }
 }
 
-/// Sends a child everything, from when there is something until the end.
-pub(super) async fn feed(mut wire: Wire, mut feeds: watch::Receiver<Option<Feed>>) {
+/// Sends a child everything, from when there is something until the end. A child that takes
+/// nothing for as long as `patience` is given up: an original would leave out what it does not
+/// take by then, and go on.
+pub(super) async fn feed(
+    mut wire: Wire,
+    mut feeds: watch::Receiver<Option<Feed>>,
+    patience: Duration,
+) {
     let feed = match feeds.wait_for(Option::is_some).await {
         Ok(feed) => feed.clone(),
         Err(_) => return,
@@ -59,18 +65,26 @@ pub(super) async fn feed(mut wire: Wire, mut feeds: watch::Receiver<Option<Feed>
         tracing::info!("a child of a tree comes too late");
         return;
     };
-    if let Err(error) = send_all(&mut wire, &metadata, &mut tap).await {
+    if let Err(error) = send_all(&mut wire, &metadata, &mut tap, patience).await {
         tracing::info!(%error, "a child of a tree is given up");
     }
 }
 
-async fn send_all(wire: &mut Wire, metadata: &[u8], tap: &mut Tap) -> io::Result<()> {
+async fn send_all(
+    wire: &mut Wire,
+    metadata: &[u8],
+    tap: &mut Tap,
+    patience: Duration,
+) -> io::Result<()> {
     // An original takes all that has come for the list, whatever else it is.
     wire.send(metadata, &[], Next::Head).await?;
     sleep(METADATA_GAP).await;
     while let Some(piece) = tap.next(DATA_LEN_MAX).await.map_err(cut)? {
         tokio::select! {
-            sent = wire.send(&piece, &[], Next::More) => sent?,
+            sent = timeout(patience, wire.send(&piece, &[], Next::More)) => match sent {
+                Ok(sent) => sent?,
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            },
             () = tap.cut() => return Err(cut(Cut::Slow)),
         }
     }

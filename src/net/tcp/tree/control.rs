@@ -84,8 +84,24 @@ enum Child {
     Linking,
     /// It gets content from us.
     Linked,
-    /// It wants nothing from us, or cannot be reached.
+    /// It has said that it wants nothing from us.
+    Declined,
+    /// It cannot be reached, or has said nothing.
     Gone,
+}
+
+/// What the root knows of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing yet.
+    Open,
+    /// It gets content from us.
+    Ours,
+    /// It has another parent: who refuses a check of the root has one, because the root is a
+    /// neighbour of everybody.
+    Elsewhere,
+    /// It does not take part.
+    Out,
 }
 
 #[derive(Debug)]
@@ -196,7 +212,7 @@ impl Member {
             Control::Reject(sender) => {
                 let branch = self.branch(&sender, from.ip());
                 if let Some(branch) = branch.filter(|b| matches!(b.child, Child::Offered(_))) {
-                    branch.child = Child::Gone;
+                    branch.child = Child::Declined;
                     self.offer(now);
                 }
             }
@@ -295,7 +311,7 @@ impl Member {
         }
         let most = self.terms.fanout.min(FANOUT_MAX);
         let branches = self.branches.iter_mut().flatten();
-        let busy = |b: &Branch| !matches!(b.child, Child::No | Child::Gone);
+        let busy = |b: &Branch| !matches!(b.child, Child::No | Child::Declined | Child::Gone);
         let mut branches: Vec<&mut Branch> = branches.collect();
         let room = most.saturating_sub(branches.iter().filter(|branch| busy(branch)).count());
         // Who has offered itself to us has a parent.
@@ -304,13 +320,42 @@ impl Member {
         });
         for branch in free.take(room) {
             branch.child = Child::Offered(now + self.terms.patience);
-            let check = Control::TreeCheck {
-                sender: self.terms.us,
-                message: self.message.clone(),
-                session: self.terms.session.clone(),
-            };
-            let check = Event::Send(branch.peer.passive, check);
-            self.events.push_back(check);
+            let check = check(&self.terms, &self.message);
+            self.events
+                .push_back(Event::Send(branch.peer.passive, check));
+        }
+    }
+
+    /// Offers ourselves to all of these who have not answered, neighbours or not, and whatever
+    /// the fanout: who has no parent by now would get nothing, and who has one says so.
+    pub(super) fn offer_to_all(&mut self, now: Instant, peers: &[Neighbour]) {
+        let new = self.branches_of(peers.to_vec(), &|_| Reach::Child);
+        let branches = self.branches.get_or_insert_default();
+        for branch in new {
+            let known = branches.iter().any(|b| b.peer.peer == branch.peer.peer);
+            if !known {
+                branches.push(branch);
+            }
+        }
+        for branch in branches {
+            if matches!(branch.child, Child::No | Child::Offered(_)) {
+                branch.child = Child::Offered(now + self.terms.patience);
+                let check = check(&self.terms, &self.message);
+                self.events
+                    .push_back(Event::Send(branch.peer.passive, check));
+            }
+        }
+    }
+
+    /// How a peer of our tree stands.
+    pub(super) fn standing(&self, peer: &LegacyId) -> Standing {
+        let mut branches = self.branches.iter().flatten();
+        let branch = branches.find(|branch| branch.peer.peer == *peer);
+        match branch.map_or(Child::No, |branch| branch.child) {
+            Child::No | Child::Offered(_) | Child::Linking => Standing::Open,
+            Child::Linked => Standing::Ours,
+            Child::Declined => Standing::Elsewhere,
+            Child::Gone => Standing::Out,
         }
     }
 
@@ -327,7 +372,8 @@ impl Member {
         let due = self.branches.iter().flatten().filter_map(|branch| {
             let offered = match branch.child {
                 Child::Offered(until) => Some(until),
-                Child::No | Child::Linking | Child::Linked | Child::Gone => None,
+                Child::No | Child::Linking | Child::Linked => None,
+                Child::Declined | Child::Gone => None,
             };
             [self.again(branch), offered].into_iter().flatten().min()
         });
@@ -356,6 +402,14 @@ impl Member {
     /// What to do next.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+}
+
+fn check(terms: &Terms, message: &str) -> Control {
+    Control::TreeCheck {
+        sender: terms.us,
+        message: message.to_owned(),
+        session: terms.session.clone(),
     }
 }
 

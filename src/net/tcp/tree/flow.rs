@@ -4,12 +4,13 @@
 //! The last few megabytes are in memory. What somebody has not read when it leaves the memory goes
 //! to a file without a name, which is used as a ring. A child that falls too far behind is cut
 //! off: whoever cannot follow must not slow the others down, and gets nothing with holes in it.
+//! Too far is much: several children share one uplink, which is slower than what we get.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -21,9 +22,32 @@ use crate::net::tcp::spool::nameless;
 /// Bytes that stay in memory.
 pub(super) const RECENT_MAX: u64 = 4 * 1024 * 1024;
 /// How far a child may be behind.
-pub(super) const CHILD_LAG_MAX: u64 = 32 * 1024 * 1024;
-/// How far we may be behind, which is what the ring holds.
-const RING_LEN: u64 = QUARANTINE_MAX;
+const CHILD_LAG_MAX: u64 = 1024 * 1024 * 1024;
+
+/// How far those who read may be behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// We.
+    pub(super) own: u64,
+    /// A child.
+    pub(super) child: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            own: QUARANTINE_MAX,
+            child: CHILD_LAG_MAX,
+        }
+    }
+}
+
+impl Limits {
+    /// What the ring must hold.
+    fn ring(self) -> u64 {
+        self.own.max(self.child)
+    }
+}
 
 /// Content of a known length.
 #[derive(Debug)]
@@ -31,6 +55,7 @@ pub(in crate::net::tcp) struct Flow {
     state: Mutex<State>,
     moved: Notify,
     dir: PathBuf,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -82,7 +107,7 @@ pub(in crate::net::tcp) enum Cut {
 
 impl Flow {
     /// Nothing yet; what does not fit the memory goes to a nameless file in `dir`.
-    pub(super) fn new(dir: PathBuf) -> Arc<Self> {
+    pub(super) fn new(dir: PathBuf, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 end: 0,
@@ -95,6 +120,7 @@ impl Flow {
             }),
             moved: Notify::new(),
             dir,
+            limits,
         })
     }
 
@@ -130,8 +156,8 @@ impl Flow {
         let end = state.end;
         state
             .taps
-            .retain(|_, tap| tap.whose == Whose::Own || end - tap.at <= CHILD_LAG_MAX);
-        let kept = state.forget_old(&self.dir);
+            .retain(|_, tap| tap.whose == Whose::Own || end - tap.at <= self.limits.child);
+        let kept = state.forget_old(&self.dir, self.limits.ring());
         drop(state);
         self.moved.notify_waiters();
         kept
@@ -147,7 +173,7 @@ impl Flow {
             {
                 let state = self.lock();
                 let mut own = state.taps.values().filter(|tap| tap.whose == Whose::Own);
-                if own.all(|tap| state.end - tap.at + len <= RING_LEN) {
+                if own.all(|tap| state.end - tap.at + len <= self.limits.own) {
                     return true;
                 }
             }
@@ -213,25 +239,35 @@ impl Flow {
 
 impl State {
     /// Takes out of the memory what is too much there.
-    fn forget_old(&mut self, dir: &std::path::Path) -> io::Result<()> {
+    fn forget_old(&mut self, dir: &Path, ring: u64) -> io::Result<()> {
         while self.end - self.recent_at > RECENT_MAX {
             let Some(piece) = self.recent.pop_front() else {
                 return Ok(());
             };
             let end = self.recent_at + piece.len() as u64;
-            if self.taps.values().any(|tap| tap.at < end) {
-                let ring = match &self.ring {
-                    Some(ring) => ring.clone(),
-                    None => self.ring.insert(Arc::new(nameless(dir)?)).clone(),
-                };
-                put(&ring, self.recent_at, &piece)?;
-            } else {
+            if !self.taps.values().any(|tap| tap.at < end) {
                 // Whoever reads is in memory.
+                self.ring = None;
+            } else if let Err(error) = self.put_aside(dir, ring, &piece) {
+                // Without room on the disk, children are given up first.
+                let is_own = |tap: &Reading| tap.whose == Whose::Own;
+                self.taps.retain(|_, tap| is_own(tap) || tap.at >= end);
+                if self.taps.values().any(|tap| tap.at < end) {
+                    return Err(error);
+                }
                 self.ring = None;
             }
             self.recent_at = end;
         }
         Ok(())
+    }
+
+    fn put_aside(&mut self, dir: &Path, len: u64, piece: &[u8]) -> io::Result<()> {
+        let ring = match &self.ring {
+            Some(ring) => ring.clone(),
+            None => self.ring.insert(Arc::new(nameless(dir)?)).clone(),
+        };
+        put(&ring, len, self.recent_at, piece)
     }
 
     /// Bytes at this position, if they are in memory.
@@ -250,10 +286,10 @@ impl State {
     }
 }
 
-/// Writes to the ring.
-fn put(ring: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
-    let start = at % RING_LEN;
-    let to_end = usize::try_from(RING_LEN - start).unwrap_or(usize::MAX);
+/// Writes to a ring of this length.
+fn put(ring: &File, len: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let start = at % len;
+    let to_end = usize::try_from(len - start).unwrap_or(usize::MAX);
     let (first, rest) = bytes.split_at(bytes.len().min(to_end));
     ring.write_all_at(first, start)?;
     ring.write_all_at(rest, 0)
@@ -308,8 +344,9 @@ impl Tap {
         if at < state.recent_at {
             let lost = || Cut::Broken("a fault of this program".into());
             let ring = state.ring.clone().ok_or_else(lost)?;
-            let len = (state.recent_at - at).min(RING_LEN - at % RING_LEN);
-            return Ok(Found::InRing(ring, at, len.min(most as u64) as usize));
+            let start = at % self.flow.limits.ring();
+            let len = (state.recent_at - at).min(self.flow.limits.ring() - start);
+            return Ok(Found::InRing(ring, start, len.min(most as u64) as usize));
         }
         match &state.over {
             Over::No => Ok(Found::Later),
@@ -335,7 +372,7 @@ impl Tap {
 async fn read(ring: Arc<File>, at: u64, len: usize) -> Result<Bytes, Cut> {
     let work = move || {
         let mut bytes = vec![0; len];
-        ring.read_exact_at(&mut bytes, at % RING_LEN)?;
+        ring.read_exact_at(&mut bytes, at)?;
         Ok::<_, io::Error>(Bytes::from(bytes))
     };
     let read = tokio::task::spawn_blocking(work).await;

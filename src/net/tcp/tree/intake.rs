@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Entered;
 use super::children::Feed;
-use super::flow::{Flow, Tap, Whose};
+use super::flow::{Flow, Limits, Tap, Whose};
 use crate::net::link::{DATA_LEN_MAX, LinkError, Offence};
 use crate::net::tcp::SILENCE_MAX;
 use crate::net::tcp::parse::file_of;
@@ -55,7 +55,7 @@ where
         .iter()
         .try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size))
         .ok_or(LinkError::Offence(Offence::FileTooLarge))?;
-    let flow = Flow::new(spool);
+    let flow = Flow::new(spool, Limits::default());
     let Some(tap) = flow.tap(Whose::Own) else {
         return Err(LinkError::Lost("a fault of this program".into()));
     };

@@ -17,8 +17,11 @@
 
 mod children;
 mod control;
+mod fates;
 mod flow;
 mod intake;
+mod outbound;
+mod root;
 mod session;
 
 #[cfg(test)]
@@ -35,6 +38,8 @@ use tokio::task::JoinSet;
 
 pub(super) use self::flow::Tap as TreeTap;
 pub(super) use self::intake::{Coming, take_in};
+pub use self::outbound::TreeOutbound;
+pub use self::root::{RootOptions, Seat, plant, tree_files};
 
 use self::children::Feed;
 use self::session::Member;
@@ -137,7 +142,8 @@ impl Trees {
             tokio::select! {
                 informed = informs.recv() => match informed {
                     Some(informed) => {
-                        if let Some(member) = self.on_informed(&options, informed, &requests).await {
+                        let member = self.on_informed(&options, informed, &requests).await;
+                        if let Some(member) = member {
                             sessions.spawn(member.run());
                         }
                     }

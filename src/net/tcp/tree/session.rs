@@ -194,7 +194,7 @@ impl Member {
             // The session may be over.
             let _ = linked.send((child.peer, wire.is_ok())).await;
             if let Ok(wire) = wire {
-                children::feed(wire, feeds).await;
+                children::feed(wire, feeds, patience).await;
             }
         });
     }

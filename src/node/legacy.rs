@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::incoming::conclude;
 use super::{NodeOptions, StartError, internal, near, sightings};
-use crate::config::LegacyMode;
+use crate::config::{LegacyMode, PassOn};
 use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
@@ -107,7 +107,11 @@ impl Legacy {
             bind: options.bind,
             us,
             stream_port: listener.port(),
-            pass_on: settings.pass_on,
+            pass_on: match settings.legacy {
+                LegacyMode::On => settings.pass_on,
+                // Passing on is sending.
+                LegacyMode::ReceiveOnly | LegacyMode::Off => PassOn::Never,
+            },
         };
         let mut serving = JoinSet::new();
         serving.spawn(trees.serve(tree_options, informed, requests.clone()));

@@ -1,14 +1,17 @@
 //! Our node in the tree of a root that is not what it should be.
 
-use peerconnect::config::LegacyUnanswered;
+use std::time::Duration;
+
+use peerconnect::config::{LegacyMode, LegacyUnanswered, PassOn};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision};
 use peerconnect::protocol::legacy::otm::Control;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::common::{Shape, Site, content, tree};
+use crate::common::{DEADLINE, Shape, Site, content, tree};
 use crate::tree_raw::{RawChild, RawRoot, SESSION, id, inform, is_silent, metadata, read_all};
 use crate::tree_raw::{req_addr, say, udp};
 
@@ -136,12 +139,24 @@ async fn a_child_that_does_not_read_is_cut_off_and_holds_up_nobody() {
     assert!(tree(&site.inbox())["large"] == large);
     sending.await.unwrap();
     // It gets the beginning, and the end of the link instead of holes.
+    refused(&mut stuck).await;
     let got = read_all(&mut stuck).await;
     assert!(
         got.len() < bytes.len() && bytes.starts_with(&got),
         "{}",
         got.len()
     );
+}
+
+/// Waits until the other side has closed the connection, without reading anything.
+async fn refused(stream: &mut TcpStream) {
+    let refused = async {
+        while stream.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, refused).await;
+    refused.expect("waited in vain for the end of a link");
 }
 
 #[tokio::test]
@@ -174,6 +189,32 @@ async fn evil_lists_end_the_link_and_reach_nobody() {
     assert_eq!(read_all(&mut below).await, b"");
     assert!(site.handle.overview().borrow().transfers.is_empty());
     assert_eq!(tree(&site.inbox()).len(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_passed_on_where_nothing_is_to_be_sent() {
+    let never = Shape {
+        pass_on: PassOn::Never,
+        ..Shape::legacy("to")
+    };
+    let receives = Shape {
+        legacy: LegacyMode::ReceiveOnly,
+        ..Shape::legacy("to")
+    };
+    for shape in [never, receives] {
+        let site = shape.start();
+        let root = RawRoot::inform(&site).await;
+        let child = RawChild::new(2).await;
+        let mut stream = root.link(vec![child.neighbour()]).await;
+        // Asking for it changes nothing.
+        let asks = Control::Upgrade(id(2));
+        say(&child.udp, root.answer.passive, &asks).await;
+        let mut bytes = metadata(&[("a", 1)]);
+        bytes.push(b'a');
+        stream.write_all(&bytes).await.unwrap();
+        assert_eq!(only(&site).await.state, TransferState::Completed);
+        assert!(is_silent(&child.udp).await);
+    }
 }
 
 #[tokio::test]

@@ -45,13 +45,14 @@ pub(super) async fn link(child: &Neighbour, us: StreamLink, wait: Duration) -> i
     }
 }
 
-/// Sends a child everything, from when there is something until the end. A child that takes
-/// nothing for as long as `patience` is given up: an original would leave out what it does not
-/// take by then, and go on.
+/// Sends a child everything, from when there is something until the end. `begun` is told when its
+/// beginning need not be kept for it any more. A child that takes nothing for as long as
+/// `patience` is given up: an original would leave out what it does not take by then, and go on.
 pub(super) async fn feed(
     mut wire: Wire,
     mut feeds: watch::Receiver<Option<Feed>>,
     patience: Duration,
+    begun: impl Future<Output = ()>,
 ) {
     let feed = match feeds.wait_for(Option::is_some).await {
         Ok(feed) => feed.clone(),
@@ -60,7 +61,9 @@ pub(super) async fn feed(
     let Some(Feed { metadata, flow }) = feed else {
         return;
     };
-    let Some(mut tap) = flow.tap(Whose::Child) else {
+    let tap = flow.tap(Whose::Child);
+    begun.await;
+    let Some(mut tap) = tap else {
         // Without its beginning, content is worth nothing.
         tracing::info!("a child of a tree comes too late");
         return;

@@ -359,6 +359,12 @@ impl Member {
         }
     }
 
+    /// Whether somebody may still become our child, or is about to.
+    pub(super) fn expects_children(&self) -> bool {
+        let mut branches = self.branches.iter().flatten();
+        branches.any(|branch| matches!(branch.child, Child::Offered(_) | Child::Linking))
+    }
+
     /// When an upgrade is due again.
     fn again(&self, branch: &Branch) -> Option<Instant> {
         let wants = matches!(self.parent, Parent::Wanted { .. });

@@ -69,6 +69,8 @@ struct State {
     ring: Option<Arc<File>>,
     taps: HashMap<u32, Reading>,
     next_tap: u32,
+    /// Whether others may still come who want it from its beginning.
+    open: bool,
     over: Over,
 }
 
@@ -116,6 +118,7 @@ impl Flow {
                 ring: None,
                 taps: HashMap::new(),
                 next_tap: 0,
+                open: true,
                 over: Over::No,
             }),
             moved: Notify::new(),
@@ -136,7 +139,7 @@ impl Flow {
     /// Somebody who reads from the beginning; `None` if that is not here any more.
     pub(super) fn tap(self: &Arc<Self>, whose: Whose) -> Option<Tap> {
         let mut state = self.lock();
-        if state.recent_at > 0 {
+        if state.recent_at > 0 && !state.open {
             return None;
         }
         let id = state.next_tap;
@@ -157,10 +160,16 @@ impl Flow {
         state
             .taps
             .retain(|_, tap| tap.whose == Whose::Own || end - tap.at <= self.limits.child);
+        state.open &= end <= self.limits.child;
         let kept = state.forget_old(&self.dir, self.limits.ring());
         drop(state);
         self.moved.notify_waiters();
         kept
+    }
+
+    /// Nobody is expected any more: the beginning need not be kept for others.
+    pub(super) fn close_door(&self) {
+        self.lock().open = false;
     }
 
     /// Waits until so many bytes more can be kept for us; `false` if we are `held` up, so that
@@ -245,13 +254,14 @@ impl State {
                 return Ok(());
             };
             let end = self.recent_at + piece.len() as u64;
-            if !self.taps.values().any(|tap| tap.at < end) {
+            if !self.open && !self.taps.values().any(|tap| tap.at < end) {
                 // Whoever reads is in memory.
                 self.ring = None;
             } else if let Err(error) = self.put_aside(dir, ring, &piece) {
                 // Without room on the disk, children are given up first.
                 let is_own = |tap: &Reading| tap.whose == Whose::Own;
                 self.taps.retain(|_, tap| is_own(tap) || tap.at >= end);
+                self.open = false;
                 if self.taps.values().any(|tap| tap.at < end) {
                     return Err(error);
                 }

@@ -130,6 +130,8 @@ impl Parent {
                 }
                 let bytes = self.buf.split_to(piece).freeze();
                 flow.append(bytes).map_err(lost)?;
+                // A quick parent would leave those no time who read it.
+                tokio::task::yield_now().await;
                 continue;
             }
             if left == 0 {

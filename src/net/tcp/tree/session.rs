@@ -1,7 +1,7 @@
 //! Our part in one tree of somebody else: its socket, its clock, and the links to our children.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -30,7 +30,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Member {
     session: String,
     us: LegacyId,
-    root: std::net::IpAddr,
+    root: IpAddr,
     passive: SocketAddr,
     socket: UdpSocket,
     patience: Duration,
@@ -55,7 +55,10 @@ impl Member {
         informed: &Informed,
         wanted: mpsc::Receiver<Wanted>,
     ) -> io::Result<Self> {
-        let ip = options.bind.unwrap_or(informed.own);
+        let ip = options.bind.unwrap_or(match informed.own {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        });
         let socket = UdpSocket::bind((ip, 0)).await?;
         let inform = &informed.inform;
         let patience = Duration::from_secs(inform.link_wait_timeout.max(1).into());
@@ -117,7 +120,9 @@ impl Member {
                     self.control.handle_linked(now(), &child, linked);
                 }
                 Some(_) = self.children.join_next() => {}
-                () = ended(&mut self.feed) => break,
+                goes_on = changed(&mut self.feed) => if !goes_on {
+                    break;
+                },
             }
         }
         // What there is goes to the children; nobody new is waited for.
@@ -174,6 +179,12 @@ impl Member {
                 Event::Link(child) => self.link(child),
             }
         }
+        let feed = self.feed.as_ref();
+        if let Some(Feed { flow, .. }) = feed.and_then(|feed| feed.borrow().clone())
+            && !self.control.expects_children()
+        {
+            flow.close_door();
+        }
     }
 
     fn link(&mut self, child: Neighbour) {
@@ -187,23 +198,25 @@ impl Member {
         };
         let (patience, linked) = (self.patience, self.linked.0.clone());
         self.children.spawn(async move {
-            let wire = children::link(&child, us, patience).await;
-            if let Err(error) = &wire {
-                tracing::info!(to = %child.active, %error, "no link to a child of a tree");
-            }
             // The session may be over.
-            let _ = linked.send((child.peer, wire.is_ok())).await;
-            if let Ok(wire) = wire {
-                children::feed(wire, feeds, patience).await;
+            let tell = async |is_linked| {
+                let _ = linked.send((child.peer, is_linked)).await;
+            };
+            match children::link(&child, us, patience).await {
+                Ok(wire) => children::feed(wire, feeds, patience, tell(true)).await,
+                Err(error) => {
+                    tracing::info!(to = %child.active, %error, "no link to a child of a tree");
+                    tell(false).await;
+                }
             }
         });
     }
 }
 
-/// Waits until the parent brings nothing more.
-async fn ended(feed: &mut Option<watch::Receiver<Option<Feed>>>) {
+/// Waits until the parent begins to bring something, or brings nothing more: `false`.
+async fn changed(feed: &mut Option<watch::Receiver<Option<Feed>>>) -> bool {
     match feed {
-        Some(feed) => while feed.changed().await.is_ok() {},
+        Some(feed) => feed.changed().await.is_ok(),
         None => std::future::pending().await,
     }
 }

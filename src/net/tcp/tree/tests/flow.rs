@@ -47,6 +47,7 @@ async fn expect(tap: &mut Tap, pieces: std::ops::Range<u64>) {
 #[tokio::test]
 async fn everybody_reads_the_same_at_his_own_pace() {
     let (dir, flow) = flow();
+    flow.close_door();
     let mut own = flow.tap(Whose::Own).unwrap();
     let mut child = flow.tap(Whose::Child).unwrap();
     let count = 2 * RECENT_MAX / PIECE as u64;
@@ -102,14 +103,15 @@ async fn without_room_on_the_disk_children_are_given_up_and_we_are_told() {
 #[tokio::test]
 async fn whoever_comes_late_gets_everything_or_nothing() {
     let (_dir, flow) = flow();
-    let _own = flow.tap(Whose::Own).unwrap();
+    let mut own = flow.tap(Whose::Own).unwrap();
     let recent = RECENT_MAX / PIECE as u64;
-    for n in 0..recent {
+    for n in 0..recent + 1 {
         flow.append(piece(n)).unwrap();
+        expect(&mut own, n..n + 1).await;
     }
     let mut late = flow.tap(Whose::Child).unwrap();
-    expect(&mut late, 0..recent).await;
-    flow.append(piece(recent)).unwrap();
+    expect(&mut late, 0..recent + 1).await;
+    flow.close_door();
     assert!(flow.tap(Whose::Child).is_none());
 }
 

@@ -4,6 +4,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+
 use crate::net::tcp::tree::control::{Event, Member, Reach, Standing, Terms, neighbours};
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::legacy::otm::{Control, Neighbour};
@@ -75,6 +77,8 @@ enum What {
     Link,
 }
 
+type Way = dyn FnMut(usize, usize, &Control) -> Option<u64>;
+
 /// All peers of a tree, and what is on its way between them.
 struct Tree {
     start: Instant,
@@ -85,7 +89,7 @@ struct Tree {
     sent: u64,
     parents: HashMap<usize, usize>,
     /// Decides about the n-th datagram: after how many milliseconds it comes, if it does.
-    way: Box<dyn FnMut(usize, usize, &Control) -> Option<u64>>,
+    way: Box<Way>,
 }
 
 impl Tree {
@@ -390,4 +394,76 @@ fn a_child_is_connected_to_once_and_only_after_it_was_offered_something() {
     assert_eq!(events(&mut root), [Event::Link(peer(1))]);
     root.handle_linked(now, &id(1), false);
     assert_eq!(events(&mut root), [Event::Send(peer(2).passive, check(0))]);
+}
+
+/// What hostile peers may do.
+#[derive(Debug, Clone)]
+enum Attempt {
+    Datagram(usize, Control),
+    Link(usize, usize),
+    Linked(usize, bool),
+    Later(u64),
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let at = || 0..12_usize;
+    let control =
+        (at(), 0..6, prop::collection::vec(at(), 0..8)).prop_map(|(of, kind, near)| match kind {
+            0 => Control::State(near.into_iter().map(peer).collect()),
+            1 | 2 => check(of),
+            3 => Control::Upgrade(id(of)),
+            4 => Control::Reject(id(of)),
+            _ => Control::PrintStates(id(of)),
+        });
+    prop_oneof![
+        4 => (at(), control).prop_map(|(from, control)| Attempt::Datagram(from, control)),
+        1 => (at(), at()).prop_map(|(parent, from)| Attempt::Link(parent, from)),
+        1 => (at(), any::<bool>()).prop_map(|(child, linked)| Attempt::Linked(child, linked)),
+        1 => (0..4000_u64).prop_map(Attempt::Later),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_only_neighbours_hear_of_it_and_each_input_causes_little(
+        attempts in prop::collection::vec(attempt(), 0..60),
+    ) {
+        let mut now = Instant::now();
+        let mut member = Member::peer(terms(11, 2), ip(0));
+        let mut stated: Option<Vec<usize>> = None;
+        let (mut parents, mut linking) = (0, 0);
+        for attempt in attempts {
+            match attempt {
+                Attempt::Datagram(from, control) => {
+                    if let (Control::State(near), 0, None) = (&control, from, &stated) {
+                        let known = (0..11).filter(|at| near.contains(&peer(*at)));
+                        stated = Some(known.collect());
+                    }
+                    member.handle_datagram(now, peer(from).passive, control, &all);
+                }
+                Attempt::Link(parent, from) => {
+                    parents += u32::from(member.handle_link(now, &id(parent), ip(from)));
+                }
+                Attempt::Linked(child, linked) => member.handle_linked(now, &id(child), linked),
+                Attempt::Later(after) => {
+                    now += Duration::from_millis(after);
+                    member.handle_timeout(now);
+                }
+            }
+            let events = events(&mut member);
+            prop_assert!(events.len() <= 12, "{events:?}");
+            for event in events {
+                let to = match &event {
+                    Event::Send(to, _) => to.ip(),
+                    Event::Link(child) => {
+                        linking += 1;
+                        child.active.ip()
+                    }
+                };
+                let near = stated.iter().flatten();
+                prop_assert!(near.map(|at| ip(*at)).any(|ip| ip == to), "{event:?}");
+            }
+            prop_assert!(parents <= 1 && (linking == 0 || parents == 1));
+        }
+    }
 }

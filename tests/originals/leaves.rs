@@ -163,14 +163,14 @@ async fn refused(stream: &mut TcpStream) {
 async fn links_that_nobody_asked_for_are_closed() {
     let site = Shape::legacy("to").start();
     let root = RawRoot::inform(&site).await;
-    let before = root.open(id(1), SESSION).await;
-    let stranger = root.open(id(9), SESSION).await;
-    let unknown = root.open(id(1), "another session").await;
-    let asked = root.link(vec![]).await;
-    let again = root.open(id(1), SESSION).await;
-    for mut closed in [before, stranger, unknown, again] {
-        assert_eq!(read_all(&mut closed).await, b"");
+    // One that we have not asked yet, one that we never ask, and one for another session.
+    for (parent, session) in [(1, SESSION), (9, SESSION), (1, "another session")] {
+        let mut closed = root.open(id(parent), session).await;
+        assert_eq!(read_all(&mut closed).await, b"", "{parent} {session}");
     }
+    let asked = root.link(vec![]).await;
+    let mut again = root.open(id(1), SESSION).await;
+    assert_eq!(read_all(&mut again).await, b"");
     drop(asked);
     assert!(site.handle.overview().borrow().transfers.is_empty());
 }

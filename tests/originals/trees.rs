@@ -230,7 +230,7 @@ async fn originals_and_ours_get_it_in_one_session() {
         assert_eq!((t.files_done, t.session), (1, Some(id)), "{t:?}");
         unconfirmed += u32::from(t.is_unconfirmed());
     }
-    assert_eq!(unconfirmed, 1);
+    assert!(unconfirmed <= 1, "{unconfirmed}");
     let sent = tree(&from.dir.path().join("out"));
     old.until(|o| o.transfers.iter().find(|t| t.state.is_final()).cloned())
         .await;

@@ -88,6 +88,8 @@ struct Tree {
     what: HashMap<usize, What>,
     sent: u64,
     parents: HashMap<usize, usize>,
+    /// When the last of them was found.
+    formed: Duration,
     /// Decides about the n-th datagram: after how many milliseconds it comes, if it does.
     way: Box<Way>,
 }
@@ -110,6 +112,7 @@ impl Tree {
             what: HashMap::new(),
             sent: 0,
             parents: HashMap::new(),
+            formed: Duration::ZERO,
             way: Box::new(way),
         };
         for at in 1..count {
@@ -182,6 +185,7 @@ impl Tree {
                         let (parent, child) = (flight.from, flight.to);
                         let linked = self.members[child].handle_link(now, &id(parent), ip(parent));
                         if linked {
+                            self.formed = next;
                             assert_eq!(self.parents.insert(child, parent), None);
                         }
                         self.members[parent].handle_linked(now, &id(child), linked);
@@ -254,6 +258,12 @@ fn a_check_that_overtakes_the_state_is_answered_when_that_has_come() {
     });
     tree.run();
     assert!(tree.is_whole(5), "{:?}", tree.parents);
+    // Not only because the root asks again.
+    assert!(
+        tree.formed < Duration::from_millis(600),
+        "{:?}",
+        tree.formed
+    );
 }
 
 #[test]

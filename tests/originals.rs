@@ -16,6 +16,8 @@ mod raw;
 mod endings;
 #[path = "originals/hostile.rs"]
 mod hostile;
+#[path = "originals/leaves.rs"]
+mod leaves;
 #[path = "originals/nodes.rs"]
 mod nodes;
 #[path = "originals/reference.rs"]
@@ -24,3 +26,7 @@ mod reference;
 mod slow;
 #[path = "originals/texts.rs"]
 mod texts;
+#[path = "originals/tree_raw.rs"]
+mod tree_raw;
+#[path = "originals/trees.rs"]
+mod trees;

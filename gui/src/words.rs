@@ -295,6 +295,9 @@ pub(crate) fn left<'a>(running: impl Iterator<Item = &'a TransferSnapshot>) -> &
 
 fn completed(t: &TransferSnapshot) -> Status {
     let all = t.files_failed == 0;
+    if t.is_unconfirmed() {
+        return fault(t, Tone::Ok, String::new());
+    }
     let line = match t.direction {
         Direction::Sending => format!(
             "Delivered to {} · {} · {}",

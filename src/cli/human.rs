@@ -449,6 +449,11 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
         false => "verified",
     };
     let what = match (t.direction, &t.folder) {
+        (Direction::Sending, _) if t.is_unconfirmed() => format!(
+            "{files} passed on to {} by another receiver, not confirmed (not encrypted, old \
+             version)",
+            Shown(&t.peer_name)
+        ),
         (Direction::Sending, _) => {
             format!("{files} delivered to {}, {verified}", Shown(&t.peer_name))
         }

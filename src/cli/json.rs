@@ -251,7 +251,7 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
         "seconds": milliseconds(t.seconds),
         "verified": t.state == TransferState::Completed && t.files_failed == 0
             && !t.is_legacy(),
-        "encrypted": !t.is_legacy(),
+        "confirmed": !t.is_unconfirmed(), "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
     })
 }

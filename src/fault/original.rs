@@ -31,6 +31,8 @@ pub enum Trouble {
     },
     /// This program ended before anybody here had answered.
     LeftUnanswered,
+    /// It got everything from another original, which does not say whether it did.
+    Unconfirmed,
 }
 
 impl Trouble {
@@ -41,13 +43,15 @@ impl Trouble {
             Self::Deaf { .. } => ("peer-deaf", 3),
             Self::LeftSending { .. } | Self::LeftReceiving { .. } => ("incomplete", 8),
             Self::LeftUnanswered => ("not-taken", 7),
+            Self::Unconfirmed => ("unconfirmed", 0),
         }
     }
 
     pub(super) fn is_retryable(self) -> bool {
         match self {
             Self::Lost { .. } | Self::Deaf { .. } => true,
-            Self::LeftSending { .. } | Self::LeftReceiving { .. } | Self::LeftUnanswered => false,
+            Self::LeftSending { .. } | Self::LeftReceiving { .. } => false,
+            Self::LeftUnanswered | Self::Unconfirmed => false,
         }
     }
 
@@ -90,6 +94,13 @@ impl Trouble {
                 "Nothing of it was kept.".into(),
                 "It runs an old version, which may have been told yes meanwhile. Ask for it again."
                     .into(),
+            ),
+            Self::Unconfirmed => (
+                format!("{peer} gets the files from another receiver."),
+                "All receivers that get them from here have them. Old versions do not say whether \
+                 the others have them, too."
+                    .into(),
+                format!("Ask {peer} whether they are there."),
             ),
         }
     }

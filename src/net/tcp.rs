@@ -13,6 +13,7 @@
 //!   files and for each folder;
 //! * receiving: one byte of acceptance within 3.5 s (see `inbound`), and never a standstill of
 //!   10 s: a pause slows the sender down to a trickle instead (`body`);
+//! * one to many: nothing ever stands still, and nobody gets content with holes in it (`tree`);
 //! * texts: one message is one write in one segment, too (`texts`).
 
 mod acceptor;
@@ -28,6 +29,7 @@ mod parse;
 mod reader;
 mod spool;
 mod texts;
+mod tree;
 mod wire;
 
 pub use acceptor::{LegacyArrival, LegacyListener, LegacyOptions};
@@ -37,6 +39,7 @@ pub use line::dial;
 pub use outbound::{Destination, TcpOutbound};
 pub use reader::TcpReader;
 pub use texts::{AdmittedText, NotSent, PlainText, TALKERS_MAX, TALKERS_PER_ADDR_MAX, send_text};
+pub use tree::{RootOptions, Seat, TreeOptions, TreeOutbound, Trees, plant, tree_files};
 
 use std::time::Duration;
 

@@ -1,37 +1,42 @@
 //! Programs of the original's kind: where they reach us, and what happens to what they send.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::incoming::conclude;
 use super::{NodeOptions, StartError, internal, near, sightings};
-use crate::config::LegacyMode;
+use crate::config::{LegacyMode, PassOn};
 use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
 use crate::net::discovery::{Input, Presence};
 use crate::net::endpoint::BindError;
 use crate::net::requests::{
-    self, CheckInError, CheckedIn, Requests, RequestsOptions, RequestsTask, Sighting,
+    self, CheckInError, CheckedIn, Informed, Requests, RequestsOptions, RequestsTask, Sighting,
 };
 use crate::net::tcp::{
-    Destination, LegacyArrival, LegacyListener, LegacyOptions, NotSent, TcpInbound, TcpOutbound,
-    dial, send_text,
+    Destination, LegacyArrival, LegacyListener, LegacyOptions, NotSent, RootOptions, Seat,
+    TcpInbound, TcpOutbound, TreeOptions, TreeOutbound, Trees, dial, plant, send_text,
 };
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
+use crate::protocol::legacy::stream::FileItem;
 use crate::protocol::link_uri::LegacyAddress;
-use crate::protocol::message::Receipt;
+use crate::protocol::message::{Receipt, TransferId};
 use crate::transfer::control::{Order, Reporter};
 use crate::transfer::ended::Ended;
 use crate::transfer::receiver::Incoming;
 use crate::transfer::table::SharedTable;
 
+/// Requests to take part in a tree that may wait.
+const INFORMS_MAX: usize = 16;
 /// Most characters of what an original calls itself: nobody has longer names on purpose.
 pub(super) const NAME_CHARS_MAX: usize = 64;
 
@@ -46,6 +51,12 @@ pub(super) struct Legacy {
     /// Where originals learn that we are here, and we that they are.
     pub(super) requests: Requests,
     _task: RequestsTask,
+    /// Takes part in trees of originals.
+    _trees: JoinSet<()>,
+    /// Where it all listens, if not everywhere.
+    bind: Option<IpAddr>,
+    /// Seats in trees of ours, of transfers that are about to begin.
+    pub(super) seats: HashMap<TransferId, Seat>,
     /// Another port than the wanted one, because that was taken: worth a word.
     pub(super) moved_from: Option<u16>,
 }
@@ -63,11 +74,13 @@ impl Legacy {
             return Ok(None);
         }
         let wanted = options.legacy_port.unwrap_or(settings.legacy_port);
+        let trees = Trees::default();
         let bind = |port| {
             LegacyListener::bind(LegacyOptions {
                 bind: options.bind,
                 port,
                 spool: options.paths.state.clone(),
+                trees: trees.clone(),
             })
         };
         let mut moved_from = None;
@@ -86,13 +99,31 @@ impl Legacy {
             BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
             other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
         })?;
-        let (requests, task) = answer_requests(options, identity, listener.port(), quic_port)?;
+        let (informs, informed) = mpsc::channel(INFORMS_MAX);
+        let ports = (listener.port(), quic_port);
+        let (requests, task) = answer_requests(options, identity, ports, informs)?;
+        let us = LegacyId::of_installation(&identity.id());
+        let tree_options = TreeOptions {
+            bind: options.bind,
+            us,
+            stream_port: listener.port(),
+            pass_on: match settings.legacy {
+                LegacyMode::On => settings.pass_on,
+                // Passing on is sending.
+                LegacyMode::ReceiveOnly | LegacyMode::Off => PassOn::Never,
+            },
+        };
+        let mut serving = JoinSet::new();
+        serving.spawn(trees.serve(tree_options, informed, requests.clone()));
         let legacy = Self {
             listener,
-            us: LegacyId::of_installation(&identity.id()),
+            us,
             transfers: Arc::default(),
             requests,
             _task: task,
+            _trees: serving,
+            bind: options.bind,
+            seats: HashMap::new(),
             moved_from,
         };
         Ok(Some((legacy, arrivals)))
@@ -125,6 +156,24 @@ impl Legacy {
         })
     }
 
+    /// Seats in one tree of ours for these transfers. Gives what must run for it. `names` must be
+    /// random.
+    pub(super) fn plant(
+        &mut self,
+        transfers: Vec<TransferId>,
+        names: [[u8; 16]; 3],
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let options = RootOptions {
+            bind: self.bind,
+            us: self.us,
+            stream_port: self.port(),
+            names,
+        };
+        let (seats, growing) = plant(options, transfers.len());
+        self.seats = transfers.into_iter().zip(seats).collect();
+        growing
+    }
+
     /// TCP port for files.
     pub(super) fn port(&self) -> u16 {
         self.listener.port()
@@ -135,8 +184,8 @@ impl Legacy {
 fn answer_requests(
     options: &NodeOptions,
     identity: &Identity,
-    stream_port: u16,
-    quic_port: u16,
+    (stream_port, quic_port): (u16, u16),
+    informs: mpsc::Sender<Informed>,
 ) -> Result<(Requests, RequestsTask), StartError> {
     let settings = &options.settings;
     let mut seed = [0; 32];
@@ -157,6 +206,7 @@ fn answer_requests(
             Presence::Look | Presence::Off => Some(0),
         },
         name: settings.name.clone(),
+        informs: Some(informs),
         ..RequestsOptions::new(identity.id(), stream_port, seed)
     })
     .map_err(|error| internal(error.to_string()))?;
@@ -243,6 +293,16 @@ pub(super) struct Original {
     pub(super) patience: Duration,
 }
 
+/// An original that takes part in a tree of ours.
+pub(super) struct Seated {
+    /// Who it is, as it says.
+    pub(super) peer: LegacyPeer,
+    /// What it calls itself.
+    pub(super) name: String,
+    /// Its part of the tree.
+    pub(super) link: TreeOutbound,
+}
+
 /// An original that knows us, and a connection to it.
 pub(super) struct Reached {
     /// Who it is, as it says.
@@ -289,6 +349,25 @@ impl Original {
             stream,
             original: self.clone(),
         })
+    }
+
+    /// Checks in, and asks it to take part in the tree. `None` if it does not, or there is no
+    /// tree. Cancel-safe.
+    pub(super) async fn sit(
+        &self,
+        seat: Seat,
+        files: Vec<FileItem>,
+    ) -> Result<Option<Seated>, Fault> {
+        let CheckedIn { record, stream } = self.check_in().await?;
+        let link = seat.take(record.id, (self.at, stream), files).await;
+        Ok(link.map(|link| Seated {
+            peer: LegacyPeer {
+                id: record.id,
+                addr: stream,
+            },
+            name: shown_name(Some(&record.name), stream),
+            link,
+        }))
     }
 
     async fn check_in(&self) -> Result<CheckedIn, Fault> {

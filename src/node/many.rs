@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::api::{Again, Reply, Target};
-use super::commands::{Replied, random_id};
+use super::commands::{Replied, random, random_id};
 use super::core::Core;
 use super::sending::{Recipient, check_paths};
 use crate::fault::Fault;
@@ -68,6 +68,7 @@ impl Core {
         if let Some(record) = record {
             self.keep_session(record).await;
         }
+        self.seat_originals(&begin)?;
         let mut transfers = Vec::new();
         for (transfer, receiver, known) in begin {
             if known {
@@ -84,6 +85,21 @@ impl Core {
             id: session,
             transfers,
         })
+    }
+
+    /// Has originals that get all of it pass it on to each other, if there are several.
+    fn seat_originals(&mut self, begin: &[(TransferId, Recipient, bool)]) -> Result<(), Fault> {
+        let new = begin
+            .iter()
+            .filter(|(_, to, known)| !known && to.is_original());
+        let new: Vec<TransferId> = new.map(|(transfer, ..)| *transfer).collect();
+        let legacy = self.legacy.as_mut().filter(|_| new.len() > 1);
+        if let Some(legacy) = legacy {
+            let names = [random()?, random()?, random()?];
+            let growing = legacy.plant(new, names);
+            self.tasks.spawn(growing);
+        }
+        Ok(())
     }
 
     /// Finds out who is meant, each once.

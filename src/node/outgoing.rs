@@ -1,6 +1,8 @@
 //! The task of an outgoing transfer: lists the files, connects, and goes on over new links until
 //! the transfer ends.
 
+mod tree;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use super::legacy::{Original, Reached, deaf};
 use crate::fault::{Fault, Trouble};
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
+use crate::net::tcp::Seat;
 use crate::peer::{LegacyPeer, PeerId};
 use crate::protocol::message::{Code, DeclineReason, TransferId};
 use crate::storage::store::Wishes;
@@ -165,6 +168,8 @@ pub(super) struct OutgoingTask {
     pub(super) connected: watch::Receiver<u64>,
     /// Where new contacts are told.
     pub(super) contacts: Contacts,
+    /// Its seat in a tree of originals that may form.
+    pub(super) seat: Option<Seat>,
 }
 
 /// The transfer is over, one way or another.
@@ -179,6 +184,10 @@ impl OutgoingTask {
         let mut lost_since = Instant::now();
         let mut wait = RETRY_MIN;
         let mut first = !self.accepted;
+        match self.by_tree().await {
+            Ok(tried) => first &= !tried,
+            Err(Over) => return,
+        }
         loop {
             match self.connect(first).await {
                 Ok(Some(way)) => {

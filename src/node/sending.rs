@@ -28,6 +28,11 @@ impl Recipient {
         self.to.expect()
     }
 
+    /// Whether it is an original.
+    pub(super) fn is_original(&self) -> bool {
+        matches!(self.to, To::Original(_))
+    }
+
     /// What to call it before it has said its name.
     pub(super) fn shown(&self) -> String {
         self.to.shown()

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::state::TransferState;
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::net::link::PathInfo;
 use crate::peer::Party;
 use crate::protocol::groups::Hash;
@@ -140,6 +140,13 @@ impl TransferSnapshot {
         let plain = |path: &PathInfo| !path.kind.is_encrypted();
         self.peer.is_some_and(|peer| peer.legacy().is_some())
             || self.path.as_ref().is_some_and(plain)
+    }
+
+    /// Whether it has ended well as far as we know, but others passed it on and nobody says that
+    /// it has arrived.
+    pub fn is_unconfirmed(&self) -> bool {
+        let unconfirmed = Trouble::Unconfirmed;
+        matches!(&self.fault, Some(Fault::Original { trouble, .. }) if *trouble == unconfirmed)
     }
 }
 

@@ -9,7 +9,7 @@ use peerconnect::config::ConflictPolicy;
 use peerconnect::net::link::{Inbound, InboundEvent, LinkError, PathInfo, PathKind};
 use peerconnect::net::tcp::{
     Destination, LegacyArrival, LegacyListener, LegacyOptions, TcpInbound, TcpOutbound, TcpReader,
-    dial,
+    Trees, dial,
 };
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{
@@ -46,6 +46,7 @@ impl Pair for Plain {
             bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             port: 0,
             spool: self.spool.path().to_owned(),
+            trees: Trees::default(),
         })
         .unwrap();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));

@@ -74,6 +74,11 @@ impl Program {
         }
     }
 
+    /// Takes in what it has said so far.
+    pub fn drain(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
     pub fn has(&self, kind: &str) -> bool {
         self.seen.iter().any(|line| line[self.key] == kind)
     }

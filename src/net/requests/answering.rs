@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::Informed;
 use super::calls::Why;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Event};
 use super::links::beside;
 use super::peers::PeerKey;
 use crate::net::handshake::shortened;
@@ -14,6 +15,7 @@ use crate::protocol::legacy::gossip::Gossip;
 use crate::protocol::legacy::kademlia::{
     Answer, Call, Kademlia, Key, MessageId, NEAREST_MAX, Request, Rpc,
 };
+use crate::protocol::legacy::otm::Inform;
 use crate::protocol::legacy::{LIST_IDS, LegacyId, Record, Status, list_of};
 use crate::protocol::message::NAME_LEN_MAX;
 
@@ -186,6 +188,23 @@ impl Endpoint {
             };
             self.send(from, &Datagram::Gossip(reply));
         }
+    }
+
+    /// Hands on what the root of a tree asks.
+    pub(super) fn on_inform(&mut self, now: Instant, from: SocketAddr, len: usize, inform: Inform) {
+        let Some(own) = self.links.source(from) else {
+            return;
+        };
+        if inform.root == self.id || !self.limiter.allow(now, from.ip()) {
+            return;
+        }
+        self.push_event(Event::Informed(Box::new(Informed {
+            from,
+            own,
+            len,
+            inform,
+            links: self.links.clone(),
+        })));
     }
 
     /// Says that we are there.

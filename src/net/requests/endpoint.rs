@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::Informed;
 use super::calls::{Calls, Ticket, Why};
 use super::limiter::Limiter;
 use super::links::{Links, is_one_peer};
@@ -20,6 +21,7 @@ use crate::peer::PeerId;
 use crate::protocol::legacy::datagram::Datagram;
 use crate::protocol::legacy::discovery::{Abilities, Discovery, DiscoveryKind};
 use crate::protocol::legacy::kademlia::{Call, Kademlia, Request, Rpc};
+use crate::protocol::legacy::otm::Control;
 use crate::protocol::legacy::{LegacyId, Record, Status};
 use crate::protocol::message::NAME_LEN_MAX;
 
@@ -73,13 +75,15 @@ pub(super) struct Transmit {
 }
 
 /// What the endpoint wants from its surroundings, or has found out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     /// Connect to this TCP address, send four zero bytes and close, within four seconds; then tell
     /// [`Endpoint::handle_probe`] whether it worked.
     Probe(PeerKey, SocketAddr),
     /// A check-in is over.
     CheckedIn(Ticket, Result<CheckedIn, CheckInError>),
+    /// Somebody wants us in a tree of relays.
+    Informed(Box<Informed>),
 }
 
 /// A peer that knows us now, so that we may send to it.
@@ -168,7 +172,10 @@ impl Endpoint {
             Ok(Datagram::RemovalAnswer { id, .. } | Datagram::Other { id: Some(id) }) => {
                 self.on_removal_answer(now, &id);
             }
-            // One-to-many of originals is for those who asked for it; they have sockets for it.
+            Ok(Datagram::Otm(Control::Inform(inform))) => {
+                self.on_inform(now, from, bytes.len(), inform);
+            }
+            // All else of a tree is for those who take part; they have sockets for it.
             Ok(Datagram::Otm(_) | Datagram::Other { id: None }) => {}
             Err(error) => tracing::trace!(%from, %error, "datagram is not understood"),
         }

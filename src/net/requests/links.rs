@@ -6,7 +6,7 @@ use crate::net::interfaces::{LocalNet, local_nets, source_towards};
 
 /// The networks of this computer at one moment.
 #[derive(Debug, Clone)]
-pub(super) struct Links {
+pub(in crate::net) struct Links {
     nets: Vec<LocalNet>,
     /// Our address on the way to others.
     route: fn(SocketAddr) -> Option<IpAddr>,
@@ -29,7 +29,7 @@ impl Links {
 
     /// These networks, and no way to any other.
     #[cfg(test)]
-    pub(super) fn fixed(nets: Vec<LocalNet>) -> Self {
+    pub(in crate::net) fn fixed(nets: Vec<LocalNet>) -> Self {
         let route = |_| None;
         Self { nets, route }
     }
@@ -45,7 +45,7 @@ impl Links {
 
     /// Whether both addresses are in one network that this computer is in, too. Who is outside of
     /// it could name any address there, and have others find us at its door.
-    pub(super) fn share(&self, one: IpAddr, other: IpAddr) -> bool {
+    pub(in crate::net) fn share(&self, one: IpAddr, other: IpAddr) -> bool {
         let mut nets = self.nets.iter();
         nets.any(|net| contains(net, one) && contains(net, other))
     }

@@ -11,6 +11,8 @@
 //!   of that program, before a byte of a transfer goes to its stream port**: content from a sender
 //!   that it does not know ends an original. The endpoint must stay open afterwards, because
 //!   originals forget those who do not answer.
+//! - [`RequestsOptions::informs`] gets what roots of trees of relays ask, at the pace of all other
+//!   requests.
 //!
 //! Nothing here proves who anybody is. Ids, names, records and keys are claims of whoever sent
 //! them; that a sighting's *address* answered is all that is known.
@@ -59,13 +61,15 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peer::PeerId;
+use crate::protocol::legacy::otm::Inform;
 use crate::protocol::legacy::{REQUESTS_PORT, Record};
 
 pub use endpoint::{CheckInError, CheckedIn};
+pub(in crate::net) use links::Links;
 pub use task::RequestsTask;
 
-/// Check-ins that may wait to be begun.
-const CHECK_INS_MAX: usize = 32;
+/// Check-ins and answers that may wait to be begun.
+const WISHES_MAX: usize = 32;
 
 /// Where to listen, and as whom.
 #[derive(Debug, Clone)]
@@ -85,6 +89,9 @@ pub struct RequestsOptions {
     /// UDP port of our QUIC endpoint, told to programs like this one; 0 to tell them only that we
     /// are none of the originals, `None` to tell nothing.
     pub quic_port: Option<u16>,
+    /// Where requests to take part in a tree of relays go; without it, or while it is full, they
+    /// are ignored.
+    pub informs: Option<mpsc::Sender<Informed>>,
     /// Random bytes, new at each start: who knows them can forge answers.
     pub seed: [u8; 32],
 }
@@ -101,6 +108,7 @@ impl RequestsOptions {
             name: String::new(),
             stream_port,
             quic_port: None,
+            informs: None,
             seed,
         }
     }
@@ -140,14 +148,35 @@ pub enum Sighting {
 pub struct Requests {
     port: u16,
     sightings: watch::Receiver<Vec<Sighting>>,
-    check_ins: mpsc::Sender<CheckIn>,
+    wishes: mpsc::Sender<Wish>,
 }
 
-/// A check-in that somebody waits for.
+/// What others in this program want of the endpoint.
 #[derive(Debug)]
-struct CheckIn {
-    addr: SocketAddr,
-    done: oneshot::Sender<Result<CheckedIn, CheckInError>>,
+enum Wish {
+    /// A check-in that somebody waits for.
+    CheckIn {
+        addr: SocketAddr,
+        done: oneshot::Sender<Result<CheckedIn, CheckInError>>,
+    },
+    /// This datagram from our port.
+    Send { to: SocketAddr, bytes: Vec<u8> },
+}
+
+/// Somebody asks us to take part in a tree of relays. It has proven nothing, not even that it is
+/// where it seems to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Informed {
+    /// Where the request came from; the answer goes there, by [`Requests::send`].
+    pub from: SocketAddr,
+    /// Our address as it sees it.
+    pub own: IpAddr,
+    /// Bytes of the request: what goes to an address that has proven nothing may not be longer.
+    pub len: usize,
+    /// What it says.
+    pub inform: Inform,
+    /// The networks of this computer.
+    pub(in crate::net) links: Links,
 }
 
 impl Requests {
@@ -170,9 +199,15 @@ impl Requests {
     /// the endpoint has ended.
     pub async fn check_in(&self, addr: SocketAddr) -> Result<CheckedIn, CheckInError> {
         let (done, outcome) = oneshot::channel();
-        let asked = self.check_ins.send(CheckIn { addr, done }).await;
+        let asked = self.wishes.send(Wish::CheckIn { addr, done }).await;
         asked.map_err(|_| CheckInError::Stopped)?;
         outcome.await.map_err(|_| CheckInError::Stopped)?
+    }
+
+    /// Sends a datagram from our port, if the endpoint is still open.
+    pub(in crate::net) async fn send(&self, to: SocketAddr, bytes: Vec<u8>) {
+        // Datagrams may get lost in any way.
+        let _ = self.wishes.send(Wish::Send { to, bytes }).await;
     }
 }
 
@@ -186,12 +221,12 @@ pub struct OpenError(#[from] io::Error);
 /// Fails if the system gives no UDP socket at all; a port that is taken is no failure.
 pub fn open(options: RequestsOptions) -> Result<(Requests, RequestsTask), OpenError> {
     let (picture, sightings) = watch::channel(Vec::new());
-    let (check_ins, asked) = mpsc::channel(CHECK_INS_MAX);
+    let (wishes, asked) = mpsc::channel(WISHES_MAX);
     let (port, task) = task::start(options, picture, asked)?;
     let requests = Requests {
         port,
         sightings,
-        check_ins,
+        wishes,
     };
     Ok((requests, task))
 }

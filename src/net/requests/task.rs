@@ -12,11 +12,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::calls::Ticket;
-use super::endpoint::{CheckInError, CheckedIn, Endpoint, Event, Own};
+use super::endpoint::{CheckInError, CheckedIn, Destination, Endpoint, Event, Own};
 use super::links::Links;
 use super::peers::PeerKey;
 use super::sockets::{RECEIVE_LEN, Sockets};
-use super::{CheckIn, RequestsOptions, Sighting};
+use super::{Informed, RequestsOptions, Sighting, Wish};
 use crate::protocol::legacy::stream::Opening;
 
 /// How often the interfaces are looked at: soon enough that nobody notices, and cheap.
@@ -51,7 +51,7 @@ impl Drop for RequestsTask {
 pub(super) fn start(
     options: RequestsOptions,
     picture: watch::Sender<Vec<Sighting>>,
-    check_ins: mpsc::Receiver<CheckIn>,
+    wishes: mpsc::Receiver<Wish>,
 ) -> io::Result<(u16, RequestsTask)> {
     let sockets = Sockets::open(options.bind, options.port)?;
     let port = sockets.port();
@@ -68,13 +68,14 @@ pub(super) fn start(
         endpoint,
         sockets,
         multicast: options.multicast,
+        informs: options.informs,
         picture,
         waiting: HashMap::new(),
         next_ticket: 0,
         probes: JoinSet::new(),
     };
     driver.join(&links);
-    let task = tokio::spawn(driver.run(check_ins));
+    let task = tokio::spawn(driver.run(wishes));
     Ok((port, RequestsTask { task }))
 }
 
@@ -82,6 +83,7 @@ struct Driver {
     endpoint: Endpoint,
     sockets: Sockets,
     multicast: bool,
+    informs: Option<mpsc::Sender<Informed>>,
     picture: watch::Sender<Vec<Sighting>>,
     /// Who waits for a check-in. As many as there are calls at once.
     waiting: HashMap<Ticket, oneshot::Sender<Result<CheckedIn, CheckInError>>>,
@@ -91,7 +93,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut check_ins: mpsc::Receiver<CheckIn>) {
+    async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         let mut buffer = vec![0; RECEIVE_LEN];
         let mut links = interval(LINKS_EVERY);
         links.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -117,7 +119,13 @@ impl Driver {
                     self.join(&links);
                     self.endpoint.handle_links(now(), links);
                 }
-                Some(CheckIn { addr, done }) = check_ins.recv() => self.check_in(addr, done),
+                Some(wish) = wishes.recv() => match wish {
+                    Wish::CheckIn { addr, done } => self.check_in(addr, done),
+                    Wish::Send { to, bytes } => {
+                        let to = Destination::Peer(to);
+                        self.endpoint.transmit_bytes(to, bytes);
+                    }
+                },
                 Some(probed) = self.probes.join_next() => match probed {
                     Ok((key, reachable)) => self.endpoint.handle_probe(now(), key, reachable),
                     Err(error) => tracing::debug!(%error, "a probe ended without a result"),
@@ -156,10 +164,16 @@ impl Driver {
                         let _ = done.send(result);
                     }
                 }
+                Event::Informed(informed) => {
+                    // The root asks but once; who is not quick enough is left out.
+                    if let Some(informs) = &self.informs {
+                        let _ = informs.try_send(*informed);
+                    }
+                }
             }
         }
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            let is_group = matches!(transmit.to, super::endpoint::Destination::Group(_));
+            let is_group = matches!(transmit.to, Destination::Group(_));
             if is_group && !self.multicast {
                 continue;
             }

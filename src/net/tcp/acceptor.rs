@@ -18,11 +18,13 @@ use super::inbound::TcpInbound;
 use super::line::prepare;
 use super::parse::{Kind, component};
 use super::texts::{self, PlainText, Talkers};
+use super::tree::{Trees, take_in};
 use crate::net::admission::{Admission, Admitted, Verdict};
 use crate::net::endpoint::BindError;
 use crate::net::link::LinkError;
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
+use crate::protocol::legacy::otm::StreamLink;
 use crate::protocol::legacy::stream::Opening;
 use crate::protocol::message::TransferId;
 
@@ -51,6 +53,8 @@ pub struct LegacyOptions {
     pub port: u16,
     /// Folder for what comes before anybody agreed to it.
     pub spool: PathBuf,
+    /// The trees that we are in.
+    pub trees: Trees,
 }
 
 /// What arrives from originals.
@@ -88,6 +92,7 @@ impl LegacyListener {
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         let shared = Arc::new(Shared {
             spool: options.spool,
+            trees: options.trees,
             arrivals,
             talkers: Talkers::default(),
         });
@@ -108,6 +113,7 @@ impl LegacyListener {
 
 struct Shared {
     spool: PathBuf,
+    trees: Trees,
     arrivals: mpsc::Sender<LegacyArrival>,
     talkers: Talkers,
 }
@@ -226,7 +232,10 @@ impl Connection {
                 self.texts(sender, body).await;
                 return None;
             }
-            Opening::OtmLink(_) => return None,
+            Opening::OtmLink(link) => {
+                self.tree(link, body).await;
+                return None;
+            }
         };
         let (back, returned) = oneshot::channel();
         let peer = self.peer(sender);
@@ -246,6 +255,27 @@ impl Connection {
         let listened = texts::listen(&mut body, peer, random_id, arrivals).await;
         if let Err(error) = listened {
             tracing::debug!(from = %self.from, %error, "no texts of an original");
+        }
+    }
+
+    /// Takes in what a tree brings, and hands it to the node.
+    async fn tree(&self, link: StreamLink, body: Body) {
+        let sender = link.parent;
+        let Some(entered) = self.shared.trees.enter(link, self.from).await else {
+            return;
+        };
+        let Some((stream, buf)) = body.into_stream() else {
+            return;
+        };
+        let arrived = async |coming| {
+            let (link, held) = TcpInbound::of_tree(self.peer(sender), random_id()?, coming);
+            let arrival = LegacyArrival::Transfer(Box::new(link));
+            self.shared.arrivals.send(arrival).await.ok()?;
+            Some(held)
+        };
+        let spool = self.shared.spool.clone();
+        if let Err(error) = take_in(entered, stream, buf, spool, arrived).await {
+            tracing::info!(from = %self.from, %error, "a link of a tree has ended");
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::parse::Scout;
 use super::spool::Spool;
+use super::tree::TreeTap;
 use super::{SILENCE_MAX, TRICKLE_EVERY};
 use crate::net::link::{LinkError, Offence};
 use crate::protocol::legacy::chunk_size;
@@ -34,7 +35,7 @@ const CHUNK_MIN: usize = 1024 * 1024;
 /// The reading half of a connection, and the few bytes that are said back.
 #[derive(Debug)]
 pub(super) struct Body {
-    stream: TcpStream,
+    source: Source,
     /// What has come and is not taken yet.
     pub(super) buf: BytesMut,
     /// Content of the file whose turn it is that was not taken yet.
@@ -47,10 +48,37 @@ pub(super) struct Body {
     taken_at: Instant,
 }
 
+/// Where content comes from.
+#[derive(Debug)]
+enum Source {
+    /// A connection of our own.
+    Stream(TcpStream),
+    /// A link of a tree, which somebody else reads: it must not wait for us.
+    Tree(TreeTap),
+}
+
 impl Body {
     pub(super) fn new(stream: TcpStream, spool_dir: PathBuf) -> Self {
+        Self::from(Source::Stream(stream), spool_dir)
+    }
+
+    /// What comes over a link of a tree.
+    pub(super) fn of_tree(tap: TreeTap) -> Self {
+        // What must be put aside is put aside where it is read.
+        Self::from(Source::Tree(tap), PathBuf::new())
+    }
+
+    /// The connection, and what has come and was not taken; `None` if it is a link of a tree.
+    pub(super) fn into_stream(self) -> Option<(TcpStream, BytesMut)> {
+        match self.source {
+            Source::Stream(stream) => Some((stream, self.buf)),
+            Source::Tree(_) => None,
+        }
+    }
+
+    fn from(source: Source, spool_dir: PathBuf) -> Self {
         Self {
-            stream,
+            source,
             buf: BytesMut::new(),
             left: 0,
             spoiled: false,
@@ -70,10 +98,22 @@ impl Body {
             }
             self.spool = None;
         }
+        if let Source::Tree(tap) = &mut self.source {
+            // What comes meanwhile is put aside by whoever reads the link.
+            let _ = self.paused.wait_for(|paused| !paused).await;
+            let piece = tap.next(most).await;
+            let piece = piece.map_err(|cut| LinkError::Lost(cut.to_string()))?;
+            self.buf
+                .extend_from_slice(piece.as_deref().unwrap_or_default());
+            return Ok(piece.is_some());
+        }
         let most = self.wait_while_paused(most).await;
         self.buf.reserve(most);
+        let Source::Stream(stream) = &mut self.source else {
+            return Err(spool_gone());
+        };
         let mut room = (&mut self.buf).limit(most);
-        let read = timeout(SILENCE_MAX, self.stream.read_buf(&mut room)).await;
+        let read = timeout(SILENCE_MAX, stream.read_buf(&mut room)).await;
         let read = read.map_err(|_| LinkError::Lost("nothing has come for long".into()))?;
         let read = read.map_err(lost)?;
         self.taken_at = Instant::now();
@@ -108,6 +148,18 @@ impl Body {
         }
     }
 
+    /// Waits until a link of a tree is lost before `first`, the length of the first file, has
+    /// come; for ever if it is not. What is whole waits for the person.
+    pub(super) async fn lost_early(&mut self, first: u64) -> LinkError {
+        if let Source::Tree(tap) = &self.source {
+            let why = tap.flow().broken().await;
+            if tap.flow().end() < first {
+                return LinkError::Lost(why);
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Puts aside what the sender must get rid of, a little now and then, and tells what is in it.
     /// Cancel-safe.
     pub(super) async fn put_aside(&mut self, scout: &mut Scout) -> Result<Vec<Entry>, LinkError> {
@@ -119,15 +171,18 @@ impl Body {
             return Ok(scout.feed(&early)?);
         }
         sleep_until(self.taken_at + TRICKLE_EVERY).await;
-        self.stream.readable().await.map_err(lost)?;
+        let Source::Stream(stream) = &self.source else {
+            return Err(spool_gone());
+        };
+        stream.readable().await.map_err(lost)?;
         let mut chunk = vec![0; chunk(scout.left())];
-        let Some(len) = self.read_now(&mut chunk)? else {
+        let Some(len) = read_now(stream, &mut chunk)? else {
             if !scout.has_ended() && !scout.has_whole() {
                 return Err(LinkError::Lost("the sender has gone".into()));
             }
             // All of it is here, or all that will ever come, and waits for the person. The sender
             // need not.
-            let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+            let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
             return std::future::pending().await;
         };
         // From here on nothing waits, so that no byte is lost.
@@ -141,29 +196,33 @@ impl Body {
         Ok(scout.feed(bytes)?)
     }
 
-    /// What has arrived already; `None` at the end of the stream.
-    fn read_now(&self, chunk: &mut [u8]) -> Result<Option<usize>, LinkError> {
-        let mut len = 0;
-        while let Some(room) = chunk.get_mut(len..).filter(|room| !room.is_empty()) {
-            match self.stream.try_read(room) {
-                Ok(0) if len == 0 => return Ok(None),
-                Ok(0) => break,
-                Ok(read) => len += read,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(lost(error)),
-            }
-        }
-        Ok(Some(len))
-    }
-
-    /// Says one byte. The sender waits for it, so that there is room.
+    /// Says one byte. The sender waits for it, so that there is room. On a link of a tree nobody
+    /// does, and nothing is said.
     pub(super) fn say(&self, byte: u8) -> Result<(), LinkError> {
-        match self.stream.try_write(&[byte]) {
+        let Source::Stream(stream) = &self.source else {
+            return Ok(());
+        };
+        match stream.try_write(&[byte]) {
             Ok(1) => Ok(()),
             Ok(_) => Err(LinkError::Lost("the other side does not read".into())),
             Err(error) => Err(lost(error)),
         }
     }
+}
+
+/// What has arrived already; `None` at the end of the stream.
+fn read_now(stream: &TcpStream, chunk: &mut [u8]) -> Result<Option<usize>, LinkError> {
+    let mut len = 0;
+    while let Some(room) = chunk.get_mut(len..).filter(|room| !room.is_empty()) {
+        match stream.try_read(room) {
+            Ok(0) if len == 0 => return Ok(None),
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(lost(error)),
+        }
+    }
+    Ok(Some(len))
 }
 
 /// What an original must be able to hand on in time where so much of a file is left.

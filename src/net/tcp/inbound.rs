@@ -16,6 +16,7 @@ use super::ANSWER_WITHIN;
 use super::body::Body;
 use super::parse::{Kind, Scout, Step};
 use super::reader::TcpReader;
+use super::tree::Coming;
 use crate::net::link::{Inbound, InboundEvent, LinkError, PathInfo, PathKind};
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::stream::{ACCEPT, ECHO, REJECT};
@@ -49,7 +50,7 @@ pub struct TcpInbound {
     pause: watch::Sender<bool>,
     answer_at: Instant,
     messages: VecDeque<SenderMessage>,
-    files: VecDeque<Coming>,
+    files: VecDeque<Announced>,
     /// Places of files that are given out.
     places: Arc<Semaphore>,
     /// Entries that came by, and those that the receiver was told.
@@ -72,6 +73,9 @@ enum Stage {
     Asking,
     /// The sender was told yes, the receiver has not answered.
     Quarantine(Box<Scout>),
+    /// Content comes over a link of a tree, which asks nobody, and is put aside there until the
+    /// receiver answers. So long is the first file.
+    Aside(u64),
     /// The receiver agreed.
     Receiving,
     /// The sender said that it is all.
@@ -80,7 +84,7 @@ enum Stage {
 
 /// A file that was announced.
 #[derive(Debug)]
-struct Coming {
+struct Announced {
     header: FileHeader,
     /// `None` if it comes from the connection.
     content: Option<Bytes>,
@@ -124,6 +128,30 @@ impl TcpInbound {
         }
     }
 
+    /// For files that come over a link of a tree, whose sender waits for nothing. The other one
+    /// tells whether they are held up here: nobody has agreed, or a person has paused.
+    pub(super) fn of_tree(
+        peer: LegacyPeer,
+        transfer: TransferId,
+        coming: Coming,
+    ) -> (Self, watch::Receiver<bool>) {
+        let Coming { files, tap } = coming;
+        let entries = files.iter().map(|(entry, _)| entry.clone()).collect();
+        let first = files.first().map_or(0, |(_, size)| *size);
+        let body = Body::of_tree(tap);
+        // It does not come back: a link of a tree is for one list of files.
+        let (back, _) = oneshot::channel();
+        let kind = Kind::Tree(files.into());
+        let mut link = Self::new(peer, kind, transfer, body, back);
+        link.pause.send_replace(true);
+        link.messages
+            .push_back(SenderMessage::EntriesEnd { entries: 0 });
+        link.tell(entries);
+        link.stage = Stage::Aside(first);
+        let held = link.pause.subscribe();
+        (link, held)
+    }
+
     /// Who sends, as it says.
     pub fn peer(&self) -> &LegacyPeer {
         &self.peer
@@ -132,7 +160,7 @@ impl TcpInbound {
     /// The folder that is sent, if it is one.
     pub fn folder(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Files => None,
+            Kind::Files | Kind::Tree(_) => None,
             Kind::Folder(name) => Some(name),
         }
     }
@@ -229,7 +257,7 @@ impl TcpInbound {
     async fn next_file(&mut self) -> Result<Option<InboundEvent<TcpReader>>, LinkError> {
         let place = self.places.clone().acquire_owned().await;
         let place = place.map_err(|_| LinkError::Lost("a fault of this program".into()))?;
-        let Some(Coming { header, content }) = self.files.pop_front() else {
+        let Some(Announced { header, content }) = self.files.pop_front() else {
             return Ok(None);
         };
         Ok(self.give_out(header, content, place))
@@ -306,7 +334,7 @@ impl TcpInbound {
                 self.echo()?;
             }
             let header = self.header(index, size);
-            self.files.push_back(Coming { header, content });
+            self.files.push_back(Announced { header, content });
             if !is_whole {
                 return Ok(());
             }
@@ -327,6 +355,9 @@ impl TcpInbound {
     fn on_accepted(&mut self) -> Result<(), LinkError> {
         match self.stage {
             Stage::New | Stage::Asking => self.body()?.say(ACCEPT)?,
+            Stage::Aside(_) => {
+                self.pause.send_replace(false);
+            }
             Stage::Quarantine(_) | Stage::Receiving | Stage::Ended => {}
         }
         self.stage = Stage::Receiving;
@@ -372,7 +403,7 @@ impl Inbound for TcpInbound {
             ReceiverMessage::Declined(_) => match self.stage {
                 Stage::New | Stage::Asking => self.body()?.say(REJECT)?,
                 // It was told yes; it finds the connection closed.
-                Stage::Quarantine(_) | Stage::Receiving | Stage::Ended => {}
+                Stage::Quarantine(_) | Stage::Aside(_) | Stage::Receiving | Stage::Ended => {}
             },
             ReceiverMessage::Plan(runs) => {
                 runs.iter()
@@ -429,6 +460,10 @@ impl Inbound for TcpInbound {
                 }
                 Stage::Asking => self.ask().await?,
                 Stage::Quarantine(_) => self.quarantine().await?,
+                Stage::Aside(first) => {
+                    let first = *first;
+                    return Err(self.body()?.lost_early(first).await);
+                }
                 Stage::Receiving => match self.step().await {
                     Ok(Some(event)) => return Ok(event),
                     Ok(None) => {}

@@ -1,12 +1,13 @@
 //! What a sender says between contents, made into entries of ours. Everything here is hostile.
 
+use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BytesMut};
 
 use crate::net::link::Offence;
 use crate::protocol::groups::FILE_SIZE_MAX;
-use crate::protocol::legacy::stream::{DirectoryStep, FileStep, Place};
+use crate::protocol::legacy::stream::{DirectoryStep, FileItem, FileStep, Place};
 use crate::protocol::message::{Entry, EntryKind, PATH_LEN_MAX, Timestamp};
 
 /// What a connection brings.
@@ -16,6 +17,8 @@ pub(super) enum Kind {
     Files,
     /// A folder with this name, and what is in it.
     Folder(String),
+    /// These files, all known before, over a link of a tree: nothing is said between them.
+    Tree(VecDeque<(Entry, u64)>),
 }
 
 /// What comes next.
@@ -31,11 +34,17 @@ pub(super) enum Step {
 
 impl Kind {
     /// Takes the next step out of `buf`; `None` if it is not whole.
-    pub(super) fn step(&self, buf: &mut BytesMut) -> Result<Option<Step>, Offence> {
+    pub(super) fn step(&mut self, buf: &mut BytesMut) -> Result<Option<Step>, Offence> {
         let decoded = match self {
             Self::Files => {
                 as_original_reads(buf);
-                FileStep::decode(buf)?.map(|(step, used)| (self.file_step(step), used))
+                FileStep::decode(buf)?.map(|(step, used)| (file_step(step), used))
+            }
+            Self::Tree(files) => {
+                let next = files.pop_front();
+                return Ok(Some(
+                    next.map_or(Step::End, |(entry, size)| Step::File(entry, size)),
+                ));
             }
             Self::Folder(top) => {
                 DirectoryStep::decode(buf)?.map(|(step, used)| (folder_step(top, step), used))
@@ -47,17 +56,24 @@ impl Kind {
         buf.advance(used);
         step.map(Some)
     }
+}
 
-    fn file_step(&self, step: FileStep) -> Result<Step, Offence> {
-        let item = match step {
-            FileStep::File(item) => item,
-            FileStep::End => return Ok(Step::End),
-        };
-        if item.seeked != 0 {
-            return Err(Offence::NoSuchPart);
+fn file_step(step: FileStep) -> Result<Step, Offence> {
+    match step {
+        FileStep::File(item) => {
+            let (entry, size) = file_of(&item)?;
+            Ok(Step::File(entry, size))
         }
-        file(component(&item.name)?, item.size)
+        FileStep::End => Ok(Step::End),
     }
+}
+
+/// A file as originals announce it.
+pub(super) fn file_of(item: &FileItem) -> Result<(Entry, u64), Offence> {
+    if item.seeked != 0 {
+        return Err(Offence::NoSuchPart);
+    }
+    file(component(&item.name)?, item.size)
 }
 
 /// Originals take every mark but 00 for "another file".
@@ -73,12 +89,16 @@ fn folder_step(top: &str, step: DirectoryStep) -> Result<Step, Offence> {
             path: path_of(top, &place)?,
             kind: EntryKind::Folder { modified: now() },
         })),
-        DirectoryStep::File(place, size) => file(path_of(top, &place)?, size),
+        DirectoryStep::File(place, size) => {
+            let (entry, size) = file(path_of(top, &place)?, size)?;
+            Ok(Step::File(entry, size))
+        }
         DirectoryStep::End => Ok(Step::End),
     }
 }
 
-fn file(path: String, size: u64) -> Result<Step, Offence> {
+/// A file of this size.
+fn file(path: String, size: u64) -> Result<(Entry, u64), Offence> {
     if size > FILE_SIZE_MAX {
         return Err(Offence::FileTooLarge);
     }
@@ -88,7 +108,7 @@ fn file(path: String, size: u64) -> Result<Step, Offence> {
         modified: now(),
         executable: false,
     };
-    Ok(Step::File(Entry { path, kind }, size))
+    Ok((Entry { path, kind }, size))
 }
 
 fn path_of(top: &str, place: &Place) -> Result<String, Offence> {
@@ -202,7 +222,6 @@ impl Scout {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::protocol::legacy::stream::FileItem;
     use proptest::prelude::*;
 
     fn files(names: &[String]) -> Vec<u8> {

@@ -21,21 +21,8 @@ pub(super) struct Spool {
 impl Spool {
     /// An empty one in `dir`.
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
-        let mode = Mode::RUSR | Mode::WUSR;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
-            Ok(file) => file,
-            // Some file systems cannot make nameless files: then it loses its name at once.
-            Err(_) => {
-                let name = format!(".quarantine-{}-{}", std::process::id(), unique());
-                let path = dir.join(name);
-                let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
-                std::fs::remove_file(&path)?;
-                file
-            }
-        };
         Ok(Self {
-            file: Arc::new(file.into()),
+            file: Arc::new(nameless(dir)?),
             read: 0,
             written: 0,
         })
@@ -72,6 +59,24 @@ impl Spool {
         self.read += len as u64;
         Ok(())
     }
+}
+
+/// A file in `dir` that has no name, for reading and writing.
+pub(super) fn nameless(dir: &Path) -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
+        Ok(file) => file,
+        // Some file systems cannot make nameless files: then it loses its name at once.
+        Err(_) => {
+            let name = format!(".quarantine-{}-{}", std::process::id(), unique());
+            let path = dir.join(name);
+            let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+            std::fs::remove_file(&path)?;
+            file
+        }
+    };
+    Ok(file.into())
 }
 
 fn unique() -> u128 {

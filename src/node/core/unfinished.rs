@@ -64,6 +64,10 @@ impl Core {
             connector: self.connector.clone(),
             connected: self.connected.subscribe(),
             contacts: self.contacts.0.clone(),
+            seat: self
+                .legacy
+                .as_mut()
+                .and_then(|legacy| legacy.seats.remove(&id)),
         };
         self.outgoing.insert(id, record);
         self.tasks.spawn(task.run());

@@ -332,7 +332,7 @@ fn checked_in(bench: &Bench) -> Option<Result<String, CheckInError>> {
                 .clone()
                 .map(|found| format!("{} {}", found.record.name, found.stream)),
         ),
-        Event::CheckedIn(..) | Event::Probe(..) => None,
+        Event::CheckedIn(..) | Event::Probe(..) | Event::Informed(_) => None,
     })
 }
 

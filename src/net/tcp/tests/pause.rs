@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::net::tcp::{LegacyArrival, LegacyListener, LegacyOptions};
+use crate::net::tcp::{LegacyArrival, LegacyListener, LegacyOptions, Trees};
 use crate::protocol::legacy::chunk_size;
 use crate::protocol::message::{PauseReason, Scope, Steer, SteerAction};
 
@@ -32,6 +32,7 @@ async fn begun(spool: &Path) -> (LegacyListener, TcpInbound, TcpReader, JoinHand
         bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         port: 0,
         spool: spool.to_owned(),
+        trees: Trees::default(),
     })
     .unwrap();
     let addr = (Ipv4Addr::LOCALHOST, listener.port());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::net::tcp::{
-    LegacyArrival, LegacyListener, LegacyOptions, NotSent, PlainText, TALKERS_PER_ADDR_MAX,
+    LegacyArrival, LegacyListener, LegacyOptions, NotSent, PlainText, TALKERS_PER_ADDR_MAX, Trees,
     send_text,
 };
 use crate::net::text_link::InboundText;
@@ -93,6 +93,7 @@ impl Listening {
             bind: Some(Ipv4Addr::LOCALHOST.into()),
             port: 0,
             spool: spool.path().to_owned(),
+            trees: Trees::default(),
         })
         .unwrap();
         Self {

@@ -1,0 +1,399 @@
+//! Content on its way through a relay: written once, read by us and by each child, everybody at
+//! its own pace.
+//!
+//! The last few megabytes are in memory. What somebody has not read when it leaves the memory goes
+//! to a file without a name, which is used as a ring. A child that falls too far behind is cut
+//! off: whoever cannot follow must not slow the others down, and gets nothing with holes in it.
+//! Too far is much: several children share one uplink, which is slower than what we get.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use crate::net::tcp::QUARANTINE_MAX;
+use crate::net::tcp::spool::nameless;
+
+/// Bytes that stay in memory.
+pub(super) const RECENT_MAX: u64 = 4 * 1024 * 1024;
+/// How far a child may be behind.
+const CHILD_LAG_MAX: u64 = 1024 * 1024 * 1024;
+
+/// How far those who read may be behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// We.
+    pub(super) own: u64,
+    /// A child.
+    pub(super) child: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            own: QUARANTINE_MAX,
+            child: CHILD_LAG_MAX,
+        }
+    }
+}
+
+impl Limits {
+    /// What the ring must hold.
+    fn ring(self) -> u64 {
+        self.own.max(self.child)
+    }
+}
+
+/// Content of a known length.
+#[derive(Debug)]
+pub(in crate::net::tcp) struct Flow {
+    state: Mutex<State>,
+    moved: Notify,
+    dir: PathBuf,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Bytes that have come.
+    end: u64,
+    recent: VecDeque<Bytes>,
+    /// Position of the first byte in memory.
+    recent_at: u64,
+    /// What has left the memory and is still wanted.
+    ring: Option<Arc<File>>,
+    taps: HashMap<u32, Reading>,
+    next_tap: u32,
+    /// Whether others may still come who want it from its beginning.
+    open: bool,
+    over: Over,
+}
+
+#[derive(Debug)]
+struct Reading {
+    at: u64,
+    whose: Whose,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// We do.
+    Own,
+    /// A child.
+    Child,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Over {
+    No,
+    Complete,
+    Broken(String),
+}
+
+/// Why nothing more can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::net::tcp) enum Cut {
+    /// It was too slow.
+    #[error("too far behind")]
+    Slow,
+    /// The content ends before its end.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Flow {
+    /// Nothing yet; what does not fit the memory goes to a nameless file in `dir`.
+    pub(super) fn new(dir: PathBuf, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                end: 0,
+                recent: VecDeque::new(),
+                recent_at: 0,
+                ring: None,
+                taps: HashMap::new(),
+                next_tap: 0,
+                open: true,
+                over: Over::No,
+            }),
+            moved: Notify::new(),
+            dir,
+            limits,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that have come.
+    pub(in crate::net::tcp) fn end(&self) -> u64 {
+        self.lock().end
+    }
+
+    /// Somebody who reads from the beginning; `None` if that is not here any more.
+    pub(super) fn tap(self: &Arc<Self>, whose: Whose) -> Option<Tap> {
+        let mut state = self.lock();
+        if state.recent_at > 0 && !state.open {
+            return None;
+        }
+        let id = state.next_tap;
+        state.next_tap += 1;
+        state.taps.insert(id, Reading { at: 0, whose });
+        let flow = self.clone();
+        Some(Tap { flow, id })
+    }
+
+    /// Puts bytes at the end. Blocking, for as long as copying some of them to a file takes.
+    ///
+    /// Fails if they cannot be kept for us.
+    pub(super) fn append(&self, bytes: Bytes) -> io::Result<()> {
+        let mut state = self.lock();
+        state.end += bytes.len() as u64;
+        state.recent.push_back(bytes);
+        let end = state.end;
+        state
+            .taps
+            .retain(|_, tap| tap.whose == Whose::Own || end - tap.at <= self.limits.child);
+        state.open &= end <= self.limits.child;
+        let kept = state.forget_old(&self.dir, self.limits.ring());
+        drop(state);
+        self.moved.notify_waiters();
+        kept
+    }
+
+    /// Nobody is expected any more: the beginning need not be kept for others.
+    pub(super) fn close_door(&self) {
+        self.lock().open = false;
+    }
+
+    /// Waits until so many bytes more can be kept for us; `false` if we are `held` up, so that
+    /// this will not be soon. Cancel-safe.
+    pub(super) async fn room(&self, len: u64, held: &mut watch::Receiver<bool>) -> bool {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            {
+                let state = self.lock();
+                let mut own = state.taps.values().filter(|tap| tap.whose == Whose::Own);
+                if own.all(|tap| state.end - tap.at + len <= self.limits.own) {
+                    return true;
+                }
+            }
+            if *held.borrow_and_update() {
+                return false;
+            }
+            tokio::select! {
+                () = moved => {}
+                changed = held.changed() => {
+                    if changed.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything has come.
+    pub(super) fn complete(&self) {
+        self.lock().over = Over::Complete;
+        self.moved.notify_waiters();
+    }
+
+    /// Nothing more will come, if that was not all.
+    pub(super) fn break_off(&self, why: &str) {
+        let mut state = self.lock();
+        if state.over == Over::No {
+            state.over = Over::Broken(why.to_owned());
+        }
+        drop(state);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until it is broken; gives the reason. Cancel-safe.
+    pub(in crate::net::tcp) async fn broken(&self) -> String {
+        self.wait(|state| match &state.over {
+            Over::Broken(why) => Some(why.clone()),
+            Over::No | Over::Complete => None,
+        })
+        .await
+    }
+
+    /// Waits until we do not read any more. Cancel-safe.
+    pub(super) async fn left(&self) {
+        let is_own = |tap: &Reading| tap.whose == Whose::Own;
+        self.wait(|state| (!state.taps.values().any(is_own)).then_some(()))
+            .await;
+    }
+
+    async fn wait<T>(&self, wanted: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let found = wanted(&self.lock());
+            match found {
+                Some(found) => return found,
+                None => moved.await,
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes out of the memory what is too much there.
+    fn forget_old(&mut self, dir: &Path, ring: u64) -> io::Result<()> {
+        while self.end - self.recent_at > RECENT_MAX {
+            let Some(piece) = self.recent.pop_front() else {
+                return Ok(());
+            };
+            let end = self.recent_at + piece.len() as u64;
+            if !self.open && !self.taps.values().any(|tap| tap.at < end) {
+                // Whoever reads is in memory.
+                self.ring = None;
+            } else if let Err(error) = self.put_aside(dir, ring, &piece) {
+                // Without room on the disk, children are given up first.
+                let is_own = |tap: &Reading| tap.whose == Whose::Own;
+                self.taps.retain(|_, tap| is_own(tap) || tap.at >= end);
+                self.open = false;
+                if self.taps.values().any(|tap| tap.at < end) {
+                    return Err(error);
+                }
+                self.ring = None;
+            }
+            self.recent_at = end;
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self, dir: &Path, len: u64, piece: &[u8]) -> io::Result<()> {
+        let ring = match &self.ring {
+            Some(ring) => ring.clone(),
+            None => self.ring.insert(Arc::new(nameless(dir)?)).clone(),
+        };
+        put(&ring, len, self.recent_at, piece)
+    }
+
+    /// Bytes at this position, if they are in memory.
+    fn recent(&self, at: u64, most: usize) -> Option<Bytes> {
+        let mut start = self.recent_at;
+        for piece in &self.recent {
+            let end = start + piece.len() as u64;
+            if at < end {
+                let from = at.checked_sub(start)? as usize;
+                let to = piece.len().min(from.saturating_add(most));
+                return Some(piece.slice(from..to));
+            }
+            start = end;
+        }
+        None
+    }
+}
+
+/// Writes to a ring of this length.
+fn put(ring: &File, len: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let start = at % len;
+    let to_end = usize::try_from(len - start).unwrap_or(usize::MAX);
+    let (first, rest) = bytes.split_at(bytes.len().min(to_end));
+    ring.write_all_at(first, start)?;
+    ring.write_all_at(rest, 0)
+}
+
+/// Reads a flow from its beginning; dropped, it leaves.
+#[derive(Debug)]
+pub(in crate::net::tcp) struct Tap {
+    flow: Arc<Flow>,
+    id: u32,
+}
+
+enum Found {
+    Here(Bytes),
+    InRing(Arc<File>, u64, usize),
+    End,
+    Later,
+}
+
+impl Tap {
+    /// The next bytes, at most `most`; `None` at the end. Cancel-safe.
+    pub(in crate::net::tcp) async fn next(&mut self, most: usize) -> Result<Option<Bytes>, Cut> {
+        loop {
+            let moved = self.flow.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let found = self.find(most)?;
+            let bytes = match found {
+                Found::Here(bytes) => bytes,
+                Found::InRing(ring, at, len) => read(ring, at, len).await?,
+                Found::End => return Ok(None),
+                Found::Later => {
+                    moved.await;
+                    continue;
+                }
+            };
+            let mut state = self.flow.lock();
+            let tap = state.taps.get_mut(&self.id).ok_or(Cut::Slow)?;
+            tap.at += bytes.len() as u64;
+            drop(state);
+            self.flow.moved.notify_waiters();
+            return Ok(Some(bytes));
+        }
+    }
+
+    fn find(&self, most: usize) -> Result<Found, Cut> {
+        let state = self.flow.lock();
+        let at = state.taps.get(&self.id).ok_or(Cut::Slow)?.at;
+        if let Some(bytes) = state.recent(at, most) {
+            return Ok(Found::Here(bytes));
+        }
+        if at < state.recent_at {
+            let lost = || Cut::Broken("a fault of this program".into());
+            let ring = state.ring.clone().ok_or_else(lost)?;
+            let start = at % self.flow.limits.ring();
+            let len = (state.recent_at - at).min(self.flow.limits.ring() - start);
+            return Ok(Found::InRing(ring, start, len.min(most as u64) as usize));
+        }
+        match &state.over {
+            Over::No => Ok(Found::Later),
+            Over::Complete => Ok(Found::End),
+            Over::Broken(why) => Err(Cut::Broken(why.clone())),
+        }
+    }
+
+    /// Waits until this one is cut off. Cancel-safe.
+    pub(super) async fn cut(&self) {
+        let id = self.id;
+        self.flow
+            .wait(|state| (!state.taps.contains_key(&id)).then_some(()))
+            .await;
+    }
+
+    /// What it reads.
+    pub(in crate::net::tcp) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+}
+
+async fn read(ring: Arc<File>, at: u64, len: usize) -> Result<Bytes, Cut> {
+    let work = move || {
+        let mut bytes = vec![0; len];
+        ring.read_exact_at(&mut bytes, at)?;
+        Ok::<_, io::Error>(Bytes::from(bytes))
+    };
+    let read = tokio::task::spawn_blocking(work).await;
+    let broken = |error: io::Error| Cut::Broken(error.to_string());
+    read.map_err(|error| broken(io::Error::other(error)))?
+        .map_err(broken)
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.flow.lock().taps.remove(&self.id);
+        self.flow.moved.notify_waiters();
+    }
+}

@@ -1,0 +1,5 @@
+//! Trees in virtual time, and content that several read.
+
+mod flow;
+mod forming;
+mod links;

@@ -7,6 +7,7 @@ use peerconnect::config::{LegacyMode, Paths, Settings};
 use peerconnect::fault::Fault;
 
 mod args;
+mod config;
 mod exit;
 mod face;
 mod human;
@@ -130,7 +131,11 @@ async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
         Verb::History { count, clear } => show::history(count, clear, context).await,
         Verb::Id { qr } => show::id(qr, context).await,
         Verb::Peers { action, watch } => peers::run(action, watch, context).await,
-        Verb::Config { paths } => show::config(paths, context).await,
+        Verb::Config { paths: true, .. } => config::show_paths(context).await,
+        Verb::Config { key, value, .. } => match (key, value) {
+            (Some(key), Some(value)) => config::set(&key, &value, context).await,
+            (key, _) => config::show_settings(key.as_deref(), context).await,
+        },
         Verb::Completions { shell } => Ok(completions(shell)),
     }
 }

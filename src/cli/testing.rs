@@ -135,6 +135,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         texts: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: Arc::default(),
     }
 }
 
@@ -176,6 +177,7 @@ pub(crate) fn known(n: u8, name: &str) -> PeerInfo {
             last_seen: 0,
         },
         connected: false,
+        folder: None,
         words: None,
     }
 }

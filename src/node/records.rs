@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -34,6 +35,8 @@ pub(super) struct Records {
     /// Those who were no strangers when that was last asked.
     acquaintances: HashSet<PeerId>,
     groups: Vec<GroupRecord>,
+    /// Where the files of some peers go.
+    folders: HashMap<PeerId, PathBuf>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,6 +57,7 @@ impl Records {
     pub(super) fn start(store: Store) -> Result<(Self, Unfinished), StoreError> {
         let peers = store.peers()?.into_iter().collect();
         let groups = store.groups()?;
+        let folders = store.folders()?.into_iter().collect();
         let unfinished = Unfinished {
             outgoing: store.outgoing()?,
             wishes: store.wishes()?,
@@ -76,6 +80,7 @@ impl Records {
                 familiar: HashSet::new(),
                 acquaintances: HashSet::new(),
                 groups,
+                folders,
                 jobs,
                 thread: Some(thread),
             },
@@ -240,6 +245,21 @@ impl Records {
         }
     }
 
+    /// Where the files of a peer go, if not where those of all do.
+    pub(super) fn folder(&self, id: PeerId) -> Option<&Path> {
+        self.folders.get(&id).map(PathBuf::as_path)
+    }
+
+    /// Gives the files of a peer a folder of their own, or none.
+    pub(super) async fn set_folder(&mut self, id: PeerId, folder: Option<PathBuf>) {
+        match folder.clone() {
+            Some(folder) => self.folders.insert(id, folder),
+            None => self.folders.remove(&id),
+        };
+        self.write(move |store| store.put_folder(id, folder.as_deref()))
+            .await;
+    }
+
     /// Groups of peers, by name.
     pub(super) fn groups(&self) -> &[GroupRecord] {
         &self.groups
@@ -278,6 +298,7 @@ impl Records {
     pub(super) async fn forget(&mut self, id: PeerId) -> bool {
         let known = self.peers.remove(&id).is_some();
         self.leave_groups(id).await;
+        self.set_folder(id, None).await;
         self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id)))
             .await;
         known

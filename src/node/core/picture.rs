@@ -11,7 +11,7 @@ impl Core {
         let link = Link { id: self.me, addrs };
         let me = Me {
             id: self.me,
-            name: self.settings.name.clone(),
+            name: self.started.name.clone(),
             link: link.to_string(),
             addrs: texts,
             folder: self.receive_folder(),
@@ -31,6 +31,7 @@ impl Core {
                 record,
                 connected: connection.is_some(),
                 words,
+                folder: self.records.folder(id).map(Path::to_owned),
             }
         });
         let transfers = self.book.snapshots(|id| self.person(id));
@@ -45,6 +46,7 @@ impl Core {
             texts: self.texts.snapshots(|id| self.person(id)).into(),
             passing_on: self.shelves.streams(),
             notices: self.notices.clone(),
+            chosen: self.chosen.clone(),
         };
         self.pictures.send_replace(Arc::new(overview));
         if let Some(wake) = &self.wake {
@@ -93,5 +95,6 @@ pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence)
         texts: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: chosen(settings, settings),
     }
 }

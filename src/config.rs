@@ -9,16 +9,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::protocol::link_uri::RelayHint;
 
+mod changes;
 mod choices;
 mod paths;
 mod relays;
 mod units;
 
+pub use changes::Setting;
 pub use choices::{Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn};
 pub use paths::{Paths, create_private_dir};
 pub use units::{InvalidUnit, parse_bytes, parse_duration};
@@ -32,12 +34,13 @@ pub const LEGACY_PORT: u16 = 3485;
 pub const LEGACY_REQ_PORT: u16 = 3486;
 
 /// What a person can set. Precedence: flag, environment, `config.toml`, default.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// What others see this computer as.
     pub name: String,
     /// Where received files go.
+    #[serde(with = "crate::text::path")]
     pub folder: PathBuf,
     /// UDP port to listen at; 0 for any free one.
     pub port: u16,
@@ -46,7 +49,7 @@ pub struct Settings {
     /// What happens when a name is taken by different content.
     pub on_conflict: ConflictPolicy,
     /// Most bytes per second that all sending together may take.
-    #[serde(deserialize_with = "units::rate")]
+    #[serde(with = "units::rate")]
     pub rate_limit: Option<u64>,
     /// Whether this computer passes on to others what a sender sends to all of them.
     pub pass_on: PassOn,
@@ -54,7 +57,7 @@ pub struct Settings {
     #[serde(deserialize_with = "relays::read")]
     pub relays: Vec<RelayHint>,
     /// How long an offer waits for an answer before it counts as not answered.
-    #[serde(deserialize_with = "units::duration")]
+    #[serde(with = "units::duration")]
     pub answer_timeout: Duration,
     /// Whether this computer talks to programs of the original's kind.
     pub legacy: LegacyMode,

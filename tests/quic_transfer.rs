@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Shape, content, tree};
+use peerconnect::config::Setting;
 use peerconnect::transfer::state::TransferState;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,8 +96,8 @@ async fn what_is_there_already_is_not_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_goes_on_after_either_side_was_stopped() {
     let (mut to, mut from) = (Shape::new("to").start(), Shape::new("from").start());
-    from.call(peerconnect::node::api::Command::SetRateLimit(Some(
-        8_000_000,
+    from.call(peerconnect::node::api::Command::Set(Setting::RateLimit(
+        Some(8_000_000),
     )))
     .await;
     let bytes = content(4, 24_000_000);
@@ -123,8 +124,10 @@ async fn a_transfer_goes_on_after_either_side_was_stopped() {
     from.stop().await;
     to.in_state(id, TransferState::Interrupted).await;
     from.restart();
-    from.call(peerconnect::node::api::Command::SetRateLimit(None))
-        .await;
+    from.call(peerconnect::node::api::Command::Set(Setting::RateLimit(
+        None,
+    )))
+    .await;
     from.completed(id).await;
     let end = to.completed(id).await;
     // The group that was on its way at each of the two stops comes again, nothing else.

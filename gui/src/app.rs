@@ -1,25 +1,28 @@
 //! The window itself: `logic` takes in what has happened, `ui` draws it, and what a person did
 //! comes back as [`Action`]s that are carried out here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
 use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};
-use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Reply, Target, Who};
+use peerconnect::node::api::{Command, NodeHandle, Target, Who};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
+use crate::about_ui::about_ui;
 use crate::bridge::Bridge;
 use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
 use crate::elsewhere::{DONE_MAX, Done};
+use crate::history_ui::{HistoryDraft, history_ui};
 use crate::input;
 use crate::link_ui::{LinkDraft, link_ui};
-use crate::model::{About, Action, Model};
+use crate::model::{About, Action, Model, Page};
 use crate::offer_ui::{OffersDraft, offers_ui};
 use crate::outside::Outside;
 use crate::pages::{PAGE, Pages};
-use crate::peers_ui::{PeersDraft, peers_ui};
+use crate::peers_ui::{PeersDraft, narrow_peers_ui, peers_ui};
+use crate::settings_ui::{SettingsDraft, settings_ui};
 use crate::staged_ui::{StagedDraft, staged_ui};
 use crate::texts_ui::{TextsDraft, texts_ui};
 use crate::theme::{self, Tone};
@@ -37,8 +40,31 @@ pub(crate) struct Drafts {
     pub(crate) conflicts: ConflictsDraft,
     pub(crate) texts: TextsDraft,
     pub(crate) transfers: TransfersDraft,
+    pub(crate) history: HistoryDraft,
+    pub(crate) settings: SettingsDraft,
     /// What the person was told that dropping will do, while files hang over the window.
     pub(crate) drop: Option<input::Under>,
+    /// A field had the keyboard a frame ago.
+    pub(crate) typing: bool,
+}
+
+/// A window that is not wider has its devices above the transfers, not beside them.
+pub(crate) const NARROW: f32 = 700.0;
+
+/// Width of what is left for the bar of a page that scrolls.
+const BAR: i8 = 4;
+
+/// A page that scrolls; the bar stands beside the cards, not on them.
+fn scrolled(ui: &mut Ui, page: impl FnOnce(&mut Ui)) {
+    let all = ScrollArea::vertical().auto_shrink([false, false]);
+    all.show(ui, |ui| {
+        Frame::new()
+            .inner_margin(Margin {
+                right: 14,
+                ..Margin::ZERO
+            })
+            .show(ui, page);
+    });
 }
 
 /// The window of one node.
@@ -57,6 +83,10 @@ pub struct App {
     pub(crate) own_node: bool,
     /// The window may close now.
     pub(crate) closing: bool,
+    /// The node goes on without the window until it has nothing to do.
+    pub(crate) behind: bool,
+    /// What is over and was told, or needs no telling.
+    pub(crate) told: BTreeSet<TransferId>,
     /// That the node has ended was said.
     pub(crate) over: bool,
 }
@@ -69,6 +99,8 @@ impl App {
         ctx.options_mut(|o| o.quit_shortcuts.clear());
         let (bridge, first) = Bridge::new(node, ctx);
         let (finish, done) = mpsc::sync_channel(DONE_MAX);
+        let over = first.transfers.iter().filter(|t| t.state.is_final());
+        let told = over.map(|t| t.id).collect();
         Self {
             ctx: ctx.clone(),
             own_node: first.me.pid == std::process::id(),
@@ -81,6 +113,8 @@ impl App {
             title: String::new(),
             called: Vec::new(),
             closing: false,
+            behind: false,
+            told,
             over: false,
         }
     }
@@ -118,6 +152,7 @@ impl App {
             }
         }
         self.read_texts();
+        self.read_history();
         self.take_replies();
         while let Ok(done) = self.done.try_recv() {
             self.finished(done);
@@ -175,36 +210,41 @@ impl App {
                     });
                 });
         }
-        Panel::left("peers")
-            .frame(frame(p.panel, 14, 12))
-            .default_size(270.0)
-            .size_range(220.0..=380.0)
-            .show(ui, |ui| {
-                actions.extend(peers_ui(ui, model, &mut drafts.peers));
-            });
-        // The bar stands beside the cards, not on them.
-        let (bar, cards) = (4, 14);
+        let narrow = ui.available_width() < NARROW;
+        if !narrow {
+            Panel::left("peers")
+                .frame(frame(p.panel, 14, 12))
+                .default_size(270.0)
+                .size_range(220.0..=380.0)
+                .show(ui, |ui| {
+                    actions.extend(peers_ui(ui, model, &mut drafts.peers));
+                });
+        }
         let around = frame(p.ground, 18, 14);
         egui::CentralPanel::default()
             .frame(around.inner_margin(Margin {
-                right: bar,
+                right: BAR,
                 ..around.inner_margin
             }))
-            .show(ui, |ui| {
-                let all = ScrollArea::vertical().auto_shrink([false, false]);
-                all.show(ui, |ui| {
-                    Frame::new()
-                        .inner_margin(Margin {
-                            right: cards,
-                            ..Margin::ZERO
-                        })
-                        .show(ui, |ui| {
-                            actions.extend(staged_ui(ui, model, &mut drafts.staged));
-                            ui.add_space(10.0);
-                            actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
-                        });
-                });
+            .show(ui, |ui| match model.page {
+                Page::Transfers => scrolled(ui, |ui| {
+                    if narrow {
+                        actions.extend(narrow_peers_ui(ui, model, &mut drafts.peers));
+                        ui.add_space(10.0);
+                    }
+                    actions.extend(staged_ui(ui, model, &mut drafts.staged));
+                    ui.add_space(10.0);
+                    actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
+                }),
+                Page::History => actions.extend(history_ui(ui, model, &mut drafts.history)),
+                Page::Settings => scrolled(ui, |ui| {
+                    actions.extend(settings_ui(ui, model, &mut drafts.settings));
+                }),
+                Page::About => scrolled(ui, |ui| actions.extend(about_ui(ui, model))),
             });
+        if model.page != Page::Transfers {
+            drafts.transfers = TransfersDraft::default();
+        }
     }
 
     /// Carries out what a person did.
@@ -214,6 +254,7 @@ impl App {
             Action::Ask(command, about) => self.ask(command, about),
             Action::Pick(what, whose) => self.pick(what, whose),
             Action::Stage(paths) => self.look(paths),
+            Action::StagePicture(picture) => self.stage_picture(picture),
             Action::Say(tone, text) => model.say(tone, text),
             Action::Unstage(place) => {
                 if place < model.staged.len() {
@@ -227,6 +268,9 @@ impl App {
             Action::Choose(peer, false) => {
                 model.chosen.remove(&peer);
             }
+            Action::ChooseGroup(name, on) => self.choose_group(&name, on),
+            Action::MakeGroup(name) => self.make_group(name),
+            Action::RenameGroup(old, new) => self.rename_group(old, new),
             Action::Send => self.send(),
             Action::Text(action) => self.act_on_text(action),
             Action::Attach(transfer) => self.attach(transfer),
@@ -254,6 +298,11 @@ impl App {
                 model.say(Tone::Ok, "Copied. Send it to the other person.");
             }
             Action::ShowLink(shown) => model.link_shown = shown,
+            Action::Show(page) => self.turn_to(page),
+            Action::LookFor(query) => model.history.look_for(&query),
+            Action::ForgetHistory => model.history.forget(),
+            Action::SendFromHistory(place) => self.send_from_history(place),
+            Action::OpenFile(path) => self.show(path),
             Action::ShowFolder(folder) => self.show(folder),
             Action::Open(transfer) => {
                 let query = FileQuery::Range { from: 0, count: 1 };
@@ -265,85 +314,7 @@ impl App {
                 model.dismissed.insert(text);
             }
             Action::Leave => self.ctx.send_viewport_cmd(ViewportCommand::Close),
-            Action::Left(leave) => {
-                model.leaving = false;
-                if leave {
-                    self.closing = true;
-                    self.ctx.send_viewport_cmd(ViewportCommand::Close);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn ask(&mut self, command: Command, about: About) {
-        match about {
-            About::Answer(transfer) => {
-                self.model.answer(transfer);
-            }
-            About::Conflict(transfer, file) => {
-                self.model.decided.insert((transfer, file));
-            }
-            About::AnswerText(text) => {
-                self.model.texts.answered.insert(text);
-            }
-            About::Nothing | About::Send(_) | About::AddPeer | About::SendText(_) => {}
-            About::Page(..) | About::Open(_) | About::ReadText(_) => {}
-        }
-        if let Err(fault) = self.bridge.ask(command, about.clone()) {
-            self.reply(about, Err(fault));
-        }
-    }
-
-    fn take_replies(&mut self) {
-        for (about, result) in self.bridge.replies() {
-            self.reply(about, result);
-        }
-    }
-
-    fn reply(&mut self, about: About, result: Result<Reply, Fault>) {
-        match (&about, &result) {
-            (About::AddPeer, Ok(Reply::Peer(peer))) => {
-                self.model.chosen.insert(Who::Key(*peer));
-                self.drafts.peers.typed.clear();
-            }
-            (About::Send(paths), Err(_)) => {
-                let paths = paths.clone();
-                self.look(paths);
-            }
-            (About::Answer(transfer), Err(_)) => {
-                self.model.answered.remove(transfer);
-            }
-            (About::Conflict(transfer, file), Err(_)) => {
-                self.model.decided.remove(&(*transfer, *file));
-            }
-            (About::Open(transfer), Ok(Reply::Files(rows))) => self.open_file(*transfer, rows),
-            (About::Page(transfer, page), result) => {
-                let rows = match result {
-                    Ok(Reply::Files(rows)) => Some(rows.clone()),
-                    Ok(_) | Err(_) => None,
-                };
-                if let Some(pages) = self.model.unfolded.get_mut(transfer) {
-                    pages.came(*page, rows);
-                }
-                // The transfer may have gone meanwhile: no news.
-                return;
-            }
-            (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
-            (About::Conflict(..) | About::Open(_), _) => {}
-            (About::ReadText(id), result) => {
-                // It may have been taken away meanwhile: no news.
-                self.model.texts.came(*id, result);
-                return;
-            }
-            (About::AnswerText(_) | About::SendText(_), result) => {
-                self.text_reply(&about, result);
-            }
-        }
-        if about == About::AddPeer {
-            self.model.adding = false;
-        }
-        if let Err(fault) = result {
-            self.model.say_fault(&fault);
+            Action::Left(how) => self.leave(how),
         }
     }
 
@@ -419,6 +390,6 @@ impl eframe::App for App {
     }
 
     fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
-        self.shut_down();
+        self.end();
     }
 }

@@ -4,18 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use peerconnect::config::Setting;
+use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::status::{FileRow, FileState, RowKind};
 
 use crate::app::App;
-use crate::model::Staged;
+use crate::model::{About, Page, Staged, Whose};
+use crate::notes::Note;
 use crate::outside::{Pick, Picked};
 use crate::theme::Tone;
 
 /// What comes back from work done elsewhere.
 pub(crate) enum Done {
-    Picked(Pick, Option<TransferId>, Picked),
+    Picked(Pick, Whose, Picked),
     Looked {
         found: Vec<Staged>,
         missing: Vec<PathBuf>,
@@ -29,7 +32,7 @@ pub(crate) const DONE_MAX: usize = 64;
 
 impl App {
     /// Does something that may take long, then wakes the window with what came out.
-    fn elsewhere(&self, work: impl FnOnce() -> Option<Done> + Send + 'static) {
+    pub(crate) fn elsewhere(&self, work: impl FnOnce() -> Option<Done> + Send + 'static) {
         let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
         (self.outside.run)(Box::new(move || {
             // The window may have closed meanwhile: then nobody wants to know.
@@ -41,7 +44,7 @@ impl App {
         }));
     }
 
-    pub(crate) fn pick(&mut self, what: Pick, whose: Option<TransferId>) {
+    pub(crate) fn pick(&mut self, what: Pick, whose: Whose) {
         if self.model.picking {
             return;
         }
@@ -69,6 +72,15 @@ impl App {
     pub(crate) fn show(&self, path: PathBuf) {
         let open = Arc::clone(&self.outside.open);
         self.elsewhere(move || open(&path).err().map(Done::Said));
+    }
+
+    /// Has the system tell the person something.
+    pub(crate) fn notify(&self, note: Note) {
+        let notify = Arc::clone(&self.outside.notify);
+        self.elsewhere(move || {
+            notify(&note);
+            None
+        });
     }
 
     /// Opens a link in the browser.
@@ -109,7 +121,7 @@ impl App {
         }
     }
 
-    fn picked(&mut self, what: Pick, whose: Option<TransferId>, picked: Picked) {
+    fn picked(&mut self, what: Pick, whose: Whose, picked: Picked) {
         let model = &mut self.model;
         match picked {
             Picked::Nothing => {}
@@ -125,17 +137,26 @@ impl App {
             Picked::Paths(paths) => match (what, whose) {
                 (Pick::Files | Pick::Folder, _) => self.look(paths),
                 (Pick::Target, whose) => {
-                    let folder = paths.first().map(|p| p.to_string_lossy().into_owned());
-                    match whose {
-                        Some(id) => {
-                            if let Some(folder) = folder {
-                                self.drafts.offers.set_folder(id, folder);
-                            }
-                        }
-                        None => self.drafts.top.folder = folder,
+                    if let Some(folder) = paths.into_iter().next() {
+                        self.picked_folder(whose, folder);
                     }
                 }
             },
+        }
+    }
+
+    fn picked_folder(&mut self, whose: Whose, folder: PathBuf) {
+        let text = folder.to_string_lossy().into_owned();
+        match whose {
+            Whose::Transfer(id) => self.drafts.offers.set_folder(id, text),
+            Whose::Mine if self.model.page == Page::Settings => {
+                self.ask(Command::Set(Setting::Folder(folder)), About::Nothing);
+            }
+            Whose::Mine => self.drafts.top.folder = Some(text),
+            Whose::Peer(peer) => {
+                let folder = Some(folder);
+                self.ask(Command::SetPeerFolder { peer, folder }, About::Nothing);
+            }
         }
     }
 }

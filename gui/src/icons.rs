@@ -23,8 +23,10 @@ pub(crate) enum Icon {
     File,
     Folder,
     Link,
-    Sun,
-    Moon,
+    Gear,
+    Clock,
+    Back,
+    Group,
 }
 
 /// Outline of a sheet of paper with a corner folded.
@@ -98,40 +100,66 @@ pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) 
             }
             line(&[(-2.0, 2.0), (2.0, -2.0)]);
         }
-        Icon::Sun => sun(painter, rect.center(), colour),
-        Icon::Moon => moon(painter, rect.center(), colour),
+        Icon::Gear => gear(painter, rect.center(), colour),
+        Icon::Clock => clock(painter, rect.center(), colour),
+        Icon::Back => {
+            line(&[(5.5, 0.0), (-5.5, 0.0)]);
+            line(&[(-1.5, -4.0), (-5.5, 0.0), (-1.5, 4.0)]);
+        }
+        Icon::Group => people(painter, rect.center(), colour),
     }
 }
 
-fn sun(painter: &Painter, centre: Pos2, colour: Color32) {
-    painter.circle_stroke(centre, 3.0, Stroke::new(1.6, colour));
+fn clock(painter: &Painter, centre: Pos2, colour: Color32) {
+    let stroke = Stroke::new(1.6, colour);
+    painter.circle_stroke(centre, 6.0, stroke);
+    let hands = [(0.0, -3.5), (0.0, 0.0), (2.5, 1.5)];
+    let hands = hands.map(|(x, y)| centre + vec2(x, y));
+    painter.add(Shape::line(hands.to_vec(), stroke));
+}
+
+fn people(painter: &Painter, centre: Pos2, colour: Color32) {
+    let stroke = Stroke::new(1.5, colour);
+    for (x, y, radius) in [(-2.5, -2.5, 2.6), (4.0, -1.5, 2.0)] {
+        painter.circle_stroke(centre + vec2(x, y), radius, stroke);
+    }
+    let front = [(-7.0, 5.5), (-5.5, 2.5), (0.5, 2.5), (2.0, 5.5)];
+    let back = [(4.0, 2.5), (6.0, 2.5), (7.0, 5.0)];
+    for shoulders in [&front[..], &back[..]] {
+        let points = shoulders.iter().map(|&(x, y)| centre + vec2(x, y));
+        painter.add(Shape::line(points.collect(), stroke));
+    }
+}
+
+fn gear(painter: &Painter, centre: Pos2, colour: Color32) {
+    painter.circle_stroke(centre, 4.3, Stroke::new(1.6, colour));
+    painter.circle_filled(centre, 1.4, colour);
     for n in 0..8u8 {
         let direction = Vec2::angled(f32::from(n) * std::f32::consts::FRAC_PI_4);
         painter.line_segment(
             [centre + direction * 5.0, centre + direction * 7.0],
-            Stroke::new(1.6, colour),
+            Stroke::new(2.4, colour),
         );
     }
-}
-
-fn moon(painter: &Painter, centre: Pos2, colour: Color32) {
-    let outer = (0..=14u8).map(|n| {
-        let angle = 0.9 + f32::from(n) / 14.0 * 4.5;
-        centre + Vec2::angled(angle - 1.0) * 6.0
-    });
-    let inner = (0..=10u8).rev().map(|n| {
-        let angle = 1.3 + f32::from(n) / 10.0 * 3.7;
-        centre + vec2(2.6, -1.6) + Vec2::angled(angle - 1.0) * 4.6
-    });
-    let mut points: Vec<Pos2> = outer.chain(inner).collect();
-    points.dedup_by(|a, b| a.distance(*b) < 0.1);
-    painter.add(Shape::closed_line(points, Stroke::new(1.4, colour)));
 }
 
 /// A square button with a drawing; `name` is its tooltip and what a screen reader says.
 pub(crate) fn button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(28.0), Sense::click());
     dress(ui, rect, response, icon, name)
+}
+
+/// The same for a page, which is `open` or not.
+pub(crate) fn page_button(ui: &mut Ui, icon: Icon, name: &str, open: bool) -> Response {
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(32.0), Sense::click());
+    if open {
+        let p = theme::of(ui);
+        ui.painter()
+            .rect_filled(rect, CornerRadius::same(8), p.accent_soft);
+    }
+    let response = dress(ui, rect, response, icon, name);
+    response.widget_info(|| WidgetInfo::selected(Role::Button, ui.is_enabled(), open, name));
+    response
 }
 
 /// The same at a place of its own.

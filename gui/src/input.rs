@@ -1,21 +1,22 @@
 //! What comes to the window as a whole: drops, pasted text, keys.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use egui::{
     Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
     Pos2, Stroke, StrokeKind, Ui,
 };
-use peerconnect::node::api::{Command, Who};
+use peerconnect::node::api::{Command, Target, Who};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::text::Shown;
 
 use crate::app::Drafts;
 use crate::many_ui::{cancel_session, pause_or_resume_session};
-use crate::model::{About, Action, Model};
+use crate::model::{About, Action, Model, Page, Whose};
 use crate::offer_ui::answer_first;
 use crate::outside::Pick;
-use crate::theme::{self, Tone};
+use crate::theme;
 use crate::transfers_ui::{cancel, pause_or_resume};
 use crate::words;
 
@@ -29,13 +30,17 @@ const fn ctrl_shift(key: Key) -> KeyboardShortcut {
 
 /// Everything of this frame, before any widget sees it.
 pub(crate) fn take(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
-    let mut actions = drops(ctx, drafts);
+    let mut actions = drops(ctx, model, drafts);
     if model.link_shown || model.leaving {
         return actions;
     }
     actions.extend(shortcuts(ctx, model, drafts));
-    if !ctx.text_edit_focused() {
-        actions.extend(pasted(ctx));
+    let typing = ctx.text_edit_focused();
+    // Escape has taken the keyboard from a field already when this sees it.
+    let was_typing = std::mem::replace(&mut drafts.typing, typing);
+    if !typing {
+        actions.extend(pasted(ctx, drafts));
+        actions.extend(back(ctx, model).filter(|_| !was_typing));
         actions.extend(row_keys(ctx, model, drafts));
     }
     actions
@@ -46,7 +51,7 @@ fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
     let mut actions = Vec::new();
     // Those with Shift first: the others would take them too.
     if pressed(ctrl_shift(Key::O)) {
-        actions.push(Action::Pick(Pick::Folder, None));
+        actions.push(Action::Pick(Pick::Folder, Whose::Mine));
     }
     for (key, accept) in [(Key::A, true), (Key::D, false)] {
         if pressed(ctrl_shift(key)) {
@@ -55,7 +60,7 @@ fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
         }
     }
     if pressed(ctrl(Key::O)) {
-        actions.push(Action::Pick(Pick::Files, None));
+        actions.push(Action::Pick(Pick::Files, Whose::Mine));
     }
     if pressed(ctrl(Key::Enter)) {
         actions.push(Action::Send);
@@ -63,7 +68,19 @@ fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
     if pressed(ctrl(Key::Q)) {
         actions.push(Action::Leave);
     }
+    for (key, page) in [(Key::Comma, Page::Settings), (Key::H, Page::History)] {
+        if pressed(ctrl(key)) {
+            actions.push(Action::Show(page));
+        }
+    }
     actions
+}
+
+/// Escape leads from other pages to the transfers, once nothing else wants it.
+fn back(ctx: &Context, model: &Model) -> Option<Action> {
+    let busy = egui::Popup::is_any_open(ctx);
+    let leave = model.page != Page::Transfers && !busy && ctx.input(|i| i.key_pressed(Key::Escape));
+    leave.then_some(Action::Show(Page::Transfers))
 }
 
 /// Keys for the selected transfer. Space belongs to whatever has the focus, unless that is a
@@ -93,33 +110,42 @@ fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
     Vec::new()
 }
 
-/// Pasted paths are staged, a pasted link is connected to.
-fn pasted(ctx: &Context) -> Vec<Action> {
-    let text = ctx.input(|i| {
-        i.events.iter().find_map(|event| {
-            if let Event::Paste(text) = event {
-                Some(text.clone())
-            } else {
-                None
+/// Pasted files and pictures are staged, a link of a device is connected to; any other text can be
+/// sent as one.
+fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
+    let (text, picture) = ctx.input(|i| {
+        let (mut text, mut picture) = (None, None);
+        for event in &i.events {
+            if let Event::Paste(pasted) = event {
+                text = Some(pasted.clone());
+            } else if let Event::PasteImage(pasted) = event {
+                picture = Some(Arc::clone(pasted));
             }
-        })
+        }
+        (text, picture)
     });
-    let Some(text) = text else {
+    if let Some(picture) = picture {
+        return vec![Action::StagePicture(picture)];
+    }
+    let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
         return Vec::new();
     };
     let trimmed = text.trim();
     if is_link(trimmed) {
         return vec![Action::AddPeer(trimmed.to_owned())];
     }
-    let lines = || text.lines().filter(|l| !l.trim().is_empty());
-    let paths: Option<Vec<PathBuf>> = lines().map(words::typed_path).collect();
+    // File managers begin a list with what shall be done with it; a list of URIs has comments.
+    let lines = text.lines().map(str::trim).filter(|line| {
+        !line.is_empty() && *line != "copy" && *line != "cut" && !line.starts_with('#')
+    });
+    let paths: Option<Vec<PathBuf>> = lines.map(words::typed_path).collect();
     match paths {
-        Some(paths) if !paths.is_empty() => vec![Action::Stage(paths)],
-        Some(_) | None => vec![Action::Say(
-            Tone::Warn,
-            "The clipboard holds neither paths nor a link.".into(),
-        )],
+        Some(paths) if !paths.is_empty() => return vec![Action::Stage(paths)],
+        Some(_) | None => {}
     }
+    let written = drafts.staged.text.get_or_insert_default();
+    written.push_str(&text);
+    vec![Action::Show(Page::Transfers)]
 }
 
 fn is_link(text: &str) -> bool {
@@ -130,10 +156,11 @@ fn is_link(text: &str) -> bool {
 }
 
 /// What lies under a drop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Under {
     Window,
     Peer(Who),
+    Group(String),
     Transfer(TransferId),
 }
 
@@ -149,13 +176,16 @@ fn under(position: Option<Pos2>, model: &Model, drafts: &Drafts) -> Under {
         return Under::Transfer(*id);
     }
     let mut peers = drafts.peers.rows.iter();
-    match peers.find(|(_, rect)| rect.contains(position)) {
-        Some((id, _)) => Under::Peer(*id),
-        None => Under::Window,
+    let mut groups = drafts.peers.groups.iter();
+    let group = groups.find(|(_, rect)| rect.contains(position));
+    match (peers.find(|(_, rect)| rect.contains(position)), group) {
+        (Some((id, _)), _) => Under::Peer(*id),
+        (None, Some((name, _))) => Under::Group(name.clone()),
+        (None, None) => Under::Window,
     }
 }
 
-fn drops(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
+fn drops(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
     let paths: Vec<PathBuf> = ctx.input(|i| {
         let files = i.raw.dropped_files.iter();
         files.map(|f| f.path().to_owned()).collect()
@@ -174,6 +204,15 @@ fn drops(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
             };
             vec![Action::Ask(command, About::Send(paths))]
         }
+        Under::Group(name) => {
+            let group = model.overview.group(&name);
+            let members = group.map(|group| group.members.clone()).unwrap_or_default();
+            let command = Command::SendToMany {
+                to: members.into_iter().map(Target::Peer).collect(),
+                paths: paths.clone(),
+            };
+            vec![Action::Ask(command, About::Send(paths))]
+        }
         Under::Transfer(transfer) => {
             let command = Command::Attach {
                 transfer,
@@ -189,17 +228,18 @@ pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &mut Drafts) {
     let (hovering, position) =
         ui.input(|i| (!i.raw.hovered_files.is_empty(), i.pointer.latest_pos()));
     drafts.drop = hovering.then(|| under(position, model, drafts));
-    let Some(under) = drafts.drop else {
+    let Some(under) = &drafts.drop else {
         return;
     };
     let text = match under {
         Under::Window => "Drop to choose these files".to_owned(),
         Under::Peer(id) => {
-            let name = model.device(id).map_or("", |device| device.name);
+            let name = model.device(*id).map_or("", |device| device.name);
             format!("Drop to send to {}", Shown(name))
         }
+        Under::Group(name) => format!("Drop to send to the group {}", Shown(name)),
         Under::Transfer(id) => {
-            let name = model.attachable(id).unwrap_or_default();
+            let name = model.attachable(*id).unwrap_or_default();
             format!("Drop to add to the transfer to {name}")
         }
     };

@@ -3,17 +3,23 @@
 use std::time::Duration;
 
 use egui::{Context, Modal, Ui, ViewportCommand};
+use peerconnect::node::api::Command;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::text::count;
 use peerconnect::transfer::status::Direction;
 
 use crate::app::App;
-use crate::model::{Action, Model};
+use crate::look;
+use crate::model::{About, Action, Leaving, Model};
+use crate::notes::{self, Note};
 use crate::theme::{self, Tone};
 use crate::words;
 
 /// How long quitting waits for the node to put its things in order.
 const QUIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Most things that the system is told at once.
+const NOTES_MAX: usize = 3;
 
 impl App {
     /// What the title of the window says.
@@ -39,21 +45,49 @@ impl App {
         }
     }
 
-    /// Asks for attention once for each question and each text, without taking the focus.
+    /// Asks for attention once for each question and each text, without taking the focus, and has
+    /// the system tell what has ended meanwhile.
     pub(crate) fn call_attention(&mut self, ctx: &Context) {
-        let offers = self.model.questions();
-        let conflicts = self.model.conflicts().map(|(t, _)| t);
-        let texts = self.model.overview.texts.iter();
-        let texts = texts.filter(|t| t.is_question() || t.has_come());
-        let open = offers.chain(conflicts).map(|t| t.id);
-        let open: Vec<TransferId> = open.chain(texts.map(|t| t.id)).collect();
-        let new = open.iter().any(|id| !self.called.contains(id));
-        if new && !ctx.input(|i| i.viewport().focused.unwrap_or(true)) {
+        let away = !ctx.input(|i| i.viewport().focused.unwrap_or(true));
+        let (open, mut notes) = self.open_questions();
+        let new = !notes.is_empty();
+        self.called = open;
+        notes.extend(self.newly_over());
+        if new && away {
             ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(
                 egui::UserAttentionType::Informational,
             ));
         }
-        self.called = open;
+        if away && look::notifies(ctx) {
+            notes.truncate(NOTES_MAX);
+            for note in notes {
+                self.notify(note);
+            }
+        }
+    }
+
+    /// What waits for the person, and words for what was not there before.
+    fn open_questions(&self) -> (Vec<TransferId>, Vec<Note>) {
+        let offers = self.model.questions().map(|t| (t.id, notes::offer(t)));
+        let conflicts = self.model.conflicts();
+        let conflicts = conflicts.map(|(t, conflict)| (t.id, notes::conflict(t, conflict)));
+        let texts = self.model.overview.texts.iter();
+        let texts = texts.filter(|t| t.is_question() || t.has_come());
+        let texts = texts.map(|t| (t.id, notes::text(t)));
+        let all: Vec<(TransferId, Note)> = offers.chain(conflicts).chain(texts).collect();
+        let open = all.iter().map(|(id, _)| *id).collect();
+        let new = all.into_iter().filter(|(id, _)| !self.called.contains(id));
+        (open, new.map(|(_, note)| note).collect())
+    }
+
+    /// Words for transfers that have ended since this was asked last.
+    fn newly_over(&mut self) -> Vec<Note> {
+        let overview = &self.model.overview;
+        let over = || overview.transfers.iter().filter(|t| t.state.is_final());
+        let new = over().filter(|t| !self.told.contains(&t.id));
+        let notes = new.filter_map(notes::over).collect();
+        self.told = over().map(|t| t.id).collect();
+        notes
     }
 
     /// Holds the window open and asks, if closing it would stop a transfer.
@@ -74,29 +108,57 @@ impl App {
         let id = egui::Id::unique("leaving");
         let area = Modal::default_area(id).accessible_name("Leave PeerConnect?");
         let dialog = Modal::new(id).area(area).frame(theme::dialog(ui));
-        dialog.show(ui.ctx(), |ui| {
-            ui.set_width(380.0);
+        let shown = dialog.show(ui.ctx(), |ui| {
+            ui.set_width(ui.available_width().min(440.0));
             theme::title(ui, &still(&self.model));
             let text = theme::note(ui, Tone::Weak, words::left(self.model.running()));
             ui.add(egui::Label::new(text).wrap());
             ui.add_space(12.0);
-            ui.horizontal(|ui| {
-                if theme::primary(ui, true, "Keep running").clicked() {
-                    actions.push(Action::Left(false));
+            let mut leave = |how| actions.push(Action::Left(how));
+            ui.horizontal_wrapped(|ui| {
+                if theme::primary(ui, true, "Keep going in the background").clicked() {
+                    leave(Leaving::Behind);
                 }
                 if theme::plain(ui, "Pause and quit").clicked() {
-                    actions.push(Action::Left(true));
+                    leave(Leaving::Stop);
+                }
+                if theme::plain(ui, "Cancel").clicked() {
+                    leave(Leaving::Not);
                 }
             });
         });
+        if shown.should_close() {
+            actions.push(Action::Left(Leaving::Not));
+        }
         actions
     }
 
-    /// Ends the node, if it is ours. Call once, when the window is gone.
-    pub fn shut_down(&mut self) {
-        if self.own_node {
+    pub(crate) fn leave(&mut self, how: Leaving) {
+        self.model.leaving = false;
+        self.behind = how == Leaving::Behind;
+        if how != Leaving::Not {
+            self.closing = true;
+            self.ctx.send_viewport_cmd(ViewportCommand::Close);
+        }
+    }
+
+    /// Ends the node, if it is ours; or leaves it alone with what it has to do. Call once, when
+    /// the window is gone. Returns whether the node goes on.
+    pub fn end(&mut self) -> bool {
+        let behind = self.own_node && self.behind;
+        if behind {
+            // Nobody answers questions any more.
+            for command in [Command::Leave, Command::FinishAndEnd] {
+                if let Err(fault) = self.bridge.ask(command, About::Nothing) {
+                    tracing::warn!(%fault, "the node cannot be left alone");
+                    self.bridge.shut_down(QUIT_LIMIT);
+                    return false;
+                }
+            }
+        } else if self.own_node {
             self.bridge.shut_down(QUIT_LIMIT);
         }
+        behind
     }
 }
 

@@ -5,24 +5,36 @@
 //! can be both. Its state is plain data (`model`); one file per panel draws it and returns what
 //! the person did; `app` carries that out.
 
+mod about_ui;
+mod actions;
 mod app;
+mod asking;
 mod bridge;
 mod conflict_ui;
+mod curve;
 mod dialogs;
 mod elsewhere;
 mod files_ui;
+mod groups_ui;
 mod guard;
+mod history;
+mod history_ui;
 mod icons;
 mod input;
 mod leave_ui;
 mod link_ui;
+mod log;
 mod look;
 mod many_ui;
 mod model;
+mod notes;
 mod offer_ui;
 mod outside;
+mod page_ui;
 mod pages;
+mod pasted;
 mod peers_ui;
+mod settings_ui;
 mod staged_ui;
 mod start_ui;
 mod texts;
@@ -40,6 +52,8 @@ mod tests;
 pub use app::App;
 pub use bridge::wake_function;
 pub use icons::icon;
+pub use log::Log;
 pub use look::Look;
+pub use notes::Note;
 pub use outside::{Browse, Job, Open, Outside, Pick, Picked};
 pub use start_ui::{Start, Wake, Window};

@@ -21,6 +21,8 @@ pub struct Look {
     zoom: f32,
     width: f32,
     height: f32,
+    /// Whether the system is told what happens while the window is not in front.
+    notify: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,13 +42,14 @@ impl Default for Look {
             zoom: 1.0,
             width: 1040.0,
             height: 680.0,
+            notify: true,
         }
     }
 }
 
 impl Look {
     /// The smallest window in which everything has its place, in points.
-    pub const SIZE_MIN: [f32; 2] = [760.0, 440.0];
+    pub const SIZE_MIN: [f32; 2] = [480.0, 440.0];
 
     /// As it was last time, as far as that makes sense.
     pub fn load(paths: &Paths) -> Self {
@@ -95,6 +98,7 @@ impl Look {
             Colours::Dark => ThemePreference::Dark,
         });
         ctx.set_zoom_factor(self.zoom);
+        set_notifies(ctx, self.notify);
     }
 
     /// How the window looks now. A window over the whole screen keeps its size from before.
@@ -105,6 +109,7 @@ impl Look {
             ThemePreference::Dark => Colours::Dark,
         };
         self.zoom = ctx.zoom_factor();
+        self.notify = notifies(ctx);
         let (whole, rect) = ctx.input(|i| {
             let viewport = i.viewport();
             let yes = |told: Option<bool>| told.unwrap_or(false);
@@ -117,6 +122,20 @@ impl Look {
             (self.width, self.height) = (size.x.round(), size.y.round());
         }
     }
+}
+
+fn notify_id() -> egui::Id {
+    egui::Id::unique("notifications")
+}
+
+/// Whether the system is told what happens while the window is not in front.
+pub(crate) fn notifies(ctx: &Context) -> bool {
+    ctx.data(|data| data.get_temp(notify_id())).unwrap_or(true)
+}
+
+/// Sets [`notifies`].
+pub(crate) fn set_notifies(ctx: &Context, on: bool) {
+    ctx.data_mut(|data| data.insert_temp(notify_id(), on));
 }
 
 fn file(paths: &Paths) -> std::path::PathBuf {
@@ -145,6 +164,7 @@ mod tests {
             zoom: 1.3,
             width: 1200.0,
             height: 700.0,
+            notify: false,
         };
         look.save(&paths);
         assert_eq!(Look::load(&paths), look);

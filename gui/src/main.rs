@@ -4,11 +4,11 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use peerconnect::config::Paths;
-use peerconnect_gui::{Look, Outside, Window, icon};
+use peerconnect_gui::{Log, Look, Outside, Window, icon};
 
 mod background;
 
@@ -54,6 +54,8 @@ fn hush_panics_until(open: Arc<AtomicBool>) {
 }
 
 fn run(open: Arc<AtomicBool>) -> eframe::Result {
+    let log = Log::default();
+    log.install();
     let paths = Paths::find(None);
     let look = Look::load(&paths);
     let viewport = egui::ViewportBuilder::default()
@@ -66,16 +68,25 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         viewport,
         ..eframe::NativeOptions::default()
     };
+    let behind = Arc::new(OnceLock::new());
+    let kept = Arc::clone(&behind);
     let (alive, ended) = mpsc::sync_channel(0);
     let create: eframe::AppCreator<'_> = Box::new(move |cc| {
         open.store(true, Ordering::SeqCst);
         let background = Background::new(paths.clone(), alive);
         let start = Arc::new(move |wake| background.start(wake));
-        let window = Window::new(&cc.egui_ctx, Outside::real(), start);
-        Ok(Box::new(window.remember(&cc.egui_ctx, paths, look)))
+        let window = Window::new(&cc.egui_ctx, Outside::real(log), start);
+        let window = window.remember(&cc.egui_ctx, paths, look);
+        // There is one window.
+        let _ = kept.set(window.behind());
+        Ok(Box::new(window))
     });
     eframe::run_native("PeerConnect", options, create)?;
+    let behind = behind.get().is_some_and(|b| b.load(Ordering::SeqCst));
     // Ends when the last thread that holds a node has let go of `alive`.
-    let _ = ended.recv_timeout(END_WAIT);
+    let _ = match behind {
+        true => ended.recv().is_ok(),
+        false => ended.recv_timeout(END_WAIT).is_ok(),
+    };
     Ok(())
 }

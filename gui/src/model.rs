@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{Command, Nearby, Overview, PeerInfo, Who};
+use peerconnect::node::api::{GroupRecord, Nearby, Overview, PeerInfo, Who};
+use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
-use peerconnect::protocol::texts::TextId;
 use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
-use crate::outside::Pick;
+pub(crate) use crate::actions::{About, Action, Leaving, Page, Whose};
+use crate::curve::Curve;
+use crate::history::History;
 use crate::pages::Pages;
-use crate::texts::{TextAction, Texts};
+use crate::texts::Texts;
 use crate::theme::Tone;
 
 /// Our own notices that are kept; older ones go.
@@ -23,84 +25,6 @@ const NOTICES_MAX: usize = 5;
 
 /// Files and folders that may be staged by hand; a folder counts as one.
 pub(crate) const STAGED_MAX: usize = 10_000;
-
-/// What a person did in a panel.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Action {
-    /// Ask the node for something.
-    Ask(Command, About),
-    /// Show a dialog; for `Target`, the folder of this incoming transfer or of the settings.
-    Pick(Pick, Option<TransferId>),
-    /// Add these to what will be sent.
-    Stage(Vec<PathBuf>),
-    /// Say this in a notice.
-    Say(Tone, String),
-    /// Take the staged entry at this place out again.
-    Unstage(usize),
-    /// Take all staged entries out.
-    UnstageAll,
-    /// Choose or unchoose a device to send to.
-    Choose(Who, bool),
-    /// Send what is staged to the chosen devices.
-    Send,
-    /// Add what is staged to a running transfer.
-    Attach(TransferId),
-    /// Connect to what is typed.
-    AddPeer(String),
-    /// Select a row.
-    Select(TransferId),
-    /// Show or hide the files of a transfer.
-    Unfold(TransferId, bool),
-    /// Show or hide the devices that the files of a session go to.
-    Spread(TransferId, bool),
-    /// These rows are on the screen and due to be asked for.
-    NeedPage(TransferId, u32),
-    /// Ask whether this transfer shall really be cancelled, or stop asking.
-    DoubtCancel(Option<TransferId>),
-    /// Put this text on the clipboard.
-    Copy(String),
-    /// Show or hide our link as a QR code.
-    ShowLink(bool),
-    /// Show a folder in the system's file manager.
-    ShowFolder(PathBuf),
-    /// Open the only file of this transfer with the program that the system has for it.
-    Open(TransferId),
-    /// Something with a text.
-    Text(TextAction),
-    /// Take a notice of ours away.
-    Dismiss(u64),
-    /// Take a notice of the node away.
-    DismissNode(String),
-    /// The person wants to leave.
-    Leave,
-    /// The person was asked about running transfers: stay, or leave.
-    Left(bool),
-}
-
-/// What a question to the node was for, to know what its reply means.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum About {
-    /// Only a failure is of interest.
-    Nothing,
-    /// Staged files on their way to a device: they come back if that fails.
-    Send(Vec<PathBuf>),
-    /// A device that was typed.
-    AddPeer,
-    /// The answer to a question: it can be answered again if this fails.
-    Answer(TransferId),
-    /// What becomes of a file whose name is taken: it can be said again if this fails.
-    Conflict(TransferId, FileIndex),
-    /// What is in a text that has come.
-    ReadText(TextId),
-    /// The answer to the question about a text: it can be answered again if this fails.
-    AnswerText(TextId),
-    /// A text on its way to a device: it comes back if that fails.
-    SendText(String),
-    /// A page of a file table.
-    Page(TransferId, u32),
-    /// The only file of a transfer, to open it.
-    Open(TransferId),
-}
 
 /// A file or folder that will be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +86,10 @@ pub(crate) struct Model {
     /// Conflicts that were decided here and are still in the overview.
     pub(crate) decided: BTreeSet<(TransferId, FileIndex)>,
     pub(crate) texts: Texts,
+    pub(crate) page: Page,
+    pub(crate) history: History,
+    /// What was noted until the page with the log was opened.
+    pub(crate) log: Vec<String>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) dismissed: BTreeSet<String>,
     pub(crate) link_shown: bool,
@@ -173,6 +101,8 @@ pub(crate) struct Model {
     /// Seconds since 1970.
     pub(crate) now: u64,
     paces: BTreeMap<TransferId, Pace>,
+    /// How the speeds were.
+    pub(crate) curves: BTreeMap<TransferId, Curve>,
     next_notice: u64,
 }
 
@@ -190,6 +120,9 @@ impl Model {
             answered: BTreeMap::new(),
             decided: BTreeSet::new(),
             texts: Texts::default(),
+            page: Page::default(),
+            history: History::default(),
+            log: Vec::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
             link_shown: false,
@@ -198,6 +131,7 @@ impl Model {
             picking: false,
             now: 0,
             paces: BTreeMap::new(),
+            curves: BTreeMap::new(),
             next_notice: 0,
         };
         model.apply(overview, 0.0);
@@ -213,6 +147,7 @@ impl Model {
         self.unfolded.retain(|id, _| !gone(id));
         self.spread.retain(|id| !gone(id));
         self.paces.retain(|id, _| !gone(id));
+        self.curves.retain(|id, _| !gone(id));
         self.answered.retain(|id, round| {
             let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
             question.is_some_and(|question| question.round == *round)
@@ -241,12 +176,16 @@ impl Model {
                 at: f64::NEG_INFINITY,
                 ..Pace::default()
             });
-            if time - pace.at >= 1.0 || rate == 0 || pace.rate == 0 {
+            let due = time - pace.at >= 1.0;
+            if due || rate == 0 || pace.rate == 0 {
                 *pace = Pace {
                     rate,
                     eta,
                     at: time,
                 };
+                if due && rate > 0 {
+                    self.curves.entry(id).or_default().push(rate);
+                }
             }
         }
         self.overview = overview;
@@ -315,6 +254,12 @@ impl Model {
     pub(crate) fn chosen_devices(&self) -> impl Iterator<Item = Device<'_>> {
         let all = self.near().chain(self.elsewhere());
         all.filter(|device| self.chosen.contains(&device.who))
+    }
+
+    /// Whether all devices of a group are chosen.
+    pub(crate) fn is_group_chosen(&self, group: &GroupRecord) -> bool {
+        let chosen = |id: &PeerId| self.chosen.contains(&Who::Key(*id));
+        !group.members.is_empty() && group.members.iter().all(chosen)
     }
 
     /// This device.
@@ -451,6 +396,10 @@ mod tests {
         t.rate = 0;
         model.apply(samples::overview(vec![], vec![t.clone()]), 1.6);
         assert_eq!(model.pace(t.id).rate, 0, "a standstill shows at once");
+        model.apply(samples::overview(vec![], vec![t.clone()]), 1.7);
+        // What stands still, however often that is said, is no part of the curve.
+        let curve = model.curves.get(&t.id).map(Curve::rates);
+        assert_eq!(curve, Some(vec![108_000_000, 70]));
     }
 
     #[test]

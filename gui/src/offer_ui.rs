@@ -14,7 +14,7 @@ use peerconnect::transfer::status::{Question, TransferSnapshot};
 
 use crate::guard::Guard;
 use crate::icons::{self, Icon};
-use crate::model::{About, Action, Model};
+use crate::model::{About, Action, Model, Whose};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
 use crate::words;
@@ -365,7 +365,7 @@ fn folder(
             .labelled_by(label);
         let choose = ui.add_enabled(!model.picking, egui::Button::new("Choose…"));
         if choose.clicked() {
-            actions.push(Action::Pick(Pick::Target, Some(t.id)));
+            actions.push(Action::Pick(Pick::Target, Whose::Transfer(t.id)));
         }
         if theme::small(ui, "Back").clicked() {
             card.folder = None;

@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use peerconnect::config::Paths;
+
 use crate::dialogs;
+use crate::log::Log;
+use crate::notes::{self, Note};
 
 /// Work that may wait for a person or a disk.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -53,13 +57,19 @@ pub struct Outside {
     pub open: Open,
     /// Opens a link in the browser.
     pub browse: Browse,
+    /// Has the system tell a person something; nothing happens where it cannot.
+    pub notify: Arc<dyn Fn(&Note) + Send + Sync>,
+    /// What this process notes.
+    pub log: Log,
+    /// Folder for what has no file yet, such as pictures from the clipboard.
+    pub scratch: PathBuf,
     /// Seconds since 1970.
     pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Outside {
     /// The real system.
-    pub fn real() -> Self {
+    pub fn real(log: Log) -> Self {
         Self {
             // A thread of its own that nobody waits for: a dialog whose helper process dies
             // never returns, and quitting must not wait for it.
@@ -77,6 +87,9 @@ impl Outside {
                 true => Ok(()),
                 false => Err("The link could not be opened here. Copy it instead.".into()),
             }),
+            log,
+            notify: Arc::new(notes::show),
+            scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {
                 SystemTime::now()
                     .duration_since(UNIX_EPOCH)

@@ -11,9 +11,12 @@ use peerconnect::peer::PeerId;
 use peerconnect::storage::store::Accept;
 use peerconnect::text::Shown;
 
+use crate::groups_ui::{Naming, groups_ui, make_ui};
 use crate::icons::{self, Icon};
-use crate::model::{About, Action, Device, Model};
+use crate::model::{About, Action, Device, Model, Whose};
+use crate::outside::Pick;
 use crate::theme::{self, Tone};
+use crate::top_ui::not_a_path;
 use crate::words;
 
 /// What is being typed here, and where the rows were painted last.
@@ -23,14 +26,20 @@ pub(crate) struct PeersDraft {
     pub(crate) typed: String,
     /// New name of a device.
     renaming: Option<(PeerId, String)>,
+    /// The name of a group.
+    pub(crate) naming: Option<Naming>,
+    /// The folder for what a device sends.
+    folder: Option<(PeerId, String)>,
     /// Rows on the screen, for drops.
     pub(crate) rows: Vec<(Who, Rect)>,
+    pub(crate) groups: Vec<(String, Rect)>,
 }
 
 /// The whole panel.
 pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Vec<Action> {
     let mut actions = Vec::new();
     draft.rows.clear();
+    draft.groups.clear();
     ui.horizontal(|ui| {
         theme::title(ui, "Devices");
         let chosen = model.chosen.len();
@@ -41,31 +50,47 @@ pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Ve
         }
     });
     ui.add_space(4.0);
+    make_ui(ui, model, draft, &mut actions);
     egui::Panel::bottom("add-peer")
         .show_separator_line(false)
         .frame(Frame::NONE)
         .show(ui, |ui| add_form(ui, model, draft, &mut actions));
     let list = ScrollArea::vertical().auto_shrink([false, false]);
-    list.show(ui, |ui| {
-        heading(ui, "Nearby");
-        if model.overview.nearby.is_empty() {
-            alone(ui, model, &mut actions);
-        }
-        for device in model.near() {
-            row(ui, model, &device, draft, &mut actions);
-        }
-        if model.elsewhere().next().is_some() {
-            ui.add_space(6.0);
-            heading(ui, "Seen before");
-        }
-        for device in model.elsewhere() {
-            row(ui, model, &device, draft, &mut actions);
-        }
-    });
+    list.show(ui, |ui| lists(ui, model, draft, &mut actions));
     actions
 }
 
-fn heading(ui: &mut Ui, text: &str) {
+/// The same in a window that is too narrow for two columns: it scrolls with the rest.
+pub(crate) fn narrow_peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Vec<Action> {
+    let mut actions = Vec::new();
+    draft.rows.clear();
+    draft.groups.clear();
+    theme::title(ui, "Devices");
+    make_ui(ui, model, draft, &mut actions);
+    lists(ui, model, draft, &mut actions);
+    add_form(ui, model, draft, &mut actions);
+    actions
+}
+
+fn lists(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
+    heading(ui, "Nearby");
+    if model.overview.nearby.is_empty() {
+        alone(ui, model, actions);
+    }
+    for device in model.near() {
+        row(ui, model, &device, draft, actions);
+    }
+    groups_ui(ui, model, draft, actions);
+    if model.elsewhere().next().is_some() {
+        ui.add_space(6.0);
+        heading(ui, "Seen before");
+    }
+    for device in model.elsewhere() {
+        row(ui, model, &device, draft, actions);
+    }
+}
+
+pub(crate) fn heading(ui: &mut Ui, text: &str) {
     ui.label(theme::note(ui, Tone::Weak, text));
 }
 
@@ -162,6 +187,9 @@ fn row(
     if response.clicked() {
         actions.push(Action::Choose(device.who, !chosen));
     }
+    if let Some(peer) = device.known {
+        folder_form(ui, model, peer, draft, actions);
+    }
     if let Some(peer) = device.known
         && !peer.record.trusted
         && let Some(three) = &peer.words
@@ -170,7 +198,8 @@ fn row(
     }
 }
 
-fn row_frame(ui: &Ui, chosen: bool) -> Frame {
+/// What a row of the list looks like.
+pub(crate) fn row_frame(ui: &Ui, chosen: bool) -> Frame {
     let p = theme::of(ui);
     let response = ui.response();
     let (fill, line) = match (chosen, response.hovered()) {
@@ -311,11 +340,73 @@ fn menu(more: &Response, peer: &PeerInfo, draft: &mut PeersDraft, actions: &mut 
         } else if ui.button("Never show its questions").clicked() {
             ask(trust(Accept::Block));
         }
+        let elsewhere = ui.button("Save its files elsewhere…");
+        if elsewhere
+            .on_hover_text("A folder for what it sends")
+            .clicked()
+        {
+            let folder = peer
+                .folder
+                .as_deref()
+                .map(|f| f.to_string_lossy().into_owned());
+            draft.folder = Some((peer.id, folder.unwrap_or_default()));
+        }
+        if peer.folder.is_some() && ui.button("Save its files with all others").clicked() {
+            ask(Command::SetPeerFolder {
+                peer: peer.id,
+                folder: None,
+            });
+        }
         ui.separator();
         if ui.button(format!("Forget {name}")).clicked() {
             ask(Command::Forget(peer.id));
         }
     });
+}
+
+/// The folder for what a device sends: typed, or chosen in a dialog.
+fn folder_form(
+    ui: &mut Ui,
+    model: &Model,
+    peer: &PeerInfo,
+    draft: &mut PeersDraft,
+    actions: &mut Vec<Action>,
+) {
+    let Some((_, text)) = draft.folder.as_mut().filter(|(id, _)| *id == peer.id) else {
+        return;
+    };
+    let mut close = false;
+    let inside = Frame::new().inner_margin(Margin::symmetric(10, 2));
+    inside.show(ui, |ui| {
+        ui.label(theme::note(ui, Tone::Weak, "Save its files in"));
+        let field = TextEdit::singleline(text)
+            .hint_text(theme::note(ui, Tone::Weak, "/home/me/From Anna"))
+            .desired_width(f32::INFINITY);
+        let field = ui.add(field).accessible_name("Save its files in");
+        let enter = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+        ui.horizontal(|ui| {
+            if theme::small(ui, "Save here").clicked() || enter {
+                match words::typed_path(text) {
+                    Some(folder) => {
+                        let (peer, folder) = (peer.id, Some(folder));
+                        let set = Command::SetPeerFolder { peer, folder };
+                        actions.push(Action::Ask(set, About::Nothing));
+                        close = true;
+                    }
+                    None => actions.push(not_a_path()),
+                }
+            }
+            let choose = ui.add_enabled(!model.picking, egui::Button::new("Choose…"));
+            if choose.clicked() {
+                actions.push(Action::Pick(Pick::Target, Whose::Peer(peer.id)));
+                close = true;
+            }
+            close |= theme::small(ui, "Cancel").clicked();
+        });
+    });
+    if close {
+        draft.folder = None;
+    }
 }
 
 fn compare(ui: &mut Ui, peer: &PeerInfo, three: &str, name: &str, actions: &mut Vec<Action>) {

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use peerconnect::config::Settings;
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
-    Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
+    Chosen, Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
 };
 use peerconnect::otm::session::{Session, Sessions};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Timestamp, TransferId};
-use peerconnect::storage::store::{Accept, PeerRecord};
+use peerconnect::storage::store::{Accept, HistoryRecord, PeerRecord};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     Conflict, Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
@@ -58,6 +59,14 @@ pub(crate) fn with_nearby(
         texts: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: Arc::new(Chosen {
+            settings: Settings {
+                name: "Office Laptop".into(),
+                folder: "/srv/Downloads/PeerConnect".into(),
+                ..Settings::default()
+            },
+            after_restart: Vec::new(),
+        }),
     })
 }
 
@@ -148,6 +157,7 @@ pub(crate) fn peer(name: &str) -> PeerInfo {
             last_seen: NOW - 720,
         },
         connected: false,
+        folder: None,
         words: None,
     }
 }
@@ -340,5 +350,25 @@ pub(crate) fn row(index: u32) -> FileRow {
         state: FileState::Waiting,
         saved_as: None,
         hash: None,
+    }
+}
+
+/// A file that came from "Kitchen" five minutes ago, or `n` entries before that.
+pub(crate) fn ended(n: u64) -> HistoryRecord {
+    HistoryRecord {
+        transfer: TransferId([n as u8; 16]),
+        sent: false,
+        peer: Some(PeerId::of_public_key(b"Kitchen").into()),
+        peer_name: "Kitchen".into(),
+        names: vec!["holiday.mp4".into()],
+        sources: Vec::new(),
+        folder: Some("/srv/Downloads/PeerConnect".into()),
+        files: 1,
+        bytes: 734_003_200,
+        failed: 0,
+        text: None,
+        fault: None,
+        started: NOW - 310 * n,
+        ended: NOW - 300 * n,
     }
 }

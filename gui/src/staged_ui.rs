@@ -7,7 +7,7 @@ use egui::{
 use peerconnect::text::{Shown, bytes, count};
 
 use crate::icons::{self, Icon};
-use crate::model::{Action, Model, Staged};
+use crate::model::{Action, Model, Staged, Whose};
 use crate::outside::Pick;
 use crate::texts_ui::compose_ui;
 use crate::theme::{self, Tone};
@@ -124,13 +124,13 @@ fn pick_buttons(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &m
             .on_hover_text("Choose a folder (Ctrl+Shift+O)")
             .clicked()
         {
-            actions.push(Action::Pick(Pick::Folder, None));
+            actions.push(Action::Pick(Pick::Folder, Whose::Mine));
         }
         if theme::plain(ui, "Files…")
             .on_hover_text("Choose files (Ctrl+O)")
             .clicked()
         {
-            actions.push(Action::Pick(Pick::Files, None));
+            actions.push(Action::Pick(Pick::Files, Whose::Mine));
         }
     });
 }

@@ -2,6 +2,7 @@
 //! A program that was opened from a menu has nobody who reads its standard error.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Window {
     state: State,
     /// How it looks, and where that is kept.
     look: Option<(Look, Paths)>,
+    /// Set when the node goes on without the window.
+    behind: Arc<AtomicBool>,
 }
 
 enum State {
@@ -56,6 +59,7 @@ impl Window {
             coming: None,
             state: State::Empty,
             look: None,
+            behind: Arc::default(),
         };
         window.begin(ctx);
         window
@@ -66,6 +70,11 @@ impl Window {
         look.apply(ctx);
         self.look = Some((look, paths));
         self
+    }
+
+    /// Set once the window is gone, if its node goes on without it.
+    pub fn behind(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.behind)
     }
 
     fn begin(&mut self, ctx: &Context) {
@@ -198,7 +207,7 @@ impl eframe::App for Window {
 
     fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
         if let State::Open(app) = &mut self.state {
-            app.shut_down();
+            self.behind.store(app.end(), Ordering::SeqCst);
         }
         if let Some((look, paths)) = &self.look {
             look.save(paths);

@@ -1,12 +1,14 @@
 //! The head of the window: who we are, our link, where files arrive; below it what a person
 //! should know.
 
-use egui::{Align, Label, Layout, TextEdit, Theme, Ui};
+use egui::{Align, Label, Layout, TextEdit, Ui};
+use peerconnect::config::Setting;
 use peerconnect::node::api::Command;
 use peerconnect::text::Shown;
 
+use crate::app::NARROW;
 use crate::icons::{self, Icon};
-use crate::model::{About, Action, Model, Notice};
+use crate::model::{About, Action, Model, Notice, Page, Whose};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
 use crate::words;
@@ -26,17 +28,8 @@ pub(crate) fn top_ui(ui: &mut Ui, model: &Model, draft: &mut TopDraft) -> Vec<Ac
         theme::avatar(ui, Some(&me.id), &me.name, 40.0);
         ui.add_space(4.0);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            theme_button(ui);
-            if theme::plain(ui, "Show QR code").clicked() {
-                actions.push(Action::ShowLink(true));
-            }
-            let copy = theme::plain(ui, "Copy my link");
-            if copy
-                .on_hover_text("Send it to the other person: with it, they find this computer.")
-                .clicked()
-            {
-                actions.push(Action::Copy(me.link.clone()));
-            }
+            page_buttons(ui, model, &mut actions);
+            link_buttons(ui, &me.link, &mut actions);
             ui.add_space(8.0);
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
@@ -53,22 +46,51 @@ pub(crate) fn top_ui(ui: &mut Ui, model: &Model, draft: &mut TopDraft) -> Vec<Ac
     actions
 }
 
-fn theme_button(ui: &mut Ui) {
-    let (icon, name, other) = if ui.visuals().dark_mode {
-        (Icon::Sun, "Use light colours", Theme::Light)
-    } else {
-        (Icon::Moon, "Use dark colours", Theme::Dark)
-    };
-    if icons::button(ui, icon, name).clicked() {
-        ui.ctx().set_theme(other);
+/// Our link, as a code and as text; where there is no room, a button that leads to both.
+fn link_buttons(ui: &mut Ui, link: &str, actions: &mut Vec<Action>) {
+    if ui.content_rect().width() < NARROW {
+        if icons::button(ui, Icon::Link, "Show my link").clicked() {
+            actions.push(Action::ShowLink(true));
+        }
+        return;
+    }
+    if theme::plain(ui, "Show QR code").clicked() {
+        actions.push(Action::ShowLink(true));
+    }
+    let copy = theme::plain(ui, "Copy my link");
+    let copy = copy.on_hover_text("Send it to the other person: with it, they find this computer.");
+    if copy.clicked() {
+        actions.push(Action::Copy(link.to_owned()));
     }
 }
+
+/// The ways to the other pages; the one that is open leads back.
+fn page_buttons(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+    ui.spacing_mut().item_spacing.x = 2.0;
+    for (page, icon, name) in [
+        (Page::Settings, Icon::Gear, "Settings"),
+        (Page::History, Icon::Clock, "History"),
+    ] {
+        let open = model.page == page;
+        if icons::page_button(ui, icon, name, open).clicked() {
+            let next = if open { Page::Transfers } else { page };
+            actions.push(Action::Show(next));
+        }
+    }
+    ui.spacing_mut().item_spacing.x = 8.0;
+}
+
+/// Width of the way to another folder, beside the folder.
+const CHANGE: f32 = 72.0;
 
 fn folder_line(ui: &mut Ui, model: &Model, draft: &mut TopDraft) {
     ui.horizontal(|ui| {
         let folder = words::folder(&model.overview.me.folder);
         let text = theme::note(ui, Tone::Weak, format!("Files arrive in {folder}"));
-        ui.add(Label::new(text).truncate());
+        ui.scope(|ui| {
+            ui.set_max_width((ui.available_width() - CHANGE).max(0.0));
+            ui.add(Label::new(text).truncate());
+        });
         let change = theme::note(ui, Tone::Accent, "Change…");
         if ui
             .link(change)
@@ -97,12 +119,15 @@ fn folder_form(ui: &mut Ui, model: &Model, draft: &mut TopDraft, actions: &mut V
             .add_enabled(!model.picking, egui::Button::new("Choose…"))
             .clicked()
         {
-            actions.push(Action::Pick(Pick::Target, None));
+            actions.push(Action::Pick(Pick::Target, Whose::Mine));
         }
         if theme::primary(ui, true, "Save here").clicked() {
             match words::typed_path(text) {
                 Some(path) => {
-                    actions.push(Action::Ask(Command::SetFolder(path), About::Nothing));
+                    actions.push(Action::Ask(
+                        Command::Set(Setting::Folder(path)),
+                        About::Nothing,
+                    ));
                     close = true;
                 }
                 None => actions.push(not_a_path()),

@@ -7,12 +7,14 @@ use egui::{
     Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
     WidgetInfo,
 };
+use peerconnect::fault::Fault;
 use peerconnect::node::api::{Again, Command};
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
+use crate::curve::curve_ui;
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
 use crate::many_ui::session_card;
@@ -96,7 +98,21 @@ pub(crate) fn below(
     actions: &mut Vec<Action>,
 ) {
     progress(ui, t, status);
-    said(ui, status, offers(t), actions);
+    let curve = model.curves.get(&t.id);
+    let room = ui.available_width() > 460.0;
+    match curve.filter(|_| room && t.state == TransferState::Transferring) {
+        Some(curve) => {
+            ui.horizontal(|ui| {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    curve_ui(ui, curve);
+                    ui.with_layout(Layout::top_down(Align::Min), |ui| {
+                        said(ui, status, offers(t), actions);
+                    });
+                });
+            });
+        }
+        None => said(ui, status, offers(t), actions),
+    }
     if model.doubt == Some(t.id) {
         doubt(ui, really_cancel(t.id), actions);
     }
@@ -347,7 +363,11 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
     }
     match (t.direction, &t.folder) {
         (Direction::Sending, _) if t.state != TransferState::Completed => {
-            vec![("Send again".into(), again(Again::All))]
+            let mut offers = vec![("Send again".into(), again(Again::All))];
+            if matches!(t.fault, Some(Fault::PeerOffline { .. })) && !t.is_legacy() {
+                offers.push(("Send when online".into(), again(Again::WhenOnline)));
+            }
+            offers
         }
         (Direction::Sending, _) if t.files_failed > 0 => {
             let failed = words::files(t.files_failed);

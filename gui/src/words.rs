@@ -1,6 +1,7 @@
 //! Words for what the overview says: states, progress, names. Errors have theirs in
 //! `peerconnect::fault`.
 
+mod history;
 mod passing;
 mod texts;
 
@@ -19,6 +20,7 @@ use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
+pub(crate) use self::history::{Told, below, history};
 pub(crate) use self::passing::{blamed, through};
 pub(crate) use self::texts::{link, text_status};
 use crate::model::{Device, Pace};
@@ -97,6 +99,10 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
             Tone::Weak,
             format!("Counting… {} · {}", files(t.files), bytes(t.bytes)),
         ),
+        TransferState::Connecting if matches!(t.fault, Some(Fault::PeerOffline { .. })) => {
+            Status::new(Tone::Plain, format!("Waiting until {who} is online."))
+                .more("It begins by itself, even after PeerConnect was closed and opened again.")
+        }
         TransferState::Connecting => held(t, format!("Connecting to {who}…")),
         TransferState::AwaitingAnswer => waiting(t),
         TransferState::Transferring => held(t, progress(t, pace)),
@@ -409,7 +415,11 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
         (Some(peer), None) => format!("seen {}", ago(now.saturating_sub(peer.record.last_seen))),
         (None, None) => return trust.to_owned(),
     };
-    format!("{seen} · {trust}")
+    let own = device.known.and_then(|peer| peer.folder.as_deref());
+    match own.and_then(Path::file_name) {
+        Some(name) => format!("{seen} · {trust} · into {}", Shown(&name.to_string_lossy())),
+        None => format!("{seen} · {trust}"),
+    }
 }
 
 /// What tells two devices of one name apart.

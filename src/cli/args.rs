@@ -232,10 +232,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         relays: RelayArgs,
     },
-    /// Show the settings
+    /// Show the settings, or change one
     Config {
+        /// Which one, such as rate_limit
+        key: Option<String>,
+        /// Its new value, as in the settings file, without quotes; such as 20M
+        value: Option<String>,
         /// Show where everything is kept
-        #[arg(long)]
+        #[arg(long, conflicts_with = "key")]
         paths: bool,
     },
     /// Print a script that completes commands in your shell
@@ -384,6 +388,9 @@ pub(crate) enum PeersVerb {
         /// What happens to its offers
         #[arg(long, value_name = "HOW", default_value = "always")]
         accept: AcceptArg,
+        /// Where its files go from now on, instead of where those of all go
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        into: Option<PathBuf>,
     },
     /// Forget a peer: its key, name, addresses and trust
     Forget {

@@ -9,6 +9,7 @@ use peerconnect::node::api::Command;
 use peerconnect::protocol::link_uri::RelayHint;
 
 mod args;
+mod config;
 mod doctor;
 mod exit;
 mod face;
@@ -159,7 +160,11 @@ async fn dispatch(command: Verb, context: &mut Context) -> Result<Exit, Fault> {
         Verb::Peers { action, watch } => peers::run(action, watch, context).await,
         Verb::Relay(args) => relay::run(args, context).await,
         Verb::Doctor { peer, relays } => doctor::run(peer, &relays, context).await,
-        Verb::Config { paths } => show::config(paths, context).await,
+        Verb::Config { paths: true, .. } => config::show_paths(context).await,
+        Verb::Config { key, value, .. } => match (key, value) {
+            (Some(key), Some(value)) => config::set(&key, &value, context).await,
+            (key, _) => config::show_settings(key.as_deref(), context).await,
+        },
         Verb::Completions { shell } => Ok(completions(shell)),
     }
 }

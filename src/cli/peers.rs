@@ -35,8 +35,10 @@ async fn change(action: PeersVerb, context: &mut Context) -> Result<Exit, Fault>
     let instance = reach(&context.global, &context.paths, &context.settings, local).await?;
     let picture = Arc::clone(&instance.node.overview().borrow());
     let carried_out = async {
-        if let Some((command, text)) = command(action, &picture)? {
-            instance.node.call(command).await?;
+        if let Some((commands, text)) = commands(action, &picture)? {
+            for command in commands {
+                instance.node.call(command).await?;
+            }
             context.out.say(&text);
         }
         Ok(Exit::OK)
@@ -68,11 +70,14 @@ async fn look(watch_on: bool, context: &mut Context) -> Result<Exit, Fault> {
 }
 
 /// What is asked of the node, and what to say when it is done. `None` to list.
-fn command(action: PeersVerb, picture: &Overview) -> Result<Option<(Command, String)>, Fault> {
+fn commands(
+    action: PeersVerb,
+    picture: &Overview,
+) -> Result<Option<(Vec<Command>, String)>, Fault> {
     let named = |peer: &PeerInfo| Shown(peer.record.name()).to_string();
-    Ok(Some(match action {
+    let (command, text) = match action {
         PeersVerb::List => return Ok(None),
-        PeersVerb::Trust { peer, accept } => {
+        PeersVerb::Trust { peer, accept, into } => {
             let peer = resolve::peer(picture, &peer)?;
             let (id, accept) = (peer.id, Accept::from(accept));
             let text = match accept {
@@ -80,8 +85,14 @@ fn command(action: PeersVerb, picture: &Overview) -> Result<Option<(Command, Str
                 Accept::Ask => "Trusted; you are asked about its files",
                 Accept::Block => "Blocked; it sees nobody answering",
             };
-            let command = Command::Trust { peer: id, accept };
-            (command, format!("{}: {text}.", named(peer)))
+            let mut commands = vec![Command::Trust { peer: id, accept }];
+            if let Some(folder) = into {
+                commands.push(Command::SetPeerFolder {
+                    peer: id,
+                    folder: Some(std::path::absolute(&folder).unwrap_or(folder)),
+                });
+            }
+            return Ok(Some((commands, format!("{}: {text}.", named(peer)))));
         }
         PeersVerb::Forget { peer } => {
             let peer = resolve::peer(picture, &peer)?;
@@ -108,7 +119,8 @@ fn command(action: PeersVerb, picture: &Overview) -> Result<Option<(Command, Str
             let peer = peer.id;
             (Command::Rename { peer, name }, text)
         }
-    }))
+    };
+    Ok(Some((vec![command], text)))
 }
 
 /// Everybody who is near or known: those who are near first.

@@ -246,6 +246,7 @@ mod tests {
                 last_seen: 0,
             },
             connected: false,
+            folder: None,
             words: None,
         };
         let mut picture = overview(vec![]);

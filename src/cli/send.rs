@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use peerconnect::config::Setting;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, NodeHandle, Reply, Target};
 use peerconnect::protocol::message::{SourceFault, TransferId};
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
         if let (true, Some(limit)) = (instance.is_shared(), args.limit) {
             instance
                 .node
-                .call(Command::SetRateLimit(Some(limit)))
+                .call(Command::Set(Setting::RateLimit(Some(limit))))
                 .await?;
         }
         let mut to = Vec::new();

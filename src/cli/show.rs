@@ -1,4 +1,4 @@
-//! `list`, `history`, `id`, `config`: what is only looked at.
+//! `list`, `history`, `id`: what is only looked at.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -304,59 +304,6 @@ pub(crate) async fn id(qr: bool, context: &mut Context) -> Result<Exit, Fault> {
             .light_color(qrcode::render::unicode::Dense1x2::Dark)
             .build();
         out.line(&image).await;
-    }
-    Ok(Exit::OK)
-}
-
-pub(crate) async fn config(paths: bool, context: &mut Context) -> Result<Exit, Fault> {
-    let Context {
-        paths: folders,
-        settings,
-        out,
-        ..
-    } = context;
-    let rows: Vec<(&str, String)> = match paths {
-        true => vec![
-            ("settings", folders.settings_file().display().to_string()),
-            ("identity", folders.data.display().to_string()),
-            ("state", folders.state.display().to_string()),
-            ("socket", folders.control_socket().display().to_string()),
-            ("downloads", settings.folder.display().to_string()),
-        ],
-        false => vec![
-            ("name", settings.name.clone()),
-            ("folder", settings.folder.display().to_string()),
-            ("port", settings.port.to_string()),
-            ("announce", settings.announce.to_string()),
-            ("on_conflict", settings.on_conflict.to_string()),
-            (
-                "rate_limit",
-                match settings.rate_limit {
-                    Some(rate) => rate.to_string(),
-                    None => "none".into(),
-                },
-            ),
-            ("pass_on", settings.pass_on.to_string()),
-            (
-                "answer_timeout",
-                format!("{}s", settings.answer_timeout.as_secs()),
-            ),
-        ],
-    };
-    if out.is_json() {
-        let body: serde_json::Map<_, _> = rows
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.into()))
-            .collect();
-        out.object("config", body).await;
-        return Ok(Exit::OK);
-    }
-    for (key, value) in rows {
-        out.line(&format!("{key:14} {}", Shown(&value))).await;
-    }
-    if !paths {
-        let file = folders.settings_file();
-        out.say(&format!("Change them in {}", file.display()));
     }
     Ok(Exit::OK)
 }

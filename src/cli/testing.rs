@@ -136,6 +136,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         texts: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: Arc::default(),
     }
 }
 
@@ -178,6 +179,7 @@ pub(crate) fn known(n: u8, name: &str) -> PeerInfo {
             last_seen: 0,
         },
         connected: false,
+        folder: None,
         words: None,
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Deserializer, Visitor};
+use serde::ser::Serializer;
 
 /// The text is not a number with a known unit. The message says what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,19 +68,49 @@ fn split(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-pub(super) fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+/// How a limit of bytes per second is written and read.
+pub(super) mod rate {
+    use super::*;
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        rate: &Option<u64>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match rate {
+            Some(rate) => to.serialize_u64(*rate),
+            None => to.serialize_str("none"),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<u64>, D::Error> {
+        from.deserialize_any(Rate)
+    }
+
     struct Rate;
+
     impl Visitor<'_> for Rate {
         type Value = Option<u64>;
+
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a number of bytes such as 500k, 20M or 1.5G, or none")
         }
+
         fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Option<u64>, E> {
             match u64::try_from(n) {
-                Ok(0) | Err(_) => Err(E::custom(BYTES_HELP)),
-                Ok(n) => Ok(Some(n)),
+                Ok(n) => self.visit_u64(n),
+                Err(_) => Err(E::custom(BYTES_HELP)),
             }
         }
+
+        fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Option<u64>, E> {
+            match n {
+                0 => Err(E::custom(BYTES_HELP)),
+                n => Ok(Some(n)),
+            }
+        }
+
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Option<u64>, E> {
             if text == "none" {
                 return Ok(None);
@@ -87,24 +118,42 @@ pub(super) fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D:
             parse_bytes(text).map(Some).map_err(E::custom)
         }
     }
-    from.deserialize_any(Rate)
 }
 
-pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+/// How a duration is written and read.
+pub(super) mod duration {
+    use super::*;
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        time: &Duration,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}ms", time.as_millis()))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Duration, D::Error> {
+        from.deserialize_any(Time)
+    }
+
     struct Time;
+
     impl Visitor<'_> for Time {
         type Value = Duration;
+
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a duration such as 90s, 5min, 2h or 1d")
         }
+
         fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Duration, E> {
             self.visit_str(&n.to_string())
         }
+
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
             parse_duration(text).map_err(E::custom)
         }
     }
-    from.deserialize_any(Time)
 }
 
 #[cfg(test)]

@@ -25,7 +25,9 @@ impl Core {
         let is_over = entry.state().is_final();
         let (record, only) = match (&entry.sent, self.outgoing.get(&of)) {
             (Some((record, only)), _) => (record.clone(), only.clone()),
-            (None, Some(record)) if what != Again::All => (record.clone(), None),
+            (None, Some(record)) if !matches!(what, Again::All | Again::WhenOnline) => {
+                (record.clone(), None)
+            }
             (None, Some(_)) => {
                 return Err(Fault::Invalid {
                     why: "this transfer is not over yet".into(),
@@ -38,7 +40,7 @@ impl Core {
             }
         };
         let only = match what {
-            Again::All => only,
+            Again::All | Again::WhenOnline => only,
             Again::Failed | Again::File(_) => Some(failed(entry, what)?),
         };
         let record = OutgoingRecord {
@@ -51,6 +53,7 @@ impl Core {
         self.keep(record.clone()).await;
         let wishes = Wishes {
             only,
+            patient: what == Again::WhenOnline,
             ..Wishes::default()
         };
         self.put_wishes(id, wishes).await;
@@ -75,7 +78,7 @@ fn failed(entry: &Entry, what: Again) -> Result<BTreeSet<String>, Fault> {
         };
         let wanted = match what {
             Again::File(file) => index == file,
-            Again::Failed | Again::All => why != SinkFault::Cancelled,
+            Again::Failed | Again::All | Again::WhenOnline => why != SinkFault::Cancelled,
         };
         wanted.then(|| table.path(index).to_owned())
     };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
-use crate::config::{ConflictAnswer, ConflictPolicy};
+use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
 use crate::net::link::PathInfo;
@@ -160,6 +160,14 @@ pub enum Command {
         /// What happens to its offers from now on.
         accept: Accept,
     },
+    /// Gives the files of a peer a folder of their own; `None` for where those of all go.
+    SetPeerFolder {
+        /// Who.
+        peer: PeerId,
+        /// Absolute.
+        #[serde(with = "crate::text::path_option")]
+        folder: Option<PathBuf>,
+    },
     /// Forgets a peer: its key, name and addresses; its trust is gone.
     Forget(PeerId),
     /// Gives a peer a name of our own.
@@ -172,12 +180,11 @@ pub enum Command {
     /// Gives peers one name, to send to all of them, in place of a group of that name; without
     /// members that group is forgotten. An error if it is the name of a peer, or no name.
     SetGroup(GroupRecord),
-    /// Sets the most bytes per second that all sending together may take; `None` for no limit.
-    SetRateLimit(Option<u64>),
     /// Listens at these relays, too, as long as the node runs.
     UseRelays(Vec<RelayHint>),
-    /// Changes where received files go. Replies an error if that folder cannot be used.
-    SetFolder(#[serde(with = "crate::text::path")] PathBuf),
+    /// Changes a setting and keeps it; [`Chosen::after_restart`] says what needs a new start.
+    /// Replies an error if the value makes no sense, or a folder cannot be used.
+    Set(Setting),
     /// Takes the next offer by this rule instead of the settings, once. Used by `receive` when
     /// another instance is running.
     Expect(ReceiveRule),
@@ -190,6 +197,8 @@ pub enum Command {
     ClearHistory,
     /// Something about texts.
     Text(TextCommand),
+    /// Ends the node in order once no transfer runs any more and nobody [attends](Self::Attend).
+    FinishAndEnd,
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
     /// Whoever [expected](Self::Expect) something by this rule has gone. Nothing happens if it has
@@ -202,6 +211,8 @@ pub enum Command {
 pub enum Again {
     /// All of them.
     All,
+    /// All of them, and the receiver is waited for as long as it is not there.
+    WhenOnline,
     /// Those that failed.
     Failed,
     /// This one.
@@ -298,6 +309,17 @@ pub struct Overview {
     pub passing_on: u32,
     /// Things a person should know that belong to no transfer, newest last; a few at most.
     pub notices: Arc<[String]>,
+    /// What the person has set.
+    pub chosen: Arc<Chosen>,
+}
+
+/// The settings as a person wants them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// All of them.
+    pub settings: Settings,
+    /// Keys of those that hold from the next start on; until then what was set before holds.
+    pub after_restart: Vec<String>,
 }
 
 /// Ourselves.
@@ -348,6 +370,9 @@ pub struct PeerInfo {
     pub words: Option<String>,
     /// How it is reached now, if it is connected.
     pub path: Option<PathInfo>,
+    /// Where its files go, if not where those of all go.
+    #[serde(with = "crate::text::path_option")]
+    pub folder: Option<PathBuf>,
 }
 
 /// Somebody in the same network. Without [`Nearby::known`] all of it is a claim.

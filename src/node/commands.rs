@@ -1,7 +1,5 @@
 //! What the node does with each command.
 
-use std::path::PathBuf;
-
 use tokio::sync::oneshot;
 
 use super::api::{Command, Decision, ReceiveRule, Reply, Target};
@@ -13,7 +11,6 @@ use crate::fault::Fault;
 use crate::otm::session::RECEIVERS_MAX;
 use crate::peer::PeerId;
 use crate::protocol::message::{NAME_LEN_MAX, Scope, TransferId};
-use crate::storage::folder::Folder;
 use crate::storage::store::{Accept, GroupRecord};
 use crate::text::Shown;
 use crate::transfer::control::Order;
@@ -65,6 +62,7 @@ impl Core {
             Command::Find(text) => self.find(&text).await,
             Command::AddPeer(target) => return self.add_peer(target, answer).await,
             Command::Trust { peer, accept } => self.trust(peer, accept).await,
+            Command::SetPeerFolder { peer, folder } => self.set_peer_folder(peer, folder).await,
             Command::Forget(peer) => {
                 let known = self.records.forget(peer).await;
                 self.enforce_blocks();
@@ -76,16 +74,11 @@ impl Core {
             }
             Command::Rename { peer, name } => self.rename(peer, name).await,
             Command::SetGroup(group) => self.set_group(group).await,
-            Command::SetRateLimit(rate) => {
-                self.limiter.set(rate);
-                self.settings.rate_limit = rate;
-                self.save_settings()
-            }
             Command::UseRelays(relays) => {
                 self.net.listen_at(&relays);
                 Ok(Reply::Done)
             }
-            Command::SetFolder(folder) => self.set_folder(folder),
+            Command::Set(setting) => self.set(setting),
             Command::Expect(rule) => self.expect(rule),
             Command::ExpectNoMore(rule) => self.expect_no_more(&rule),
             Command::History { count } => return self.history(count, answer).await,
@@ -94,6 +87,10 @@ impl Core {
                 Ok(Reply::Done)
             }
             Command::Text(command) => self.on_text_command(command).await,
+            Command::FinishAndEnd => {
+                self.finishing = true;
+                Ok(Reply::Done)
+            }
             Command::Shutdown => {
                 self.stopping = true;
                 Ok(Reply::Done)
@@ -294,28 +291,6 @@ impl Core {
         match peers.next() {
             Some(_) => invalid(format!("there is a peer called {}", Shown(name))),
             None => Ok(()),
-        }
-    }
-
-    fn set_folder(&mut self, folder: PathBuf) -> Replied {
-        self.check_folder(&folder)?;
-        let usable = Folder::open(&folder).and_then(|opened| opened.check_writable());
-        if let Err(error) = usable {
-            return Err(Fault::CannotWrite {
-                path: folder,
-                why: error.to_string(),
-            });
-        }
-        self.settings.folder = folder;
-        self.save_settings()
-    }
-
-    fn save_settings(&self) -> Replied {
-        match self.settings.save(&self.paths) {
-            Ok(()) => Ok(Reply::Done),
-            Err(error) => Err(Fault::Internal {
-                what: error.to_string(),
-            }),
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::api::{LegacyMe, Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
+use super::api::{Chosen, LegacyMe, Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
 use super::control;
 use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
@@ -27,6 +27,7 @@ use super::legacy::Legacy;
 use super::outgoing::{Contact, OutgoingTask, To};
 use super::passing::Shelves;
 use super::records::{Records, Unfinished};
+use super::settings::chosen;
 use super::texts::TextBook;
 use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
 use crate::config::{Paths, Settings};
@@ -84,6 +85,9 @@ type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 pub(super) struct Core {
     pub(super) paths: Paths,
     pub(super) settings: Settings,
+    /// Those that the sockets were opened with.
+    pub(super) started: Settings,
+    pub(super) chosen: Arc<Chosen>,
     pub(super) rule: Option<ReceiveRule>,
     /// Taken by the next offer.
     pub(super) expected: Option<ReceiveRule>,
@@ -111,6 +115,8 @@ pub(super) struct Core {
     pub(super) people: People,
     pub(super) attendance: Option<Attendance>,
     pub(super) stopping: bool,
+    /// To end as soon as nothing runs and nobody looks.
+    pub(super) finishing: bool,
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     pub(super) net: Net,
     pub(super) discovery: Discovery,
@@ -162,6 +168,8 @@ impl Core {
             limiter: Arc::new(Limiter::new(settings.rate_limit)),
             budget: Budget::default(),
             paths,
+            started: settings.clone(),
+            chosen: chosen(&settings, &settings),
             settings,
             rule,
             expected: None,
@@ -179,6 +187,7 @@ impl Core {
             people: handle.people().clone(),
             attendance: None,
             stopping: false,
+            finishing: false,
             links: HashMap::new(),
             texts: TextBook::default(),
             addrs: net.addrs(),
@@ -197,13 +206,23 @@ impl Core {
             notices: Arc::new([]),
             changed: true,
         };
-        core.follow_originals();
-        core.tell_moved_port();
-        core.enforce_blocks();
-        core.serve_control(&handle);
-        core.find_unfinished(unfinished, resume).await;
-        core.publish();
+        core.open_up(&handle, unfinished, resume).await;
         Ok((core, handle))
+    }
+
+    /// Takes up what earlier runs left, and lets others in.
+    async fn open_up(
+        &mut self,
+        handle: &NodeHandle,
+        unfinished: Unfinished,
+        resume: ResumeAtStart,
+    ) {
+        self.follow_originals();
+        self.tell_moved_port();
+        self.enforce_blocks();
+        self.serve_control(handle);
+        self.find_unfinished(unfinished, resume).await;
+        self.publish();
     }
 
     /// Has originals that are seen listed among who is nearby.
@@ -288,6 +307,7 @@ impl Core {
             if self.changed {
                 self.publish();
             }
+            self.stopping |= self.finishing && self.is_idle();
         }
         self.shutdown().await;
     }

@@ -21,6 +21,7 @@ mod outgoing;
 mod passing;
 mod records;
 mod sending;
+mod settings;
 mod sightings;
 pub mod texts;
 

@@ -183,7 +183,8 @@ impl OutgoingTask {
         }
         let mut lost_since = Instant::now();
         let mut wait = RETRY_MIN;
-        let mut first = !self.accepted;
+        // Who need not be there is called in vain as often as it takes.
+        let mut first = !self.accepted && !self.wishes.patient;
         match self.by_tree().await {
             Ok(tried) => first &= !tried,
             Err(Over) => return,
@@ -192,6 +193,10 @@ impl OutgoingTask {
             match self.connect(first).await {
                 Ok(Some(way)) => {
                     first = false;
+                    if self.wishes.patient && !self.accepted {
+                        // It is there now.
+                        self.reporter.tell(News::Fault(None)).await;
+                    }
                     let moved = self.over(way).await;
                     match moved {
                         Err(Over) => return,
@@ -204,7 +209,8 @@ impl OutgoingTask {
                 Ok(None) => {}
                 Err(Over) => return,
             }
-            if !self.accepted && lost_since.elapsed() > UNACCEPTED_PATIENCE {
+            if !self.accepted && !self.wishes.patient && lost_since.elapsed() > UNACCEPTED_PATIENCE
+            {
                 let peer = self.to.shown();
                 return self.fail(Fault::PeerOffline { peer }).await;
             }
@@ -222,11 +228,8 @@ impl OutgoingTask {
         let work = tokio::task::spawn_blocking(move || sources.add(&paths, &table));
         let listed: Listed = work.await.unwrap_or_default();
         self.reporter.tell(News::Manifest).await;
-        let Wishes {
-            paused,
-            paused_files,
-            ..
-        } = std::mem::take(&mut self.wishes);
+        let paused = self.wishes.paused;
+        let paused_files = std::mem::take(&mut self.wishes.paused_files);
         self.outgoing.pause_again(paused, &paused_files).await;
         let empty = self.table.lock().is_empty();
         let fault = match listed.failed.into_iter().next() {
@@ -275,7 +278,8 @@ impl OutgoingTask {
                         return Err(Over);
                     }
                     Err(fault) => {
-                        if matches!(fault, Fault::Original { .. }) {
+                        let waits = self.wishes.patient && !self.accepted;
+                        if waits || matches!(fault, Fault::Original { .. }) {
                             self.reporter.tell(News::Fault(Some(fault))).await;
                         }
                         return Ok(None);

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +39,8 @@ pub(super) struct Records {
     groups: Vec<GroupRecord>,
     /// Where peers can be called that cannot be reached otherwise.
     relays: HashMap<PeerId, Vec<RelayHint>>,
+    /// Where the files of some peers go.
+    folders: HashMap<PeerId, PathBuf>,
     jobs: mpsc::Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -59,6 +62,7 @@ impl Records {
         let peers = store.peers()?.into_iter().collect();
         let groups = store.groups()?;
         let relays = store.relays()?.into_iter().collect();
+        let folders = store.folders()?.into_iter().collect();
         let unfinished = Unfinished {
             outgoing: store.outgoing()?,
             wishes: store.wishes()?,
@@ -82,6 +86,7 @@ impl Records {
                 familiar: HashSet::new(),
                 acquaintances: HashSet::new(),
                 groups,
+                folders,
                 jobs,
                 thread: Some(thread),
             },
@@ -270,6 +275,21 @@ impl Records {
         }
     }
 
+    /// Where the files of a peer go, if not where those of all do.
+    pub(super) fn folder(&self, id: PeerId) -> Option<&Path> {
+        self.folders.get(&id).map(PathBuf::as_path)
+    }
+
+    /// Gives the files of a peer a folder of their own, or none.
+    pub(super) async fn set_folder(&mut self, id: PeerId, folder: Option<PathBuf>) {
+        match folder.clone() {
+            Some(folder) => self.folders.insert(id, folder),
+            None => self.folders.remove(&id),
+        };
+        self.write(move |store| store.put_folder(id, folder.as_deref()))
+            .await;
+    }
+
     /// Groups of peers, by name.
     pub(super) fn groups(&self) -> &[GroupRecord] {
         &self.groups
@@ -309,6 +329,7 @@ impl Records {
         let known = self.peers.remove(&id).is_some();
         self.relays.remove(&id);
         self.leave_groups(id).await;
+        self.set_folder(id, None).await;
         self.write(move |store| store.remove_peer(id).and_then(|()| store.unpin_peer(id)))
             .await;
         known

@@ -6,6 +6,7 @@
 //! version to come) is left out and logged; an address that cannot be read is an error instead,
 //! because "not pinned" would let another key answer.
 
+mod folders;
 mod groups;
 mod history;
 mod records;
@@ -25,8 +26,9 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::folders::FOLDERS;
 use self::groups::GROUPS;
-pub use self::history::{HISTORY_MAX, HistoryRecord, TEXT_KEPT_MAX, TextRecord};
+pub use self::history::{HISTORY_MAX, HistoryRecord, SOURCES_KEPT_MAX, TEXT_KEPT_MAX, TextRecord};
 pub use self::records::{
     Accept, GroupRecord, MemberEnd, MemberRecord, OutgoingRecord, PeerRecord, SessionRecord, Wishes,
 };
@@ -140,6 +142,7 @@ impl Store {
             t.open_table(SESSIONS).map_err(damaged)?;
             t.open_table(GROUPS).map_err(damaged)?;
             t.open_table(RELAYS).map_err(damaged)?;
+            t.open_table(FOLDERS).map_err(damaged)?;
             Ok(())
         })?;
         Ok(store)

@@ -26,6 +26,7 @@ mod questions;
 mod receipts;
 mod referred;
 mod room;
+mod settings;
 mod steering;
 mod streams;
 

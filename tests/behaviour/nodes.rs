@@ -1,5 +1,6 @@
 //! What only whole nodes show: several transfers at once, watchers, limits, restarts.
 
+use peerconnect::config::Setting;
 use peerconnect::config::{ConflictAnswer, ConflictPolicy};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Again, Command, Decision, Target};
@@ -73,7 +74,8 @@ async fn several_transfers_run_at_once_and_an_open_question_blocks_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_send_is_attached_without_a_second_question() {
     let (to, from) = (Shape::asking("to").start(), Shape::new("from").start());
-    from.call(Command::SetRateLimit(Some(6_000_000))).await;
+    from.call(Command::Set(Setting::RateLimit(Some(6_000_000))))
+        .await;
     let first = from.file("first", &content(1, 6_000_000));
     let second = from.file("second", b"second");
     let id = from.send(&to.link(), &[&first]).await;
@@ -132,7 +134,8 @@ async fn a_sender_with_too_many_open_questions_is_turned_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_the_receiver_gave_up_does_not_come_back() {
     let (to, mut from) = (Shape::new("to").start(), Shape::new("from").start());
-    from.call(Command::SetRateLimit(Some(4_000_000))).await;
+    from.call(Command::Set(Setting::RateLimit(Some(4_000_000))))
+        .await;
     let path = from.file("large", &content(1, 12_000_000));
     let id = from.send(&to.link(), &[&path]).await;
     let some = |o: &peerconnect::node::api::Overview| {
@@ -204,7 +207,8 @@ async fn a_receiver_that_comes_back_at_another_port_calls_the_sender() {
     let mut shape = Shape::new("to");
     shape.on_conflict = ConflictPolicy::Rename;
     let (mut to, from) = (shape.start(), Shape::new("from").start());
-    from.call(Command::SetRateLimit(Some(8_000_000))).await;
+    from.call(Command::Set(Setting::RateLimit(Some(8_000_000))))
+        .await;
     let bytes = content(1, 16_000_000);
     let path = from.file("large", &bytes);
     let id = from.send(&to.link(), &[&path]).await;
@@ -219,7 +223,7 @@ async fn a_receiver_that_comes_back_at_another_port_calls_the_sender() {
     from.in_state(id, TransferState::Interrupted).await;
     to.restart_elsewhere();
     assert_ne!(to.link(), old);
-    from.call(Command::SetRateLimit(None)).await;
+    from.call(Command::Set(Setting::RateLimit(None))).await;
     from.completed(id).await;
     to.completed(id).await;
     assert!(tree(&to.inbox())["large"] == bytes);

@@ -1,5 +1,6 @@
 //! Pauses that outlive the program of the person who paused.
 
+use peerconnect::config::Setting;
 use peerconnect::node::api::{Command, Overview};
 use peerconnect::protocol::message::Scope;
 use peerconnect::transfer::control::Order;
@@ -133,7 +134,8 @@ async fn begun(site: &Site, id: peerconnect::protocol::message::TransferId) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_paused_and_quit_finds_it_paused_and_resumes() {
     let (to, mut from) = (Shape::new("to").start(), Shape::new("from").start());
-    from.call(Command::SetRateLimit(Some(4_000_000))).await;
+    from.call(Command::Set(Setting::RateLimit(Some(4_000_000))))
+        .await;
     let path = from.file("large", &content(1, SIZE));
     let id = from.send(&to.link(), &[&path]).await;
     begun(&from, id).await;
@@ -156,7 +158,8 @@ async fn a_sender_that_paused_and_quit_finds_it_paused_and_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_paused_and_quit_finds_it_paused_and_resumes() {
     let (mut to, from) = (Shape::new("to").start(), Shape::new("from").start());
-    from.call(Command::SetRateLimit(Some(4_000_000))).await;
+    from.call(Command::Set(Setting::RateLimit(Some(4_000_000))))
+        .await;
     let path = from.file("large", &content(1, SIZE));
     let id = from.send(&to.link(), &[&path]).await;
     begun(&to, id).await;

@@ -183,6 +183,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
             last_seen: 0,
         },
         connected: false,
+        folder: None,
         words: None,
     };
     Arc::new(Overview {
@@ -206,6 +207,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
         texts: texts.into(),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: Arc::default(),
     })
 }
 

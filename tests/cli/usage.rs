@@ -114,6 +114,27 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn a_setting_is_changed_by_its_key_and_nonsense_is_refused() {
+    let home = Home::new();
+    home.run(&["config", "rate_limit", "20M"]).with_code(0);
+    home.run(&["config", "name", "Desk \"1\""]).with_code(0);
+    let shown = home.run(&["config", "rate_limit", "--json"]).with_code(0);
+    assert_eq!(shown.only("config")["rate_limit"], "20000000");
+    let text = std::fs::read_to_string(home.config().join("config.toml")).unwrap();
+    assert!(text.contains("\nrate_limit = 20000000\n"), "{text}");
+    for wrong in [
+        ["rate_limit", "fast"],
+        ["rate_limti", "1"],
+        ["port", "70000"],
+    ] {
+        let ended = home.run(&["config", wrong[0], wrong[1]]).with_code(2);
+        assert!(ended.stderr.contains(wrong[0]), "{}", ended.stderr);
+    }
+    let after = std::fs::read_to_string(home.config().join("config.toml")).unwrap();
+    assert_eq!(after, text);
+}
+
+#[test]
 fn it_runs_without_any_environment() {
     let home = Home::new();
     let mut command = home.command(&["config", "--paths", "--json"]);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use peerconnect::config::Setting;
 use peerconnect::fault::Fault;
 use peerconnect::net::link::Offence;
 use peerconnect::node::api::{Command, Decision};
@@ -26,7 +27,8 @@ pub struct World {
 impl World {
     pub async fn start() -> Self {
         let (to, from) = (Shape::asking("to").start(), Shape::new("from").start());
-        from.call(Command::SetRateLimit(Some(HONEST_RATE))).await;
+        from.call(Command::Set(Setting::RateLimit(Some(HONEST_RATE))))
+            .await;
         let file = from.file("honest", &content(9, HONEST_LEN));
         let honest = from.send(&to.link(), &[&file]).await;
         let world = Self {
@@ -96,7 +98,7 @@ impl World {
 
     /// The honest transfer completes and the node is alive.
     pub async fn finish(self) {
-        self.from.call(Command::SetRateLimit(None)).await;
+        self.from.call(Command::Set(Setting::RateLimit(None))).await;
         let end = self.from.completed(self.honest).await;
         assert_eq!(end.files_done, 1);
         self.to.completed(self.honest).await;

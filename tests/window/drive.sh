@@ -3,7 +3,8 @@
 #  1. the window receives a file that the command line sends;
 #  2. the window sends a file, with typed link and path, to a command line that receives;
 #  3. the command line sees, pauses and continues what runs in the window;
-#  4. the window on a node that somebody else runs; leaving; no display at all.
+#  4. the window on a node that somebody else runs; leaving; no display at all;
+#  5. what it shows of the past and can set; closed while files come, they come all the same.
 # Builds what it needs. Pictures and logs go to target/window/. PEERCONNECT_SCREENSHOT=1 also
 # renews gui/screenshot.png.
 #
@@ -222,11 +223,22 @@ same "$album/sunset.mp4" "$work/receiver/Downloads/Lisbon 2026/sunset.mp4"
 same "$album/Tram 28/IMG_0413.jpg" "$work/receiver/Downloads/Lisbon 2026/Tram 28/IMG_0413.jpg"
 [ -z "$(find "$work/receiver" -name '*.pcpart*')" ] || fail "a partial file was left behind"
 
+# What has ended, and what can be set.
+xdotool key ctrl+h
+sleep 1
+shot 8-history
+xdotool key ctrl+comma
+sleep 0.5
+shot 8-settings
 # Leaving an idle window needs no question, and ends its node. Its look is kept: other colours.
-click 1008 32
+xdotool mousemove --window "$id" 600 500
+for _ in $(seq 40); do xdotool click 5; done
+sleep 0.7
+shot 8-settings-end
+click 750 525
 sleep 0.5
 shot 8-light
-xdotool key ctrl+q
+xdotool key Escape ctrl+q
 ended 10 "the window" "$receiver"
 
 grep -q '^theme = "light"' "$work/receiver/config/window.toml" || fail "the colours were not kept"
@@ -243,9 +255,30 @@ xdotool key ctrl+q
 ended 10 "the window" "$receiver"
 kill -0 "$daemon" || fail "the daemon ended with the window"
 
-# A node of its own ends in order when the system wants it to.
 kill "$daemon"
 wait "$daemon" || true
+
+# --- 5. Closed while files come: they come all the same, and then the program ends by itself.
+open_window
+until_true 20 "our link" link
+head -c 30000000 /dev/urandom >"$work/late.bin"
+at_line "$line" send --json --limit 6M --to "$(link)" "$work/late.bin" >"$out/5-send.jsonl" 2>&1 &
+sender=$!
+pids+=("$sender")
+accept_question
+until_true 10 "the running transfer in a list" listed running
+xdotool key ctrl+q
+sleep 0.7
+shot 10-leaving
+click 408 377
+until_true 10 "the window to be gone" untitled 'PeerConnect'
+kill -0 "$receiver" || fail "the transfer ended with the window"
+list && grep -q '"state":"running"' "$out/3-list.json" || fail "nothing runs behind the window"
+ended 60 "the sender" "$sender"
+same "$work/late.bin" "$work/receiver/Downloads/late.bin"
+ended 20 "the program behind the window" "$receiver"
+
+# A node of its own ends in order when the system wants it to.
 open_window
 until_true 20 "our link" link
 kill "$receiver"

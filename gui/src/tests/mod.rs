@@ -1,11 +1,17 @@
 //! The window as a person meets it: found by label, clicked, typed into; the tests are the node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod about;
 mod conflicts;
+mod groups;
+mod history;
+mod leaving;
 mod many;
+mod pasting;
 mod pictures;
 mod questions;
 mod sending;
+mod settings;
 mod steering;
 mod texts;
 
@@ -20,6 +26,8 @@ use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, Req
 use peerconnect::transfer::status::TransferSnapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::log::Log;
+use crate::notes::Note;
 use crate::outside::{Outside, Pick, Picked};
 use crate::{App, samples};
 
@@ -45,6 +53,11 @@ impl Shown {
     }
 }
 
+/// What stands in the log.
+const LOGGED: &str = "2027-01-15T08:00:00Z INFO peerconnect::node: listening port=3485
+2027-01-15T08:00:01Z INFO peerconnect::net::discovery: looking for others\u{202e}
+";
+
 /// A window, the node that it talks to, and the system around it.
 struct Stage {
     window: Harness<'static, Shown>,
@@ -58,6 +71,10 @@ struct Stage {
     opened: Arc<Mutex<Vec<PathBuf>>>,
     /// Links that were opened.
     browsed: Arc<Mutex<Vec<String>>>,
+    /// What the system was asked to tell.
+    notes: Arc<Mutex<Vec<String>>>,
+    /// Where pasted pictures go.
+    _scratch: tempfile::TempDir,
 }
 
 #[derive(Debug)]
@@ -83,10 +100,23 @@ impl Stage {
     }
 
     fn sized(overview: Arc<Overview>, size: [f32; 2], theme: egui::Theme) -> Self {
+        Self::scaled(overview, size, theme, 1.0)
+    }
+
+    fn scaled(
+        overview: Arc<Overview>,
+        size: [f32; 2],
+        theme: egui::Theme,
+        pixels_per_point: f32,
+    ) -> Self {
         let (node, requests, pictures) = NodeHandle::new((*overview).clone());
         let picked = Arc::new(Mutex::new(Picked::Nothing));
         let opened = Arc::new(Mutex::new(Vec::new()));
         let browsed = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let mut log = Log::default();
+        std::io::Write::write_all(&mut log, LOGGED.as_bytes()).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
         let outside = Outside {
             run: Arc::new(|job| job()),
             pick: {
@@ -107,6 +137,12 @@ impl Stage {
                     Ok(())
                 })
             },
+            notify: {
+                let notes = notes.clone();
+                Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone()))
+            },
+            log,
+            scratch: scratch.path().join("pasted"),
             now: Arc::new(|| samples::NOW),
         };
         let shown = Shown {
@@ -116,6 +152,7 @@ impl Stage {
         let window = Harness::builder()
             .with_size(size)
             .with_theme(theme)
+            .with_pixels_per_point(pixels_per_point)
             .with_step_dt(0.1)
             .renderer(soft::Soft::default())
             .build_ui_state(|ui, shown: &mut Shown| shown.frame(ui), shown);
@@ -127,6 +164,8 @@ impl Stage {
             picked,
             opened,
             browsed,
+            notes,
+            _scratch: scratch,
         };
         stage.run();
         stage

@@ -29,6 +29,7 @@ fn picture(name: &str) -> Overview {
         texts: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: Arc::default(),
     }
 }
 
@@ -263,7 +264,7 @@ async fn the_socket_of_a_dead_process_is_replaced_and_of_a_living_one_is_not() {
 async fn a_frame_too_long_fails_only_its_own_command() {
     let node = start();
     let client = connect(&node.paths).await.unwrap().unwrap();
-    let long = Command::SetFolder("x".repeat(FRAME_MAX).into());
+    let long = Command::Find("x".repeat(FRAME_MAX));
     let fault = client.call(long).await.unwrap_err();
     assert_eq!(fault.slug(), "invalid");
     assert_eq!(client.call(Command::ClearFinished).await, Ok(Reply::Done));

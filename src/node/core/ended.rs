@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::otm::session::{MemberEnd, end_of};
-use crate::storage::store::SessionRecord;
+use crate::storage::store::{SOURCES_KEPT_MAX, SessionRecord};
+use crate::transfer::status::FileQuery;
 
 impl Core {
     pub(super) async fn on_final(&mut self, id: TransferId) {
@@ -32,11 +33,8 @@ impl Core {
             sent: entry.direction == Direction::Sending,
             peer: entry.peer,
             peer_name: entry.peer_name.clone(),
-            names: entry
-                .top_names()
-                .iter()
-                .map(|top| top.name.clone())
-                .collect(),
+            names: names(entry),
+            sources: sources(entry),
             folder: entry.folder.clone(),
             files: totals.files,
             bytes: totals.bytes,
@@ -49,6 +47,23 @@ impl Core {
         self.records
             .write(move |store| store.push_history(&record))
             .await;
+    }
+
+    /// Whether nothing would be held up by the end of this node, and nobody looks at it.
+    pub(super) fn is_idle(&self) -> bool {
+        let runs = |entry: &Entry| match entry.state() {
+            TransferState::Preparing
+            | TransferState::Connecting
+            | TransferState::Transferring
+            | TransferState::Interrupted => entry.orders.is_some(),
+            TransferState::AwaitingAnswer => entry.direction == Direction::Sending,
+            TransferState::Paused
+            | TransferState::Completed
+            | TransferState::Rejected
+            | TransferState::Cancelled
+            | TransferState::Failed => false,
+        };
+        !self.people.is_anybody_there() && !self.book.iter().any(|(_, entry)| runs(entry))
     }
 
     /// Remembers what came of a receiver of a session.
@@ -107,4 +122,23 @@ impl Core {
         let book = &self.book;
         self.sessions.forget_gone(|id| book.get(id).is_some());
     }
+}
+
+/// What it is called in the history.
+fn names(entry: &Entry) -> Vec<String> {
+    let alone = FileQuery::Range { from: 0, count: 2 };
+    let mut rows = entry.table.lock().query(alone);
+    let only = rows.pop().filter(|_| rows.is_empty());
+    let tops = entry.top_names();
+    match only.and_then(|row| row.saved_as) {
+        Some(name) if entry.direction == Direction::Receiving && tops.len() == 1 => vec![name],
+        Some(_) | None => tops.iter().map(|top| top.name.clone()).collect(),
+    }
+}
+
+/// What was chosen, if it is little enough to be remembered.
+fn sources(entry: &Entry) -> Vec<PathBuf> {
+    let chosen = entry.sent.as_ref().map(|(record, _)| &record.paths);
+    let few = chosen.filter(|paths| paths.len() <= SOURCES_KEPT_MAX);
+    few.cloned().unwrap_or_default()
 }

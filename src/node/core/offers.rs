@@ -137,7 +137,8 @@ impl Core {
         };
         let rule = rule.or_else(|| self.rule.clone());
         let known_folder = self.book.get(id).and_then(|entry| entry.folder.clone());
-        let own = self.settings.folder.clone();
+        let own = self.records.folder(peer).unwrap_or(&self.settings.folder);
+        let own = own.to_owned();
         let folder = known_folder
             .or(rule.as_ref().map(|r| r.folder.clone()))
             .unwrap_or(own);

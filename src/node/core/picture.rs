@@ -17,7 +17,7 @@ impl Core {
         };
         let me = Me {
             id: self.me,
-            name: self.settings.name.clone(),
+            name: self.started.name.clone(),
             link: link.to_string(),
             addrs: texts,
             folder: self.receive_folder(),
@@ -39,6 +39,7 @@ impl Core {
                 connected: connection.is_some(),
                 path: connection.map(|c| c.path()),
                 words,
+                folder: self.records.folder(id).map(Path::to_owned),
             }
         });
         let transfers = self.book.snapshots(|id| self.person(id));
@@ -53,6 +54,7 @@ impl Core {
             texts: self.texts.snapshots(|id| self.person(id)).into(),
             passing_on: self.shelves.streams(),
             notices: self.notices.clone(),
+            chosen: self.chosen.clone(),
         };
         self.pictures.send_replace(Arc::new(overview));
         if let Some(wake) = &self.wake {
@@ -102,5 +104,6 @@ pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence)
         texts: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
+        chosen: chosen(settings, settings),
     }
 }

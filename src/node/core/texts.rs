@@ -229,6 +229,7 @@ impl Core {
             peer: entry.peer,
             peer_name: name.unwrap_or_else(|| entry.peer_name.clone()),
             names: Vec::new(),
+            sources: Vec::new(),
             folder: None,
             files: 0,
             bytes: entry.bytes.into(),

@@ -340,6 +340,7 @@ fn broken_off(head: &journal::JournalHead, replay: &journal::Replay) -> HistoryR
         peer: Some(head.peer),
         peer_name: head.peer_name.clone(),
         names: names.into_iter().collect(),
+        sources: Vec::new(),
         folder: Some(head.folder.clone()),
         files,
         bytes: kept,

@@ -17,6 +17,9 @@ pub const HISTORY_MAX: u64 = 10_000;
 /// Bytes of a text that are remembered.
 pub const TEXT_KEPT_MAX: usize = 4096;
 
+/// Files and folders of a sending that are remembered, to send them again.
+pub const SOURCES_KEPT_MAX: usize = 64;
+
 /// Bytes of texts in one answer of [`Store::history`]; of older ones only that they were is given.
 const TEXTS_READ_MAX: usize = 1024 * 1024;
 
@@ -115,8 +118,15 @@ pub struct HistoryRecord {
     pub peer: Option<Party>,
     /// Its name then.
     pub peer_name: String,
-    /// Names at top level, the first 20.
+    /// Names at top level, the first 20; a single file that came has the name that it got here.
     pub names: Vec<String>,
+    /// What was sent, absolute; nothing if it was more than [`SOURCES_KEPT_MAX`].
+    #[serde(
+        default,
+        with = "crate::text::paths",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub sources: Vec<PathBuf>,
     /// Where the files went; received ones only.
     #[serde(with = "crate::text::path_option")]
     pub folder: Option<PathBuf>,

@@ -40,6 +40,8 @@ pub struct Wishes {
     pub paused_files: BTreeSet<String>,
     /// Only these files go, of all that was chosen; `None` for all.
     pub only: Option<BTreeSet<String>>,
+    /// The receiver need not be there: it is waited for.
+    pub patient: bool,
 }
 
 /// What is remembered about a peer.

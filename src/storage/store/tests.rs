@@ -22,6 +22,7 @@ fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
         peer: Some(PeerId::of_public_key(b"a").into()),
         peer_name: "Anna".into(),
         names: vec!["photos".into()],
+        sources: vec!["/home/me/a".into()],
         folder: Some(PathBuf::from("/home/b/Downloads")),
         files: 3,
         bytes: n,
@@ -31,6 +32,20 @@ fn finished(n: u64, fault: Option<Fault>) -> HistoryRecord {
         started: n,
         ended: n + 1,
     }
+}
+
+#[test]
+fn the_folder_of_a_peer_is_remembered_until_it_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (PeerId::of_public_key(b"a"), PeerId::of_public_key(b"b"));
+    let store = Store::open(dir.path()).unwrap();
+    store.put_folder(a, Some("/srv/a".as_ref())).unwrap();
+    store.put_folder(b, Some("/srv/b".as_ref())).unwrap();
+    store.put_folder(a, Some("/srv/c".as_ref())).unwrap();
+    store.put_folder(b, None).unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.folders().unwrap(), [(a, "/srv/c".into())]);
 }
 
 #[test]
@@ -229,6 +244,7 @@ fn wishes_live_as_long_as_their_transfer() {
         paused: true,
         paused_files: ["a/b".to_owned()].into(),
         only: Some(["a/b".to_owned(), "c".to_owned()].into()),
+        patient: true,
     };
     store.put_outgoing(&outgoing(1)).unwrap();
     store.put_wishes(id, &wishes).unwrap();

@@ -1,0 +1,79 @@
+//! What this program is, what it was made of, and what it has noted for itself.
+
+use egui::{Label, RichText, ScrollArea, Ui};
+use peerconnect::text::Shown;
+
+use crate::model::{Action, Model};
+use crate::page_ui::{head, section};
+use crate::texts::TextAction;
+use crate::theme::{self, Tone};
+
+/// Each package that this program is built with, and its licence: `name: licence`. Made by the
+/// test that holds it to `Cargo.lock`.
+pub(crate) const LICENCES: &str = include_str!("../licences.txt");
+
+/// Height of a line, and of a list at most.
+const LINE: f32 = 18.0;
+const LIST: f32 = 240.0;
+
+/// The whole page.
+pub(crate) fn about_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
+    let mut actions = Vec::new();
+    head(ui, "About", &mut actions, |_, _| {});
+    section(ui, "This program", |ui| {
+        ui.label(format!("PeerConnect {}", env!("CARGO_PKG_VERSION")));
+        let text = "Sends files between people's computers: directly, encrypted, verified. \
+                    Free software, under the MIT or the Apache 2.0 licence, as you like.";
+        ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
+    });
+    section(ui, "Log of this window", |ui| log(ui, model, &mut actions));
+    section(ui, "What it is built with", licences);
+    ui.add_space(8.0);
+    actions
+}
+
+fn log(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+    let lines = &model.log;
+    if lines.is_empty() {
+        ui.label(theme::note(ui, Tone::Weak, "Nothing was noted yet."));
+        return;
+    }
+    lines_ui(ui, "log", lines.len(), true, |ui, n| {
+        let line = lines.get(n).map(String::as_str).unwrap_or_default();
+        line_ui(ui, &Shown(line).to_string());
+    });
+    ui.add_space(4.0);
+    let text = "It holds names and addresses of devices: look at it before you give it away.";
+    ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
+    if theme::small(ui, "Copy the log").clicked() {
+        let text = lines.join("\n");
+        actions.push(Action::Text(TextAction::Copy(text)));
+    }
+}
+
+fn licences(ui: &mut Ui) {
+    let lines: Vec<&str> = LICENCES.lines().collect();
+    lines_ui(ui, "licences", lines.len(), false, |ui, n| {
+        line_ui(ui, lines.get(n).copied().unwrap_or_default());
+    });
+}
+
+/// A list of lines, of which only those on the screen are drawn.
+fn lines_ui(ui: &mut Ui, id: &str, count: usize, at_end: bool, line: impl Fn(&mut Ui, usize)) {
+    ui.spacing_mut().item_spacing.y = 0.0;
+    ScrollArea::both()
+        .id_salt(id)
+        .max_height(LIST)
+        .auto_shrink([false, true])
+        .stick_to_bottom(at_end)
+        .show_rows(ui, LINE, count, |ui, rows| {
+            for n in rows {
+                line(ui, n);
+            }
+        });
+}
+
+fn line_ui(ui: &mut Ui, text: &str) {
+    let text = RichText::new(text).monospace().size(12.0);
+    ui.add(Label::new(text).extend().selectable(true));
+}

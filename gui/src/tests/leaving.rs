@@ -1,0 +1,118 @@
+//! Going away: with files on their way, and with the window out of sight.
+
+use egui::{ViewportCommand, ViewportId};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::Command;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::TransferSnapshot;
+
+use super::Stage;
+use super::steering::close;
+use crate::samples;
+
+fn leave_with(stage: &mut Stage, button: &str) -> Vec<Command> {
+    close(stage);
+    stage.click(button);
+    assert!(!close(stage).contains(&ViewportCommand::CancelClose));
+    let app = stage.window.state_mut().app.as_mut().unwrap();
+    app.end();
+    stage.commands()
+}
+
+#[test]
+fn what_runs_goes_on_without_the_window_when_that_is_wanted() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    let commands = leave_with(&mut stage, "Keep going in the background");
+    assert_eq!(commands, [Command::Leave, Command::FinishAndEnd]);
+}
+
+#[test]
+fn pausing_and_quitting_ends_the_node() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    let commands = leave_with(&mut stage, "Pause and quit");
+    assert_eq!(commands, [Command::Shutdown]);
+}
+
+#[test]
+fn cancelling_the_question_or_escape_keeps_the_window() {
+    let mut stage = Stage::with(vec![], vec![samples::sending()]);
+    close(&mut stage);
+    stage.click("Cancel");
+    assert!(!stage.says("Still sending"));
+    close(&mut stage);
+    stage.press(egui::Modifiers::NONE, egui::Key::Escape);
+    assert!(!stage.says("Still sending"));
+    assert!(close(&mut stage).contains(&ViewportCommand::CancelClose));
+}
+
+fn look_away(stage: &mut Stage, away: bool) {
+    let viewports = &mut stage.window.input_mut().viewports;
+    viewports.entry(ViewportId::ROOT).or_default().focused = Some(!away);
+    stage.run();
+}
+
+fn notes(stage: &Stage) -> Vec<String> {
+    std::mem::take(&mut *stage.notes.lock().unwrap())
+}
+
+#[test]
+fn questions_and_ends_are_told_once_and_only_to_who_looks_away() {
+    let ended = TransferSnapshot {
+        state: TransferState::Failed,
+        fault: Some(Fault::PeerOffline {
+            peer: "Living-room PC".into(),
+        }),
+        ..samples::numbered(3)
+    };
+    let all = vec![samples::asking(2), ended.clone()];
+    let mut stage = Stage::with(vec![], vec![]);
+    look_away(&mut stage, true);
+    stage.publish(samples::overview(vec![], all.clone()));
+    let expected = [
+        "Kitchen wants to send you files",
+        "Living-room PC is not reachable.",
+    ];
+    assert_eq!(notes(&stage), expected);
+    stage.publish(samples::overview(vec![], all.clone()));
+    assert_eq!(notes(&stage), [""; 0], "they were told");
+
+    let mut stage = Stage::with(vec![], vec![]);
+    look_away(&mut stage, false);
+    stage.publish(samples::overview(vec![], all.clone()));
+    look_away(&mut stage, true);
+    assert_eq!(notes(&stage), [""; 0], "they were seen");
+
+    let mut stage = Stage::with(vec![], vec![ended]);
+    look_away(&mut stage, true);
+    assert_eq!(notes(&stage), [""; 0], "it was over before");
+}
+
+#[test]
+fn nothing_is_told_when_that_is_switched_off() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.click("Settings");
+    let ctx = stage.window.ctx.clone();
+    crate::look::set_notifies(&ctx, false);
+    look_away(&mut stage, true);
+    stage.publish(samples::overview(vec![], vec![samples::asking(2)]));
+    assert_eq!(notes(&stage), [""; 0]);
+}
+
+fn draw(theme: egui::Theme, name: &str) {
+    let overview = samples::overview(vec![], vec![samples::sending()]);
+    let mut stage = Stage::sized(overview, [900.0, 580.0], theme);
+    close(&mut stage);
+    stage.window.remove_cursor();
+    stage.run();
+    stage.window.snapshot(name);
+}
+
+#[test]
+fn the_question_in_the_light() {
+    draw(egui::Theme::Light, "leaving");
+}
+
+#[test]
+fn the_question_in_the_dark() {
+    draw(egui::Theme::Dark, "leaving_dark");
+}

@@ -1,0 +1,107 @@
+//! Pasting into the window, curves, and sending once somebody is there.
+
+use std::sync::Arc;
+
+use egui::{Color32, ColorImage, Event};
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Again, Command};
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::TransferSnapshot;
+
+use super::{Stage, files};
+use crate::samples;
+
+fn paste(stage: &mut Stage, event: Event) {
+    stage.window.event(event);
+    stage.run();
+}
+
+fn staged(stage: &Stage) -> Vec<std::path::PathBuf> {
+    let app = stage.window.state().app.as_ref().unwrap();
+    app.model.staged.iter().map(|s| s.path.clone()).collect()
+}
+
+#[test]
+fn files_copied_in_a_file_manager_are_staged() {
+    let (_dir, paths) = files(&[("a b.txt", 1), ("é.txt", 1)]);
+    let uris: Vec<String> = paths
+        .iter()
+        .map(|p| format!("file://{}", p.to_string_lossy().replace(' ', "%20")))
+        .collect();
+    for text in [
+        uris.join("\r\n"),
+        format!("copy\n{}", uris.join("\n")),
+        format!("# two files\n{}\n", uris.join("\n")),
+    ] {
+        let mut stage = Stage::with(vec![], vec![]);
+        paste(&mut stage, Event::Paste(text));
+        assert_eq!(staged(&stage), paths);
+    }
+}
+
+#[test]
+fn other_text_is_ready_to_be_sent_as_text() {
+    let mut stage = Stage::with(vec![samples::trusted("Kitchen")], vec![]);
+    stage.click("History");
+    stage.commands();
+    paste(&mut stage, Event::Paste("Lunch at one?".into()));
+    assert_eq!(staged(&stage), [""; 0].map(std::path::PathBuf::from));
+    let field = stage.field("Text to send");
+    assert_eq!(field.value().as_deref(), Some("Lunch at one?"));
+}
+
+#[test]
+fn a_picture_becomes_a_file_that_holds_it() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let pixels = vec![Color32::RED, Color32::TRANSPARENT];
+    let picture = Arc::new(ColorImage::new([2, 1], pixels));
+    paste(&mut stage, Event::PasteImage(picture.clone()));
+    paste(&mut stage, Event::PasteImage(picture));
+    let paths = staged(&stage);
+    assert_eq!(paths.len(), 2, "{paths:?}");
+    for path in &paths {
+        assert_eq!(path.extension().unwrap(), "png");
+        let read = image::open(path).unwrap().to_rgba8();
+        assert_eq!(read.dimensions(), (2, 1));
+        assert_eq!(read.into_raw(), [255, 0, 0, 255, 0, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn what_reached_nobody_is_sent_when_they_are_online() {
+    let mut t = samples::sending();
+    t.state = TransferState::Failed;
+    t.fault = Some(Fault::PeerOffline {
+        peer: "Living-room PC".into(),
+    });
+    let mut stage = Stage::with(vec![], vec![t.clone()]);
+    stage.click("Send when online");
+    let what = Again::WhenOnline;
+    let transfer = t.id;
+    assert_eq!(stage.command(), Command::SendAgain { transfer, what });
+    t.state = TransferState::Connecting;
+    stage.publish(samples::overview(vec![], vec![t.clone()]));
+    assert!(stage.says("Waiting until Living-room PC is online."));
+    let declined = TransferSnapshot {
+        state: TransferState::Failed,
+        fault: None,
+        ..t
+    };
+    stage.publish(samples::overview(vec![], vec![declined]));
+    assert!(stage.find("Send when online").is_none());
+}
+
+#[test]
+fn a_running_transfer_shows_how_fast_it_was() {
+    let mut t = samples::sending();
+    let peers = vec![samples::trusted("Living-room PC")];
+    let first = samples::overview(peers.clone(), vec![t.clone()]);
+    let mut stage = Stage::sized(first, [900.0, 420.0], egui::Theme::Light);
+    for n in 1..60u64 {
+        t.rate = 60_000_000 + (n * n * 31 % 48) * 1_000_000;
+        stage.publish(samples::overview(peers.clone(), vec![t.clone()]));
+    }
+    stage.window.remove_cursor();
+    stage.run();
+    stage.window.snapshot("curve");
+}

@@ -1,0 +1,144 @@
+//! The settings page.
+
+use std::sync::Arc;
+
+use egui::{Key, Modifiers, Theme};
+use egui_kittest::kittest::Queryable;
+use peerconnect::config::{ConflictPolicy, LegacyMode, PassOn, Setting};
+use peerconnect::node::api::{Command, Overview};
+
+use super::{Stage, files};
+use crate::outside::Picked;
+use crate::samples;
+
+fn overview(waits: &[&str]) -> Arc<Overview> {
+    let mut overview = samples::overview(vec![], vec![]);
+    let waits = waits.iter().map(|key| key.to_string());
+    let chosen = &mut Arc::make_mut(&mut overview).chosen;
+    Arc::make_mut(chosen).after_restart = waits.collect();
+    overview
+}
+
+fn open(size: [f32; 2], theme: Theme, waits: &[&str]) -> Stage {
+    let mut stage = Stage::sized(overview(waits), size, theme);
+    stage.click("Settings");
+    stage
+}
+
+fn set(setting: Setting) -> Command {
+    Command::Set(setting)
+}
+
+#[test]
+fn choices_are_set_at_once_and_what_holds_already_is_not_set_again() {
+    let mut stage = open([900.0, 1200.0], Theme::Light, &[]);
+    stage.click("When a name is taken: Ask me");
+    let ask = Setting::OnConflict(ConflictPolicy::Ask);
+    assert_eq!(stage.command(), set(ask));
+    stage.click("Help others: Never");
+    assert_eq!(stage.command(), set(Setting::PassOn(PassOn::Never)));
+    stage.click("Talk to old versions: No");
+    assert_eq!(stage.command(), set(Setting::Legacy(LegacyMode::Off)));
+    stage.click("Talk to old versions: Yes");
+    assert_eq!(stage.commands(), []);
+}
+
+fn retype(stage: &mut Stage, label: &str, text: &str) {
+    stage.field(label).focus();
+    stage.run();
+    stage.press(Modifiers::COMMAND, Key::A);
+    stage.field(label).type_text(text);
+    stage.run();
+}
+
+#[test]
+fn what_is_typed_is_set_when_it_is_finished_and_escape_takes_it_back() {
+    let mut stage = open([900.0, 1200.0], Theme::Light, &[]);
+    retype(&mut stage, "Name", "Desk");
+    assert_eq!(stage.commands(), [], "not before Enter");
+    stage.press(Modifiers::NONE, Key::Enter);
+    assert_eq!(stage.command(), set(Setting::Name("Desk".into())));
+    retype(&mut stage, "Speed limit", "20M");
+    stage.press(Modifiers::NONE, Key::Enter);
+    let limit = Setting::RateLimit(Some(20_000_000));
+    assert_eq!(stage.command(), set(limit));
+    retype(&mut stage, "Name", "Nobody");
+    stage.press(Modifiers::NONE, Key::Escape);
+    assert_eq!(stage.commands(), []);
+    assert!(stage.find("Back to the transfers").is_some());
+}
+
+#[test]
+fn what_makes_no_sense_is_said_and_stays_to_be_corrected() {
+    let mut stage = open([900.0, 1200.0], Theme::Light, &[]);
+    for (label, text, said) in [
+        ("Name", " ", "A name has one to 128 bytes."),
+        ("Download folder", "in", "Type the whole path"),
+        ("Speed limit", "fast", "Type bytes per second"),
+        ("Port", "70000", "A port is a number"),
+    ] {
+        retype(&mut stage, label, text);
+        stage.press(Modifiers::NONE, Key::Enter);
+        assert_eq!(stage.commands(), [], "{label}");
+        assert!(stage.says(said), "{label}");
+        assert_eq!(stage.field(label).value().as_deref(), Some(text));
+    }
+}
+
+#[test]
+fn the_download_folder_is_chosen_in_a_dialog() {
+    let mut stage = open([900.0, 1200.0], Theme::Light, &[]);
+    let (dir, _) = files(&[]);
+    stage.dialog_gives(Picked::Paths(vec![dir.path().to_owned()]));
+    stage.click("Choose the download folder");
+    let folder = dir.path().to_owned();
+    assert_eq!(stage.command(), set(Setting::Folder(folder)));
+}
+
+#[test]
+fn what_waits_for_a_restart_says_so_and_only_that() {
+    let stage = open([900.0, 1200.0], Theme::Light, &["announce"]);
+    let said = "Holds after the next start of PeerConnect.";
+    assert_eq!(stage.window.query_all_by_label(said).count(), 1);
+}
+
+#[test]
+fn colours_and_size_of_the_window_are_chosen() {
+    let mut stage = open([900.0, 1200.0], Theme::Light, &[]);
+    stage.click("Colours: Dark");
+    let ctx = stage.window.ctx.clone();
+    assert!(ctx.theme() == Theme::Dark);
+    stage.click("Size: 125 %");
+    assert_eq!(ctx.zoom_factor(), 1.25);
+}
+
+#[test]
+fn escape_and_the_button_lead_back() {
+    let mut stage = open([900.0, 600.0], Theme::Light, &[]);
+    assert!(stage.find("Transfers").is_none());
+    stage.press(Modifiers::NONE, Key::Escape);
+    assert!(stage.find("Transfers").is_some());
+    stage.press(Modifiers::COMMAND, Key::Comma);
+    stage.click("Back to the transfers");
+    assert!(stage.find("Transfers").is_some());
+}
+
+fn snapshot(mut stage: Stage, name: &str) {
+    stage.window.remove_cursor();
+    stage.run();
+    stage.window.snapshot(name);
+}
+
+#[test]
+fn the_page_in_the_light() {
+    let stage = open([900.0, 1220.0], Theme::Light, &["announce"]);
+    snapshot(stage, "settings");
+}
+
+#[test]
+fn the_page_in_the_dark() {
+    let mut stage = open([900.0, 1220.0], Theme::Dark, &[]);
+    retype(&mut stage, "Speed limit", "fast");
+    stage.press(Modifiers::NONE, Key::Enter);
+    snapshot(stage, "settings_dark");
+}

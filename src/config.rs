@@ -23,6 +23,7 @@ mod units;
 pub use changes::Setting;
 pub use choices::{Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn};
 pub use paths::{Paths, create_private_dir};
+pub use relays::typed as typed_relays;
 pub use units::{InvalidUnit, parse_bytes, parse_duration};
 
 /// The UDP port that a node listens at unless told otherwise: that of the original program.

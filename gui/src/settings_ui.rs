@@ -6,7 +6,9 @@ use std::time::Duration;
 use egui::{Key, Label, Margin, TextEdit, ThemePreference, Ui};
 use peerconnect::config::{
     Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Setting, Settings, parse_bytes,
+    typed_relays,
 };
+use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::Command;
 use peerconnect::text::bytes;
 
@@ -182,6 +184,33 @@ impl Page<'_> {
             }
             self.below(ui, "port");
         });
+        self.relays(ui);
+    }
+
+    fn relays(&mut self, ui: &mut Ui) {
+        let note = "Connect you with people who cannot reach this computer. The links that \
+                    `peerconnect relay` prints. They cannot read what is sent.";
+        row(ui, "Relays", note, |ui| {
+            let relays = &self.settings().relays;
+            let now = match relays.is_empty() {
+                true => String::new(),
+                false => typed_relays(relays),
+            };
+            if let Some(text) = self.field(ui, ("relays", "Relays"), now, "none") {
+                match Setting::parse("relays", &text) {
+                    Ok(relays) => self.set(relays),
+                    Err(_) => {
+                        let why = "Paste one link or two, as a relay prints them.";
+                        self.keep("relays", text, why);
+                    }
+                }
+            }
+            self.below(ui, "relays");
+            for standing in &self.model.overview.me.relays {
+                let (tone, text) = standing_words(standing);
+                ui.label(theme::note(ui, tone, text));
+            }
+        });
     }
 
     fn old(&mut self, ui: &mut Ui) {
@@ -269,6 +298,19 @@ impl Page<'_> {
         };
         ui.end_row();
         ui.add(Label::new(theme::note(ui, tone, text)).wrap());
+    }
+}
+
+/// How it stands with a relay.
+fn standing_words(standing: &RelayStanding) -> (Tone, String) {
+    let id = standing.relay.id.short();
+    match standing.state {
+        RelayState::Udp(_) => (Tone::Weak, format!("{id} is reached.")),
+        RelayState::Tcp => {
+            let text = format!("{id} is reached by TCP only: UDP is blocked here.");
+            (Tone::Weak, text)
+        }
+        RelayState::Away => (Tone::Warn, format!("{id} is not reached.")),
     }
 }
 

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use peerconnect::fault::{Face, Fault};
-use peerconnect::net::link::PathKind;
 use peerconnect::node::api::{SessionSnapshot, TextSnapshot, TextState, Who};
 use peerconnect::otm::session::MemberEnd;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
@@ -21,6 +20,7 @@ use peerconnect::transfer::status::{
 };
 
 pub(crate) use self::history::{Told, below, history};
+use self::passing::way;
 pub(crate) use self::passing::{blamed, through};
 pub(crate) use self::texts::{link, text_status};
 use crate::model::{Device, Pace};
@@ -244,15 +244,6 @@ pub(crate) fn session_status(s: &SessionSnapshot, pace: Pace) -> Status {
 
 /// What everybody must know about transfers with old versions.
 pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";
-
-fn way(kind: PathKind) -> &'static str {
-    match kind {
-        PathKind::Direct => "direct, encrypted",
-        PathKind::Relay => "through a relay, encrypted",
-        PathKind::Memory => "on this computer",
-        PathKind::LegacyPlain => "not encrypted (old version)",
-    }
-}
 
 fn paused(t: &TransferSnapshot, moved: &str) -> Status {
     let who = Shown(&t.peer_name);

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Paths, Settings, SettingsError,
+    typed_relays,
 };
+use crate::protocol::link_uri::{LINK_RELAYS_MAX, RelayHint};
 use crate::protocol::message::NAME_LEN_MAX;
 
 /// Shortest and longest time that an offer can wait for an answer: an answer takes some seconds,
@@ -32,6 +34,8 @@ pub enum Setting {
     RateLimit(Option<u64>),
     /// See [`Settings::pass_on`].
     PassOn(PassOn),
+    /// See [`Settings::relays`].
+    Relays(Vec<RelayHint>),
     /// See [`Settings::answer_timeout`].
     AnswerTimeout(Duration),
     /// See [`Settings::legacy`].
@@ -77,6 +81,7 @@ impl Setting {
             Self::OnConflict(_) => "on_conflict",
             Self::RateLimit(_) => "rate_limit",
             Self::PassOn(_) => "pass_on",
+            Self::Relays(_) => "relays",
             Self::AnswerTimeout(_) => "answer_timeout",
             Self::Legacy(_) => "legacy",
             Self::LegacyPort(_) => "legacy_port",
@@ -103,6 +108,13 @@ impl Setting {
                 return Ok(());
             }
             Self::Port(_) | Self::LegacyPort(_) | Self::LegacyReqPort(_) => return Ok(()),
+            Self::Relays(relays) if relays.len() > LINK_RELAYS_MAX => {
+                format!("at most {LINK_RELAYS_MAX} relays")
+            }
+            Self::Relays(relays) if relays.iter().any(|relay| relay.addrs.is_empty()) => {
+                "expected the links that `peerconnect relay` prints".to_owned()
+            }
+            Self::Relays(_) => return Ok(()),
             Self::Announce(_) | Self::OnConflict(_) | Self::PassOn(_) => return Ok(()),
             Self::Legacy(_) | Self::LegacyUnanswered(_) => return Ok(()),
         };
@@ -118,6 +130,7 @@ impl Setting {
             Self::OnConflict(policy) => settings.on_conflict = policy,
             Self::RateLimit(limit) => settings.rate_limit = limit,
             Self::PassOn(pass_on) => settings.pass_on = pass_on,
+            Self::Relays(relays) => settings.relays = relays,
             Self::AnswerTimeout(time) => settings.answer_timeout = time,
             Self::Legacy(mode) => settings.legacy = mode,
             Self::LegacyPort(port) => settings.legacy_port = port,
@@ -156,6 +169,7 @@ impl Settings {
             "on_conflict" => Setting::OnConflict(self.on_conflict),
             "rate_limit" => Setting::RateLimit(self.rate_limit),
             "pass_on" => Setting::PassOn(self.pass_on),
+            "relays" => Setting::Relays(self.relays.clone()),
             "answer_timeout" => Setting::AnswerTimeout(self.answer_timeout),
             "legacy" => Setting::Legacy(self.legacy),
             "legacy_port" => Setting::LegacyPort(self.legacy_port),
@@ -170,6 +184,7 @@ impl Settings {
         let rows = self.fields().into_iter();
         rows.map(|(key, _, value)| match value.parse::<toml::Value>() {
             Ok(toml::Value::String(text)) => (key, text),
+            Ok(toml::Value::Array(_)) if key == "relays" => (key, typed_relays(&self.relays)),
             Ok(_) | Err(_) => (key, value),
         })
         .collect()
@@ -180,9 +195,18 @@ impl Settings {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::peer::PeerId;
+
+    fn relay() -> RelayHint {
+        RelayHint {
+            id: PeerId::from_bytes([1; 32]),
+            addrs: vec!["192.0.2.1:3487".parse().unwrap()],
+        }
+    }
 
     #[test]
     fn every_setting_that_is_typed_arrives_in_the_file_and_nothing_else_does() {
+        let link = relay().link().to_string();
         for (key, value) in [
             ("name", "Desk \"1\""),
             ("name", "7"),
@@ -192,6 +216,7 @@ mod tests {
             ("on_conflict", "ask"),
             ("rate_limit", "20M"),
             ("pass_on", "never"),
+            ("relays", link.as_str()),
             ("answer_timeout", "2min"),
             ("legacy", "off"),
             ("legacy_port", "0"),
@@ -231,6 +256,7 @@ mod tests {
             ("announce", "some"),
             ("rate_limit", "0"),
             ("answer_timeout", "1s"),
+            ("relays", "there"),
             ("nmae", "x"),
             ("name\nport", "1"),
         ] {
@@ -249,13 +275,15 @@ mod tests {
     fn settings_are_listed_as_they_are_typed() {
         let settings = Settings {
             name: "Desk \"1\"".into(),
+            relays: vec![relay(), relay()],
             ..Settings::default()
         };
         let rows = settings.rows();
         assert!(rows.contains(&("name", "Desk \"1\"".to_owned())));
         assert!(rows.contains(&("rate_limit", "none".to_owned())));
         for (key, value) in rows {
-            Setting::parse(key, &value).unwrap();
+            let read = Setting::parse(key, &value).unwrap();
+            assert_eq!(Some(read), settings.setting(key), "{key}");
         }
     }
 }

@@ -8,18 +8,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
+pub use super::who::{LegacyMe, Me, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
-use crate::net::link::PathInfo;
-use crate::net::relay::RelayStanding;
 pub use crate::otm::session::SessionSnapshot;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::{FileIndex, Scope, TransferId};
 use crate::protocol::texts::TextId;
 pub use crate::storage::store::GroupRecord;
-use crate::storage::store::{Accept, HistoryRecord, PeerRecord};
+use crate::storage::store::{Accept, HistoryRecord};
 pub use crate::transfer::control::Decision;
 use crate::transfer::control::People;
 use crate::transfer::status::{FileQuery, FileRow, TransferSnapshot};
@@ -320,59 +319,6 @@ pub struct Chosen {
     pub settings: Settings,
     /// Keys of those that hold from the next start on; until then what was set before holds.
     pub after_restart: Vec<String>,
-}
-
-/// Ourselves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Me {
-    /// Our key.
-    pub id: PeerId,
-    /// What we call ourselves.
-    pub name: String,
-    /// `peerconnect:` link with our key and addresses.
-    pub link: String,
-    /// `IP:PORT` that we listen at, most useful first.
-    pub addrs: Vec<String>,
-    /// Where received files go.
-    #[serde(with = "crate::text::path")]
-    pub folder: PathBuf,
-    /// Bytes per second for all sending together.
-    pub rate_limit: Option<u64>,
-    /// Process that holds the node.
-    pub pid: u32,
-    /// Where originals find us; `None` if they cannot.
-    pub legacy: Option<LegacyMe>,
-    /// Relays where we listen, and how it stands with them.
-    pub relays: Vec<RelayStanding>,
-}
-
-/// What originals know about us.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LegacyMe {
-    /// TCP port for files.
-    pub port: u16,
-    /// UDP port for requests.
-    pub req_port: u16,
-    /// Our id in their sense, as text.
-    pub peer_id: String,
-}
-
-/// A peer we know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerInfo {
-    /// Its key.
-    pub id: PeerId,
-    /// What is remembered about it.
-    pub record: PeerRecord,
-    /// Whether we are connected now.
-    pub connected: bool,
-    /// The three words of the connection, if there is one.
-    pub words: Option<String>,
-    /// How it is reached now, if it is connected.
-    pub path: Option<PathInfo>,
-    /// Where its files go, if not where those of all go.
-    #[serde(with = "crate::text::path_option")]
-    pub folder: Option<PathBuf>,
 }
 
 /// Somebody in the same network. Without [`Nearby::known`] all of it is a claim.

@@ -24,6 +24,7 @@ mod sending;
 mod settings;
 mod sightings;
 pub mod texts;
+mod who;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

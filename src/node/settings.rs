@@ -9,6 +9,7 @@ use super::core::Core;
 use crate::config::{LegacyMode, Setting, Settings};
 use crate::fault::Fault;
 use crate::peer::PeerId;
+use crate::protocol::link_uri::RelayHint;
 use crate::storage::folder::Folder;
 
 /// What was read once, when the sockets were opened.
@@ -28,6 +29,8 @@ impl Core {
         }
         self.settings.change(setting, &self.paths)?;
         self.limiter.set(self.settings.rate_limit);
+        // Those that are not wanted any more are used until the end.
+        self.net.listen_at(&self.settings.relays);
         self.chosen = chosen(&self.settings, &self.started);
         Ok(Reply::Done)
     }
@@ -68,7 +71,9 @@ pub(super) fn chosen(now: &Settings, started: &Settings) -> Arc<Chosen> {
     let waits = rows.filter(|((key, now_is), (_, was))| {
         // Whether to send to old versions is asked each time; only their ports are not.
         let holds = *key == "legacy" && closed(now) == closed(started);
-        AT_START.contains(key) && now_is != was && !holds
+        let is_left = |relay: &RelayHint| !now.relays.contains(relay);
+        let leaves = *key == "relays" && started.relays.iter().any(is_left);
+        leaves || AT_START.contains(key) && now_is != was && !holds
     });
     Arc::new(Chosen {
         settings: now.clone(),
@@ -95,6 +100,23 @@ mod tests {
         assert_eq!(waits(|s| s.legacy = LegacyMode::ReceiveOnly), "");
         assert_eq!(waits(|s| s.legacy = LegacyMode::Off), "legacy");
         assert_eq!(waits(|s| s.port = 1), "port");
+        // Another relay is used at once; one that is not wanted any more is left at the next start.
+        let mut relay = RelayHint {
+            id: crate::peer::PeerId::from_bytes([1; 32]),
+            addrs: Vec::new(),
+        };
+        let with = Settings {
+            relays: vec![relay.clone()],
+            ..started.clone()
+        };
+        assert!(chosen(&with, &started).after_restart.is_empty());
+        assert_eq!(chosen(&started, &with).after_restart.join(" "), "relays");
+        relay.id = crate::peer::PeerId::from_bytes([2; 32]);
+        let other = Settings {
+            relays: vec![relay],
+            ..started.clone()
+        };
+        assert_eq!(chosen(&other, &with).after_restart.join(" "), "relays");
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn relay(home: &Home, more: &[&str]) -> Running {
 #[test]
 fn a_receiver_with_a_relay_is_found_by_its_link() {
     let (middle, sender, receiver) = (Home::new(), Home::new(), Home::new());
-    let mut relay = relay(&middle, &[]);
+    let relay = relay(&middle, &[]);
     let hello = &relay.seen[0];
     for key in ["name", "id", "link", "version"] {
         assert!(hello[key].is_string(), "{key}");

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable;
 use peerconnect::config::{ConflictPolicy, LegacyMode, PassOn, Setting};
+use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::{Command, Overview};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::link_uri::RelayHint;
 
 use super::{Stage, files};
 use crate::outside::Picked;
@@ -141,4 +144,29 @@ fn the_page_in_the_dark() {
     retype(&mut stage, "Speed limit", "fast");
     stage.press(Modifiers::NONE, Key::Enter);
     snapshot(stage, "settings_dark");
+}
+
+#[test]
+fn relays_are_pasted_as_links_and_their_standing_is_said() {
+    let relay = RelayHint {
+        id: PeerId::from_bytes([5; 32]),
+        addrs: vec!["203.0.113.10:3487".parse().unwrap()],
+    };
+    let mut overview = overview(&[]);
+    let state = RelayState::Away;
+    Arc::make_mut(&mut overview).me.relays = vec![RelayStanding {
+        relay: relay.clone(),
+        state,
+    }];
+    let mut stage = Stage::sized(overview, [900.0, 1200.0], Theme::Light);
+    stage.click("Settings");
+    let away = format!("{} is not reached.", relay.id.short());
+    assert!(stage.says(&away), "{away}");
+    retype(&mut stage, "Relays", "there");
+    stage.press(Modifiers::NONE, Key::Enter);
+    assert_eq!(stage.commands(), []);
+    assert!(stage.says("Paste one link or two, as a relay prints them."));
+    retype(&mut stage, "Relays", &relay.link().to_string());
+    stage.press(Modifiers::NONE, Key::Enter);
+    assert_eq!(stage.command(), set(Setting::Relays(vec![relay])));
 }

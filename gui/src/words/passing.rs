@@ -1,5 +1,6 @@
 //! Words for what devices pass on to each other.
 
+use peerconnect::net::link::PathKind;
 use peerconnect::text::Shown;
 use peerconnect::transfer::status::TransferSnapshot;
 
@@ -23,4 +24,13 @@ pub(crate) fn blamed(t: &TransferSnapshot) -> Option<String> {
         let by = by.join(", ");
         format!("passed on damaged data, {says} {by}; nothing of it was kept")
     })
+}
+/// How content travels, in words.
+pub(super) fn way(kind: PathKind) -> &'static str {
+    match kind {
+        PathKind::Direct => "direct, encrypted",
+        PathKind::Relay => "through a relay, encrypted",
+        PathKind::Memory => "on this computer",
+        PathKind::LegacyPlain => "not encrypted (old version)",
+    }
 }

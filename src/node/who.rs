@@ -1,0 +1,63 @@
+//! Ourselves and those we know, as faces see them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::net::link::PathInfo;
+use crate::net::relay::RelayStanding;
+use crate::peer::PeerId;
+use crate::storage::store::PeerRecord;
+
+/// Ourselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// Our key.
+    pub id: PeerId,
+    /// What we call ourselves.
+    pub name: String,
+    /// `peerconnect:` link with our key and addresses.
+    pub link: String,
+    /// `IP:PORT` that we listen at, most useful first.
+    pub addrs: Vec<String>,
+    /// Where received files go.
+    #[serde(with = "crate::text::path")]
+    pub folder: PathBuf,
+    /// Bytes per second for all sending together.
+    pub rate_limit: Option<u64>,
+    /// Process that holds the node.
+    pub pid: u32,
+    /// Where originals find us; `None` if they cannot.
+    pub legacy: Option<LegacyMe>,
+    /// Relays where we listen, and how it stands with them.
+    pub relays: Vec<RelayStanding>,
+}
+
+/// What originals know about us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacyMe {
+    /// TCP port for files.
+    pub port: u16,
+    /// UDP port for requests.
+    pub req_port: u16,
+    /// Our id in their sense, as text.
+    pub peer_id: String,
+}
+
+/// A peer we know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Its key.
+    pub id: PeerId,
+    /// What is remembered about it.
+    pub record: PeerRecord,
+    /// Whether we are connected now.
+    pub connected: bool,
+    /// The three words of the connection, if there is one.
+    pub words: Option<String>,
+    /// How it is reached now, if it is connected.
+    pub path: Option<PathInfo>,
+    /// Where its files go, if not where those of all go.
+    #[serde(with = "crate::text::path_option")]
+    pub folder: Option<PathBuf>,
+}

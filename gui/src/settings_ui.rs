@@ -188,8 +188,8 @@ impl Page<'_> {
     }
 
     fn relays(&mut self, ui: &mut Ui) {
-        let note = "Connect you with people who cannot reach this computer. The links that \
-                    `peerconnect relay` prints. They cannot read what is sent.";
+        let note = "For people who cannot reach this computer: the link that a relay prints. It \
+                    cannot read what is sent.";
         row(ui, "Relays", note, |ui| {
             let relays = &self.settings().relays;
             let now = match relays.is_empty() {

@@ -55,7 +55,7 @@ pub struct Settings {
     /// Whether this computer passes on to others what a sender sends to all of them.
     pub pass_on: PassOn,
     /// Relays where this computer listens, so that peers can call that cannot reach it otherwise.
-    #[serde(deserialize_with = "relays::read")]
+    #[serde(deserialize_with = "relays::read", serialize_with = "relays::write")]
     pub relays: Vec<RelayHint>,
     /// How long an offer waits for an answer before it counts as not answered.
     #[serde(with = "units::duration")]

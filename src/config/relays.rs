@@ -1,7 +1,7 @@
 //! Relays as people write them: the links that relays print.
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serializer};
 
 use crate::protocol::link_uri::{LINK_RELAYS_MAX, Link, RelayHint};
 
@@ -35,6 +35,11 @@ pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<RelayHint>,
     parsed.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
+/// The same list of links, for other processes.
+pub(super) fn write<S: Serializer>(relays: &[RelayHint], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(relays.iter().map(|relay| relay.link().to_string()))
+}
+
 /// The list as it is typed.
 pub fn typed(relays: &[RelayHint]) -> String {
     let texts: Vec<String> = relays.iter().map(|one| one.link().to_string()).collect();
@@ -48,4 +53,29 @@ pub fn typed(relays: &[RelayHint]) -> String {
 pub(super) fn written(relays: &[RelayHint]) -> String {
     let texts = relays.iter().map(|relay| relay.link().to_string());
     toml::Value::Array(texts.map(toml::Value::from).collect()).to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::peer::PeerId;
+
+    #[test]
+    fn what_one_process_says_another_one_reads() {
+        let relay = |n| RelayHint {
+            id: PeerId::from_bytes([n; 32]),
+            addrs: vec!["192.0.2.1:3487".parse().unwrap()],
+        };
+        for relays in [vec![], vec![relay(1)], vec![relay(1), relay(2)]] {
+            let settings = Settings {
+                relays,
+                ..Settings::default()
+            };
+            let said = serde_json::to_string(&settings).unwrap();
+            let read: Settings = serde_json::from_str(&said).unwrap();
+            assert_eq!(read, settings);
+        }
+    }
 }

@@ -3,15 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use peerconnect::net::discovery::{NEARBY_ADDRS_MAX, NEARBY_MAX};
+use peerconnect::net::relay::{
+    CALLS_MAX, CHANNELS_PER_PAIR, CHANNELS_PER_PEER, PEERS_PER_ADDR_MAX,
+};
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::node::texts::{COMING_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
 use peerconnect::otm::session::RECEIVERS_MAX;
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
+use peerconnect::protocol::link_uri::{LINK_RELAYS_MAX, RELAY_ADDRS_MAX};
 use peerconnect::protocol::message::{
     ADDRS_TOLD_MAX, Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
 };
+use peerconnect::protocol::relay::DATAGRAM_LEN_MAX;
 use peerconnect::protocol::texts::{ALPNS, TEXT_LEN_MAX};
 use peerconnect::storage::store::TEXT_KEPT_MAX;
 
@@ -66,6 +71,11 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
         ),
         ("length of a text", bytes(TEXT_LEN_MAX as u64)),
         ("receivers of one transfer", RECEIVERS_MAX.to_string()),
+        ("relays in a link", LINK_RELAYS_MAX.to_string()),
+        (
+            "pairs of one computer at a relay",
+            CHANNELS_PER_PEER.to_string(),
+        ),
         (
             "windows and commands on one running instance",
             CLIENTS_MAX.to_string(),
@@ -76,6 +86,30 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
     assert_eq!(FILE_SIZE_MAX, 1 << 50);
     for (what, limit) in [
         ("payload of a frame", bytes(FRAME_MAX as u64)),
+        (
+            "relays in a link; addresses of each",
+            format!("{LINK_RELAYS_MAX}; {RELAY_ADDRS_MAX}"),
+        ),
+        (
+            "channels of one peer at a relay",
+            CHANNELS_PER_PEER.to_string(),
+        ),
+        (
+            "channels between the same two peers at a relay",
+            CHANNELS_PER_PAIR.to_string(),
+        ),
+        (
+            "calls from one network through a relay",
+            format!("{CALLS_MAX} in 10 s"),
+        ),
+        (
+            "peers from one network at a relay",
+            PEERS_PER_ADDR_MAX.to_string(),
+        ),
+        (
+            "datagram that a relay carries",
+            bytes(DATAGRAM_LEN_MAX as u64),
+        ),
         ("name of a peer", bytes(NAME_LEN_MAX as u64)),
         (
             "peers that are listed as nearby",

@@ -13,12 +13,12 @@ use crate::net::routes::Via;
 use crate::peer::PeerId;
 use crate::protocol::relay::{Channel, FromRelay, NotOpen, ToRelay};
 
-/// Channels that one peer may have.
-pub(super) const CHANNELS_PER_PEER: usize = 64;
-/// Channels between the same two peers.
-const CHANNELS_PER_PAIR: usize = 4;
+/// Channels that one peer may have at a relay.
+pub const CHANNELS_PER_PEER: usize = 64;
+/// Channels between the same two peers at a relay.
+pub const CHANNELS_PER_PAIR: usize = 4;
 /// Calls from one network, or of one peer that comes by TCP, in [`CALLS_IN`].
-pub(super) const CALLS_MAX: usize = 40;
+pub const CALLS_MAX: usize = 40;
 const CALLS_IN: Duration = Duration::from_secs(10);
 /// Messages that may wait for a peer. One that does not read is let go.
 pub(super) const MESSAGES_MAX: usize = 64;

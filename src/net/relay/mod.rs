@@ -12,4 +12,5 @@ mod session;
 
 pub(super) use client::{NoRoute, Relays, call_through};
 pub use client::{RelayStanding, RelayState};
-pub use server::{Relay, RelayOptions, RelayStats, serve};
+pub use hub::{CALLS_MAX, CHANNELS_PER_PAIR, CHANNELS_PER_PEER};
+pub use server::{PEERS_PER_ADDR_MAX, Relay, RelayOptions, RelayStats, serve};

@@ -30,8 +30,8 @@ use crate::peer::PeerId;
 use crate::protocol::message::Code;
 use crate::protocol::relay::{ALPN_RELAY, Channel, FromRelay, Nonce, ToRelay};
 
-/// Peers from one IPv4 address or IPv6 /64 network.
-const PEERS_PER_ADDR_MAX: usize = 64;
+/// Peers from one IPv4 address or IPv6 /64 network at a relay.
+pub const PEERS_PER_ADDR_MAX: usize = 64;
 /// Connections that may wait to be looked at, and what their packets may hold.
 const CALLS_WAITING_MAX: usize = 256;
 const CALL_BUFFER_MAX: u64 = 16 * 1024;

@@ -149,11 +149,10 @@ async fn read<S: AsyncRead + Unpin>(
         match frame.first() {
             // Only to be heard.
             None => {}
-            Some(&MESSAGE) => {
-                if messages.send(frame.slice(1..)).await.is_err() {
-                    return Ok(());
-                }
-            }
+            Some(&MESSAGE) => match messages.send(frame.slice(1..)).await {
+                Ok(()) => {}
+                Err(_) => return Ok(()),
+            },
             Some(_) if frame.len() <= DATAGRAM_LEN_MAX => arrived(frame),
             Some(_) => return Err(std::io::Error::other("a datagram that is too long")),
         }

@@ -125,9 +125,9 @@ async fn open(
 ) -> Result<(std::net::UdpSocket, TcpListener), BindError> {
     /// A free UDP port may be taken for TCP.
     const TRIES: u32 = 16;
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => BindError::PortInUse(port),
-        _ => BindError::Socket(error),
+    let failed = |error: std::io::Error| match error.kind() == std::io::ErrorKind::AddrInUse {
+        true => BindError::PortInUse(port),
+        false => BindError::Socket(error),
     };
     let mut tries = 0;
     loop {
@@ -308,7 +308,7 @@ async fn answer_tcp(
     };
     let (_, session) = stream.get_ref();
     let certificates = session.peer_certificates().unwrap_or_default();
-    let (&[ref certificate], Some(ALPN_RELAY)) = (certificates, session.alpn_protocol()) else {
+    let ([certificate], Some(ALPN_RELAY)) = (certificates, session.alpn_protocol()) else {
         return;
     };
     let Ok(id) = peer_id_of_certificate(certificate) else {

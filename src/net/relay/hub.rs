@@ -17,7 +17,7 @@ use crate::protocol::relay::{Channel, FromRelay, NotOpen, ToRelay};
 pub const CHANNELS_PER_PEER: usize = 64;
 /// Channels between the same two peers at a relay.
 pub const CHANNELS_PER_PAIR: usize = 4;
-/// Calls from one network, or of one peer that comes by TCP, in [`CALLS_IN`].
+/// Calls from one network, or of one peer that comes by TCP, in 10 s.
 pub const CALLS_MAX: usize = 40;
 const CALLS_IN: Duration = Duration::from_secs(10);
 /// Messages that may wait for a peer. One that does not read is let go.

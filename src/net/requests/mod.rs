@@ -167,7 +167,7 @@ enum Wish {
 /// where it seems to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Informed {
-    /// Where the request came from; the answer goes there, by [`Requests::send`].
+    /// Where the request came from; the answer goes there.
     pub from: SocketAddr,
     /// Our address as it sees it.
     pub own: IpAddr,

@@ -296,6 +296,12 @@ impl Flow {
         .await
     }
 
+    /// Waits until nothing more comes; how far the content has come then. Cancel-safe.
+    pub(super) async fn over(&self) -> u64 {
+        self.wait(|state| (state.over != Over::No).then_some(state.end))
+            .await
+    }
+
     /// Waits until we do not read any more. Cancel-safe.
     pub(super) async fn left(&self) {
         let is_own = |tap: &Reading| tap.whose == Whose::Own;
@@ -448,6 +454,16 @@ impl Tap {
         self.flow
             .wait(|state| (!state.taps.contains_key(&id)).then_some(()))
             .await;
+    }
+
+    /// Waits until nothing more comes; how far this one is behind then. Cancel-safe.
+    pub(super) fn behind(&self) -> impl Future<Output = u64> + use<> {
+        let (flow, id) = (self.flow.clone(), self.id);
+        async move {
+            let end = flow.over().await;
+            let at = flow.lock().taps.get(&id).map_or(end, |tap| tap.at);
+            end - at
+        }
     }
 
     /// How far it has read.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -59,6 +60,7 @@ where
     let Some(tap) = flow.tap(Whose::Own) else {
         return Err(LinkError::Lost("a fault of this program".into()));
     };
+    let _guard = Guard(flow.clone());
     let feed = Feed {
         metadata,
         flow: flow.clone(),
@@ -81,6 +83,15 @@ where
         Err(error) => flow.break_off(&error.to_string()),
     }
     taken
+}
+
+/// Nothing more comes when this is dropped, whyever.
+struct Guard(Arc<Flow>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.break_off("it was given up");
+    }
 }
 
 struct Parent {

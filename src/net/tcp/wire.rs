@@ -8,7 +8,8 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -74,6 +75,15 @@ impl Wire {
             self.written += sent as u64;
         }
         Ok(())
+    }
+
+    /// Whether the other side has ended the connection, as far as is known by now.
+    pub(super) fn has_ended(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&self.stream, &mut [0_u8; 1], flags) {
+            Ok((received, _)) => received == 0,
+            Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
+        }
     }
 
     /// The next byte of the other side; `None` at its end.

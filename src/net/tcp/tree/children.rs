@@ -15,6 +15,9 @@ use crate::net::tcp::wire::{Next, Wire};
 use crate::protocol::legacy::otm::{LINK_OK, Neighbour, StreamLink};
 use crate::protocol::legacy::stream::Opening;
 
+/// Bytes in a second that a child must take once nothing more comes.
+const RATE_MIN: u64 = 1024 * 1024;
+
 /// What a child gets.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
@@ -68,9 +71,21 @@ pub(super) async fn feed(
         tracing::info!("a child of a tree comes too late");
         return;
     };
-    if let Err(error) = send_all(&mut wire, &metadata, &mut tap, patience).await {
+    let overdue = overdue(tap.behind());
+    let sent = tokio::select! {
+        sent = send_all(&mut wire, &metadata, &mut tap, patience) => sent,
+        () = overdue => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if let Err(error) = sent {
         tracing::info!(%error, "a child of a tree is given up");
     }
+}
+
+/// Waits until a child has had its time since nothing more comes: it must not hold what is kept
+/// for it for as long as it likes.
+async fn overdue(behind: impl Future<Output = u64>) {
+    let behind = behind.await;
+    sleep(END_WAIT + Duration::from_secs(behind / RATE_MIN)).await;
 }
 
 async fn send_all(
@@ -80,7 +95,10 @@ async fn send_all(
     patience: Duration,
 ) -> io::Result<()> {
     // An original takes all that has come for the list, whatever else it is.
-    wire.send(metadata, &[], Next::Head).await?;
+    match timeout(patience, wire.send(metadata, &[], Next::Head)).await {
+        Ok(sent) => sent?,
+        Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+    }
     sleep(METADATA_GAP).await;
     while let Some(piece) = tap.next(DATA_LEN_MAX).await.map_err(cut)? {
         tokio::select! {

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::NAME_LEN_MAX;
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::legacy::otm::{Control, Neighbour};
 
@@ -250,6 +251,10 @@ impl Member {
     }
 
     fn on_check(&mut self, now: Instant, from: SocketAddr, sender: LegacyId, message: String) {
+        // It is passed on to others as it is.
+        if message.len() > NAME_LEN_MAX {
+            return;
+        }
         if self.branches.is_none() {
             // It has overtaken what the root says about our neighbours.
             if self.early.len() < EARLY_MAX {

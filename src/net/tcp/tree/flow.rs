@@ -10,10 +10,10 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
 use crate::net::tcp::QUARANTINE_MAX;
@@ -21,6 +21,9 @@ use crate::net::tcp::spool::nameless;
 
 /// Bytes that stay in memory.
 pub(super) const RECENT_MAX: u64 = 4 * 1024 * 1024;
+/// What stays in memory is copied into blocks of this length: small segments must not each hold
+/// the buffer they were read into.
+const BLOCK_LEN: usize = 64 * 1024;
 /// How far a child may be behind.
 const CHILD_LAG_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -62,7 +65,10 @@ pub(in crate::net::tcp) struct Flow {
 struct State {
     /// Bytes that have come.
     end: u64,
+    /// Full blocks.
     recent: VecDeque<Bytes>,
+    /// The block that is being filled, which follows them.
+    tail: BytesMut,
     /// Position of the first byte in memory.
     recent_at: u64,
     /// What has left the memory and is still wanted.
@@ -114,6 +120,7 @@ impl Flow {
             state: Mutex::new(State {
                 end: 0,
                 recent: VecDeque::new(),
+                tail: BytesMut::with_capacity(BLOCK_LEN),
                 recent_at: 0,
                 ring: None,
                 taps: HashMap::new(),
@@ -129,6 +136,12 @@ impl Flow {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks of memory that it holds.
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> usize {
+        self.lock().recent.len() + 1
     }
 
     /// Bytes that have come.
@@ -149,22 +162,80 @@ impl Flow {
         Some(Tap { flow, id })
     }
 
-    /// Puts bytes at the end. Blocking, for as long as copying some of them to a file takes.
+    /// Puts bytes at the end, and returns when there is room in memory again. One caller at a time.
     ///
-    /// Fails if they cannot be kept for us.
-    pub(super) fn append(&self, bytes: Bytes) -> io::Result<()> {
-        let mut state = self.lock();
-        state.end += bytes.len() as u64;
-        state.recent.push_back(bytes);
-        let end = state.end;
-        state
-            .taps
-            .retain(|_, tap| tap.whose == Whose::Own || end - tap.at <= self.limits.child);
-        state.open &= end <= self.limits.child;
-        let kept = state.forget_old(&self.dir, self.limits.ring());
-        drop(state);
+    /// Fails if they cannot be kept for us: then it is broken, and what came before can be read.
+    pub(super) async fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        {
+            let mut state = self.lock();
+            if state.over != Over::No {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            state.push(bytes);
+            let end = state.end;
+            state
+                .taps
+                .retain(|_, tap| tap.whose == Whose::Own || end - tap.at <= self.limits.child);
+            state.open &= end <= self.limits.child;
+        }
         self.moved.notify_waiters();
+        let kept = self.forget_old().await;
+        if let Err(error) = &kept {
+            self.break_off(&error.to_string());
+        }
         kept
+    }
+
+    /// Takes out of the memory what is too much there. The disk is waited for without the lock;
+    /// until it has a block, that is read from memory.
+    async fn forget_old(&self) -> io::Result<()> {
+        loop {
+            let (block, at, ring) = {
+                let mut state = self.lock();
+                if state.end - state.recent_at <= RECENT_MAX {
+                    return Ok(());
+                }
+                let Some(block) = state.recent.front().cloned() else {
+                    return Ok(());
+                };
+                let end = state.recent_at + block.len() as u64;
+                if !state.is_wanted_before(end) {
+                    // Whoever reads is in memory.
+                    state.ring = None;
+                    state.forget_block();
+                    continue;
+                }
+                (block, state.recent_at, state.ring.clone())
+            };
+            let put = self.put_aside(ring, at, block).await;
+            let mut state = self.lock();
+            match put {
+                Ok(ring) => state.ring = Some(ring),
+                Err(error) => state.give_up_children(error)?,
+            }
+            state.forget_block();
+            drop(state);
+            self.moved.notify_waiters();
+        }
+    }
+
+    async fn put_aside(
+        &self,
+        ring: Option<Arc<File>>,
+        at: u64,
+        block: Bytes,
+    ) -> io::Result<Arc<File>> {
+        let (dir, len) = (self.dir.clone(), self.limits.ring());
+        let work = move || {
+            let ring = match ring {
+                Some(ring) => ring,
+                None => Arc::new(nameless(&dir)?),
+            };
+            put(&ring, len, at, &block)?;
+            Ok(ring)
+        };
+        let put = tokio::task::spawn_blocking(work).await;
+        put.map_err(io::Error::other)?
     }
 
     /// Nobody is expected any more: the beginning need not be kept for others.
@@ -225,6 +296,12 @@ impl Flow {
         .await
     }
 
+    /// Waits until nothing more comes; how far the content has come then. Cancel-safe.
+    pub(super) async fn over(&self) -> u64 {
+        self.wait(|state| (state.over != Over::No).then_some(state.end))
+            .await
+    }
+
     /// Waits until we do not read any more. Cancel-safe.
     pub(super) async fn left(&self) {
         let is_own = |tap: &Reading| tap.whose == Whose::Own;
@@ -247,52 +324,58 @@ impl Flow {
 }
 
 impl State {
-    /// Takes out of the memory what is too much there.
-    fn forget_old(&mut self, dir: &Path, ring: u64) -> io::Result<()> {
-        while self.end - self.recent_at > RECENT_MAX {
-            let Some(piece) = self.recent.pop_front() else {
-                return Ok(());
-            };
-            let end = self.recent_at + piece.len() as u64;
-            if !self.open && !self.taps.values().any(|tap| tap.at < end) {
-                // Whoever reads is in memory.
-                self.ring = None;
-            } else if let Err(error) = self.put_aside(dir, ring, &piece) {
-                // Without room on the disk, children are given up first.
-                let is_own = |tap: &Reading| tap.whose == Whose::Own;
-                self.taps.retain(|_, tap| is_own(tap) || tap.at >= end);
-                self.open = false;
-                if self.taps.values().any(|tap| tap.at < end) {
-                    return Err(error);
-                }
-                self.ring = None;
+    fn push(&mut self, mut bytes: &[u8]) {
+        self.end += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = BLOCK_LEN - self.tail.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.tail.extend_from_slice(now);
+            bytes = later;
+            if self.tail.len() == BLOCK_LEN {
+                let next = BytesMut::with_capacity(BLOCK_LEN);
+                let full = std::mem::replace(&mut self.tail, next);
+                self.recent.push_back(full.freeze());
             }
-            self.recent_at = end;
         }
-        Ok(())
     }
 
-    fn put_aside(&mut self, dir: &Path, len: u64, piece: &[u8]) -> io::Result<()> {
-        let ring = match &self.ring {
-            Some(ring) => ring.clone(),
-            None => self.ring.insert(Arc::new(nameless(dir)?)).clone(),
-        };
-        put(&ring, len, self.recent_at, piece)
+    /// Whether anybody reads what is before this position, or may come to read it.
+    fn is_wanted_before(&self, end: u64) -> bool {
+        self.open || self.taps.values().any(|tap| tap.at < end)
+    }
+
+    /// The oldest block in memory is not needed there.
+    fn forget_block(&mut self) {
+        if let Some(block) = self.recent.pop_front() {
+            self.recent_at += block.len() as u64;
+        }
+    }
+
+    /// Without room on the disk for the oldest block, children are given up first. Fails if we
+    /// need it ourselves: then it stays.
+    fn give_up_children(&mut self, error: io::Error) -> io::Result<()> {
+        let end = self.recent_at + self.recent.front().map_or(0, Bytes::len) as u64;
+        self.taps
+            .retain(|_, tap| tap.whose == Whose::Own || tap.at >= end);
+        self.open = false;
+        if self.is_wanted_before(end) {
+            return Err(error);
+        }
+        self.ring = None;
+        Ok(())
     }
 
     /// Bytes at this position, if they are in memory.
     fn recent(&self, at: u64, most: usize) -> Option<Bytes> {
-        let mut start = self.recent_at;
-        for piece in &self.recent {
-            let end = start + piece.len() as u64;
-            if at < end {
-                let from = at.checked_sub(start)? as usize;
-                let to = piece.len().min(from.saturating_add(most));
-                return Some(piece.slice(from..to));
-            }
-            start = end;
+        let from = usize::try_from(at.checked_sub(self.recent_at)?).ok()?;
+        let (block, from) = (from / BLOCK_LEN, from % BLOCK_LEN);
+        if let Some(block) = self.recent.get(block) {
+            let to = block.len().min(from.saturating_add(most));
+            return Some(block.slice(from..to));
         }
-        None
+        let tail = self.tail.get(from..).filter(|tail| !tail.is_empty())?;
+        (block == self.recent.len())
+            .then(|| Bytes::copy_from_slice(tail.get(..most).unwrap_or(tail)))
     }
 }
 
@@ -371,6 +454,23 @@ impl Tap {
         self.flow
             .wait(|state| (!state.taps.contains_key(&id)).then_some(()))
             .await;
+    }
+
+    /// Waits until nothing more comes; how far this one is behind then. Cancel-safe.
+    pub(super) fn behind(&self) -> impl Future<Output = u64> + use<> {
+        let (flow, id) = (self.flow.clone(), self.id);
+        async move {
+            let end = flow.over().await;
+            let at = flow.lock().taps.get(&id).map_or(end, |tap| tap.at);
+            end - at
+        }
+    }
+
+    /// How far it has read.
+    #[cfg(test)]
+    pub(super) fn at(&self) -> u64 {
+        let state = self.flow.lock();
+        state.taps.get(&self.id).map_or(0, |tap| tap.at)
     }
 
     /// What it reads.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -59,6 +60,7 @@ where
     let Some(tap) = flow.tap(Whose::Own) else {
         return Err(LinkError::Lost("a fault of this program".into()));
     };
+    let _guard = Guard(flow.clone());
     let feed = Feed {
         metadata,
         flow: flow.clone(),
@@ -83,6 +85,15 @@ where
     taken
 }
 
+/// Nothing more comes when this is dropped, whyever.
+struct Guard(Arc<Flow>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.break_off("it was given up");
+    }
+}
+
 struct Parent {
     stream: TcpStream,
     /// What has come and is not taken yet.
@@ -104,7 +115,9 @@ impl Parent {
             let decoded = Metadata::decode(&self.buf);
             if let Some((metadata, used)) = decoded.map_err(Offence::from)? {
                 let files = files_of(metadata)?;
-                return Ok((self.buf.split_to(used).freeze(), files));
+                let list = Bytes::copy_from_slice(self.buf.get(..used).unwrap_or_default());
+                self.buf.advance(used);
+                return Ok((list, files));
             }
             self.buf.reserve(FRAME_MAX);
             if self.stream.read_buf(&mut self.buf).await.map_err(lost)? == 0 {
@@ -128,8 +141,10 @@ impl Parent {
                 if !flow.room(piece as u64, &mut held).await {
                     return Err(LinkError::Lost("too much came while it was held up".into()));
                 }
-                let bytes = self.buf.split_to(piece).freeze();
-                flow.append(bytes).map_err(lost)?;
+                let bytes = self.buf.get(..piece).unwrap_or_default();
+                flow.append(bytes).await.map_err(lost)?;
+                // So the buffer is used again.
+                self.buf.advance(piece);
                 // A quick parent would leave those no time who read it.
                 tokio::task::yield_now().await;
                 continue;

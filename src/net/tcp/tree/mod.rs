@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub(super) use self::flow::Tap as TreeTap;
 pub(super) use self::intake::{Coming, take_in};
@@ -56,8 +57,12 @@ const END_WAIT: Duration = Duration::from_secs(60);
 const SESSIONS_MAX: usize = 16;
 /// Trees of roots at one address that we are in at once.
 const SESSIONS_PER_ADDR_MAX: usize = 4;
-/// Longest name of a session and longest key: originals have 36 characters.
+/// Longest name of a session or of a tree check, and longest key: originals have 36 characters.
 const NAME_LEN_MAX: usize = 128;
+/// Trees that we are in, and those that children still get the rest of.
+const RUNNING_MAX: usize = 2 * SESSIONS_MAX;
+/// How long a link may wait for the word of its session.
+const WORD_WAIT: Duration = Duration::from_secs(3);
 /// Links that may wait for the word of a session.
 const LINKS_MAX: usize = 4;
 
@@ -120,10 +125,13 @@ impl Trees {
             from,
             agreed,
         };
-        links.send(wanted).await.ok()?;
-        match answer.await {
-            Ok(entered) => Some(entered),
-            Err(_) => {
+        let word = async {
+            links.send(wanted).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(WORD_WAIT, word).await {
+            Ok(Some(entered)) => Some(entered),
+            Ok(None) | Err(_) => {
                 tracing::info!(%from, "a link for a tree that nobody asked for");
                 None
             }
@@ -137,23 +145,22 @@ impl Trees {
         mut informs: mpsc::Receiver<Informed>,
         requests: Requests,
     ) {
-        let mut sessions = JoinSet::new();
+        let mut sessions: JoinSet<()> = JoinSet::new();
         loop {
             tokio::select! {
                 informed = informs.recv() => match informed {
                     Some(informed) => {
-                        let member = self.on_informed(&options, informed, &requests).await;
-                        if let Some(member) = member {
-                            sessions.spawn(member.run());
+                        let may_start = sessions.len() < RUNNING_MAX;
+                        let started = self
+                            .on_informed(&options, informed, &requests, may_start)
+                            .await;
+                        if let Some((member, listed)) = started {
+                            sessions.spawn(member.run(listed));
                         }
                     }
                     None => return,
                 },
-                Some(ended) = sessions.join_next() => {
-                    if let Ok(session) = ended {
-                        self.lock().remove(&session);
-                    }
-                }
+                Some(_) = sessions.join_next() => {}
             }
         }
     }
@@ -164,7 +171,8 @@ impl Trees {
         options: &TreeOptions,
         informed: Informed,
         requests: &Requests,
-    ) -> Option<Member> {
+        may_start: bool,
+    ) -> Option<(Member, Listed)> {
         let (name, root) = (informed.inform.session.clone(), informed.from.ip());
         let too_long = name.len().max(informed.inform.key.len()) > NAME_LEN_MAX;
         let (known, is_full) = {
@@ -181,7 +189,7 @@ impl Trees {
             }
             return None;
         }
-        if is_full || too_long {
+        if is_full || too_long || !may_start {
             tracing::info!(from = %informed.from, "no part is taken in another tree");
             return None;
         }
@@ -204,8 +212,22 @@ impl Trees {
             answer,
             links,
         };
-        self.lock().insert(name, tree);
-        Some(member)
+        self.lock().insert(name.clone(), tree);
+        let trees = self.clone();
+        Some((member, Listed { trees, name }))
+    }
+}
+
+/// A session that links are taken for. Dropped, they are not.
+#[derive(Debug)]
+struct Listed {
+    trees: Trees,
+    name: String,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.trees.lock().remove(&self.name);
     }
 }
 

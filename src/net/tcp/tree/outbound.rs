@@ -345,6 +345,11 @@ impl FileWriter for TreeWriter {
             Piece::Data(data) => {
                 let left = self.left.checked_sub(data.len() as u64);
                 self.left = left.ok_or_else(changed)?;
+                // It ends when it has everything. One that ends before takes nothing more, which
+                // its end alone would not tell later.
+                if stream.wire.has_ended() {
+                    return Err(LinkError::Lost("the other side ended too early".into()));
+                }
                 stream.wire.send(&data, &[], Next::More).await.map_err(lost)
             }
             Piece::End(_) if self.left == 0 => {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::children::{self, Feed};
 use super::control::{self, Event, Reach, Terms};
-use super::{Entered, TreeOptions, Wanted};
+use super::{Entered, Listed, TreeOptions, Wanted};
 use crate::config::PassOn;
 use crate::net::requests::{Informed, Links};
 use crate::net::{is_local_network, is_plausible};
@@ -23,6 +23,8 @@ use crate::protocol::legacy::otm::{Control, Neighbour, StreamLink};
 const PARENT_WAIT: Duration = Duration::from_secs(15);
 /// Longest patience that a root may ask for.
 const PATIENCE_MAX: Duration = Duration::from_secs(10);
+/// Datagrams of one session: it takes a few for each neighbour.
+const SENT_MAX: usize = 128;
 /// After an error of the socket, which may come at once again.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,6 +45,8 @@ pub(super) struct Member {
     children: JoinSet<()>,
     linked: (mpsc::Sender<Linked>, mpsc::Receiver<Linked>),
     until: Instant,
+    /// Datagrams that were sent.
+    sent: usize,
 }
 
 /// What came of connecting to a child.
@@ -85,6 +89,7 @@ impl Member {
             children: JoinSet::new(),
             linked: mpsc::channel(control::FANOUT_MAX),
             until: Instant::now() + PARENT_WAIT,
+            sent: 0,
         })
     }
 
@@ -93,8 +98,8 @@ impl Member {
         self.passive
     }
 
-    /// Works until the content is through or nobody brings it; gives the name of the session.
-    pub(super) async fn run(mut self) -> String {
+    /// Works until the content is through or nobody brings it. `listed` until the parent has ended.
+    pub(super) async fn run(mut self, listed: Listed) {
         let mut buffer = vec![0; DATAGRAM_MAX + 1];
         loop {
             self.settle().await;
@@ -126,9 +131,10 @@ impl Member {
             }
         }
         // What there is goes to the children; nobody new is waited for.
-        self.wanted.close();
+        drop(listed);
+        drop(self.wanted);
+        drop(self.linked);
         while self.children.join_next().await.is_some() {}
-        self.session
     }
 
     fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
@@ -168,8 +174,12 @@ impl Member {
     async fn settle(&mut self) {
         while let Some(event) = self.control.poll_event() {
             match event {
+                Event::Send(..) if self.sent == SENT_MAX => {
+                    tracing::debug!("enough was said in this tree");
+                }
                 Event::Send(to, control) => match control.encode() {
                     Ok(bytes) => {
+                        self.sent += 1;
                         if let Err(error) = self.socket.send_to(&bytes, to).await {
                             tracing::debug!(%to, %error, "cannot send to a peer of a tree");
                         }

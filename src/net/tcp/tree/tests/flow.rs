@@ -52,7 +52,7 @@ async fn everybody_reads_the_same_at_his_own_pace() {
     let mut child = flow.tap(Whose::Child).unwrap();
     let count = 2 * RECENT_MAX / PIECE as u64;
     for n in 0..count {
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
         expect(&mut child, n..n + 1).await;
     }
     // What left the memory is in a file that nobody finds.
@@ -70,12 +70,12 @@ async fn a_child_that_falls_behind_is_cut_off_and_the_others_are_not() {
     let mut slow = flow.tap(Whose::Child).unwrap();
     let most = LIMITS.child / PIECE as u64;
     for n in 0..most {
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
         expect(&mut own, n..n + 1).await;
     }
     expect(&mut slow, 0..1).await;
     for n in most..most + 2 {
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
     }
     slow.cut().await;
     assert_eq!(slow.next(1).await, Err(Cut::Slow));
@@ -90,14 +90,20 @@ async fn without_room_on_the_disk_children_are_given_up_and_we_are_told() {
     let child = flow.tap(Whose::Child).unwrap();
     let recent = RECENT_MAX / PIECE as u64;
     for n in 0..recent + 1 {
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
         expect(&mut own, n..n + 1).await;
     }
     child.cut().await;
     for n in recent + 1..2 * recent + 1 {
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
     }
-    assert!(flow.append(piece(0)).is_err(), "what we need is lost");
+    let more = flow.append(&piece(2 * recent + 1)).await;
+    assert!(more.is_err(), "what we need is lost");
+    // What has come before is as it was.
+    expect(&mut own, recent + 1..2 * recent + 2).await;
+    let end = own.next(1).await;
+    assert!(matches!(end, Err(Cut::Broken(_))), "{end:?}");
+    assert!(flow.append(&piece(0)).await.is_err());
 }
 
 #[tokio::test]
@@ -106,7 +112,7 @@ async fn whoever_comes_late_gets_everything_or_nothing() {
     let mut own = flow.tap(Whose::Own).unwrap();
     let recent = RECENT_MAX / PIECE as u64;
     for n in 0..recent + 1 {
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
         expect(&mut own, n..n + 1).await;
     }
     let mut late = flow.tap(Whose::Child).unwrap();
@@ -122,14 +128,14 @@ async fn the_ring_goes_round_and_keeps_what_is_wanted() {
     let (_holding, mut held) = watch::channel(true);
     let mut written = 0;
     while flow.room(PIECE as u64, &mut held).await {
-        flow.append(piece(written)).unwrap();
+        flow.append(&piece(written)).await.unwrap();
         written += 1;
     }
     assert_eq!(written, LIMITS.own / PIECE as u64);
     expect(&mut own, 0..40).await;
     for n in written..written + 40 {
         assert!(flow.room(PIECE as u64, &mut held).await);
-        flow.append(piece(n)).unwrap();
+        flow.append(&piece(n)).await.unwrap();
     }
     assert!(!flow.room(PIECE as u64, &mut held).await);
     expect(&mut own, 40..written + 40).await;
@@ -151,10 +157,30 @@ async fn while_nothing_holds_us_up_room_is_waited_for() {
         flow.room(full, &mut held).await
     };
     assert!(!waits.await, "held up by a person");
-    flow.append(piece(0)).unwrap();
+    flow.append(&piece(0)).await.unwrap();
     flow.break_off("gone");
     expect(&mut own, 0..1).await;
     assert_eq!(own.next(1).await, Err(Cut::Broken("gone".into())));
     drop(own);
     flow.left().await;
+}
+
+#[tokio::test]
+async fn small_pieces_take_no_more_memory_than_large_ones() {
+    let (_dir, flow) = flow();
+    let mut own = flow.tap(Whose::Own).unwrap();
+    let all = [piece(0), piece(1)].concat();
+    // A byte is there as soon as it has come.
+    for (at, byte) in all.iter().enumerate() {
+        flow.append(&[*byte]).await.unwrap();
+        if at % 50_000 == 0 {
+            let mut last = None;
+            while flow.end() > own.at() {
+                last = own.next(PIECE).await.unwrap();
+            }
+            assert_eq!(last.unwrap().last(), Some(byte));
+        }
+    }
+    let blocks = flow.blocks();
+    assert!(blocks <= all.len() / (64 * 1024) + 1, "{blocks} blocks");
 }

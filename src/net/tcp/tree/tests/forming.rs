@@ -284,6 +284,19 @@ fn a_tree_forms_although_two_of_three_upgrades_get_lost() {
 }
 
 #[test]
+fn a_check_with_an_endless_name_is_not_passed_on() {
+    let now = Instant::now();
+    let mut member = member(1, now, &[0, 3]);
+    let endless = Control::TreeCheck {
+        sender: id(0),
+        message: "m".repeat(129),
+        session: terms(1, 2).session,
+    };
+    member.handle_datagram(now, peer(0).passive, endless, &all);
+    assert_eq!(events(&mut member), []);
+}
+
+#[test]
 fn whoever_is_silent_makes_room_for_the_next_neighbour() {
     // The root has room for one, and its first neighbour hears nothing.
     let start = Instant::now();

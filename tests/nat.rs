@@ -29,7 +29,7 @@ use serde_json::Value;
 
 /// Sent at [`LIMIT`], so that there is time to find a direct way.
 const SIZE: usize = 20_000_000;
-const LIMIT: &str = "10M";
+const LIMIT: &str = "6M";
 
 /// How content travels at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

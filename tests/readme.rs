@@ -46,6 +46,47 @@ fn grouped(number: u64) -> String {
 }
 
 #[test]
+fn the_limits_of_relays_are_those_of_the_code() {
+    for (what, limit) in [
+        ("relays in a link", LINK_RELAYS_MAX.to_string()),
+        (
+            "pairs of one computer at a relay",
+            CHANNELS_PER_PEER.to_string(),
+        ),
+    ] {
+        assert_eq!(cell(README, what), limit, "{what}");
+    }
+    for (what, limit) in [
+        (
+            "relays in a link; addresses of each",
+            format!("{LINK_RELAYS_MAX}; {RELAY_ADDRS_MAX}"),
+        ),
+        (
+            "channels of one peer at a relay",
+            CHANNELS_PER_PEER.to_string(),
+        ),
+        (
+            "channels between the same two peers at a relay",
+            CHANNELS_PER_PAIR.to_string(),
+        ),
+        (
+            "calls from one network through a relay",
+            format!("{CALLS_MAX} in 10 s"),
+        ),
+        (
+            "peers from one network at a relay",
+            PEERS_PER_ADDR_MAX.to_string(),
+        ),
+        (
+            "datagram that a relay carries",
+            format!("{} bytes", grouped(DATAGRAM_LEN_MAX as u64)),
+        ),
+    ] {
+        assert_eq!(cell(PROTOCOL, what), limit, "{what}");
+    }
+}
+
+#[test]
 fn the_limits_in_the_documents_are_those_of_the_code() {
     let bytes = |n: u64| format!("{} bytes", grouped(n));
     for (what, limit) in [
@@ -71,11 +112,6 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
         ),
         ("length of a text", bytes(TEXT_LEN_MAX as u64)),
         ("receivers of one transfer", RECEIVERS_MAX.to_string()),
-        ("relays in a link", LINK_RELAYS_MAX.to_string()),
-        (
-            "pairs of one computer at a relay",
-            CHANNELS_PER_PEER.to_string(),
-        ),
         (
             "windows and commands on one running instance",
             CLIENTS_MAX.to_string(),
@@ -86,30 +122,6 @@ fn the_limits_in_the_documents_are_those_of_the_code() {
     assert_eq!(FILE_SIZE_MAX, 1 << 50);
     for (what, limit) in [
         ("payload of a frame", bytes(FRAME_MAX as u64)),
-        (
-            "relays in a link; addresses of each",
-            format!("{LINK_RELAYS_MAX}; {RELAY_ADDRS_MAX}"),
-        ),
-        (
-            "channels of one peer at a relay",
-            CHANNELS_PER_PEER.to_string(),
-        ),
-        (
-            "channels between the same two peers at a relay",
-            CHANNELS_PER_PAIR.to_string(),
-        ),
-        (
-            "calls from one network through a relay",
-            format!("{CALLS_MAX} in 10 s"),
-        ),
-        (
-            "peers from one network at a relay",
-            PEERS_PER_ADDR_MAX.to_string(),
-        ),
-        (
-            "datagram that a relay carries",
-            bytes(DATAGRAM_LEN_MAX as u64),
-        ),
         ("name of a peer", bytes(NAME_LEN_MAX as u64)),
         (
             "peers that are listed as nearby",

@@ -153,6 +153,8 @@ pub struct QuicFileReader {
     decoder: PieceDecoder,
     fin: bool,
     over: bool,
+    /// Content came in packets so large that it is not to be copied.
+    large_packets: bool,
 }
 
 impl QuicFileReader {
@@ -170,6 +172,7 @@ impl QuicFileReader {
             decoder: PieceDecoder::new(header.size, buf),
             fin: false,
             over: false,
+            large_packets: false,
         }
     }
 
@@ -178,7 +181,9 @@ impl QuicFileReader {
     async fn gather(&mut self) -> Result<(), LinkError> {
         let wanted = self.decoder.wanted(PIECE_LEN_MIN);
         while self.decoder.buf.len() < wanted && !self.fin {
-            if self.decoder.buf.is_empty() || !self.decoder.in_content() {
+            if self.large_packets {
+                self.fill_exactly(wanted).await?;
+            } else if self.decoder.buf.is_empty() || !self.decoder.in_content() {
                 self.fill().await?;
             } else {
                 match tokio::time::timeout(PIECE_WAIT, self.fill_to(wanted)).await {
@@ -197,18 +202,37 @@ impl QuicFileReader {
         if most < DIRECT_MIN || self.fin {
             return Ok(None);
         }
-        let chunk = self.stream.read_chunk(most, true).await;
-        match chunk.map_err(|error| self.connection.read_error(error))? {
-            None => self.fin = true,
-            Some(chunk) if chunk.bytes.len() >= DIRECT_MIN => {
-                return Ok(Some(self.decoder.pass(chunk.bytes)));
-            }
-            Some(chunk) => {
-                self.make_room();
-                self.decoder.buf.put_slice(&chunk.bytes);
-            }
+        let Some(chunk) = self.chunk(most).await? else {
+            return Ok(None);
+        };
+        if chunk.len() >= DIRECT_MIN {
+            self.large_packets = true;
+            return Ok(Some(self.decoder.pass(chunk)));
         }
+        // The last packet of a group is cut where the group ends.
+        self.large_packets &= chunk.len() == most;
+        self.make_room();
+        self.decoder.buf.put_slice(&chunk);
         Ok(None)
+    }
+
+    /// The bytes of one packet, at most `most` of them; `None` at the end.
+    async fn chunk(&mut self, most: usize) -> Result<Option<Bytes>, LinkError> {
+        let chunk = self.stream.read_chunk(most, true).await;
+        let chunk = chunk.map_err(|error| self.connection.read_error(error))?;
+        self.fin = chunk.is_none();
+        Ok(chunk.map(|chunk| chunk.bytes))
+    }
+
+    /// Reads no further than to `len` bytes in the buffer, so that the content behind them comes
+    /// past it.
+    async fn fill_exactly(&mut self, len: usize) -> Result<(), LinkError> {
+        let missing = len.saturating_sub(self.decoder.buf.len());
+        if let Some(chunk) = self.chunk(missing).await? {
+            self.make_room();
+            self.decoder.buf.put_slice(&chunk);
+        }
+        Ok(())
     }
 
     async fn fill_to(&mut self, len: usize) -> Result<(), LinkError> {

@@ -303,6 +303,34 @@ fn files_are_sent_to_a_name_and_twins_are_told_apart() {
     assert_eq!(names, ["Kitchen PC"]);
 }
 
+fn block_multicast(lan: &Lan, host: usize) {
+    let block = "add table inet block; \
+                 add chain inet block out { type filter hook output priority 0; }; \
+                 add rule inet block out ip daddr 224.0.0.0/4 drop; \
+                 add rule inet block out ip6 daddr ff00::/8 udp dport 5353 drop";
+    lan.run(host, &["nft", block]);
+}
+
+#[test]
+fn the_doctor_tells_blocked_multicast_from_an_empty_network() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (anna, ben) = (Home::new(), Home::new());
+    let looks = |codes: &[&str]| {
+        let doctor = lan.start(0, &anna, &["doctor"]).end().with_code(0);
+        let found = doctor.of_kind("finding");
+        let found: Vec<&str> = found
+            .iter()
+            .filter_map(|line| line["code"].as_str())
+            .collect();
+        assert!(codes.iter().all(|code| found.contains(code)), "{found:?}");
+    };
+    looks(&["network", "listening", "multicast", "nobody-near"]);
+    let _b = lan.daemon(1, &ben, "ben");
+    looks(&["multicast", "nearby"]);
+    block_multicast(&lan, 0);
+    looks(&["no-multicast"]);
+}
+
 #[test]
 fn where_multicast_is_blocked_a_known_peer_is_found_where_it_was() {
     let Some(lan) = Lan::new(2) else { return };
@@ -313,11 +341,7 @@ fn where_multicast_is_blocked_a_known_peer_is_found_where_it_was() {
     let first = lan.start(0, &anna, &["send", "--to", "10.77.0.2", file]);
     first.end().with_code(0);
     for host in [0, 1] {
-        let block = "add table inet block; \
-                     add chain inet block out { type filter hook output priority 0; }; \
-                     add rule inet block out ip daddr 224.0.0.0/4 drop; \
-                     add rule inet block out ip6 daddr ff00::/8 udp dport 5353 drop";
-        lan.run(host, &["nft", block]);
+        block_multicast(&lan, host);
     }
     let other = anna.write("b.txt", 1000, 2);
     let begun = Instant::now();

@@ -57,6 +57,7 @@ pub(crate) fn with_nearby(
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        multicast: None,
         passing_on: 0,
         notices: Arc::new([]),
         chosen: Arc::new(Chosen {

@@ -111,6 +111,7 @@ async fn begin(to: Target, text: String, node: &NodeHandle) -> Result<TextId, Fa
         | Reply::Peer(_)
         | Reply::Found(_)
         | Reply::History(_)
+        | Reply::Checked(_)
         | Reply::Text(_)) => Err(unexpected(&other)),
     }
 }

@@ -134,6 +134,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        multicast: None,
         passing_on: 0,
         notices: Arc::new([]),
         chosen: Arc::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use super::check::{Finding, Grade};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
 pub use super::who::{LegacyMe, Me, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};
@@ -200,6 +201,12 @@ pub enum Command {
     FinishAndEnd,
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
+    /// Looks at the network: what works here, and what to do about the rest. Replies
+    /// [`Reply::Checked`] after a few seconds.
+    CheckNetwork {
+        /// Who is called, too, to say how it is reached.
+        call: Option<Target>,
+    },
     /// Whoever [expected](Self::Expect) something by this rule has gone. Nothing happens if it has
     /// come meanwhile.
     ExpectNoMore(ReceiveRule),
@@ -260,6 +267,8 @@ pub enum Reply {
     Found(Found),
     /// Finished transfers, and texts.
     History(Vec<HistoryRecord>),
+    /// What was found in the network, in the order in which it is told.
+    Checked(Vec<Finding>),
     /// The text that is on its way now.
     TextSent(TextId),
     /// What is in a text. If it came from elsewhere it is hostile: show it with
@@ -296,6 +305,10 @@ pub struct Overview {
     pub nearby: Arc<[Nearby]>,
     /// Whether others are looked for, and told of us.
     pub presence: Presence,
+    /// Whether multicast works on this computer, without which others are not found by
+    /// themselves; `None` if it was not looked at, because others are heard or not looked for.
+    #[serde(default)]
+    pub multicast: Option<bool>,
     /// Transfers of this run and unfinished ones of earlier runs, oldest first.
     pub transfers: Arc<[TransferSnapshot]>,
     /// Which of them belong together because their files go to several receivers, oldest first.

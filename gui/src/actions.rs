@@ -57,6 +57,8 @@ pub(crate) enum Action {
     Copy(String),
     /// Show or hide our link as a QR code.
     ShowLink(bool),
+    /// Look at the network, and call this device, if any.
+    Check(Option<String>),
     /// Turn to this page.
     Show(Page),
     /// Show what has these words in the history.
@@ -132,6 +134,8 @@ pub(crate) enum About {
     Open(TransferId),
     /// What has ended.
     History,
+    /// What works in the network.
+    Check,
 }
 
 /// What stands in the middle of the window.
@@ -144,6 +148,8 @@ pub(crate) enum Page {
     History,
     /// What can be set.
     Settings,
+    /// What works in the network, and what to do about the rest.
+    Check,
     /// What this program is, and its log.
     About,
 }

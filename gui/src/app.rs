@@ -12,6 +12,7 @@ use peerconnect::transfer::status::FileQuery;
 
 use crate::about_ui::about_ui;
 use crate::bridge::Bridge;
+use crate::check_ui::{CheckDraft, check_ui};
 use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
 use crate::elsewhere::{DONE_MAX, Done};
 use crate::history_ui::{HistoryDraft, history_ui};
@@ -42,6 +43,7 @@ pub(crate) struct Drafts {
     pub(crate) transfers: TransfersDraft,
     pub(crate) history: HistoryDraft,
     pub(crate) settings: SettingsDraft,
+    pub(crate) check: CheckDraft,
     /// What the person was told that dropping will do, while files hang over the window.
     pub(crate) drop: Option<input::Under>,
     /// A field had the keyboard a frame ago.
@@ -65,6 +67,15 @@ fn scrolled(ui: &mut Ui, page: impl FnOnce(&mut Ui)) {
             })
             .show(ui, page);
     });
+}
+
+/// Whether there is anything to tell above the panels.
+fn has_news(model: &Model) -> bool {
+    !model.notices.is_empty()
+        || !model.overview.notices.is_empty()
+        || model.questions().next().is_some()
+        || model.conflicts().next().is_some()
+        || !model.overview.texts.is_empty()
 }
 
 /// The window of one node.
@@ -189,12 +200,7 @@ impl App {
         Panel::top("head")
             .frame(frame(p.panel, 18, 12))
             .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
-        let news = !model.notices.is_empty()
-            || !model.overview.notices.is_empty()
-            || model.questions().next().is_some()
-            || model.conflicts().next().is_some()
-            || !model.overview.texts.is_empty();
-        if news {
+        if has_news(model) {
             let height = ui.available_height() * 0.5;
             Panel::top("news")
                 .frame(frame(p.ground, 18, 10))
@@ -239,6 +245,9 @@ impl App {
                 Page::History => actions.extend(history_ui(ui, model, &mut drafts.history)),
                 Page::Settings => scrolled(ui, |ui| {
                     actions.extend(settings_ui(ui, model, &mut drafts.settings));
+                }),
+                Page::Check => scrolled(ui, |ui| {
+                    actions.extend(check_ui(ui, model, &mut drafts.check));
                 }),
                 Page::About => scrolled(ui, |ui| actions.extend(about_ui(ui, model))),
             });
@@ -298,6 +307,7 @@ impl App {
                 model.say(Tone::Ok, "Copied. Send it to the other person.");
             }
             Action::ShowLink(shown) => model.link_shown = shown,
+            Action::Check(call) => self.check(call),
             Action::Show(page) => self.turn_to(page),
             Action::LookFor(query) => model.history.look_for(&query),
             Action::ForgetHistory => model.history.forget(),

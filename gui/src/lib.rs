@@ -10,6 +10,8 @@ mod actions;
 mod app;
 mod asking;
 mod bridge;
+mod check;
+mod check_ui;
 mod conflict_ui;
 mod curve;
 mod dialogs;

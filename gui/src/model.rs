@@ -14,6 +14,7 @@ use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
 pub(crate) use crate::actions::{About, Action, Leaving, Page, Whose};
+use crate::check::Check;
 use crate::curve::Curve;
 use crate::history::History;
 use crate::pages::Pages;
@@ -88,6 +89,8 @@ pub(crate) struct Model {
     pub(crate) texts: Texts,
     pub(crate) page: Page,
     pub(crate) history: History,
+    /// What was found in the network.
+    pub(crate) check: Check,
     /// What was noted until the page with the log was opened.
     pub(crate) log: Vec<String>,
     pub(crate) notices: Vec<Notice>,
@@ -122,6 +125,7 @@ impl Model {
             texts: Texts::default(),
             page: Page::default(),
             history: History::default(),
+            check: Check::default(),
             log: Vec::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),

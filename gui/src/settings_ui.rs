@@ -185,6 +185,12 @@ impl Page<'_> {
             self.below(ui, "port");
         });
         self.relays(ui);
+        let note = "What works here, and what to do about the rest.";
+        row(ui, "Trouble to connect?", note, |ui| {
+            if theme::small(ui, "Check my network").clicked() {
+                self.actions.push(Action::Show(model::Page::Check));
+            }
+        });
     }
 
     fn relays(&mut self, ui: &mut Ui) {

@@ -392,6 +392,63 @@ fn a_receiver_that_moved_is_found_again_and_the_transfer_goes_on() {
 }
 
 #[test]
+fn a_peer_whose_port_is_shut_is_told_so_and_believed_no_more_once_it_is_reached() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (anna, ben) = (Home::new(), Home::new());
+    let shut = "add table inet shut; \
+                add chain inet shut in { type filter hook input priority 0; }; \
+                add rule inet shut in udp dport 3485 drop; \
+                add rule inet shut in tcp dport 3485 drop";
+    lan.run(1, &["nft", shut]);
+    let b = lan.daemon(1, &ben, "ben");
+    let _a = lan.daemon(0, &anna, "anna");
+    let b_id = id(&b);
+    let file = anna.write("a.txt", 1000, 1);
+    let send = || {
+        let args = ["send", "--to", &b_id, file.to_str().unwrap()];
+        lan.start(0, &anna, &args).end()
+    };
+    let mut seen = lan.watch(0, &anna);
+    seen.next_that(|line| is(line, "appeared", &b_id), "appears");
+    let begun = Instant::now();
+    // At first it may have gone; once it is heard again it is clear that its port is shut.
+    loop {
+        let code = send().only("error")["code"].clone();
+        if code == "peer-firewall" {
+            break;
+        }
+        assert_eq!(code, "peer-offline");
+        assert!(begun.elapsed() < Duration::from_secs(120), "not told apart");
+    }
+    told("told apart from one that has gone", begun);
+    let looks = || {
+        let ended = lan.start(1, &ben, &["doctor"]).end();
+        let findings = ended.of_kind("finding").into_iter();
+        let missed = findings.filter(|line| line["code"] == "not-reached");
+        missed.map(|line| line["text"].to_string()).next()
+    };
+    let text = loop {
+        if let Some(text) = looks() {
+            break text;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "ben is not told"
+        );
+    };
+    assert!(text.contains("anna can see this computer"), "{text}");
+    told("told to the one whose port is shut", begun);
+
+    lan.run(1, &["nft", "delete", "table", "inet", "shut"]);
+    send().with_code(0);
+    let begun = Instant::now();
+    while let Some(text) = looks() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
+    }
+    told("taken back after a connection", begun);
+}
+
+#[test]
 fn link_local_ipv6_alone_is_enough() {
     let Some(lan) = Lan::new(2) else { return };
     let (anna, ben) = (Home::new(), Home::new());

@@ -79,6 +79,8 @@ pub(crate) enum Action {
     Dismiss(u64),
     /// Take a notice of the node away.
     DismissNode(String),
+    /// Take away what devices say that do not reach this one, for good.
+    DismissMissed,
     /// The person wants to leave.
     Leave,
     /// The person was asked about running transfers, and wants this.

@@ -73,6 +73,7 @@ fn scrolled(ui: &mut Ui, page: impl FnOnce(&mut Ui)) {
 fn has_news(model: &Model) -> bool {
     !model.notices.is_empty()
         || !model.overview.notices.is_empty()
+        || model.missed().is_some()
         || model.questions().next().is_some()
         || model.conflicts().next().is_some()
         || !model.overview.texts.is_empty()
@@ -265,11 +266,7 @@ impl App {
             Action::Stage(paths) => self.look(paths),
             Action::StagePicture(picture) => self.stage_picture(picture),
             Action::Say(tone, text) => model.say(tone, text),
-            Action::Unstage(place) => {
-                if place < model.staged.len() {
-                    model.staged.remove(place);
-                }
-            }
+            Action::Unstage(place) => model.unstage(place),
             Action::UnstageAll => model.staged.clear(),
             Action::Choose(peer, true) => {
                 model.chosen.insert(peer);
@@ -323,6 +320,7 @@ impl App {
             Action::DismissNode(text) => {
                 model.dismissed.insert(text);
             }
+            Action::DismissMissed => model.missed_read = true,
             Action::Leave => self.ctx.send_viewport_cmd(ViewportCommand::Close),
             Action::Left(how) => self.leave(how),
         }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{GroupRecord, Nearby, Overview, PeerInfo, Who};
+use peerconnect::node::api::{Finding, GroupRecord, Nearby, Overview, PeerInfo, Who};
+use peerconnect::node::check::missed;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::text::Shown;
@@ -95,6 +96,9 @@ pub(crate) struct Model {
     pub(crate) log: Vec<String>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) dismissed: BTreeSet<String>,
+    /// That devices do not reach this one was read: whoever says so again is not heeded, because
+    /// anybody in the network can say it.
+    pub(crate) missed_read: bool,
     pub(crate) link_shown: bool,
     pub(crate) leaving: bool,
     /// A device is being looked for.
@@ -129,6 +133,7 @@ impl Model {
             log: Vec::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
+            missed_read: false,
             link_shown: false,
             leaving: false,
             adding: false,
@@ -140,6 +145,11 @@ impl Model {
         };
         model.apply(overview, 0.0);
         model
+    }
+
+    /// Who says that it does not reach this device, unless that was read.
+    pub(crate) fn missed(&self) -> Option<Finding> {
+        missed(&self.overview).filter(|_| !self.missed_read)
     }
 
     /// Takes a new picture of the node; `time` is the window's clock in seconds.
@@ -288,6 +298,13 @@ impl Model {
             if !self.staged.iter().any(|s| s.path == entry.path) {
                 self.staged.push(entry);
             }
+        }
+    }
+
+    /// Takes the staged entry at this place out again.
+    pub(crate) fn unstage(&mut self, place: usize) {
+        if place < self.staged.len() {
+            self.staged.remove(place);
         }
     }
 

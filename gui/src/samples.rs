@@ -117,6 +117,7 @@ pub(crate) fn near(name: &str) -> Nearby {
         known: false,
         connected: false,
         last_seen: NOW,
+        misses_us: false,
         addrs: vec![([192, 168, 1, 20], 3485).into()],
     }
 }

@@ -364,7 +364,13 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
     match (t.direction, &t.folder) {
         (Direction::Sending, _) if t.state != TransferState::Completed => {
             let mut offers = vec![("Send again".into(), again(Again::All))];
-            if matches!(t.fault, Some(Fault::PeerOffline { .. })) && !t.is_legacy() {
+            let may_come = |fault: &Fault| {
+                matches!(
+                    fault,
+                    Fault::PeerOffline { .. } | Fault::PeerFirewall { .. }
+                )
+            };
+            if t.fault.as_ref().is_some_and(may_come) && !t.is_legacy() {
                 offers.push(("Send when online".into(), again(Again::WhenOnline)));
             }
             offers

@@ -150,6 +150,7 @@ pub(crate) fn near(n: u8, name: &str) -> Nearby {
         known: false,
         connected: false,
         last_seen: 5,
+        misses_us: false,
         addrs: vec![([10, 0, 0, n], 3485).into()],
     }
 }

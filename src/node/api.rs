@@ -352,6 +352,9 @@ pub struct Nearby {
     pub last_seen: u64,
     /// Where it says it is, most useful first.
     pub addrs: Vec<SocketAddr>,
+    /// Whether it says that it does not reach this computer, and we are not connected.
+    #[serde(default)]
+    pub misses_us: bool,
 }
 
 impl Nearby {

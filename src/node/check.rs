@@ -27,6 +27,9 @@ const LISTEN_FOR: Duration = Duration::from_secs(3);
 /// How long it is before multicast that does not work is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Names that are said of all who do not reach us.
+const NAMES_MAX: usize = 2;
+
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grade {
@@ -65,6 +68,15 @@ pub enum Finding {
     Nearby(u32),
     /// Nobody is heard.
     NobodyNear,
+    /// Others say that they do not reach this computer: a claim.
+    Missed {
+        /// What they are called, those we know first; at least one, and not many.
+        by: Vec<String>,
+        /// How many say so.
+        count: u32,
+        /// Our UDP port.
+        port: u16,
+    },
     /// No relay is set up.
     NoRelay {
         /// Whether one would help: this computer has no address of the Internet.
@@ -317,8 +329,20 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             n => Finding::Nearby(u32::try_from(n).unwrap_or(u32::MAX)),
         });
     }
+    found.extend(missed(facts.picture));
     found.extend(relays(&facts.picture.me.relays, &own));
     found
+}
+
+/// Who in the network says that it does not reach this computer, if somebody does.
+pub fn missed(picture: &Overview) -> Option<Finding> {
+    let by = || picture.nearby.iter().filter(|near| near.misses_us);
+    let names: Vec<String> = by().take(NAMES_MAX).map(|near| near.name.clone()).collect();
+    (!names.is_empty()).then(|| Finding::Missed {
+        by: names,
+        count: u32::try_from(by().count()).unwrap_or(u32::MAX),
+        port: own_addrs(picture).first().map_or(0, SocketAddr::port),
+    })
 }
 
 fn own_addrs(picture: &Overview) -> Vec<SocketAddr> {

@@ -40,7 +40,7 @@ use crate::identity::Identity;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
-use crate::net::discovery::{Discovery, Presence};
+use crate::net::discovery::{Discovery, Input, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::{Inbound, PathInfo, PathKind};
 use crate::net::relay::RelayStanding;

@@ -149,6 +149,53 @@ fn a_device_is_called_by_the_keyboard() {
     assert!(stage.says("wake the computer"));
 }
 
+/// A network in which so many devices say that they do not reach this one.
+fn missed(count: usize) -> Arc<Overview> {
+    let names = ["Kitchen", "Attic", "Studio"].into_iter();
+    let nearby = names.enumerate().map(|(n, name)| {
+        let mut near = samples::near(name);
+        near.misses_us = n < count;
+        near
+    });
+    samples::with_nearby(nearby.collect(), vec![], vec![])
+}
+
+#[test]
+fn who_does_not_reach_us_is_told_once_with_what_to_do_and_not_again_after_it_was_read() {
+    let mut stage = Stage::new(missed(0));
+    assert!(!stage.says("can see this computer"));
+    stage.publish(missed(1));
+    let said = "Kitchen can see this computer but says that it cannot connect to it.";
+    assert!(stage.find(said).is_some());
+    assert!(stage.says("A firewall on this computer may block UDP port 3485."));
+    assert!(stage.says("says it cannot connect · new"), "in its row");
+    stage.publish(missed(3));
+    let said = "Kitchen, Attic and 1 more can see this computer";
+    assert!(stage.says(said));
+    stage.click("Close this message");
+    assert!(!stage.says("can see this computer"));
+    // Anybody can say it, as often as he likes.
+    stage.publish(missed(0));
+    stage.publish(missed(2));
+    assert!(!stage.says("can see this computer"));
+}
+
+#[test]
+fn who_does_not_reach_us_in_the_light() {
+    snapshot(
+        Stage::sized(missed(1), [900.0, 500.0], Theme::Light),
+        "missed",
+    );
+}
+
+#[test]
+fn who_does_not_reach_us_in_the_dark() {
+    snapshot(
+        Stage::sized(missed(1), [900.0, 500.0], Theme::Dark),
+        "missed_dark",
+    );
+}
+
 fn snapshot(mut stage: Stage, name: &str) {
     stage.window.remove_cursor();
     stage.run();

@@ -26,6 +26,7 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
     };
     let seen = match (device.known, device.near) {
         (Some(peer), _) if peer.connected => "connected".to_owned(),
+        (_, Some(near)) if near.misses_us => "says it cannot connect".to_owned(),
         (_, Some(_)) => "here now".to_owned(),
         (Some(peer), None) => format!("seen {}", ago(now.saturating_sub(peer.record.last_seen))),
         (None, None) => return trust.to_owned(),
@@ -73,8 +74,8 @@ pub(crate) fn facts(
         ),
         (Some(_), Some(true) | None) => (
             "no other PeerConnect heard",
-            "Is PeerConnect open on the other computer, and in the same network? Guest networks \
-             often keep devices apart.",
+            "Is PeerConnect open on the other computer? Both must be in the same network; guest \
+             networks often keep devices apart.",
         ),
     };
     let facts = vec![network, listening, (false, heard.to_owned())];

@@ -78,6 +78,37 @@ fn two_relays_tell_what_kind_of_router_there_is() {
 }
 
 #[test]
+fn who_says_that_it_does_not_reach_us_is_named_and_however_many_say_so_it_is_one_line() {
+    let settings = crate::config::Settings::default();
+    let mut picture = first_picture(PeerId::from_bytes([7; 32]), &settings, Presence::Announce);
+    picture.me.addrs = vec!["192.168.1.7:3485".into()];
+    let near = |n: u8, misses_us| crate::node::api::Nearby {
+        who: crate::node::api::Who::Key(PeerId::from_bytes([n; 32])),
+        name: format!("Kitchen {n}"),
+        trusted: false,
+        known: false,
+        connected: false,
+        last_seen: 0,
+        misses_us,
+        addrs: Vec::new(),
+    };
+    let mut say = |all: Vec<crate::node::api::Nearby>| {
+        picture.nearby = all.into();
+        missed(&picture).map(|finding| finding.text(Face::Window))
+    };
+    assert_eq!(say(vec![near(1, false)]), None);
+    assert_eq!(
+        say(vec![near(1, false), near(2, true)]).unwrap(),
+        "Kitchen 2 can see this computer but says that it cannot connect to it"
+    );
+    let flood = say((0..200).map(|n| near(n, true)).collect()).unwrap();
+    assert!(
+        flood.starts_with("Kitchen 0, Kitchen 1 and 198 more can see"),
+        "{flood}"
+    );
+}
+
+#[test]
 fn what_was_not_looked_at_is_not_said() {
     let home = &["192.168.1.7:3485"][..];
     let all = found(home, &[], None);
@@ -100,6 +131,11 @@ fn every_finding_says_what_to_do_unless_it_is_good_and_survives_the_control_sock
     let mut all = found(&["127.0.0.1:4"], &away, Some(false));
     all.extend(found(&[home], &[], Some(true)));
     all.extend([reached(PathKind::Direct), reached(PathKind::Relay)]);
+    all.push(Finding::Missed {
+        by: vec!["Kitchen\u{202e}".into()],
+        count: 1,
+        port: 3485,
+    });
     all.extend([Finding::Quiet, Finding::Nearby(1), Finding::RouterOpen]);
     all.extend([
         Finding::RouterStrict,

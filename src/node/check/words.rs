@@ -19,6 +19,7 @@ impl Finding {
             Self::NoMulticast => "no-multicast",
             Self::Nearby(_) => "nearby",
             Self::NobodyNear => "nobody-near",
+            Self::Missed { .. } => "not-reached",
             Self::NoRelay { .. } => "no-relay",
             Self::Relay { standing, .. } => match standing.state {
                 RelayState::Udp(_) => "relay",
@@ -56,6 +57,7 @@ impl Finding {
             | Self::Quiet
             | Self::NoMulticast
             | Self::NobodyNear
+            | Self::Missed { .. }
             | Self::NoRelay { needed: true }
             | Self::RouterStrict => Grade::Hint,
             Self::NoNetwork | Self::PeerNotReached(_) => Grade::Bad,
@@ -94,6 +96,7 @@ impl Finding {
                 format!("{others} heard in this network")
             }
             Self::NobodyNear => "No other PeerConnect is heard in this network".into(),
+            Self::Missed { by, count, .. } => missed(by, *count),
             Self::NoRelay { needed: false } => "No relay is set up".into(),
             Self::NoRelay { needed: true } => {
                 "No relay is set up: people in other networks can hardly reach this computer".into()
@@ -140,6 +143,10 @@ impl Finding {
                  keep computers apart. Its link works from anywhere it can be reached."
                     .into()
             }
+            Self::Missed { port, .. } => format!(
+                "A firewall on this computer may block UDP port {port}. Windows: allow \
+                 PeerConnect for Private networks; Linux: sudo ufw allow {port}/udp."
+            ),
             Self::Relay { standing, .. } => relay_advice(standing)?.into(),
             Self::RouterStrict => {
                 "Transfers to people behind other routers go through the relay.".into()
@@ -202,6 +209,20 @@ fn set_up_relay(face: Face) -> String {
         "use its link: --relay LINK, or relays in the settings.",
         "paste its link into the settings, under \"Relays\".",
     )
+}
+
+fn missed(by: &[String], count: u32) -> String {
+    let names: Vec<String> = by.iter().map(|name| Shown(name).to_string()).collect();
+    let more = (count as usize).saturating_sub(names.len());
+    let (who, say) = match (names.as_slice(), more) {
+        ([one], 0) => (one.clone(), "says that it"),
+        (_, 0) => (names.join(" and "), "say that they"),
+        (_, more) => (
+            format!("{} and {more} more", names.join(", ")),
+            "say that they",
+        ),
+    };
+    format!("{who} can see this computer but {say} cannot connect to it")
 }
 
 fn relay_advice(standing: &RelayStanding) -> Option<&'static str> {

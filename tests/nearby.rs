@@ -329,6 +329,13 @@ fn the_doctor_tells_blocked_multicast_from_an_empty_network() {
     looks(&["multicast", "nearby"]);
     block_multicast(&lan, 0);
     looks(&["no-multicast"]);
+    lan.run(0, &["nft", "delete", "table", "inet", "block"]);
+    looks(&["multicast"]);
+    let deaf = "add table inet deaf; \
+                add chain inet deaf in { type filter hook input priority 0; }; \
+                add rule inet deaf in udp dport 5353 drop";
+    lan.run(0, &["nft", deaf]);
+    looks(&["no-multicast"]);
 }
 
 #[test]

@@ -15,10 +15,9 @@ const PORT: u16 = 5353;
 /// Longest packet that is looked at; ours is shorter.
 const PACKET_LEN_MAX: usize = 256;
 
-/// Whether this computer hears its own multicast at the interface with the address `at`, or the
-/// one that the system takes. The packet does not leave the computer. Waits half a second at
-/// most: not for async code.
-pub fn hears_multicast(at: Option<Ipv4Addr>) -> bool {
+/// Whether this computer hears its own multicast at the interface with the address `at`. The packet
+/// does not leave the computer. Waits half a second at most: not for async code.
+pub fn hears_multicast(at: Ipv4Addr) -> bool {
     let heard = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
         .and_then(|socket| prepare(&socket, at).map(|()| socket))
         .and_then(|socket| echoes(&socket.into(), &question()));
@@ -31,12 +30,11 @@ pub fn hears_multicast(at: Option<Ipv4Addr>) -> bool {
     }
 }
 
-fn prepare(socket: &Socket, at: Option<Ipv4Addr>) -> io::Result<()> {
+fn prepare(socket: &Socket, at: Ipv4Addr) -> io::Result<()> {
     // Everybody on this computer who listens to multicast DNS shares the port.
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
     socket.set_reuse_port(true)?;
-    let at = at.unwrap_or(Ipv4Addr::UNSPECIFIED);
     socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT).into())?;
     socket.join_multicast_v4(&GROUP, &at)?;
     socket.set_multicast_if_v4(&at)?;

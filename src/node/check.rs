@@ -301,16 +301,16 @@ impl Look {
 }
 
 /// Looks whether multicast works, at the address that others find this computer at; `None` if it
-/// is not used.
+/// is not used, or there is no IPv4, which is what is looked at.
 fn echo(picture: &Overview) -> Option<JoinHandle<bool>> {
-    let own = own_addrs(picture);
-    if picture.presence == Presence::Off || own.iter().all(|addr| addr.ip().is_loopback()) {
+    if picture.presence == Presence::Off {
         return None;
     }
-    let at = own.iter().find_map(|addr| match addr.ip() {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(_) => None,
-    });
+    let mut own = own_addrs(picture).into_iter();
+    let at = own.find_map(|addr| match addr.ip() {
+        IpAddr::V4(ip) if !ip.is_loopback() => Some(ip),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    })?;
     Some(tokio::task::spawn_blocking(move || hears_multicast(at)))
 }
 

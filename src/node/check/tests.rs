@@ -177,7 +177,8 @@ async fn why_nobody_is_heard_is_looked_at_once_and_again_only_where_it_does_not_
     assert!(multicast.look_if_due(&picture).is_none(), "just done");
     tokio::time::advance(LOOK_AGAIN).await;
     assert!(multicast.look_if_due(&picture).is_some(), "perhaps mended");
-    for addrs in [vec!["127.0.0.1:1".to_owned()], vec![]] {
+    let six = "[fe80::1]:3485".to_owned();
+    for addrs in [vec!["127.0.0.1:1".to_owned()], vec![], vec![six]] {
         picture.me.addrs = addrs;
         assert!(multicast.look_if_due(&picture).is_none(), "no network");
     }

@@ -31,6 +31,9 @@ impl Core {
         self.limiter.set(self.settings.rate_limit);
         // Those that are not wanted any more are used until the end.
         self.net.listen_at(&self.settings.relays);
+        if let Some(legacy) = &self.legacy {
+            legacy.set(&self.settings);
+        }
         self.chosen = chosen(&self.settings, &self.started);
         Ok(Reply::Done)
     }

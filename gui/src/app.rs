@@ -13,6 +13,7 @@ use peerconnect::transfer::status::FileQuery;
 use crate::about_ui::about_ui;
 use crate::bridge::Bridge;
 use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
+use crate::drops::Drops;
 use crate::elsewhere::{DONE_MAX, Done};
 use crate::history_ui::{HistoryDraft, history_ui};
 use crate::input;
@@ -101,14 +102,17 @@ impl App {
         let (finish, done) = mpsc::sync_channel(DONE_MAX);
         let over = first.transfers.iter().filter(|t| t.state.is_final());
         let told = over.map(|t| t.id).collect();
+        let own_node = first.me.pid == std::process::id();
+        let mut model = Model::new(first);
+        model.takes_drops = !matches!(outside.drops, Drops::None);
         Self {
             ctx: ctx.clone(),
-            own_node: first.me.pid == std::process::id(),
+            own_node,
             bridge,
             outside,
             done,
             finish,
-            model: Model::new(first),
+            model,
             drafts: Drafts::default(),
             title: String::new(),
             called: Vec::new(),
@@ -172,7 +176,7 @@ impl App {
         let blocked = self.model.link_shown || self.model.leaving;
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
-        input::drop_hint(ui, &self.model, &mut self.drafts);
+        input::drop_hint(ui, &self.model, &self.outside.drops, &mut self.drafts);
         for action in actions {
             self.act(action);
         }

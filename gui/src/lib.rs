@@ -13,6 +13,7 @@ mod bridge;
 mod conflict_ui;
 mod curve;
 mod dialogs;
+mod drops;
 mod elsewhere;
 mod files_ui;
 mod groups_ui;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use app::App;
 pub use bridge::wake_function;
+pub use drops::{Drops, Pointer, XServer};
 pub use icons::icon;
 pub use log::Log;
 pub use look::Look;

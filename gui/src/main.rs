@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use peerconnect::config::Paths;
-use peerconnect_gui::{Log, Look, Outside, Window, icon};
+use peerconnect_gui::{Drops, Log, Look, Outside, Window, XServer, icon};
 
 mod background;
 
@@ -64,8 +64,10 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         .with_icon(icon())
         .with_inner_size(look.size())
         .with_min_inner_size(Look::SIZE_MIN);
+    let server = XServer::connect();
     let options = eframe::NativeOptions {
         viewport,
+        event_loop_builder: server.as_ref().map(|_| on_x_server()),
         ..eframe::NativeOptions::default()
     };
     let behind = Arc::new(OnceLock::new());
@@ -75,7 +77,8 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         open.store(true, Ordering::SeqCst);
         let background = Background::new(paths.clone(), alive);
         let start = Arc::new(move |wake| background.start(wake));
-        let window = Window::new(&cc.egui_ctx, Outside::real(log), start);
+        let drops = Drops::of(cc, server);
+        let window = Window::new(&cc.egui_ctx, Outside::real(log, drops), start);
         let window = window.remember(&cc.egui_ctx, paths, look);
         // There is one window.
         let _ = kept.set(window.behind());
@@ -89,4 +92,19 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         false => ended.recv_timeout(END_WAIT).is_ok(),
     };
     Ok(())
+}
+
+/// Has the window opened on an X server, also where there is Wayland: only there it takes drops.
+#[cfg(target_os = "linux")]
+fn on_x_server() -> eframe::EventLoopBuilderHook {
+    use winit::platform::x11::EventLoopBuilderExtX11;
+
+    Box::new(|builder| {
+        builder.with_x11();
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn on_x_server() -> eframe::EventLoopBuilderHook {
+    Box::new(|_| {})
 }

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use peerconnect::config::Paths;
 
 use crate::dialogs;
+use crate::drops::Drops;
 use crate::log::Log;
 use crate::notes::{self, Note};
 
@@ -61,6 +62,8 @@ pub struct Outside {
     pub notify: Arc<dyn Fn(&Note) + Send + Sync>,
     /// What this process notes.
     pub log: Log,
+    /// How files can be dropped on the window.
+    pub drops: Drops,
     /// Folder for what has no file yet, such as pictures from the clipboard.
     pub scratch: PathBuf,
     /// Seconds since 1970.
@@ -68,8 +71,8 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// The real system.
-    pub fn real(log: Log) -> Self {
+    /// The real system, for a window that takes drops like this.
+    pub fn real(log: Log, drops: Drops) -> Self {
         Self {
             // A thread of its own that nobody waits for: a dialog whose helper process dies
             // never returns, and quitting must not wait for it.
@@ -88,6 +91,7 @@ impl Outside {
                 false => Err("The link could not be opened here. Copy it instead.".into()),
             }),
             log,
+            drops,
             notify: Arc::new(notes::show),
             scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {

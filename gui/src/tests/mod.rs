@@ -26,6 +26,7 @@ use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, Req
 use peerconnect::transfer::status::TransferSnapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::drops::Drops;
 use crate::log::Log;
 use crate::notes::Note;
 use crate::outside::{Outside, Pick, Picked};
@@ -142,6 +143,7 @@ impl Stage {
                 Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone()))
             },
             log,
+            drops: Drops::Anywhere,
             scratch: scratch.path().join("pasted"),
             now: Arc::new(|| samples::NOW),
         };

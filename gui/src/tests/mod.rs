@@ -12,6 +12,7 @@ mod pictures;
 mod questions;
 mod sending;
 mod settings;
+mod states;
 mod steering;
 mod texts;
 

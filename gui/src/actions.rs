@@ -8,6 +8,7 @@ use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::protocol::texts::TextId;
 
+use crate::menu::MenuChange;
 use crate::outside::Pick;
 use crate::texts::TextAction;
 use crate::theme::Tone;
@@ -57,6 +58,8 @@ pub(crate) enum Action {
     Copy(String),
     /// Show or hide our link as a QR code.
     ShowLink(bool),
+    /// Put us into the desktop's applications menu, or take us out.
+    ChangeMenu(MenuChange),
     /// Turn to this page.
     Show(Page),
     /// Show what has these words in the history.

@@ -20,6 +20,7 @@ use crate::input;
 use crate::link_ui::{LinkDraft, link_ui};
 use crate::model::{About, Action, Model, Page};
 use crate::offer_ui::{OffersDraft, offers_ui};
+use crate::opened::Opened;
 use crate::outside::Outside;
 use crate::pages::{PAGE, Pages};
 use crate::peers_ui::{PeersDraft, narrow_peers_ui, peers_ui};
@@ -137,6 +138,18 @@ impl App {
         self.own_node = first.me.pid == std::process::id();
         self.over = false;
         self.model.apply(first, self.ctx.input(|i| i.time));
+    }
+
+    /// Shows what the window was opened with. Nothing of it is done: the person decides.
+    pub(crate) fn open_with(&mut self, opened: Opened) {
+        if let Some(link) = opened.link {
+            self.drafts.peers.typed = link;
+            let text = "A link was opened. Add connects to the device that it is of.";
+            self.model.say(Tone::Plain, text);
+        }
+        if !opened.paths.is_empty() {
+            self.look(opened.paths);
+        }
     }
 
     /// Takes in what has happened since the last frame. Also called while the window is hidden.
@@ -302,6 +315,7 @@ impl App {
                 model.say(Tone::Ok, "Copied. Send it to the other person.");
             }
             Action::ShowLink(shown) => model.link_shown = shown,
+            Action::ChangeMenu(change) => self.change_menu(change),
             Action::Show(page) => self.turn_to(page),
             Action::LookFor(query) => model.history.look_for(&query),
             Action::ForgetHistory => model.history.forget(),

@@ -11,6 +11,7 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::status::{FileRow, FileState, RowKind};
 
 use crate::app::App;
+use crate::menu::MenuChange;
 use crate::model::{About, Page, Staged, Whose};
 use crate::notes::Note;
 use crate::outside::{Pick, Picked};
@@ -23,7 +24,10 @@ pub(crate) enum Done {
         found: Vec<Staged>,
         missing: Vec<PathBuf>,
     },
+    /// It did not work.
     Said(String),
+    /// It worked, which does not show by itself.
+    Did(&'static str),
 }
 
 /// Results of work elsewhere that wait for a frame; a thread with one more waits itself. A test
@@ -83,6 +87,22 @@ impl App {
         });
     }
 
+    /// Puts us into the desktop's applications menu, or takes us out.
+    pub(crate) fn change_menu(&self, change: MenuChange) {
+        let menu = Arc::clone(&self.outside.menu);
+        self.elsewhere(move || {
+            Some(match (menu(change), change) {
+                (Err(text), _) => Done::Said(text),
+                (Ok(()), MenuChange::Add) => {
+                    Done::Did("PeerConnect is in the applications menu. Links open with it.")
+                }
+                (Ok(()), MenuChange::Remove) => {
+                    Done::Did("PeerConnect is not in the applications menu any more.")
+                }
+            })
+        });
+    }
+
     /// Opens a link in the browser.
     pub(crate) fn browse(&self, link: String) {
         let browse = Arc::clone(&self.outside.browse);
@@ -118,6 +138,7 @@ impl App {
                 }
             }
             Done::Said(text) => self.model.say(Tone::Error, text),
+            Done::Did(text) => self.model.say(Tone::Ok, text),
         }
     }
 

@@ -150,7 +150,8 @@ fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
     vec![Action::Show(Page::Transfers)]
 }
 
-fn is_link(text: &str) -> bool {
+/// Whether this is a link of a device.
+pub(crate) fn is_link(text: &str) -> bool {
     const SCHEME: &str = "peerconnect:";
     text.get(..SCHEME.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(SCHEME))

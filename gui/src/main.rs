@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use peerconnect::config::Paths;
-use peerconnect_gui::{Drops, Log, Look, Outside, Window, XServer, icon};
+use peerconnect_gui::{APP_ID, Asked, Drops, Log, Look, Opened, Outside, Window, XServer, icon};
 
 mod background;
 
@@ -21,13 +21,36 @@ const NO_WINDOW: u8 = 2;
 const COMMAND_LINE: &str = "Use the command line: peerconnect send FILE… --to LINK, peerconnect \
                             receive; see peerconnect --help.";
 
+const USAGE: &str = "Usage: peerconnect-gui [LINK] [FILE]…";
+
+const HELP: &str = "\
+Opens the window of PeerConnect, which sends files between computers.
+
+Usage: peerconnect-gui [LINK] [FILE]…
+
+  LINK   The link of a device (peerconnect:…), to be added
+  FILE   Files and folders to send
+
+On the command line: peerconnect --help";
+
 /// How long the end of the program waits for a node to put its last things in order.
 const END_WAIT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    let opened = match Asked::of(std::env::args_os().skip(1)) {
+        Asked::Window(opened) => opened,
+        Asked::Help => {
+            let _ = writeln!(std::io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Asked::Unknown(option) => {
+            let _ = writeln!(std::io::stderr(), "There is no option {option:?}. {USAGE}");
+            return ExitCode::from(NO_WINDOW);
+        }
+    };
     let open = Arc::new(AtomicBool::new(false));
     hush_panics_until(open.clone());
-    let result = catch_unwind(AssertUnwindSafe(|| run(open.clone())));
+    let result = catch_unwind(AssertUnwindSafe(|| run(open.clone(), opened)));
     let missing = match result {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         // Libraries of the display that are missing are panics in winit.
@@ -53,13 +76,13 @@ fn hush_panics_until(open: Arc<AtomicBool>) {
     }));
 }
 
-fn run(open: Arc<AtomicBool>) -> eframe::Result {
+fn run(open: Arc<AtomicBool>, opened: Opened) -> eframe::Result {
     let log = Log::default();
     log.install();
     let paths = Paths::find(None);
     let look = Look::load(&paths);
     let viewport = egui::ViewportBuilder::default()
-        .with_app_id("peerconnect")
+        .with_app_id(APP_ID)
         .with_title("PeerConnect")
         .with_icon(icon())
         .with_inner_size(look.size())
@@ -79,7 +102,7 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         let start = Arc::new(move |wake| background.start(wake));
         let drops = Drops::of(cc, server);
         let window = Window::new(&cc.egui_ctx, Outside::real(log, drops), start);
-        let window = window.remember(&cc.egui_ctx, paths, look);
+        let window = window.remember(&cc.egui_ctx, paths, look).open_with(opened);
         // There is one window.
         let _ = kept.set(window.behind());
         Ok(Box::new(window))

@@ -12,6 +12,7 @@ use peerconnect::config::Paths;
 use crate::dialogs;
 use crate::drops::Drops;
 use crate::log::Log;
+use crate::menu::{self, MenuChange};
 use crate::notes::{self, Note};
 
 /// Work that may wait for a person or a disk.
@@ -62,6 +63,8 @@ pub struct Outside {
     pub notify: Arc<dyn Fn(&Note) + Send + Sync>,
     /// What this process notes.
     pub log: Log,
+    /// Changes the desktop's applications menu; the error is a sentence for people.
+    pub menu: Arc<dyn Fn(MenuChange) -> Result<(), String> + Send + Sync>,
     /// How files can be dropped on the window.
     pub drops: Drops,
     /// Folder for what has no file yet, such as pictures from the clipboard.
@@ -92,6 +95,7 @@ impl Outside {
             }),
             log,
             drops,
+            menu: Arc::new(menu::change),
             notify: Arc::new(notes::show),
             scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {

@@ -7,6 +7,7 @@ mod groups;
 mod history;
 mod leaving;
 mod many;
+mod opened;
 mod pasting;
 mod pictures;
 mod questions;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::drops::Drops;
 use crate::log::Log;
+use crate::menu::MenuChange;
 use crate::notes::Note;
 use crate::outside::{Outside, Pick, Picked};
 use crate::{App, samples};
@@ -71,6 +73,8 @@ struct Stage {
     picked: Arc<Mutex<Picked>>,
     /// Folders that were shown.
     opened: Arc<Mutex<Vec<PathBuf>>>,
+    /// What was done with the applications menu.
+    changed: Arc<Mutex<Vec<MenuChange>>>,
     /// Links that were opened.
     browsed: Arc<Mutex<Vec<String>>>,
     /// What the system was asked to tell.
@@ -116,6 +120,7 @@ impl Stage {
         let opened = Arc::new(Mutex::new(Vec::new()));
         let browsed = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::new(Mutex::new(Vec::new()));
+        let changed = Arc::new(Mutex::new(Vec::new()));
         let mut log = Log::default();
         std::io::Write::write_all(&mut log, LOGGED.as_bytes()).unwrap();
         let scratch = tempfile::tempdir().unwrap();
@@ -144,6 +149,13 @@ impl Stage {
                 Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone()))
             },
             log,
+            menu: {
+                let changed = changed.clone();
+                Arc::new(move |change| {
+                    changed.lock().unwrap().push(change);
+                    Ok(())
+                })
+            },
             drops: Drops::Anywhere,
             scratch: scratch.path().join("pasted"),
             now: Arc::new(|| samples::NOW),
@@ -168,6 +180,7 @@ impl Stage {
             opened,
             browsed,
             notes,
+            changed,
             _scratch: scratch,
         };
         stage.run();

@@ -1,5 +1,5 @@
 //! The desktop's applications menu: with an entry there, links and files can be opened with this
-//! program (XDG Desktop Entry Specification 1.5; the handler of a scheme is a MIME type of
+//! program (XDG Desktop Entry Specification; the handler of a scheme is a MIME type of
 //! `x-scheme-handler/`).
 
 use std::fs;
@@ -116,7 +116,7 @@ fn entry(exe: &Path) -> io::Result<String> {
     Ok(format!(
         "[Desktop Entry]\n\
          Type=Application\n\
-         Version=1.5\n\
+         Version=1.0\n\
          Name=PeerConnect\n\
          GenericName=File transfer\n\
          Comment=Send files to other computers, directly and encrypted\n\

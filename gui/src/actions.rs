@@ -68,8 +68,8 @@ pub(crate) enum Action {
     ForgetHistory,
     /// Stage what this entry of the history has sent, for whom it went to.
     SendFromHistory(usize),
-    /// Show a folder in the system's file manager.
-    ShowFolder(PathBuf),
+    /// Show a folder in the system's file manager, and mark what has this name in it.
+    ShowFolder(PathBuf, Option<String>),
     /// Open a file with the program that the system has for it.
     OpenFile(PathBuf),
     /// Open the only file of this transfer with the program that the system has for it.

@@ -321,7 +321,7 @@ impl App {
             Action::ForgetHistory => model.history.forget(),
             Action::SendFromHistory(place) => self.send_from_history(place),
             Action::OpenFile(path) => self.show(path),
-            Action::ShowFolder(folder) => self.show(folder),
+            Action::ShowFolder(folder, name) => self.reveal(folder, name),
             Action::Open(transfer) => {
                 let query = FileQuery::Range { from: 0, count: 1 };
                 let rows = Command::Files { transfer, query };

@@ -16,6 +16,7 @@ use crate::model::{About, Page, Staged, Whose};
 use crate::notes::Note;
 use crate::outside::{Pick, Picked};
 use crate::theme::Tone;
+use crate::words;
 
 /// What comes back from work done elsewhere.
 pub(crate) enum Done {
@@ -76,6 +77,21 @@ impl App {
     pub(crate) fn show(&self, path: PathBuf) {
         let open = Arc::clone(&self.outside.open);
         self.elsewhere(move || open(&path).err().map(Done::Said));
+    }
+
+    /// Shows a folder with what has this name in it marked, if that is there and there is a way.
+    pub(crate) fn reveal(&self, folder: PathBuf, name: Option<String>) {
+        let (open, mark) = (
+            Arc::clone(&self.outside.open),
+            Arc::clone(&self.outside.mark),
+        );
+        self.elsewhere(move || {
+            let item = name.and_then(|name| words::below(&folder, &name));
+            if item.is_some_and(|item| item.exists() && mark(&item)) {
+                return None;
+            }
+            open(&folder).err().map(Done::Said)
+        });
     }
 
     /// Has the system tell the person something.

@@ -37,6 +37,7 @@ mod page_ui;
 mod pages;
 mod pasted;
 mod peers_ui;
+mod reveal;
 mod settings_ui;
 mod staged_ui;
 mod start_ui;

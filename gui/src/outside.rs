@@ -14,6 +14,7 @@ use crate::drops::Drops;
 use crate::log::Log;
 use crate::menu::{self, MenuChange};
 use crate::notes::{self, Note};
+use crate::reveal;
 
 /// Work that may wait for a person or a disk.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -57,6 +58,8 @@ pub struct Outside {
     pub pick: Arc<dyn Fn(Pick) -> Picked + Send + Sync>,
     /// Shows a folder in the system's file manager.
     pub open: Open,
+    /// Shows a file or folder marked in the one that it is in; whether that could be.
+    pub mark: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Opens a link in the browser.
     pub browse: Browse,
     /// Has the system tell a person something; nothing happens where it cannot.
@@ -89,6 +92,7 @@ impl Outside {
             }),
             pick: Arc::new(dialogs::pick),
             open: Arc::new(show_folder),
+            mark: Arc::new(reveal::marked),
             browse: Arc::new(|link| match open_elsewhere(link.as_ref()) {
                 true => Ok(()),
                 false => Err("The link could not be opened here. Copy it instead.".into()),

@@ -73,6 +73,8 @@ struct Stage {
     picked: Arc<Mutex<Picked>>,
     /// Folders that were shown.
     opened: Arc<Mutex<Vec<PathBuf>>>,
+    /// Files that were marked in their folders.
+    marked: Arc<Mutex<Vec<PathBuf>>>,
     /// What was done with the applications menu.
     changed: Arc<Mutex<Vec<MenuChange>>>,
     /// Links that were opened.
@@ -118,6 +120,7 @@ impl Stage {
         let (node, requests, pictures) = NodeHandle::new((*overview).clone());
         let picked = Arc::new(Mutex::new(Picked::Nothing));
         let opened = Arc::new(Mutex::new(Vec::new()));
+        let marked = Arc::new(Mutex::new(Vec::new()));
         let browsed = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::new(Mutex::new(Vec::new()));
         let changed = Arc::new(Mutex::new(Vec::new()));
@@ -135,6 +138,13 @@ impl Stage {
                 Arc::new(move |folder: &Path| {
                     opened.lock().unwrap().push(folder.to_owned());
                     Ok(())
+                })
+            },
+            mark: {
+                let marked = marked.clone();
+                Arc::new(move |item: &Path| {
+                    marked.lock().unwrap().push(item.to_owned());
+                    true
                 })
             },
             browse: {
@@ -178,6 +188,7 @@ impl Stage {
             owed: Vec::new(),
             picked,
             opened,
+            marked,
             browsed,
             notes,
             changed,

@@ -8,6 +8,7 @@ use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::protocol::texts::TextId;
 
+use crate::menu::MenuChange;
 use crate::outside::Pick;
 use crate::texts::TextAction;
 use crate::theme::Tone;
@@ -59,6 +60,8 @@ pub(crate) enum Action {
     ShowLink(bool),
     /// Look at the network, and call this device, if any.
     Check(Option<String>),
+    /// Put us into the desktop's applications menu, or take us out.
+    ChangeMenu(MenuChange),
     /// Turn to this page.
     Show(Page),
     /// Show what has these words in the history.
@@ -67,8 +70,8 @@ pub(crate) enum Action {
     ForgetHistory,
     /// Stage what this entry of the history has sent, for whom it went to.
     SendFromHistory(usize),
-    /// Show a folder in the system's file manager.
-    ShowFolder(PathBuf),
+    /// Show a folder in the system's file manager, and mark what has this name in it.
+    ShowFolder(PathBuf, Option<String>),
     /// Open a file with the program that the system has for it.
     OpenFile(PathBuf),
     /// Open the only file of this transfer with the program that the system has for it.

@@ -14,12 +14,14 @@ use crate::about_ui::about_ui;
 use crate::bridge::Bridge;
 use crate::check_ui::{CheckDraft, check_ui};
 use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
+use crate::drops::Drops;
 use crate::elsewhere::{DONE_MAX, Done};
 use crate::history_ui::{HistoryDraft, history_ui};
 use crate::input;
 use crate::link_ui::{LinkDraft, link_ui};
 use crate::model::{About, Action, Model, Page};
 use crate::offer_ui::{OffersDraft, offers_ui};
+use crate::opened::Opened;
 use crate::outside::Outside;
 use crate::pages::{PAGE, Pages};
 use crate::peers_ui::{PeersDraft, narrow_peers_ui, peers_ui};
@@ -113,14 +115,17 @@ impl App {
         let (finish, done) = mpsc::sync_channel(DONE_MAX);
         let over = first.transfers.iter().filter(|t| t.state.is_final());
         let told = over.map(|t| t.id).collect();
+        let own_node = first.me.pid == std::process::id();
+        let mut model = Model::new(first);
+        model.takes_drops = !matches!(outside.drops, Drops::None);
         Self {
             ctx: ctx.clone(),
-            own_node: first.me.pid == std::process::id(),
+            own_node,
             bridge,
             outside,
             done,
             finish,
-            model: Model::new(first),
+            model,
             drafts: Drafts::default(),
             title: String::new(),
             called: Vec::new(),
@@ -145,6 +150,18 @@ impl App {
         self.own_node = first.me.pid == std::process::id();
         self.over = false;
         self.model.apply(first, self.ctx.input(|i| i.time));
+    }
+
+    /// Shows what the window was opened with. Nothing of it is done: the person decides.
+    pub(crate) fn open_with(&mut self, opened: Opened) {
+        if let Some(link) = opened.link {
+            self.drafts.peers.typed = link;
+            let text = "A link was opened. Add connects to the device that it is of.";
+            self.model.say(Tone::Plain, text);
+        }
+        if !opened.paths.is_empty() {
+            self.look(opened.paths);
+        }
     }
 
     /// Takes in what has happened since the last frame. Also called while the window is hidden.
@@ -184,7 +201,7 @@ impl App {
         let blocked = self.model.link_shown || self.model.leaving;
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
-        input::drop_hint(ui, &self.model, &mut self.drafts);
+        input::drop_hint(ui, &self.model, &self.outside.drops, &mut self.drafts);
         for action in actions {
             self.act(action);
         }
@@ -305,12 +322,13 @@ impl App {
             }
             Action::ShowLink(shown) => model.link_shown = shown,
             Action::Check(call) => self.check(call),
+            Action::ChangeMenu(change) => self.change_menu(change),
             Action::Show(page) => self.turn_to(page),
             Action::LookFor(query) => model.history.look_for(&query),
             Action::ForgetHistory => model.history.forget(),
             Action::SendFromHistory(place) => self.send_from_history(place),
             Action::OpenFile(path) => self.show(path),
-            Action::ShowFolder(folder) => self.show(folder),
+            Action::ShowFolder(folder, name) => self.reveal(folder, name),
             Action::Open(transfer) => {
                 let query = FileQuery::Range { from: 0, count: 1 };
                 let rows = Command::Files { transfer, query };

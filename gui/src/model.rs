@@ -74,6 +74,8 @@ pub(crate) struct Device<'a> {
 pub(crate) struct Model {
     pub(crate) overview: Arc<Overview>,
     pub(crate) staged: Vec<Staged>,
+    /// Whether files can be dropped on the window.
+    pub(crate) takes_drops: bool,
     pub(crate) chosen: BTreeSet<Who>,
     /// Since when nobody is heard in the network, by the window's clock.
     pub(crate) alone_since: Option<f64>,
@@ -118,6 +120,7 @@ impl Model {
         let mut model = Self {
             overview: overview.clone(),
             staged: Vec::new(),
+            takes_drops: true,
             chosen: BTreeSet::new(),
             alone_since: None,
             selected: None,

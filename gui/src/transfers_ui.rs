@@ -380,7 +380,9 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
             vec![(format!("Try {failed} again"), again(Again::Failed))]
         }
         (Direction::Receiving, Some(folder)) if t.files_done > 0 => {
-            let mut offers = vec![("Show in folder".into(), Action::ShowFolder(folder.clone()))];
+            let first = t.top_names.first().map(|top| top.name.clone());
+            let show = Action::ShowFolder(folder.clone(), first);
+            let mut offers = vec![("Show in folder".into(), show)];
             if t.entries == 1 {
                 offers.push(("Open".into(), Action::Open(t.id)));
             }

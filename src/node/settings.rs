@@ -32,6 +32,9 @@ impl Core {
         // Those that are not wanted any more are used until the end.
         let relays = self.settings.relays.clone();
         self.use_relays(&relays)?;
+        if let Some(legacy) = &self.legacy {
+            legacy.set(&self.settings);
+        }
         self.chosen = chosen(&self.settings, &self.started);
         Ok(Reply::Done)
     }

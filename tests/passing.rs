@@ -236,3 +236,45 @@ async fn is_refused(connection: &PeerConnection, head: PullHead) -> bool {
     let answer = tokio::time::timeout(DEADLINE, pull.recv()).await;
     answer == Ok(Err(LinkError::Closed(Code::UnknownTransfer)))
 }
+
+/// Who gives only so much a second, however fast it gets it.
+fn limited(name: &'static str, rate: u64) -> Site {
+    Shape {
+        rate_limit: Some(rate),
+        ..Shape::new(name)
+    }
+    .start()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_may_leave_when_the_others_have_everything() {
+    // Slow enough that its own part in it cannot be what finishes it.
+    let mut from = limited("from", 10_000_000);
+    let early = limited("early", 8_000_000);
+    let late = ["late", "later"].map(|name| Shape::asking(name).start());
+    let (path, bytes) = folder(&from);
+    let sent = send(&from, &[&early, &late[0], &late[1]], &path).await;
+    from.completed(sent.transfers[0]).await;
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        accept(site, *id).await;
+    }
+    let session = from
+        .until(|o| o.session(sent.session).filter(|s| s.may_leave()).cloned())
+        .await;
+    assert_eq!((session.complete, session.going_on), (1, 2));
+    from.stop().await;
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        let left = bytes - state(site, *id).bytes_done;
+        assert!(left > bytes / 4, "much has to come from others");
+    }
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        site.completed(*id).await;
+        assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
+    }
+    // When it is there again it learns what came of it, and sends nothing.
+    from.restart();
+    for id in &sent.transfers[1..] {
+        let told = from.completed(*id).await;
+        assert_eq!((told.bytes_moved, told.bytes_done), (0, bytes));
+    }
+}

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::groups::Hash;
-use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble};
+use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble, WillFile};
 use super::texts::TextHead;
 
 /// ALPN of this protocol version.
@@ -216,6 +216,12 @@ pub enum SenderMessage {
     Session(SessionNote),
     /// From now on this is where content comes from that is referred elsewhere.
     Feeder(Feeder),
+    /// What this receiver needs of a file if the origin leaves.
+    WillFile(WillFile),
+    /// The will is complete: those have everything, or much of it, and give it also when the
+    /// origin is gone. At most [`HEIRS_MAX`](super::sessions::HEIRS_MAX), each a
+    /// [`Feeder::Member`]; instead of those that were named before.
+    Will(Vec<Feeder>),
 }
 
 /// Why a sender gives up a file.
@@ -295,6 +301,11 @@ pub enum ReceiverMessage {
         feeder: TransferId,
         /// What is wrong.
         trouble: Trouble,
+    },
+    /// This receiver knows all that it must know to get the rest from others, without the origin.
+    CanGoOn {
+        /// Of how many entries that is true: all that it was told.
+        entries: u32,
     },
 }
 

@@ -22,6 +22,16 @@ pub(super) fn total(s: &SessionSnapshot, exit: Exit, symbols: Symbols, colour: b
     )
 }
 
+/// Who gets the rest from the others, also when this program ends.
+pub(crate) fn going_on(s: &SessionSnapshot) -> String {
+    let all = count(s.receivers.len() as u64, "receiver", "receivers");
+    let rest = match s.going_on {
+        1 => "1 more can get the rest from them".to_owned(),
+        n => format!("{n} more can get the rest from them and from each other"),
+    };
+    format!("{} of {all} have everything; {rest}.", s.complete)
+}
+
 /// What another receiver says about one that passes on.
 pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String {
     format!(

@@ -7,6 +7,8 @@ use crate::transfer::member::Whereabouts;
 
 const NAMES: [&str; 3] = ["anna", "ben", "carl"];
 
+const COMPLETE: MemberNews = MemberNews::Complete { entries: 1 };
+
 fn id(n: u8) -> TransferId {
     TransferId([n; 16])
 }
@@ -57,6 +59,7 @@ impl Room {
             done: 0,
             rtt: None,
             feeder,
+            heirs: watch::Sender::new(None),
         };
         let joined = Box::new(joined);
         let reporter = Reporter::new(id(n), self.reporters.clone());
@@ -84,7 +87,7 @@ async fn the_next_one_is_sent_to_the_first_with_all_that_it_needs() {
     let mut first = room.join(0, true).await;
     until(&mut first, |feeder| *feeder == Feeder::Origin).await;
     let mut second = room.join(1, true).await;
-    room.say(0, MemberNews::Complete).await;
+    room.say(0, COMPLETE).await;
     let feeder = until(&mut second, is_fed).await;
     let Feeder::Member {
         member,
@@ -104,7 +107,7 @@ async fn the_next_one_is_sent_to_the_first_with_all_that_it_needs() {
 async fn one_who_lies_is_named_with_the_one_who_says_so() {
     let mut room = Room::open();
     let _first = room.join(0, true).await;
-    room.say(0, MemberNews::Complete).await;
+    room.say(0, COMPLETE).await;
     let mut second = room.join(1, true).await;
     until(&mut second, is_fed).await;
     let lied = |feeder| MemberNews::Trouble {

@@ -278,3 +278,66 @@ async fn the_sender_may_leave_when_the_others_have_everything() {
         assert_eq!((told.bytes_moved, told.bytes_done), (0, bytes));
     }
 }
+
+/// What happens after the sender has left.
+enum After {
+    /// Who feeds the one that lacks something leaves as well.
+    FeederLeaves,
+    /// It passes on what it must not.
+    FeederLies,
+    /// The sender is back before the end.
+    SenderIsBack,
+}
+
+/// Two have everything and one does not, when the sender leaves. Whatever happens then, that one
+/// gets everything, and nothing else.
+async fn left_alone(after: After) {
+    let mut from = sender();
+    let mut to = ["anna", "ben"].map(|name| limited(name, 4_000_000));
+    let late = Shape::asking("late").start();
+    let bytes = content(1, 16_000_000);
+    let path = from.file("big", &bytes);
+    let sent = send(&from, &[&to[0], &to[1], &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    from.completed(sent.transfers[1]).await;
+    accept(&late, sent.transfers[2]).await;
+    let fed = |o: &Overview| {
+        let may = o.session(sent.session).is_some_and(|s| s.may_leave());
+        let through = &o.transfer(sent.transfers[2])?.passing.through;
+        through.clone().filter(|_| may)
+    };
+    let feeder = from.until(fed).await;
+    from.stop().await;
+    let at = usize::from(feeder == "ben");
+    match after {
+        After::FeederLeaves => to[at].stop().await,
+        After::FeederLies => spoil(&to[at].inbox().join("big")),
+        After::SenderIsBack => {
+            late.in_state(sent.transfers[2], TransferState::Interrupted)
+                .await;
+            late.in_state(sent.transfers[2], TransferState::Transferring)
+                .await;
+            from.restart();
+        }
+    }
+    late.completed(sent.transfers[2]).await;
+    assert!(tree(&late.inbox()) == [("big".to_owned(), bytes)].into());
+    if let After::SenderIsBack = after {
+        from.completed(sent.transfers[2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_sender_has_left_and_a_feeder_leaves_too_the_next_one_gives_the_rest() {
+    left_alone(After::FeederLeaves).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_sender_has_left_lies_are_still_found() {
+    left_alone(After::FeederLies).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_has_left_may_come_back_before_the_end() {
+    left_alone(After::SenderIsBack).await;
+}

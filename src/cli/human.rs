@@ -135,10 +135,7 @@ impl Human {
                 self.say(&format!("To {receivers}: {}.", receiver_names(s)));
             }
             Event::Receivers(s, transfers) => self.receivers(s, transfers),
-            Event::MayLeave(s) => {
-                let words = sessions::going_on(s);
-                self.say(&format!("{words} You can stop here (Ctrl+C)."));
-            }
+            Event::MayLeave(s) => self.say(&sessions::may_leave(s)),
             Event::Total(s, exit) => {
                 self.clear();
                 return Some(total(s, *exit, self.symbols, self.colour));

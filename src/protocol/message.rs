@@ -218,9 +218,7 @@ pub enum SenderMessage {
     Feeder(Feeder),
     /// What this receiver needs of a file if the origin leaves.
     WillFile(WillFile),
-    /// The will is complete: those have everything, or much of it, and give it also when the
-    /// origin is gone. At most [`HEIRS_MAX`](super::sessions::HEIRS_MAX), each a
-    /// [`Feeder::Member`]; instead of those that were named before.
+    /// Who gives it then: at most [`HEIRS_MAX`](super::sessions::HEIRS_MAX) members.
     Will(Vec<Feeder>),
 }
 
@@ -302,11 +300,8 @@ pub enum ReceiverMessage {
         /// What is wrong.
         trouble: Trouble,
     },
-    /// This receiver knows all that it must know to get the rest from others, without the origin.
-    CanGoOn {
-        /// Of how many entries that is true: all that it was told.
-        entries: u32,
-    },
+    /// Of so many entries this receiver knows all that it must know to get them from others.
+    CanGoOn(u32),
 }
 
 /// Why a receiver declines a transfer.

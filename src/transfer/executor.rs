@@ -198,7 +198,7 @@ impl Inbound for Executor {
             | ReceiverMessage::Complete
             | ReceiverMessage::PassesOn(_)
             | ReceiverMessage::Progress { .. }
-            | ReceiverMessage::CanGoOn { .. } => {}
+            | ReceiverMessage::CanGoOn(_) => {}
         }
         Ok(())
     }

@@ -282,7 +282,7 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::PassesOn(passes_on) => self.on_passes_on(passes_on).await,
             ReceiverMessage::Progress { done, fed } => self.on_progress(done, &fed).await,
             ReceiverMessage::Trouble { feeder, trouble } => self.on_trouble(feeder, trouble).await,
-            ReceiverMessage::CanGoOn { entries } => self.on_can_go_on(entries).await,
+            ReceiverMessage::CanGoOn(entries) => self.on_can_go_on(entries).await,
         }
     }
 

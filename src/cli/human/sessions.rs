@@ -32,6 +32,11 @@ pub(crate) fn going_on(s: &SessionSnapshot) -> String {
     format!("{} of {all} have everything; {rest}.", s.complete)
 }
 
+/// The same, as long as this program runs.
+pub(super) fn may_leave(s: &SessionSnapshot) -> String {
+    format!("{} You can stop here (Ctrl+C).", going_on(s))
+}
+
 /// What another receiver says about one that passes on.
 pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String {
     format!(

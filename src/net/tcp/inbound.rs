@@ -436,7 +436,7 @@ impl Inbound for TcpInbound {
             | ReceiverMessage::PassesOn(_)
             | ReceiverMessage::Progress { .. }
             | ReceiverMessage::Trouble { .. }
-            | ReceiverMessage::CanGoOn { .. }
+            | ReceiverMessage::CanGoOn(_)
             | ReceiverMessage::Complete => {}
         }
         Ok(())

@@ -39,6 +39,8 @@ enum WillIs {
     Begun,
     /// It was told; the sender knows of how many entries it covers all.
     Told(u32),
+    /// There is no room for it here: the sender has to stay.
+    TooLarge,
 }
 
 /// What was said over the last link of the sender.
@@ -148,14 +150,22 @@ impl Incoming {
     /// What the sender says of a file in case that it leaves.
     pub(in crate::transfer) fn take_will_file(&mut self, file: WillFile) -> Result<(), Ended> {
         let offered = self.table.lock().file_size(file.index);
+        let memory = self.table.lock().memory();
         let session = in_session(&mut self.session)?;
-        if session.will_is == WillIs::Old {
+        match session.will_is {
             // Of another link: its files may have changed.
-            session.will = Will::default();
+            WillIs::Old => session.will = Will::default(),
+            WillIs::Begun | WillIs::Told(_) => {}
+            WillIs::TooLarge => return Ok(()),
         }
         session.will_is = WillIs::Begun;
         let added = session.will.add(self.id, file, offered);
-        added.map_err(Ended::Misbehaved)
+        added.map_err(Ended::Misbehaved)?;
+        if !self.share.cover(memory + session.will.memory()) {
+            session.will = Will::default();
+            session.will_is = WillIs::TooLarge;
+        }
+        Ok(())
     }
 
     /// Who has the files if the sender leaves.
@@ -168,20 +178,13 @@ impl Incoming {
             make_plausible(heir, sender)?;
         }
         let session = in_session(&mut self.session)?;
-        if session.will_is == WillIs::Old {
-            session.will = Will::default();
+        match session.will_is {
+            WillIs::Old => session.will = Will::default(),
+            WillIs::Begun | WillIs::Told(_) => {}
+            WillIs::TooLarge => return Ok(()),
         }
         session.will_is = WillIs::Told(0);
-        let named = session.will.name_heirs(heirs);
-        named.map_err(Ended::Misbehaved)?;
-        if !self
-            .share
-            .cover(self.table.lock().memory() + session.will.memory())
-        {
-            // Then the sender has to stay.
-            session.will = Will::default();
-        }
-        Ok(())
+        session.will.name_heirs(heirs).map_err(Ended::Misbehaved)
     }
 
     /// What the sender is to be told: that it may leave, and of how many entries that is true.

@@ -20,7 +20,8 @@ use super::will::{Bequest, Will};
 use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, PathInfo, Piece};
 use crate::protocol::groups::file_hash;
 use crate::protocol::message::{
-    Code, FileHeader, FileIndex, OfferHead, PlanAction, PlanRun, ReceiverMessage, SenderMessage,
+    Code, FileHeader, FileIndex, OfferHead, PlanAction, PlanRun, ReceiverMessage, Scope,
+    SenderMessage, Steer, SteerAction,
 };
 use crate::protocol::sessions::{Feeder, SessionNote};
 
@@ -28,6 +29,9 @@ use crate::protocol::sessions::{Feeder, SessionNote};
 const OPEN_MAX: usize = 32;
 /// How long a file waits that one heir did not have, before it is tried with the next one.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long nothing may come while files are owed and nobody paused: then it is the origin that is
+/// waited for.
+const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// What a will is carried out with.
 #[derive(Debug)]
@@ -62,6 +66,20 @@ pub struct Executor {
     open: Arc<Semaphore>,
     planned: FileIndex,
     settled: HashSet<FileIndex>,
+    /// What the person here has paused.
+    paused: HashSet<Scope>,
+    /// Bytes that are here, and since when there are no more.
+    done: (u64, Instant),
+}
+
+/// What happens next.
+enum Next {
+    /// The origin is back.
+    Back,
+    /// A file may begin.
+    Begin(OwnedSemaphorePermit),
+    /// Nothing has come for long.
+    Still,
 }
 
 impl Executor {
@@ -87,6 +105,8 @@ impl Executor {
             open: Arc::new(Semaphore::new(OPEN_MAX)),
             planned: 0,
             settled: HashSet::new(),
+            paused: HashSet::new(),
+            done: (0, Instant::now()),
         }
     }
 
@@ -127,6 +147,32 @@ impl Executor {
             self.heirs.turn();
             self.name_feeder();
         }
+    }
+
+    fn on_steer(&mut self, steer: Steer) {
+        match steer.action {
+            SteerAction::Pause(_) => {
+                self.paused.insert(steer.scope);
+            }
+            SteerAction::Resume => {
+                self.paused.remove(&steer.scope);
+            }
+            SteerAction::Cancel | SteerAction::First => {}
+        }
+        self.done.1 = Instant::now();
+    }
+
+    /// So much is here and verified.
+    fn on_progress(&mut self, done: u64) {
+        if done > self.done.0 {
+            self.done = (done, Instant::now());
+        }
+    }
+
+    /// Whether somebody else, and not the person here, keeps something from coming.
+    fn is_owed(&self) -> bool {
+        let begun = self.open.available_permits() < OPEN_MAX;
+        self.paused.is_empty() && (begun || !self.waiting.is_empty())
     }
 
     fn name_feeder(&mut self) {
@@ -189,15 +235,15 @@ impl Inbound for Executor {
                     self.name_feeder();
                 }
             }
+            ReceiverMessage::Progress { done, .. } => self.on_progress(done),
+            ReceiverMessage::Steer(steer) => self.on_steer(steer),
             // What only the origin wants to know.
             ReceiverMessage::Have { .. }
             | ReceiverMessage::Asked(_)
             | ReceiverMessage::Declined(_)
             | ReceiverMessage::Start { .. }
-            | ReceiverMessage::Steer(_)
             | ReceiverMessage::Complete
             | ReceiverMessage::PassesOn(_)
-            | ReceiverMessage::Progress { .. }
             | ReceiverMessage::CanGoOn(_) => {}
         }
         Ok(())
@@ -216,15 +262,22 @@ impl Inbound for Executor {
                 tokio::time::sleep_until(begin).await;
                 open.acquire_owned().await
             };
-            let place = tokio::select! {
-                _ = self.back.wait_for(|back| *back) => None,
-                Ok(place) = place, if !self.waiting.is_empty() => Some(place),
+            let next = tokio::select! {
+                _ = self.back.wait_for(|back| *back) => Next::Back,
+                Ok(place) = place, if !self.waiting.is_empty() => Next::Begin(place),
+                () = tokio::time::sleep_until(self.done.1 + STALL_MAX) => Next::Still,
             };
-            let Some(place) = place else {
-                return Err(LinkError::Lost("the sender is back".into()));
-            };
-            if let Some((header, reader)) = self.next_file(place) {
-                return Ok(InboundEvent::File(header, reader));
+            match next {
+                Next::Back => return Err(LinkError::Lost("the sender is back".into())),
+                Next::Begin(place) => {
+                    if let Some((header, reader)) = self.next_file(place) {
+                        return Ok(InboundEvent::File(header, reader));
+                    }
+                }
+                Next::Still if self.is_owed() => {
+                    return Err(LinkError::Lost("the others give nothing".into()));
+                }
+                Next::Still => self.done.1 = Instant::now(),
             }
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::net::link::PathKind;
 use crate::peer::PeerId;
 use crate::protocol::groups::GROUP_LEN;
-use crate::protocol::message::{Outcome, Receipt, Stamp, Timestamp, TransferId};
+use crate::protocol::message::{Outcome, PauseReason, Receipt, Stamp, Timestamp, TransferId};
 use crate::protocol::sessions::{FeedingKey, Ticket, Trouble, WillFile};
 
 const ID: TransferId = TransferId([1; 16]);
@@ -187,4 +187,31 @@ async fn only_so_many_files_are_begun_at_once() {
     );
     drop(first);
     assert_eq!(file(&mut executor).await.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_gives_anything_for_a_minute_it_ends_unless_the_person_has_paused() {
+    let (_back, mut executor) = executor(&[1]);
+    begin(&mut executor).await;
+    let _file = file(&mut executor).await;
+    let steer = |action| {
+        let scope = Scope::Transfer;
+        ReceiverMessage::Steer(Steer { scope, action })
+    };
+    let pause = SteerAction::Pause(PauseReason::Person);
+    executor.send(steer(pause)).await.unwrap();
+    let waits = STALL_MAX * 5;
+    let paused = tokio::time::timeout(waits, executor.recv()).await;
+    assert!(paused.is_err());
+    executor.send(steer(SteerAction::Resume)).await.unwrap();
+    let start = Instant::now();
+    for done in 1..3 {
+        let fed = Vec::new();
+        let progress = ReceiverMessage::Progress { done, fed };
+        executor.send(progress).await.unwrap();
+        let some = tokio::time::timeout(STALL_MAX / 2, executor.recv()).await;
+        assert!(some.is_err(), "something has come");
+    }
+    assert_eq!(lost(executor.recv().await), "the others give nothing");
+    assert_eq!(start.elapsed(), STALL_MAX * 3 / 2);
 }

@@ -341,3 +341,25 @@ async fn when_the_sender_has_left_lies_are_still_found() {
 async fn a_sender_that_has_left_may_come_back_before_the_end() {
     left_alone(After::SenderIsBack).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_adds_something_may_not_leave_any_more() {
+    let from = sender();
+    let early = limited("early", 4_000_000);
+    let late = Shape::asking("late").start();
+    let path = from.file("big", &content(1, 12_000_000));
+    let sent = send(&from, &[&early, &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    accept(&late, sent.transfers[1]).await;
+    let open = |o: &Overview| o.session(sent.session).filter(|s| s.complete == 1).cloned();
+    from.until(|o| open(o).filter(SessionSnapshot::may_leave))
+        .await;
+    let attach = Command::Attach {
+        transfer: sent.session,
+        paths: vec![from.file("more", &content(2, 3_000_000))],
+    };
+    from.call(attach).await;
+    from.until(|o| open(o).filter(|s| !s.may_leave())).await;
+    from.completed(sent.transfers[1]).await;
+    assert!(tree(&late.inbox()) == tree(&from.dir.path().join("out")));
+}

@@ -235,6 +235,7 @@ async fn the_sender_may_leave_when_all_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_sender_has_left_no_liar_harms_anybody() {
+    let mut lies = 0;
     for (seed, manner) in [
         Manner::Flips,
         Manner::Drops,
@@ -246,17 +247,22 @@ async fn when_the_sender_has_left_no_liar_harms_anybody() {
     .take(12)
     .enumerate()
     {
-        let mut swarm = Swarm::new(seed as u64, 5, 8);
-        swarm.common.network.delay.store(900, Ordering::Relaxed);
-        // Two who have everything, of whom one is as it should be.
+        let mut swarm = Swarm::new(seed as u64, 6, 8);
+        let network = swarm.common.network.clone();
+        network.delay.store(900, Ordering::Relaxed);
+        network.harm.store(false, Ordering::Relaxed);
+        // Of three who have everything, two turn out to be bad.
         swarm.start(0, Manner::Honest);
-        swarm.start(1, manner);
-        let both = |s: &Swarm| s.members[&0].is_over() && s.members[&1].is_over();
-        swarm.until("two are done", both).await;
-        (2..5).for_each(|n| swarm.start(n, Manner::Honest));
+        (1..3).for_each(|n| swarm.start(n, manner));
+        let done = |s: &Swarm| s.members.values().all(Member::is_over);
+        swarm.until("three are done", done).await;
+        (3..6).for_each(|n| swarm.start(n, Manner::Honest));
         leave(&swarm).await;
+        network.harm.store(true, Ordering::Relaxed);
         swarm.complete().await;
+        lies += network.lies_of(id(1)) + network.lies_of(id(2));
     }
+    assert!(lies > 0, "nobody asked a liar");
 }
 
 #[tokio::test(start_paused = true)]

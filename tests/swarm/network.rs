@@ -1,7 +1,7 @@
 //! What lies between the receivers: gets from one what another one asks for, as it is told.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Network {
     random: AtomicU64,
     /// Most milliseconds that a group takes.
     pub delay: AtomicU64,
+    /// Until this is set all are honest.
+    pub harm: AtomicBool,
 }
 
 /// What came of a request.
@@ -82,13 +84,16 @@ impl Network {
             stands: Mutex::default(),
             random: AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             delay: AtomicU64::new(20),
+            harm: AtomicBool::new(true),
         })
     }
 
     /// A number below `most`.
     pub fn random(&self, most: u64) -> u64 {
         let mut x = self.random.load(Ordering::Relaxed);
-        (x ^= x << 13, x ^= x >> 7, x ^= x << 17);
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
         self.random.store(x, Ordering::Relaxed);
         x % most
     }
@@ -163,6 +168,9 @@ impl Network {
             return Got::Trouble(Trouble::Gone);
         };
         assert!(ticket.is_for(&stand.key, me), "a ticket of somebody else");
+        if !self.harm.load(Ordering::Relaxed) {
+            stand.manner = Manner::Honest;
+        }
         let number = stand.asked.fetch_add(1, Ordering::Relaxed);
         if stand.manner == Manner::Drops && number % 2 == 1 {
             sleep(SILENCE).await;

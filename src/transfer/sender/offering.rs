@@ -35,6 +35,8 @@ impl<L: Outbound> Run<'_, L> {
 
     /// Tells the receiver all entries it does not know yet.
     pub(super) async fn tell_entries(&mut self) -> Result<(), Ended> {
+        // Until it says so of these, too, it cannot do without us.
+        self.transfer.reporter.tell(News::GoesOn(false)).await;
         loop {
             let page = self.page();
             if page.is_empty() {

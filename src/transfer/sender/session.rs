@@ -73,9 +73,6 @@ impl<L: Outbound> Run<'_, L> {
     /// Tells a receiver that knows what a session is that it is in one.
     pub(super) async fn tell_note(&mut self) -> Result<(), Ended> {
         self.transfer.unfeed();
-        if self.transfer.member.is_some() {
-            self.transfer.reporter.tell(News::GoesOn(false)).await;
-        }
         let member = self.transfer.member.as_ref();
         match member.filter(|_| self.link.knows_sessions()) {
             Some(member) => self.send(SenderMessage::Session(member.note)).await,

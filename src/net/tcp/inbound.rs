@@ -436,6 +436,7 @@ impl Inbound for TcpInbound {
             | ReceiverMessage::PassesOn(_)
             | ReceiverMessage::Progress { .. }
             | ReceiverMessage::Trouble { .. }
+            | ReceiverMessage::CanGoOn(_)
             | ReceiverMessage::Complete => {}
         }
         Ok(())

@@ -239,8 +239,16 @@ pub(crate) fn session_status(s: &SessionSnapshot, pace: Pace) -> Status {
         parts.push(format!("{}/s", bytes(pace.rate)));
         parts.extend(pace.eta.map(|left| format!("{} left", duration(left))));
     }
+    let more = match s.may_leave() {
+        true => format!("{NOT_NEEDED} {more}").trim_end().to_owned(),
+        false => more,
+    };
     Status::new(tone, parts.join(" · ")).more(more)
 }
+
+/// What is said when whoever does not have everything gets it from the others.
+const NOT_NEEDED: &str = "This computer is not needed any more: the others can get the rest from \
+                          each other.";
 
 /// What everybody must know about transfers with old versions.
 pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";

@@ -14,8 +14,8 @@ use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence};
 use super::transfer_link::Control;
 use crate::protocol::message::{Code, DeclineReason, Opening};
-use crate::protocol::sessions::ALPN_SESSIONS;
-use crate::protocol::texts::{ALPN_TEXTS, TEXT_LEN_MAX, TextAnswer, TextHead};
+use crate::protocol::sessions::{ALPN_SESSIONS, ALPN_WILLS};
+use crate::protocol::texts::{ALPN_TEXTS, ALPNS, TEXT_LEN_MAX, TextAnswer, TextHead};
 
 /// How long the other side may take for what no person has to think about: the first answer to a
 /// text, its bytes, the confirmation, and to read each of them.
@@ -197,19 +197,29 @@ impl QuicOutboundText {
 impl PeerConnection {
     /// Whether the program at the other side knows texts.
     pub fn understands_texts(&self) -> bool {
-        self.agreed_on(&[ALPN_TEXTS, ALPN_SESSIONS])
+        self.knows(ALPN_TEXTS)
     }
 
     /// Whether the program at the other side knows sessions.
     pub fn understands_sessions(&self) -> bool {
-        self.agreed_on(&[ALPN_SESSIONS])
+        self.knows(ALPN_SESSIONS)
     }
 
-    fn agreed_on(&self, protocols: &[&[u8]]) -> bool {
+    /// Whether the program at the other side knows wills.
+    pub fn understands_wills(&self) -> bool {
+        self.knows(ALPN_WILLS)
+    }
+
+    /// Whether this protocol was agreed on, or one that has everything that this one has.
+    fn knows(&self, protocol: &[u8]) -> bool {
         let data = self.quic().handshake_data();
         let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
         let agreed = data.and_then(|data| data.protocol);
-        agreed.is_some_and(|agreed| protocols.contains(&agreed.as_slice()))
+        let rank = |of: &[u8]| ALPNS.iter().position(|known| *known == of);
+        let agreed = agreed.and_then(|agreed| rank(&agreed));
+        agreed
+            .zip(rank(protocol))
+            .is_some_and(|(agreed, least)| agreed <= least)
     }
 
     /// Offers a text. Waits while too much else is open. Only to a side that

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::groups::Hash;
-use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble};
+use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble, WillFile};
 use super::texts::TextHead;
 
 /// ALPN of this protocol version.
@@ -216,6 +216,10 @@ pub enum SenderMessage {
     Session(SessionNote),
     /// From now on this is where content comes from that is referred elsewhere.
     Feeder(Feeder),
+    /// What this receiver needs of a file if the origin leaves.
+    WillFile(WillFile),
+    /// Who gives it then: at most [`HEIRS_MAX`](super::sessions::HEIRS_MAX) members.
+    Will(Vec<Feeder>),
 }
 
 /// Why a sender gives up a file.
@@ -296,6 +300,8 @@ pub enum ReceiverMessage {
         /// What is wrong.
         trouble: Trouble,
     },
+    /// Of so many entries this receiver knows all that it must know to get them from others.
+    CanGoOn(u32),
 }
 
 /// Why a receiver declines a transfer.

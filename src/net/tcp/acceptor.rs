@@ -224,7 +224,7 @@ impl Connection {
                 let offended = |offence: &_| {
                     tracing::info!(from = %self.from, ?offence, "a folder with an evil name");
                 };
-                (sender, Kind::Folder(name.inspect_err(offended).ok()?))
+                (sender, Kind::folder(name.inspect_err(offended).ok()?))
             }
             Opening::Probe => {
                 // The other side closes; that it could connect is all it wanted to know.

@@ -424,8 +424,7 @@ fn a_peer_whose_port_is_shut_is_told_so_and_believed_no_more_once_it_is_reached(
         if code == "peer-firewall" {
             break;
         }
-        assert_eq!(code, "peer-offline");
-        assert!(begun.elapsed() < Duration::from_secs(120), "not told apart");
+        assert!(begun.elapsed() < Duration::from_secs(120), "still {code}");
     }
     told("told apart from one that has gone", begun);
     let looks = || {

@@ -16,10 +16,11 @@ mod sending;
 mod settings;
 mod states;
 mod steering;
+mod system;
 mod texts;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
@@ -29,11 +30,9 @@ use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, Req
 use peerconnect::transfer::status::TransferSnapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::drops::Drops;
+use self::system::System;
 use crate::log::Log;
-use crate::menu::MenuChange;
-use crate::notes::Note;
-use crate::outside::{Outside, Pick, Picked};
+use crate::outside::{Outside, Picked};
 use crate::{App, samples};
 
 /// A window whose egui context exists only from the first frame on.
@@ -70,20 +69,18 @@ struct Stage {
     pictures: watch::Sender<Arc<Overview>>,
     /// Replies that are still owed, in the order of the commands.
     owed: Vec<oneshot::Sender<Result<Reply, Fault>>>,
-    /// What the dialog gives next.
-    picked: Arc<Mutex<Picked>>,
-    /// Folders that were shown.
-    opened: Arc<Mutex<Vec<PathBuf>>>,
-    /// Files that were marked in their folders.
-    marked: Arc<Mutex<Vec<PathBuf>>>,
-    /// What was done with the applications menu.
-    changed: Arc<Mutex<Vec<MenuChange>>>,
-    /// Links that were opened.
-    browsed: Arc<Mutex<Vec<String>>>,
-    /// What the system was asked to tell.
-    notes: Arc<Mutex<Vec<String>>>,
+    /// What surrounds it.
+    system: System,
     /// Where pasted pictures go.
     _scratch: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Stage {
+    type Target = System;
+
+    fn deref(&self) -> &System {
+        &self.system
+    }
 }
 
 #[derive(Debug)]
@@ -119,58 +116,11 @@ impl Stage {
         pixels_per_point: f32,
     ) -> Self {
         let (node, requests, pictures) = NodeHandle::new((*overview).clone());
-        let picked = Arc::new(Mutex::new(Picked::Nothing));
-        let opened = Arc::new(Mutex::new(Vec::new()));
-        let marked = Arc::new(Mutex::new(Vec::new()));
-        let browsed = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::new(Mutex::new(Vec::new()));
-        let changed = Arc::new(Mutex::new(Vec::new()));
         let mut log = Log::default();
         std::io::Write::write_all(&mut log, LOGGED.as_bytes()).unwrap();
         let scratch = tempfile::tempdir().unwrap();
-        let outside = Outside {
-            run: Arc::new(|job| job()),
-            pick: {
-                let picked = picked.clone();
-                Arc::new(move |_: Pick| picked.lock().unwrap().clone())
-            },
-            open: {
-                let opened = opened.clone();
-                Arc::new(move |folder: &Path| {
-                    opened.lock().unwrap().push(folder.to_owned());
-                    Ok(())
-                })
-            },
-            mark: {
-                let marked = marked.clone();
-                Arc::new(move |item: &Path| {
-                    marked.lock().unwrap().push(item.to_owned());
-                    true
-                })
-            },
-            browse: {
-                let browsed = browsed.clone();
-                Arc::new(move |link: &str| {
-                    browsed.lock().unwrap().push(link.to_owned());
-                    Ok(())
-                })
-            },
-            notify: {
-                let notes = notes.clone();
-                Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone()))
-            },
-            log,
-            menu: {
-                let changed = changed.clone();
-                Arc::new(move |change| {
-                    changed.lock().unwrap().push(change);
-                    Ok(())
-                })
-            },
-            drops: Drops::Anywhere,
-            scratch: scratch.path().join("pasted"),
-            now: Arc::new(|| samples::NOW),
-        };
+        let system = System::new();
+        let outside = system.outside(log, scratch.path());
         let shown = Shown {
             begin: Some((node, outside)),
             app: None,
@@ -187,12 +137,7 @@ impl Stage {
             requests,
             pictures,
             owed: Vec::new(),
-            picked,
-            opened,
-            marked,
-            browsed,
-            notes,
-            changed,
+            system,
             _scratch: scratch,
         };
         stage.run();

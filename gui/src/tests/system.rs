@@ -1,0 +1,80 @@
+//! The system around a window in tests, which notes what it is asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::drops::Drops;
+use crate::log::Log;
+use crate::menu::MenuChange;
+use crate::notes::Note;
+use crate::outside::{Outside, Picked};
+use crate::samples;
+
+/// What it was asked for. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct System {
+    /// What the dialog gives next.
+    pub(super) picked: Arc<Mutex<Picked>>,
+    /// Folders that were shown.
+    pub(super) opened: Seen<PathBuf>,
+    /// Files that were marked in their folders.
+    pub(super) marked: Seen<PathBuf>,
+    /// What was done with the applications menu.
+    pub(super) changed: Seen<MenuChange>,
+    /// Links that were opened.
+    pub(super) browsed: Seen<String>,
+    /// What it was to tell the person.
+    pub(super) notes: Seen<String>,
+}
+
+pub(super) type Seen<T> = Arc<Mutex<Vec<T>>>;
+
+impl System {
+    pub(super) fn new() -> Self {
+        Self {
+            picked: Arc::new(Mutex::new(Picked::Nothing)),
+            opened: Seen::default(),
+            marked: Seen::default(),
+            changed: Seen::default(),
+            browsed: Seen::default(),
+            notes: Seen::default(),
+        }
+    }
+
+    /// As a window knows it. Pasted pictures go below `scratch`.
+    pub(super) fn outside(&self, log: Log, scratch: &Path) -> Outside {
+        let Self {
+            picked,
+            opened,
+            marked,
+            changed,
+            browsed,
+            notes,
+        } = self.clone();
+        Outside {
+            run: Arc::new(|job| job()),
+            pick: Arc::new(move |_| picked.lock().unwrap().clone()),
+            open: Arc::new(move |folder: &Path| {
+                opened.lock().unwrap().push(folder.to_owned());
+                Ok(())
+            }),
+            mark: Arc::new(move |item: &Path| {
+                marked.lock().unwrap().push(item.to_owned());
+                true
+            }),
+            browse: Arc::new(move |link: &str| {
+                browsed.lock().unwrap().push(link.to_owned());
+                Ok(())
+            }),
+            notify: Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone())),
+            log,
+            menu: Arc::new(move |change| {
+                changed.lock().unwrap().push(change);
+                Ok(())
+            }),
+            drops: Drops::Anywhere,
+            scratch: scratch.join("pasted"),
+            now: Arc::new(|| samples::NOW),
+        }
+    }
+}

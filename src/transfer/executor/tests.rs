@@ -213,5 +213,6 @@ async fn when_nobody_gives_anything_for_a_minute_it_ends_unless_the_person_has_p
         assert!(some.is_err(), "something has come");
     }
     assert_eq!(lost(executor.recv().await), "the others give nothing");
-    assert_eq!(start.elapsed(), STALL_MAX * 3 / 2);
+    let waited = start.elapsed();
+    assert!(waited >= STALL_MAX * 3 / 2 && waited < STALL_MAX * 2);
 }

@@ -58,6 +58,7 @@ pub(crate) fn with_nearby(
         sessions: Arc::new([]),
         texts: Arc::new([]),
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::new(Chosen {
             settings: Settings {

@@ -135,6 +135,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         sessions: Arc::new([]),
         texts: Arc::new([]),
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::default(),
     }

@@ -13,6 +13,7 @@ use super::connection::{CONTROL_PRIORITY, PeerConnection};
 use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence};
 use super::transfer_link::Control;
+use crate::protocol::codes::ALPN_CODES;
 use crate::protocol::message::{Code, DeclineReason, Opening};
 use crate::protocol::sessions::ALPN_SESSIONS;
 use crate::protocol::texts::{ALPN_TEXTS, TEXT_LEN_MAX, TextAnswer, TextHead};
@@ -197,15 +198,20 @@ impl QuicOutboundText {
 impl PeerConnection {
     /// Whether the program at the other side knows texts.
     pub fn understands_texts(&self) -> bool {
-        self.agreed_on(&[ALPN_TEXTS, ALPN_SESSIONS])
+        self.agreed_on(&[ALPN_TEXTS, ALPN_SESSIONS, ALPN_CODES])
     }
 
     /// Whether the program at the other side knows sessions.
     pub fn understands_sessions(&self) -> bool {
-        self.agreed_on(&[ALPN_SESSIONS])
+        self.agreed_on(&[ALPN_SESSIONS, ALPN_CODES])
     }
 
-    fn agreed_on(&self, protocols: &[&[u8]]) -> bool {
+    /// Whether the program at the other side knows one-time codes.
+    pub fn understands_codes(&self) -> bool {
+        self.agreed_on(&[ALPN_CODES])
+    }
+
+    pub(super) fn agreed_on(&self, protocols: &[&[u8]]) -> bool {
         let data = self.quic().handshake_data();
         let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
         let agreed = data.and_then(|data| data.protocol);

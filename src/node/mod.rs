@@ -7,6 +7,7 @@
 
 mod again;
 pub mod api;
+pub mod codes;
 mod commands;
 pub mod control;
 mod core;

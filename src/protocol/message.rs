@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::codes::CodeHead;
 use super::groups::Hash;
 use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble};
 use super::texts::TextHead;
@@ -93,6 +94,8 @@ pub enum Opening {
     Text(TextHead),
     /// A pull stream: opened by a receiver that gets content from another one.
     Pull(PullHead),
+    /// The stream of a one-time code: opened by the side where it was typed.
+    Code(CodeHead),
 }
 
 /// Who is calling. First half of the three-word comparison, see the specification.

@@ -28,6 +28,7 @@ fn picture(name: &str) -> Overview {
         sessions: Arc::new([]),
         texts: Arc::new([]),
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::default(),
     }

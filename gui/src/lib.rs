@@ -10,6 +10,7 @@ mod actions;
 mod app;
 mod asking;
 mod bridge;
+mod codes_ui;
 mod conflict_ui;
 mod curve;
 mod dialogs;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod about;
+mod codes;
 mod conflicts;
 mod groups;
 mod history;

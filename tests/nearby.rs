@@ -303,6 +303,41 @@ fn files_are_sent_to_a_name_and_twins_are_told_apart() {
     assert_eq!(names, ["Kitchen PC"]);
 }
 
+fn block_multicast(lan: &Lan, host: usize) {
+    let block = "add table inet block; \
+                 add chain inet block out { type filter hook output priority 0; }; \
+                 add rule inet block out ip daddr 224.0.0.0/4 drop; \
+                 add rule inet block out ip6 daddr ff00::/8 udp dport 5353 drop";
+    lan.run(host, &["nft", block]);
+}
+
+#[test]
+fn the_doctor_tells_blocked_multicast_from_an_empty_network() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (anna, ben) = (Home::new(), Home::new());
+    let looks = |codes: &[&str]| {
+        let doctor = lan.start(0, &anna, &["doctor"]).end().with_code(0);
+        let found = doctor.of_kind("finding");
+        let found: Vec<&str> = found
+            .iter()
+            .filter_map(|line| line["code"].as_str())
+            .collect();
+        assert!(codes.iter().all(|code| found.contains(code)), "{found:?}");
+    };
+    looks(&["network", "listening", "multicast", "nobody-near"]);
+    let _b = lan.daemon(1, &ben, "ben");
+    looks(&["multicast", "nearby"]);
+    block_multicast(&lan, 0);
+    looks(&["no-multicast"]);
+    lan.run(0, &["nft", "delete", "table", "inet", "block"]);
+    looks(&["multicast"]);
+    let deaf = "add table inet deaf; \
+                add chain inet deaf in { type filter hook input priority 0; }; \
+                add rule inet deaf in udp dport 5353 drop";
+    lan.run(0, &["nft", deaf]);
+    looks(&["no-multicast"]);
+}
+
 #[test]
 fn where_multicast_is_blocked_a_known_peer_is_found_where_it_was() {
     let Some(lan) = Lan::new(2) else { return };
@@ -313,11 +348,7 @@ fn where_multicast_is_blocked_a_known_peer_is_found_where_it_was() {
     let first = lan.start(0, &anna, &["send", "--to", "10.77.0.2", file]);
     first.end().with_code(0);
     for host in [0, 1] {
-        let block = "add table inet block; \
-                     add chain inet block out { type filter hook output priority 0; }; \
-                     add rule inet block out ip daddr 224.0.0.0/4 drop; \
-                     add rule inet block out ip6 daddr ff00::/8 udp dport 5353 drop";
-        lan.run(host, &["nft", block]);
+        block_multicast(&lan, host);
     }
     let other = anna.write("b.txt", 1000, 2);
     let begun = Instant::now();
@@ -365,6 +396,63 @@ fn a_receiver_that_moved_is_found_again_and_the_transfer_goes_on() {
     assert!(arrived == program::content(12_000_000, 1));
     let sent = ended.only("summary")["sent_bytes"].as_u64().unwrap();
     eprintln!("{sent} bytes were sent for 12000000");
+}
+
+#[test]
+fn a_peer_whose_port_is_shut_is_told_so_and_believed_no_more_once_it_is_reached() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (anna, ben) = (Home::new(), Home::new());
+    let shut = "add table inet shut; \
+                add chain inet shut in { type filter hook input priority 0; }; \
+                add rule inet shut in udp dport 3485 drop; \
+                add rule inet shut in tcp dport 3485 drop";
+    lan.run(1, &["nft", shut]);
+    let b = lan.daemon(1, &ben, "ben");
+    let _a = lan.daemon(0, &anna, "anna");
+    let b_id = id(&b);
+    let file = anna.write("a.txt", 1000, 1);
+    let send = || {
+        let args = ["send", "--to", &b_id, file.to_str().unwrap()];
+        lan.start(0, &anna, &args).end()
+    };
+    let mut seen = lan.watch(0, &anna);
+    seen.next_that(|line| is(line, "appeared", &b_id), "appears");
+    let begun = Instant::now();
+    // At first it may have gone; once it is heard again it is clear that its port is shut.
+    loop {
+        let code = send().only("error")["code"].clone();
+        if code == "peer-firewall" {
+            break;
+        }
+        assert_eq!(code, "peer-offline");
+        assert!(begun.elapsed() < Duration::from_secs(120), "not told apart");
+    }
+    told("told apart from one that has gone", begun);
+    let looks = || {
+        let ended = lan.start(1, &ben, &["doctor"]).end();
+        let findings = ended.of_kind("finding").into_iter();
+        let missed = findings.filter(|line| line["code"] == "not-reached");
+        missed.map(|line| line["text"].to_string()).next()
+    };
+    let text = loop {
+        if let Some(text) = looks() {
+            break text;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "ben is not told"
+        );
+    };
+    assert!(text.contains("anna can see this computer"), "{text}");
+    told("told to the one whose port is shut", begun);
+
+    lan.run(1, &["nft", "delete", "table", "inet", "shut"]);
+    send().with_code(0);
+    let begun = Instant::now();
+    while let Some(text) = looks() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
+    }
+    told("taken back after a connection", begun);
 }
 
 #[test]

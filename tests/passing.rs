@@ -236,3 +236,130 @@ async fn is_refused(connection: &PeerConnection, head: PullHead) -> bool {
     let answer = tokio::time::timeout(DEADLINE, pull.recv()).await;
     answer == Ok(Err(LinkError::Closed(Code::UnknownTransfer)))
 }
+
+/// Who gives only so much a second, however fast it gets it.
+fn limited(name: &'static str, rate: u64) -> Site {
+    Shape {
+        rate_limit: Some(rate),
+        ..Shape::new(name)
+    }
+    .start()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_may_leave_when_the_others_have_everything() {
+    // Slow enough that its own part in it cannot be what finishes it.
+    let mut from = limited("from", 10_000_000);
+    let early = limited("early", 8_000_000);
+    let late = ["late", "later"].map(|name| Shape::asking(name).start());
+    let (path, bytes) = folder(&from);
+    let sent = send(&from, &[&early, &late[0], &late[1]], &path).await;
+    from.completed(sent.transfers[0]).await;
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        accept(site, *id).await;
+    }
+    let session = from
+        .until(|o| o.session(sent.session).filter(|s| s.may_leave()).cloned())
+        .await;
+    assert_eq!((session.complete, session.going_on), (1, 2));
+    from.stop().await;
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        let left = bytes - state(site, *id).bytes_done;
+        assert!(left > bytes / 4, "much has to come from others");
+    }
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        site.completed(*id).await;
+        assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
+    }
+    // When it is there again it learns what came of it, and sends nothing.
+    from.restart();
+    for id in &sent.transfers[1..] {
+        let told = from.completed(*id).await;
+        assert_eq!((told.bytes_moved, told.bytes_done), (0, bytes));
+    }
+}
+
+/// What happens after the sender has left.
+enum After {
+    /// Who feeds the one that lacks something leaves as well.
+    FeederLeaves,
+    /// It passes on what it must not.
+    FeederLies,
+    /// The sender is back before the end.
+    SenderIsBack,
+}
+
+/// Two have everything and one does not, when the sender leaves. Whatever happens then, that one
+/// gets everything, and nothing else.
+async fn left_alone(after: After) {
+    let mut from = sender();
+    let mut to = ["anna", "ben"].map(|name| limited(name, 4_000_000));
+    let late = Shape::asking("late").start();
+    let bytes = content(1, 16_000_000);
+    let path = from.file("big", &bytes);
+    let sent = send(&from, &[&to[0], &to[1], &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    from.completed(sent.transfers[1]).await;
+    accept(&late, sent.transfers[2]).await;
+    let fed = |o: &Overview| {
+        let may = o.session(sent.session).is_some_and(|s| s.may_leave());
+        let through = &o.transfer(sent.transfers[2])?.passing.through;
+        through.clone().filter(|_| may)
+    };
+    let feeder = from.until(fed).await;
+    from.stop().await;
+    let at = usize::from(feeder == "ben");
+    match after {
+        After::FeederLeaves => to[at].stop().await,
+        After::FeederLies => spoil(&to[at].inbox().join("big")),
+        After::SenderIsBack => {
+            late.in_state(sent.transfers[2], TransferState::Interrupted)
+                .await;
+            late.in_state(sent.transfers[2], TransferState::Transferring)
+                .await;
+            from.restart();
+        }
+    }
+    late.completed(sent.transfers[2]).await;
+    assert!(tree(&late.inbox()) == [("big".to_owned(), bytes)].into());
+    if let After::SenderIsBack = after {
+        from.completed(sent.transfers[2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_sender_has_left_and_a_feeder_leaves_too_the_next_one_gives_the_rest() {
+    left_alone(After::FeederLeaves).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_sender_has_left_lies_are_still_found() {
+    left_alone(After::FeederLies).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_has_left_may_come_back_before_the_end() {
+    left_alone(After::SenderIsBack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_adds_something_may_not_leave_any_more() {
+    let from = sender();
+    let early = limited("early", 4_000_000);
+    let late = Shape::asking("late").start();
+    let path = from.file("big", &content(1, 12_000_000));
+    let sent = send(&from, &[&early, &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    accept(&late, sent.transfers[1]).await;
+    let open = |o: &Overview| o.session(sent.session).filter(|s| s.complete == 1).cloned();
+    from.until(|o| open(o).filter(SessionSnapshot::may_leave))
+        .await;
+    let attach = Command::Attach {
+        transfer: sent.session,
+        paths: vec![from.file("more", &content(2, 3_000_000))],
+    };
+    from.call(attach).await;
+    from.until(|o| open(o).filter(|s| !s.may_leave())).await;
+    from.completed(sent.transfers[1]).await;
+    assert!(tree(&late.inbox()) == tree(&from.dir.path().join("out")));
+}

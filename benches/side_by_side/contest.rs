@@ -77,24 +77,57 @@ fn ssh_works() -> bool {
     ssh.is_ok_and(|output| output.status.success())
 }
 
-/// The median of a few rounds; `None` if one fails.
-pub(crate) fn median(
+/// A contestant's median, and the median of its rounds' ratios.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
     contestant: Contestant,
-    wire: &Wire,
-    source: &Path,
-    work: &Path,
-    rounds: u64,
-) -> Option<Outcome> {
-    let mut outcomes = Vec::new();
-    for _ in 0..rounds.max(1) {
-        let target = work.join("target");
-        let _ = fs::remove_dir_all(&target);
-        fs::create_dir_all(&target).unwrap();
-        outcomes.push(round(contestant, wire, source, &target, work)?);
-        let _ = fs::remove_dir_all(&target);
-    }
-    outcomes.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    Some(outcomes[outcomes.len() / 2])
+    median: Outcome,
+    /// To the first contestant in the same round.
+    ratio: f64,
+}
+
+/// Everybody once in each round, one after the other: the speed of a machine that others share
+/// changes within minutes, and what ran side by side can still be compared. Who fails a round is
+/// left out.
+pub(crate) fn race(wire: &Wire, source: &Path, work: &Path, rounds: u64) -> Vec<Standing> {
+    let contestants = Contestant::all(wire);
+    let rounds: Vec<Vec<Option<Outcome>>> = (0..rounds.max(1))
+        .map(|_| {
+            let each = contestants.iter();
+            each.map(|c| alone(*c, wire, source, work)).collect()
+        })
+        .collect();
+    let standing = |(at, contestant): (usize, &Contestant)| {
+        let outcomes: Option<Vec<Outcome>> = rounds.iter().map(|round| round[at]).collect();
+        let ratios = rounds
+            .iter()
+            .map(|round| Some(round[at]?.seconds / round[0]?.seconds));
+        Some(Standing {
+            contestant: *contestant,
+            median: median(outcomes?, |outcome| outcome.seconds),
+            ratio: median(ratios.collect::<Option<Vec<f64>>>()?, |ratio| *ratio),
+        })
+    };
+    contestants
+        .iter()
+        .enumerate()
+        .filter_map(standing)
+        .collect()
+}
+
+fn median<T: Copy>(mut values: Vec<T>, key: impl Fn(&T) -> f64) -> T {
+    values.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    values[values.len() / 2]
+}
+
+/// One round into an empty folder.
+fn alone(contestant: Contestant, wire: &Wire, source: &Path, work: &Path) -> Option<Outcome> {
+    let target = work.join("target");
+    let _ = fs::remove_dir_all(&target);
+    fs::create_dir_all(&target).unwrap();
+    let outcome = round(contestant, wire, source, &target, work);
+    let _ = fs::remove_dir_all(&target);
+    outcome
 }
 
 fn round(
@@ -273,24 +306,23 @@ fn run(mut send: Command, receiver: Option<Child>) -> Option<Outcome> {
     })
 }
 
-/// A table with the first one as the yardstick.
-pub(crate) fn print(outcomes: &[(Contestant, Outcome)], files: u64) {
+/// A table; ratios are to the first one.
+pub(crate) fn print(standings: &[Standing], files: u64) {
     println!(
         "{:<16} {:>8} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9}",
         "", "seconds", "ratio", "files/s", "CPU send", "CPU recv", "MB send", "MB recv"
     );
-    let yardstick = outcomes.first().map_or(1.0, |(_, outcome)| outcome.seconds);
-    for (contestant, outcome) in outcomes {
+    for standing in standings {
         let Outcome {
             seconds,
             sender,
             receiver,
-        } = outcome;
+        } = standing.median;
         println!(
             "{:<16} {:>8.2} {:>7.2} {:>10.0} {:>9.2} {:>9.2} {:>9.0} {:>9.0}",
-            contestant.name(),
+            standing.contestant.name(),
             seconds,
-            seconds / yardstick,
+            standing.ratio,
             files as f64 / seconds,
             sender.cpu,
             receiver.cpu,

@@ -1,6 +1,6 @@
 //! Side by side: PeerConnect against a plain TCP copy of the same files, and scp and rsync where
-//! they are installed. All on one machine, whole processes, files on tmpfs, one run after the
-//! other, so that only the ratios count.
+//! they are installed. All on one machine, whole processes, files on tmpfs, in turns, so that only
+//! the ratios count.
 //!
 //! `cargo bench -p peerconnect --bench side_by_side` (as root also over a veth pair with MTU
 //! 1500). Options behind `--`: `--gib N` size of the large file (2), `--files N` number of small
@@ -16,7 +16,6 @@ mod wire;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use contest::{Contestant, Outcome};
 use wire::Wire;
 
 fn main() {
@@ -48,12 +47,8 @@ fn main() {
         for wire in &wires {
             let count = fs::read_dir(source).map_or(1, |entries| entries.count() as u64);
             println!("\n{title}, {} ({count} files)", wire.name());
-            let contestants = Contestant::all(wire);
-            let outcomes: Vec<(Contestant, Outcome)> = contestants
-                .into_iter()
-                .filter_map(|c| Some((c, contest::median(c, wire, source, &work, rounds)?)))
-                .collect();
-            contest::print(&outcomes, count);
+            let standings = contest::race(wire, source, &work, rounds);
+            contest::print(&standings, count);
         }
     }
     println!("\n1 KiB, both sides running, from the command to \"stored\" (in milliseconds)");

@@ -1,7 +1,11 @@
 //! A process and what it used: processor time and peak memory, read from `/proc` while it runs.
 
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// What a process used.
 #[derive(Debug, Default, Clone, Copy)]
@@ -12,30 +16,46 @@ pub(crate) struct Used {
     pub(crate) memory: u64,
 }
 
+/// How often the memory of a process is looked at: seldom, because there are two processors only
+/// and both are busy with what is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Waits for a process to end, watching what it uses. `None` if it failed.
 pub(crate) fn watch(mut child: Child) -> Option<Used> {
     let pid = child.id();
-    let mut used = Used::default();
-    loop {
-        used.memory = used.memory.max(peak_memory(pid));
-        used.cpu = cpu(pid).unwrap_or(used.cpu);
-        if is_zombie(pid) {
-            used.cpu = cpu(pid).unwrap_or(used.cpu);
-            let status = child.wait().ok()?;
-            return status.success().then_some(used);
+    let ended = Arc::new(AtomicBool::new(false));
+    let peak = std::thread::spawn({
+        let ended = Arc::clone(&ended);
+        move || {
+            let mut memory = 0;
+            while !ended.load(Ordering::Relaxed) {
+                memory = peak_memory(pid).max(memory);
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+            memory
         }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    });
+    let id = Pid::from_child(&child);
+    // Not collected yet, so that its times can still be read.
+    let waited = waitid(
+        WaitId::Pid(id),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    );
+    ended.store(true, Ordering::Relaxed);
+    peak.thread().unpark();
+    let used = Used {
+        cpu: cpu(pid).unwrap_or_default(),
+        memory: peak.join().ok()?,
+    };
+    waited.ok()?;
+    let status = child.wait().ok()?;
+    status.success().then_some(used)
 }
 
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = text.rsplit_once(')')?.1.to_owned();
     Some(after_name.split_whitespace().map(str::to_owned).collect())
-}
-
-fn is_zombie(pid: u32) -> bool {
-    stat(pid).is_none_or(|fields| fields.first().is_some_and(|state| state == "Z"))
 }
 
 /// User and system time with that of children that were waited for; ticks of 10 ms.

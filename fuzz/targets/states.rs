@@ -14,7 +14,9 @@ use peerconnect::protocol::message::{
     DeclineReason, Entry, EntryKind, FileHeader, OfferHead, Outcome, PlanAction, PlanRun, Receipt,
     ReceiverMessage, SenderMessage, SourceFault, Stamp, Timestamp, TransferId,
 };
-use peerconnect::protocol::sessions::{Fed, Feeder, FeedingKey, SessionNote, Ticket, Trouble};
+use peerconnect::protocol::sessions::{
+    Fed, Feeder, FeedingKey, SessionNote, Ticket, Trouble, WillFile,
+};
 use peerconnect::transfer::budget::Budget;
 use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
 use peerconnect::transfer::limiter::Limiter;
@@ -208,12 +210,21 @@ async fn attack_receiver(
 }
 
 fn of_session(script: &mut Script<'_>) -> SenderMessage {
-    match script.byte() % 3 {
+    match script.byte() % 5 {
         0 => SenderMessage::Session(SessionNote {
             receivers: script.number(),
             key: FeedingKey([1; 32]),
         }),
         1 => SenderMessage::Feeder(Feeder::Origin),
+        2 => SenderMessage::WillFile(WillFile {
+            index: script.number(),
+            size: u64::from(script.number()),
+            modified: Timestamp(1),
+            stamp: Stamp([1; 16]),
+            first: u32::from(script.byte()),
+            groups: vec![[1; 32]; script.byte().into()],
+        }),
+        3 => SenderMessage::Will(vec![feeder(script); usize::from(script.byte() % 10)]),
         _ => SenderMessage::Feeder(feeder(script)),
     }
 }
@@ -474,6 +485,7 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
                 feeder: ID,
                 trouble: Trouble::Lied,
             },
+            4 => ReceiverMessage::CanGoOn(script.number()),
             _ => ReceiverMessage::Complete,
         },
     }

@@ -8,6 +8,7 @@ use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::protocol::texts::TextId;
 
+use crate::menu::MenuChange;
 use crate::outside::Pick;
 use crate::texts::TextAction;
 use crate::theme::Tone;
@@ -59,6 +60,10 @@ pub(crate) enum Action {
     Copy(String),
     /// Show or hide our link as a QR code.
     ShowLink(bool),
+    /// Look at the network, and call this device, if any.
+    Check(Option<String>),
+    /// Put us into the desktop's applications menu, or take us out.
+    ChangeMenu(MenuChange),
     /// Turn to this page.
     Show(Page),
     /// Show what has these words in the history.
@@ -67,8 +72,8 @@ pub(crate) enum Action {
     ForgetHistory,
     /// Stage what this entry of the history has sent, for whom it went to.
     SendFromHistory(usize),
-    /// Show a folder in the system's file manager.
-    ShowFolder(PathBuf),
+    /// Show a folder in the system's file manager, and mark what has this name in it.
+    ShowFolder(PathBuf, Option<String>),
     /// Open a file with the program that the system has for it.
     OpenFile(PathBuf),
     /// Open the only file of this transfer with the program that the system has for it.
@@ -79,6 +84,8 @@ pub(crate) enum Action {
     Dismiss(u64),
     /// Take a notice of the node away.
     DismissNode(String),
+    /// Take away what devices say that do not reach this one, for good.
+    DismissMissed,
     /// The person wants to leave.
     Leave,
     /// The person was asked about running transfers, and wants this.
@@ -134,6 +141,8 @@ pub(crate) enum About {
     Open(TransferId),
     /// What has ended.
     History,
+    /// What works in the network.
+    Check,
 }
 
 /// What stands in the middle of the window.
@@ -146,6 +155,8 @@ pub(crate) enum Page {
     History,
     /// What can be set.
     Settings,
+    /// What works in the network, and what to do about the rest.
+    Check,
     /// What this program is, and its log.
     About,
 }

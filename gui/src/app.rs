@@ -12,14 +12,17 @@ use peerconnect::transfer::status::FileQuery;
 
 use crate::about_ui::about_ui;
 use crate::bridge::Bridge;
+use crate::check_ui::{CheckDraft, check_ui};
 use crate::codes_ui::codes_ui;
 use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
+use crate::drops::Drops;
 use crate::elsewhere::{DONE_MAX, Done};
 use crate::history_ui::{HistoryDraft, history_ui};
 use crate::input;
 use crate::link_ui::{LinkDraft, link_ui};
 use crate::model::{About, Action, Model, Page};
 use crate::offer_ui::{OffersDraft, offers_ui};
+use crate::opened::Opened;
 use crate::outside::Outside;
 use crate::pages::{PAGE, Pages};
 use crate::peers_ui::{PeersDraft, narrow_peers_ui, peers_ui};
@@ -43,6 +46,7 @@ pub(crate) struct Drafts {
     pub(crate) transfers: TransfersDraft,
     pub(crate) history: HistoryDraft,
     pub(crate) settings: SettingsDraft,
+    pub(crate) check: CheckDraft,
     /// What the person was told that dropping will do, while files hang over the window.
     pub(crate) drop: Option<input::Under>,
     /// A field had the keyboard a frame ago.
@@ -66,6 +70,16 @@ fn scrolled(ui: &mut Ui, page: impl FnOnce(&mut Ui)) {
             })
             .show(ui, page);
     });
+}
+
+/// Whether there is anything to tell above the panels.
+fn has_news(model: &Model) -> bool {
+    !model.notices.is_empty()
+        || !model.overview.notices.is_empty()
+        || model.missed().is_some()
+        || model.questions().next().is_some()
+        || model.conflicts().next().is_some()
+        || !model.overview.texts.is_empty()
 }
 
 /// The window of one node.
@@ -102,14 +116,17 @@ impl App {
         let (finish, done) = mpsc::sync_channel(DONE_MAX);
         let over = first.transfers.iter().filter(|t| t.state.is_final());
         let told = over.map(|t| t.id).collect();
+        let own_node = first.me.pid == std::process::id();
+        let mut model = Model::new(first);
+        model.takes_drops = !matches!(outside.drops, Drops::None);
         Self {
             ctx: ctx.clone(),
-            own_node: first.me.pid == std::process::id(),
+            own_node,
             bridge,
             outside,
             done,
             finish,
-            model: Model::new(first),
+            model,
             drafts: Drafts::default(),
             title: String::new(),
             called: Vec::new(),
@@ -134,6 +151,18 @@ impl App {
         self.own_node = first.me.pid == std::process::id();
         self.over = false;
         self.model.apply(first, self.ctx.input(|i| i.time));
+    }
+
+    /// Shows what the window was opened with. Nothing of it is done: the person decides.
+    pub(crate) fn open_with(&mut self, opened: Opened) {
+        if let Some(link) = opened.link {
+            self.drafts.peers.typed = link;
+            let text = "A link was opened. Add connects to the device that it is of.";
+            self.model.say(Tone::Plain, text);
+        }
+        if !opened.paths.is_empty() {
+            self.look(opened.paths);
+        }
     }
 
     /// Takes in what has happened since the last frame. Also called while the window is hidden.
@@ -173,7 +202,7 @@ impl App {
         let blocked = self.model.link_shown || self.model.leaving;
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
-        input::drop_hint(ui, &self.model, &mut self.drafts);
+        input::drop_hint(ui, &self.model, &self.outside.drops, &mut self.drafts);
         for action in actions {
             self.act(action);
         }
@@ -190,12 +219,7 @@ impl App {
         Panel::top("head")
             .frame(frame(p.panel, 18, 12))
             .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
-        let news = !model.notices.is_empty()
-            || !model.overview.notices.is_empty()
-            || model.questions().next().is_some()
-            || model.conflicts().next().is_some()
-            || !model.overview.texts.is_empty();
-        if news {
+        if has_news(model) {
             let height = ui.available_height() * 0.5;
             Panel::top("news")
                 .frame(frame(p.ground, 18, 10))
@@ -242,6 +266,9 @@ impl App {
                 Page::Settings => scrolled(ui, |ui| {
                     actions.extend(settings_ui(ui, model, &mut drafts.settings));
                 }),
+                Page::Check => scrolled(ui, |ui| {
+                    actions.extend(check_ui(ui, model, &mut drafts.check));
+                }),
                 Page::About => scrolled(ui, |ui| actions.extend(about_ui(ui, model))),
             });
         if model.page != Page::Transfers {
@@ -258,11 +285,7 @@ impl App {
             Action::Stage(paths) => self.look(paths),
             Action::StagePicture(picture) => self.stage_picture(picture),
             Action::Say(tone, text) => model.say(tone, text),
-            Action::Unstage(place) => {
-                if place < model.staged.len() {
-                    model.staged.remove(place);
-                }
-            }
+            Action::Unstage(place) => model.unstage(place),
             Action::UnstageAll => model.staged.clear(),
             Action::Choose(peer, true) => {
                 model.chosen.insert(peer);
@@ -301,12 +324,14 @@ impl App {
                 model.say(Tone::Ok, "Copied. Send it to the other person.");
             }
             Action::ShowLink(shown) => model.link_shown = shown,
+            Action::Check(call) => self.check(call),
+            Action::ChangeMenu(change) => self.change_menu(change),
             Action::Show(page) => self.turn_to(page),
             Action::LookFor(query) => model.history.look_for(&query),
             Action::ForgetHistory => model.history.forget(),
             Action::SendFromHistory(place) => self.send_from_history(place),
             Action::OpenFile(path) => self.show(path),
-            Action::ShowFolder(folder) => self.show(folder),
+            Action::ShowFolder(folder, name) => self.reveal(folder, name),
             Action::Open(transfer) => {
                 let query = FileQuery::Range { from: 0, count: 1 };
                 let rows = Command::Files { transfer, query };
@@ -316,6 +341,7 @@ impl App {
             Action::DismissNode(text) => {
                 model.dismissed.insert(text);
             }
+            Action::DismissMissed => model.missed_read = true,
             Action::Leave => self.ctx.send_viewport_cmd(ViewportCommand::Close),
             Action::Left(how) => self.leave(how),
         }

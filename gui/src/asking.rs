@@ -35,6 +35,7 @@ impl App {
             About::RenamedGroup(_) => {}
             About::Nothing | About::Send(_) | About::AddPeer | About::SendText(_) => {}
             About::Page(..) | About::Open(_) | About::ReadText(_) | About::History => {}
+            About::Check => self.model.check.begin(),
         }
         if let Err(fault) = self.bridge.ask(command, about.clone()) {
             self.reply(about, Err(fault));
@@ -92,6 +93,7 @@ impl App {
                 self.model.texts.came(*id, result);
                 return;
             }
+            (About::Check, result) => self.model.check.came(result),
             (About::History, result) => self.model.history.came(result),
             (About::AnswerText(_) | About::SendText(_), result) => {
                 self.text_reply(&about, result);

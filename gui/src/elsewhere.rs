@@ -11,10 +11,12 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::status::{FileRow, FileState, RowKind};
 
 use crate::app::App;
+use crate::menu::MenuChange;
 use crate::model::{About, Page, Staged, Whose};
 use crate::notes::Note;
 use crate::outside::{Pick, Picked};
 use crate::theme::Tone;
+use crate::words;
 
 /// What comes back from work done elsewhere.
 pub(crate) enum Done {
@@ -23,7 +25,10 @@ pub(crate) enum Done {
         found: Vec<Staged>,
         missing: Vec<PathBuf>,
     },
+    /// It did not work.
     Said(String),
+    /// It worked, which does not show by itself.
+    Did(&'static str),
 }
 
 /// Results of work elsewhere that wait for a frame; a thread with one more waits itself. A test
@@ -74,12 +79,43 @@ impl App {
         self.elsewhere(move || open(&path).err().map(Done::Said));
     }
 
+    /// Shows a folder with what has this name in it marked, if that is there and there is a way.
+    pub(crate) fn reveal(&self, folder: PathBuf, name: Option<String>) {
+        let (open, mark) = (
+            Arc::clone(&self.outside.open),
+            Arc::clone(&self.outside.mark),
+        );
+        self.elsewhere(move || {
+            let item = name.and_then(|name| words::below(&folder, &name));
+            if item.is_some_and(|item| item.exists() && mark(&item)) {
+                return None;
+            }
+            open(&folder).err().map(Done::Said)
+        });
+    }
+
     /// Has the system tell the person something.
     pub(crate) fn notify(&self, note: Note) {
         let notify = Arc::clone(&self.outside.notify);
         self.elsewhere(move || {
             notify(&note);
             None
+        });
+    }
+
+    /// Puts us into the desktop's applications menu, or takes us out.
+    pub(crate) fn change_menu(&self, change: MenuChange) {
+        let menu = Arc::clone(&self.outside.menu);
+        self.elsewhere(move || {
+            Some(match (menu(change), change) {
+                (Err(text), _) => Done::Said(text),
+                (Ok(()), MenuChange::Add) => {
+                    Done::Did("PeerConnect is in the applications menu. Links open with it.")
+                }
+                (Ok(()), MenuChange::Remove) => {
+                    Done::Did("PeerConnect is not in the applications menu any more.")
+                }
+            })
         });
     }
 
@@ -118,6 +154,7 @@ impl App {
                 }
             }
             Done::Said(text) => self.model.say(Tone::Error, text),
+            Done::Did(text) => self.model.say(Tone::Ok, text),
         }
     }
 

@@ -103,6 +103,9 @@ impl App {
         if page == Page::History {
             self.model.history.read = None;
         }
+        if page == Page::Check && !self.model.check.running {
+            self.check(None);
+        }
         if page == Page::About {
             self.model.log = self.outside.log.lines();
         }

@@ -188,7 +188,11 @@ fn offers(
     let narrow = ui.available_width() < 420.0;
     let arrived = record.fault.is_none() && record.failed < record.files;
     if arrived {
-        offer(ui, "Show in folder", Action::ShowFolder(folder.clone()));
+        offer(
+            ui,
+            "Show in folder",
+            Action::ShowFolder(folder.clone(), record.names.first().cloned()),
+        );
     }
     if let ([name], 1) = (record.names.as_slice(), record.files)
         && arrived

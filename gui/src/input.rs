@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use egui::{
     Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
@@ -12,6 +13,7 @@ use peerconnect::protocol::message::TransferId;
 use peerconnect::text::Shown;
 
 use crate::app::Drafts;
+use crate::drops::Drops;
 use crate::many_ui::{cancel_session, pause_or_resume_session};
 use crate::model::{About, Action, Model, Page, Whose};
 use crate::offer_ui::answer_first;
@@ -148,7 +150,8 @@ fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
     vec![Action::Show(Page::Transfers)]
 }
 
-fn is_link(text: &str) -> bool {
+/// Whether this is a link of a device.
+pub(crate) fn is_link(text: &str) -> bool {
     const SCHEME: &str = "peerconnect:";
     text.get(..SCHEME.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(SCHEME))
@@ -164,7 +167,7 @@ pub(crate) enum Under {
     Transfer(TransferId),
 }
 
-/// What is under the pointer. X11 gives no position during a drag: then it is the window.
+/// What is under the pointer; where that is not known, the window.
 fn under(position: Option<Pos2>, model: &Model, drafts: &Drafts) -> Under {
     let Some(position) = position else {
         return Under::Window;
@@ -223,11 +226,26 @@ fn drops(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
     }
 }
 
+/// How often it is looked where files hang: nobody says that they have moved.
+const LOOK_EVERY: Duration = Duration::from_millis(33);
+
+/// Where files hang over the window.
+fn dragged_to(ui: &Ui, drops: &Drops) -> Option<Pos2> {
+    match drops {
+        Drops::None => None,
+        Drops::Anywhere => ui.input(|i| i.pointer.latest_pos()),
+        Drops::Under(pointer) => {
+            ui.ctx().request_repaint_after(LOOK_EVERY);
+            let pixels = pointer()?;
+            Some(pixels / ui.ctx().pixels_per_point())
+        }
+    }
+}
+
 /// Says, while files hang over the window, what dropping them will do.
-pub(crate) fn drop_hint(ui: &Ui, model: &Model, drafts: &mut Drafts) {
-    let (hovering, position) =
-        ui.input(|i| (!i.raw.hovered_files.is_empty(), i.pointer.latest_pos()));
-    drafts.drop = hovering.then(|| under(position, model, drafts));
+pub(crate) fn drop_hint(ui: &Ui, model: &Model, drops: &Drops, drafts: &mut Drafts) {
+    let hovering = ui.input(|i| !i.raw.hovered_files.is_empty());
+    drafts.drop = hovering.then(|| under(dragged_to(ui, drops), model, drafts));
     let Some(under) = &drafts.drop else {
         return;
     };

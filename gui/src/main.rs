@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use peerconnect::config::Paths;
-use peerconnect_gui::{Log, Look, Outside, Window, icon};
+use peerconnect_gui::{APP_ID, Asked, Drops, Log, Look, Opened, Outside, Window, XServer, icon};
 
 mod background;
 
@@ -21,13 +21,36 @@ const NO_WINDOW: u8 = 2;
 const COMMAND_LINE: &str = "Use the command line: peerconnect send FILE… --to LINK, peerconnect \
                             receive; see peerconnect --help.";
 
+const USAGE: &str = "Usage: peerconnect-gui [LINK] [FILE]…";
+
+const HELP: &str = "\
+Opens the window of PeerConnect, which sends files between computers.
+
+Usage: peerconnect-gui [LINK] [FILE]…
+
+  LINK   The link of a device (peerconnect:…), to be added
+  FILE   Files and folders to send
+
+On the command line: peerconnect --help";
+
 /// How long the end of the program waits for a node to put its last things in order.
 const END_WAIT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    let opened = match Asked::of(std::env::args_os().skip(1)) {
+        Asked::Window(opened) => opened,
+        Asked::Help => {
+            let _ = writeln!(std::io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Asked::Unknown(option) => {
+            let _ = writeln!(std::io::stderr(), "There is no option {option:?}. {USAGE}");
+            return ExitCode::from(NO_WINDOW);
+        }
+    };
     let open = Arc::new(AtomicBool::new(false));
     hush_panics_until(open.clone());
-    let result = catch_unwind(AssertUnwindSafe(|| run(open.clone())));
+    let result = catch_unwind(AssertUnwindSafe(|| run(open.clone(), opened)));
     let missing = match result {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         // Libraries of the display that are missing are panics in winit.
@@ -53,19 +76,21 @@ fn hush_panics_until(open: Arc<AtomicBool>) {
     }));
 }
 
-fn run(open: Arc<AtomicBool>) -> eframe::Result {
+fn run(open: Arc<AtomicBool>, opened: Opened) -> eframe::Result {
     let log = Log::default();
     log.install();
     let paths = Paths::find(None);
     let look = Look::load(&paths);
     let viewport = egui::ViewportBuilder::default()
-        .with_app_id("peerconnect")
+        .with_app_id(APP_ID)
         .with_title("PeerConnect")
         .with_icon(icon())
         .with_inner_size(look.size())
         .with_min_inner_size(Look::SIZE_MIN);
+    let server = XServer::connect();
     let options = eframe::NativeOptions {
         viewport,
+        event_loop_builder: server.as_ref().map(|_| on_x_server()),
         ..eframe::NativeOptions::default()
     };
     let behind = Arc::new(OnceLock::new());
@@ -75,8 +100,9 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         open.store(true, Ordering::SeqCst);
         let background = Background::new(paths.clone(), alive);
         let start = Arc::new(move |wake| background.start(wake));
-        let window = Window::new(&cc.egui_ctx, Outside::real(log), start);
-        let window = window.remember(&cc.egui_ctx, paths, look);
+        let drops = Drops::of(cc, server);
+        let window = Window::new(&cc.egui_ctx, Outside::real(log, drops), start);
+        let window = window.remember(&cc.egui_ctx, paths, look).open_with(opened);
         // There is one window.
         let _ = kept.set(window.behind());
         Ok(Box::new(window))
@@ -89,4 +115,19 @@ fn run(open: Arc<AtomicBool>) -> eframe::Result {
         false => ended.recv_timeout(END_WAIT).is_ok(),
     };
     Ok(())
+}
+
+/// Has the window opened on an X server, also where there is Wayland: only there it takes drops.
+#[cfg(target_os = "linux")]
+fn on_x_server() -> eframe::EventLoopBuilderHook {
+    use winit::platform::x11::EventLoopBuilderExtX11;
+
+    Box::new(|builder| {
+        builder.with_x11();
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn on_x_server() -> eframe::EventLoopBuilderHook {
+    Box::new(|_| {})
 }

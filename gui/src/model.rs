@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{CodeState, GroupRecord, Nearby, Overview, PeerInfo, Who};
+use peerconnect::node::api::{CodeState, Finding, GroupRecord, Nearby, Overview, PeerInfo, Who};
+use peerconnect::node::check::missed;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::text::Shown;
@@ -14,6 +15,7 @@ use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
 pub(crate) use crate::actions::{About, Action, Leaving, Page, Whose};
+use crate::check::Check;
 use crate::curve::Curve;
 use crate::history::History;
 use crate::pages::Pages;
@@ -72,6 +74,8 @@ pub(crate) struct Device<'a> {
 pub(crate) struct Model {
     pub(crate) overview: Arc<Overview>,
     pub(crate) staged: Vec<Staged>,
+    /// Whether files can be dropped on the window.
+    pub(crate) takes_drops: bool,
     pub(crate) chosen: BTreeSet<Who>,
     /// Since when nobody is heard in the network, by the window's clock.
     pub(crate) alone_since: Option<f64>,
@@ -88,10 +92,15 @@ pub(crate) struct Model {
     pub(crate) texts: Texts,
     pub(crate) page: Page,
     pub(crate) history: History,
+    /// What was found in the network.
+    pub(crate) check: Check,
     /// What was noted until the page with the log was opened.
     pub(crate) log: Vec<String>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) dismissed: BTreeSet<String>,
+    /// That devices do not reach this one was read: whoever says so again is not heeded, because
+    /// anybody in the network can say it.
+    pub(crate) missed_read: bool,
     pub(crate) link_shown: bool,
     pub(crate) leaving: bool,
     /// A device is being looked for.
@@ -111,6 +120,7 @@ impl Model {
         let mut model = Self {
             overview: overview.clone(),
             staged: Vec::new(),
+            takes_drops: true,
             chosen: BTreeSet::new(),
             alone_since: None,
             selected: None,
@@ -122,9 +132,11 @@ impl Model {
             texts: Texts::default(),
             page: Page::default(),
             history: History::default(),
+            check: Check::default(),
             log: Vec::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
+            missed_read: false,
             link_shown: false,
             leaving: false,
             adding: false,
@@ -136,6 +148,11 @@ impl Model {
         };
         model.apply(overview, 0.0);
         model
+    }
+
+    /// Who says that it does not reach this device, unless that was read.
+    pub(crate) fn missed(&self) -> Option<Finding> {
+        missed(&self.overview).filter(|_| !self.missed_read)
     }
 
     /// Takes a new picture of the node; `time` is the window's clock in seconds.
@@ -285,6 +302,13 @@ impl Model {
             if !self.staged.iter().any(|s| s.path == entry.path) {
                 self.staged.push(entry);
             }
+        }
+    }
+
+    /// Takes the staged entry at this place out again.
+    pub(crate) fn unstage(&mut self, place: usize) {
+        if place < self.staged.len() {
+            self.staged.remove(place);
         }
     }
 

@@ -10,8 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use peerconnect::config::Paths;
 
 use crate::dialogs;
+use crate::drops::Drops;
 use crate::log::Log;
+use crate::menu::{self, MenuChange};
 use crate::notes::{self, Note};
+use crate::reveal;
 
 /// Work that may wait for a person or a disk.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -55,12 +58,18 @@ pub struct Outside {
     pub pick: Arc<dyn Fn(Pick) -> Picked + Send + Sync>,
     /// Shows a folder in the system's file manager.
     pub open: Open,
+    /// Shows a file or folder marked in the one that it is in; whether that could be.
+    pub mark: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Opens a link in the browser.
     pub browse: Browse,
     /// Has the system tell a person something; nothing happens where it cannot.
     pub notify: Arc<dyn Fn(&Note) + Send + Sync>,
     /// What this process notes.
     pub log: Log,
+    /// Changes the desktop's applications menu; the error is a sentence for people.
+    pub menu: Arc<dyn Fn(MenuChange) -> Result<(), String> + Send + Sync>,
+    /// How files can be dropped on the window.
+    pub drops: Drops,
     /// Folder for what has no file yet, such as pictures from the clipboard.
     pub scratch: PathBuf,
     /// Seconds since 1970.
@@ -68,8 +77,8 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// The real system.
-    pub fn real(log: Log) -> Self {
+    /// The real system, for a window that takes drops like this.
+    pub fn real(log: Log, drops: Drops) -> Self {
         Self {
             // A thread of its own that nobody waits for: a dialog whose helper process dies
             // never returns, and quitting must not wait for it.
@@ -83,11 +92,14 @@ impl Outside {
             }),
             pick: Arc::new(dialogs::pick),
             open: Arc::new(show_folder),
+            mark: Arc::new(reveal::marked),
             browse: Arc::new(|link| match open_elsewhere(link.as_ref()) {
                 true => Ok(()),
                 false => Err("The link could not be opened here. Copy it instead.".into()),
             }),
             log,
+            drops,
+            menu: Arc::new(menu::change),
             notify: Arc::new(notes::show),
             scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {

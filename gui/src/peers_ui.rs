@@ -13,7 +13,7 @@ use peerconnect::text::Shown;
 
 use crate::groups_ui::{Naming, groups_ui, make_ui};
 use crate::icons::{self, Icon};
-use crate::model::{About, Action, Device, Model, Whose};
+use crate::model::{About, Action, Device, Model, Page, Whose};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
 use crate::top_ui::not_a_path;
@@ -33,6 +33,8 @@ pub(crate) struct PeersDraft {
     /// Rows on the screen, for drops.
     pub(crate) rows: Vec<(Who, Rect)>,
     pub(crate) groups: Vec<(String, Rect)>,
+    /// The person wants to type a link or address: the field for it gets the keyboard.
+    enter: bool,
 }
 
 /// The whole panel.
@@ -75,7 +77,7 @@ pub(crate) fn narrow_peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft
 fn lists(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
     heading(ui, "Nearby");
     if model.overview.nearby.is_empty() {
-        alone(ui, model, actions);
+        alone(ui, model, draft, actions);
     }
     for device in model.near() {
         row(ui, model, &device, draft, actions);
@@ -98,7 +100,7 @@ pub(crate) fn heading(ui: &mut Ui, text: &str) {
 const PATIENCE: f64 = 5.0;
 
 /// What is known about why nobody is heard, and what else can be done.
-fn alone(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+fn alone(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
     let now = ui.input(|i| i.time);
     let left = model.alone_since.unwrap_or(now) + PATIENCE - now;
     let note = |ui: &mut Ui, tone, text: &str| {
@@ -115,21 +117,34 @@ fn alone(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         return;
     } else {
         ui.label("Nobody here yet.");
-        for (good, fact) in words::facts(&model.overview.me.addrs) {
+        let overview = &model.overview;
+        let (facts, what_to_do) = words::facts(&overview.me.addrs, overview.multicast);
+        for (good, fact) in facts {
             let (mark, tone) = match good {
                 true => ("✔", Tone::Ok),
                 false => ("✖", Tone::Warn),
             };
             note(ui, tone, &format!("{mark} {fact}"));
         }
-        let text = "Is PeerConnect open on the other computer? Show it your link, or paste its \
-                    link below.";
-        note(ui, Tone::Weak, text);
+        note(ui, Tone::Weak, what_to_do);
     }
     ui.add_space(4.0);
+    other_ways(ui, draft, actions);
+}
+
+/// What helps where nobody is found.
+fn other_ways(ui: &mut Ui, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
     if theme::plain(ui, "Show my link").clicked() {
         actions.push(Action::ShowLink(true));
     }
+    if theme::plain(ui, "Enter a link or address").clicked() {
+        draft.enter = true;
+        ui.request_repaint();
+    }
+    if theme::plain(ui, "Check my network").clicked() {
+        actions.push(Action::Show(Page::Check));
+    }
+    ui.add_space(4.0);
 }
 
 const ADD_HINT: &str = "The link or address of a device. Or a code that somebody reads to you, \
@@ -152,6 +167,10 @@ fn add_form(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Ve
                 .margin(Margin::symmetric(8, 6))
                 .desired_width(f32::INFINITY);
             let field = ui.add(field).labelled_by(label).on_hover_text(ADD_HINT);
+            if std::mem::take(&mut draft.enter) {
+                field.request_focus();
+                field.scroll_to_me(None);
+            }
             let enter = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
             sent |= enter && ready;
         });

@@ -57,6 +57,7 @@ pub(crate) fn with_nearby(
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        multicast: None,
         passing_on: 0,
         codes: Arc::new([]),
         notices: Arc::new([]),
@@ -117,6 +118,7 @@ pub(crate) fn near(name: &str) -> Nearby {
         known: false,
         connected: false,
         last_seen: NOW,
+        misses_us: false,
         addrs: vec![([192, 168, 1, 20], 3485).into()],
     }
 }

@@ -13,6 +13,7 @@ use peerconnect::node::api::Command;
 use peerconnect::text::bytes;
 
 use crate::look;
+use crate::menu::MenuChange;
 use crate::model::{self, About, Action, Model, Whose};
 use crate::outside::Pick;
 use crate::page_ui::{choice, head, row, section};
@@ -51,7 +52,7 @@ pub(crate) fn settings_ui(ui: &mut Ui, model: &Model, draft: &mut SettingsDraft)
     section(ui, "Sending", |ui| page.sending(ui));
     section(ui, "Network", |ui| page.network(ui));
     section(ui, "Old versions (1.x, not encrypted)", |ui| page.old(ui));
-    section(ui, "This window", window);
+    section(ui, "This window", |ui| page.window(ui));
     ui.add_space(8.0);
     page.actions
 }
@@ -185,6 +186,12 @@ impl Page<'_> {
             self.below(ui, "port");
         });
         self.relays(ui);
+        let note = "What works here, and what to do about the rest.";
+        row(ui, "Trouble to connect?", note, |ui| {
+            if theme::small(ui, "Check my network").clicked() {
+                self.actions.push(Action::Show(model::Page::Check));
+            }
+        });
     }
 
     fn relays(&mut self, ui: &mut Ui) {
@@ -333,6 +340,29 @@ const SCALES: [(u32, &str); 5] = [
 ];
 
 /// What belongs to this window alone. It is kept with its size.
+impl Page<'_> {
+    fn window(&mut self, ui: &mut Ui) {
+        if cfg!(target_os = "linux") {
+            self.menu(ui);
+        }
+        window(ui);
+    }
+
+    fn menu(&mut self, ui: &mut Ui) {
+        let note = "So that links and files can be opened with PeerConnect.";
+        row(ui, "Applications menu", note, |ui| {
+            let names = [(MenuChange::Add, "Add"), (MenuChange::Remove, "Remove")];
+            for (change, name) in names {
+                let button = theme::small(ui, name);
+                let named = format!("{name}: applications menu");
+                if button.accessible_name(&named).clicked() {
+                    self.actions.push(Action::ChangeMenu(change));
+                }
+            }
+        });
+    }
+}
+
 fn window(ui: &mut Ui) {
     row(ui, "Colours", "", |ui| {
         let options = [

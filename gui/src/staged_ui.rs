@@ -45,7 +45,13 @@ pub(crate) fn staged_ui(ui: &mut Ui, model: &Model, draft: &mut StagedDraft) -> 
     actions
 }
 
-const INVITATION: &str = "Drop files here to send them";
+fn invitation_text(model: &Model) -> &'static str {
+    match model.takes_drops {
+        true => "Drop files here to send them",
+        false => "Choose or paste files to send",
+    }
+}
+
 const PROMISE: &str = "Whole folders too. Nothing leaves before you press Send.";
 /// The same beside the buttons, where there is less room.
 const SHORT_PROMISE: &str = "Nothing leaves before you press Send.";
@@ -60,7 +66,7 @@ fn invitation(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut
             pick_buttons(ui, model, draft, actions);
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
-                theme::title(ui, INVITATION);
+                theme::title(ui, invitation_text(model));
                 let text = theme::note(ui, Tone::Weak, SHORT_PROMISE);
                 ui.add(Label::new(text).truncate());
             });
@@ -99,7 +105,7 @@ fn large_invitation(
             .circle_filled(circle.center(), 26.0, p.accent_soft);
         icons::paint(ui.painter(), circle, Icon::Up, p.accent_text);
         ui.add_space(6.0);
-        theme::title(ui, INVITATION);
+        theme::title(ui, invitation_text(model));
         ui.label(theme::note(ui, Tone::Weak, PROMISE));
         ui.add_space(6.0);
         let buttons = vec2(228.0, 32.0);

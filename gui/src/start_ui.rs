@@ -14,6 +14,7 @@ use peerconnect::node::api::NodeHandle;
 use crate::app::App;
 use crate::bridge::wake_function;
 use crate::look::Look;
+use crate::opened::Opened;
 use crate::outside::Outside;
 use crate::theme::{self, Tone};
 
@@ -36,6 +37,8 @@ pub struct Window {
     state: State,
     /// How it looks, and where that is kept.
     look: Option<(Look, Paths)>,
+    /// What it is opened with, until there is a node.
+    opened: Option<Opened>,
     /// Set when the node goes on without the window.
     behind: Arc<AtomicBool>,
 }
@@ -59,10 +62,17 @@ impl Window {
             coming: None,
             state: State::Empty,
             look: None,
+            opened: None,
             behind: Arc::default(),
         };
         window.begin(ctx);
         window
+    }
+
+    /// Shows this once there is a node.
+    pub fn open_with(mut self, opened: Opened) -> Self {
+        self.opened = Some(opened);
+        self
     }
 
     /// Gives the window this look, and keeps what becomes of it below `paths`.
@@ -118,7 +128,10 @@ impl Window {
         match (result, &mut self.state) {
             (Ok(node), State::Open(app)) => app.change_node(node),
             (Ok(node), State::Empty | State::Failed(_)) => {
-                let app = App::new(ctx, node, self.outside.clone());
+                let mut app = App::new(ctx, node, self.outside.clone());
+                if let Some(opened) = self.opened.take() {
+                    app.open_with(opened);
+                }
                 self.state = State::Open(Box::new(app));
             }
             (Err(fault), State::Open(_) | State::Empty | State::Failed(_)) => {

@@ -3,6 +3,7 @@
 
 use egui::{Align, Label, Layout, TextEdit, Ui};
 use peerconnect::config::Setting;
+use peerconnect::fault::Face;
 use peerconnect::node::api::Command;
 use peerconnect::text::Shown;
 
@@ -151,6 +152,13 @@ pub(crate) fn not_a_path() -> Action {
 /// Lines that a person should read, ours and the node's.
 pub(crate) fn notices_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     let mut actions = Vec::new();
+    if let Some(missed) = model.missed() {
+        let title = format!("{}.", missed.text(Face::Window));
+        let advice = missed.advice(Face::Window).unwrap_or_default();
+        if line(ui, Tone::Warn, &title, &advice, "") {
+            actions.push(Action::DismissMissed);
+        }
+    }
     for text in model.overview.notices.iter() {
         if !model.dismissed.contains(text) && line(ui, Tone::Warn, &Shown(text).to_string(), "", "")
         {

@@ -364,7 +364,13 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
     match (t.direction, &t.folder) {
         (Direction::Sending, _) if t.state != TransferState::Completed => {
             let mut offers = vec![("Send again".into(), again(Again::All))];
-            if matches!(t.fault, Some(Fault::PeerOffline { .. })) && !t.is_legacy() {
+            let may_come = |fault: &Fault| {
+                matches!(
+                    fault,
+                    Fault::PeerOffline { .. } | Fault::PeerFirewall { .. }
+                )
+            };
+            if t.fault.as_ref().is_some_and(may_come) && !t.is_legacy() {
                 offers.push(("Send when online".into(), again(Again::WhenOnline)));
             }
             offers
@@ -374,7 +380,9 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
             vec![(format!("Try {failed} again"), again(Again::Failed))]
         }
         (Direction::Receiving, Some(folder)) if t.files_done > 0 => {
-            let mut offers = vec![("Show in folder".into(), Action::ShowFolder(folder.clone()))];
+            let first = t.top_names.first().map(|top| top.name.clone());
+            let show = Action::ShowFolder(folder.clone(), first);
+            let mut offers = vec![("Show in folder".into(), show)];
             if t.entries == 1 {
                 offers.push(("Open".into(), Action::Open(t.id)));
             }

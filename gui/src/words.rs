@@ -1,29 +1,29 @@
 //! Words for what the overview says: states, progress, names. Errors have theirs in
 //! `peerconnect::fault`.
 
+mod devices;
 mod history;
 mod passing;
 mod texts;
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use peerconnect::fault::{Face, Fault};
-use peerconnect::node::api::{SessionSnapshot, TextSnapshot, TextState, Who};
+use peerconnect::node::api::{SessionSnapshot, TextSnapshot, TextState};
 use peerconnect::otm::session::MemberEnd;
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
-use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
+pub(crate) use self::devices::{apart, device_line, facts};
 pub(crate) use self::history::{Told, below, history};
 use self::passing::way;
 pub(crate) use self::passing::{blamed, through};
 pub(crate) use self::texts::{link, text_status};
-use crate::model::{Device, Pace};
+use crate::model::Pace;
 use crate::theme::Tone;
 
 /// Bytes that must have moved before a speed is worth saying.
@@ -239,8 +239,16 @@ pub(crate) fn session_status(s: &SessionSnapshot, pace: Pace) -> Status {
         parts.push(format!("{}/s", bytes(pace.rate)));
         parts.extend(pace.eta.map(|left| format!("{} left", duration(left))));
     }
+    let more = match s.may_leave() {
+        true => format!("{NOT_NEEDED} {more}").trim_end().to_owned(),
+        false => more,
+    };
     Status::new(tone, parts.join(" · ")).more(more)
 }
+
+/// What is said when whoever does not have everything gets it from the others.
+const NOT_NEEDED: &str = "This computer is not needed any more: the others can get the rest from \
+                          each other.";
 
 /// What everybody must know about transfers with old versions.
 pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";
@@ -386,57 +394,6 @@ pub(crate) fn three_words(words: &str) -> String {
         .join("\u{a0}·\u{a0}")
 }
 
-/// What is known about a device, in a line below its name.
-pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
-    if let Who::Original(_) = device.who {
-        return "not encrypted (old version)".to_owned();
-    }
-    let trust = match device
-        .known
-        .map(|peer| (peer.record.accept, peer.record.trusted))
-    {
-        Some((Accept::Block, _)) => "its questions are not shown",
-        Some((Accept::Always, true)) => "trusted ✔, always accepted",
-        Some((Accept::Ask, true)) => "trusted ✔",
-        Some((Accept::Ask | Accept::Always, false)) | None => "new",
-    };
-    let seen = match (device.known, device.near) {
-        (Some(peer), _) if peer.connected => "connected".to_owned(),
-        (_, Some(_)) => "here now".to_owned(),
-        (Some(peer), None) => format!("seen {}", ago(now.saturating_sub(peer.record.last_seen))),
-        (None, None) => return trust.to_owned(),
-    };
-    let own = device.known.and_then(|peer| peer.folder.as_deref());
-    match own.and_then(Path::file_name) {
-        Some(name) => format!("{seen} · {trust} · into {}", Shown(&name.to_string_lossy())),
-        None => format!("{seen} · {trust}"),
-    }
-}
-
-/// What tells two devices of one name apart.
-pub(crate) fn apart(who: &Who) -> String {
-    match who {
-        Who::Key(id) => id.short(),
-        Who::Original(id) => id.requests.ip().to_string(),
-    }
-}
-
-/// What is known about our own end when nobody is heard: whether it is good, and what it is.
-pub(crate) fn facts(addrs: &[String]) -> Vec<(bool, String)> {
-    let addrs: Vec<SocketAddr> = addrs.iter().filter_map(|addr| addr.parse().ok()).collect();
-    let outside = addrs.iter().find(|addr| !addr.ip().is_loopback());
-    let network = match outside {
-        Some(addr) => (true, format!("network up ({})", addr.ip())),
-        None => (false, "no network".to_owned()),
-    };
-    let listening = match addrs.first() {
-        Some(addr) => (true, format!("listening (UDP port {})", addr.port())),
-        None => (false, "not listening".to_owned()),
-    };
-    let nobody = (false, "no other PeerConnect heard".to_owned());
-    vec![network, listening, nobody]
-}
-
 /// `12 min ago`, in the largest unit only.
 pub(crate) fn ago(seconds: u64) -> String {
     let (n, unit) = match seconds {
@@ -537,19 +494,6 @@ mod tests {
             assert!(!status.line.is_empty(), "{state:?}");
             assert!(!status.line.contains('\u{202e}'), "{state:?}");
         }
-    }
-
-    #[test]
-    fn only_what_is_so_is_said_about_the_network() {
-        let facts = |addrs: &[&str]| {
-            let addrs: Vec<String> = addrs.iter().map(|addr| addr.to_string()).collect();
-            facts(&addrs)
-        };
-        let (up, down) = (facts(&["192.168.1.7:3485"]), facts(&["127.0.0.1:3485"]));
-        assert_eq!(up[0], (true, "network up (192.168.1.7)".into()));
-        assert_eq!(up[1], (true, "listening (UDP port 3485)".into()));
-        assert_eq!(down[0], (false, "no network".into()));
-        assert_eq!(facts(&[])[1], (false, "not listening".into()));
     }
 
     #[test]

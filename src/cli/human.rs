@@ -19,7 +19,7 @@ use super::json::path_words;
 use super::output::Event;
 use super::progress::{Bars, Plain, Symbols, percent, width_of_results};
 
-mod sessions;
+pub(crate) mod sessions;
 mod texts;
 
 use self::sessions::{receiver_names, total};
@@ -135,6 +135,7 @@ impl Human {
                 self.say(&format!("To {receivers}: {}.", receiver_names(s)));
             }
             Event::Receivers(s, transfers) => self.receivers(s, transfers),
+            Event::MayLeave(s) => self.say(&sessions::may_leave(s)),
             Event::Total(s, exit) => {
                 self.clear();
                 return Some(total(s, *exit, self.symbols, self.colour));

@@ -108,6 +108,7 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         Event::Session(s) => write_line("session", session(s), to),
         // The progress of each has lines of its own.
         Event::Receivers(..) => {}
+        Event::MayLeave(s) => write_line("may_leave", may_leave(s), to),
         Event::Total(s, exit) => write_line("total", total(s, *exit), to),
     }
 }
@@ -292,10 +293,17 @@ pub(crate) fn session(s: &SessionSnapshot) -> impl Serialize {
     })
 }
 
+fn may_leave(s: &SessionSnapshot) -> impl Serialize {
+    json!({
+        "session": s.id.to_string(), "receivers": s.receivers.len(),
+        "complete": s.complete, "incomplete": s.incomplete, "going_on": s.going_on,
+    })
+}
+
 fn total(s: &SessionSnapshot, exit: Exit) -> impl Serialize {
     json!({
         "session": s.id.to_string(), "exit": exit.0, "receivers": s.receivers.len(),
-        "complete": s.complete, "incomplete": s.incomplete,
+        "complete": s.complete, "incomplete": s.incomplete, "going_on": s.going_on,
         "sent_bytes": s.bytes_moved, "seconds": milliseconds(s.seconds),
     })
 }

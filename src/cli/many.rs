@@ -1,10 +1,11 @@
 //! What a face tells of files that go to several receivers, beside what it tells of each.
 
-use peerconnect::node::api::Overview;
+use peerconnect::node::api::{Overview, SessionSnapshot};
 use peerconnect::transfer::status::TransferSnapshot;
 
 use super::exit::Exit;
 use super::face::Face;
+use super::human::sessions::going_on;
 use super::output::Event;
 
 impl Face<'_> {
@@ -18,6 +19,10 @@ impl Face<'_> {
         }
         let transfers: Vec<&TransferSnapshot> = picture.transfers_of(session).collect();
         self.out.emit(Event::Receivers(session, &transfers)).await;
+        let could_before = self.told.as_ref().is_some_and(SessionSnapshot::may_leave);
+        if session.may_leave() && !could_before && !self.shared {
+            self.out.emit(Event::MayLeave(session)).await;
+        }
         self.told = Some(session.clone());
     }
 
@@ -31,6 +36,9 @@ impl Face<'_> {
     /// Says how those go on that are not over.
     pub(super) fn say_session_paused(&mut self) {
         if let Some(session) = self.told.as_ref().filter(|session| !session.is_over()) {
+            if session.may_leave() && !self.shared {
+                self.out.say(&going_on(session));
+            }
             let hint = format!("peerconnect resume {}", session.id.short());
             self.out.say(&format!("Paused. Go on with: {hint}"));
         }

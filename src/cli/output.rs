@@ -59,6 +59,8 @@ pub(crate) enum Event<'a> {
     Session(&'a SessionSnapshot),
     /// How far they are, with the transfers of this run; may be left out.
     Receivers(&'a SessionSnapshot, &'a [&'a TransferSnapshot]),
+    /// All who do not have everything get the rest from the others, also without this program.
+    MayLeave(&'a SessionSnapshot),
     /// All of it has ended, or this face has; last of all.
     Total(&'a SessionSnapshot, Exit),
 }

@@ -156,7 +156,9 @@ async fn start(
             attached: false,
         }),
         other @ (Reply::Done | Reply::Files(_) | Reply::Peer(_)) => Err(unexpected(&other)),
-        other @ (Reply::Found(_) | Reply::History(_)) => Err(unexpected(&other)),
+        other @ (Reply::Found(_) | Reply::History(_) | Reply::Checked(_)) => {
+            Err(unexpected(&other))
+        }
         other @ (Reply::TextSent(_) | Reply::Text(_)) => Err(unexpected(&other)),
         other @ Reply::Agreed { .. } => Err(unexpected(&other)),
     }

@@ -115,6 +115,7 @@ async fn begin(to: Target, text: String, node: &NodeHandle) -> Result<TextId, Fa
         | Reply::Peer(_)
         | Reply::Found(_)
         | Reply::History(_)
+        | Reply::Checked(_)
         | Reply::Agreed { .. }
         | Reply::Text(_)) => Err(unexpected(&other)),
     }

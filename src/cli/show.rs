@@ -187,7 +187,10 @@ pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> R
     match reply? {
         Reply::Done => out.say("The history is empty now."),
         Reply::History(records) => show_history(&records, out).await,
-        other @ (Reply::Transfer { .. } | Reply::Session { .. } | Reply::Files(_)) => {
+        other @ (Reply::Transfer { .. }
+        | Reply::Session { .. }
+        | Reply::Files(_)
+        | Reply::Checked(_)) => {
             return Err(unexpected(&other));
         }
         other @ (Reply::Peer(_) | Reply::Found(_) | Reply::TextSent(_) | Reply::Text(_)) => {

@@ -134,6 +134,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        multicast: None,
         passing_on: 0,
         codes: Arc::new([]),
         notices: Arc::new([]),
@@ -150,6 +151,7 @@ pub(crate) fn near(n: u8, name: &str) -> Nearby {
         known: false,
         connected: false,
         last_seen: 5,
+        misses_us: false,
         addrs: vec![([10, 0, 0, n], 3485).into()],
     }
 }

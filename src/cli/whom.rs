@@ -102,6 +102,7 @@ async fn one_named(
                 | Reply::Files(_)
                 | Reply::Peer(_)
                 | Reply::History(_)
+                | Reply::Checked(_)
                 | Reply::TextSent(_)
                 | Reply::Text(_)
                 | Reply::Agreed { .. }) => Err(super::send::unexpected(&other)),

@@ -167,6 +167,10 @@ pub trait Outbound: Send + 'static {
     fn path(&self) -> PathInfo;
     /// Whether the other side knows what a session is, and [`Piece::Elsewhere`].
     fn knows_sessions(&self) -> bool;
+    /// Whether the other side knows what a will is.
+    fn knows_wills(&self) -> bool {
+        false
+    }
     /// Sends a message; waits while the peer does not read. Not cancel-safe.
     fn send(
         &mut self,

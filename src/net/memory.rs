@@ -324,6 +324,10 @@ impl Outbound for MemoryOutbound {
         true
     }
 
+    fn knows_wills(&self) -> bool {
+        true
+    }
+
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {
         self.control.send(&message).await
     }

@@ -15,8 +15,8 @@ use super::link::{LinkError, Offence};
 use super::transfer_link::Control;
 use crate::protocol::codes::ALPN_CODES;
 use crate::protocol::message::{Code, DeclineReason, Opening};
-use crate::protocol::sessions::ALPN_SESSIONS;
-use crate::protocol::texts::{ALPN_TEXTS, TEXT_LEN_MAX, TextAnswer, TextHead};
+use crate::protocol::sessions::{ALPN_SESSIONS, ALPN_WILLS};
+use crate::protocol::texts::{ALPN_TEXTS, ALPNS, TEXT_LEN_MAX, TextAnswer, TextHead};
 
 /// How long the other side may take for what no person has to think about: the first answer to a
 /// text, its bytes, the confirmation, and to read each of them.
@@ -198,24 +198,42 @@ impl QuicOutboundText {
 impl PeerConnection {
     /// Whether the program at the other side knows texts.
     pub fn understands_texts(&self) -> bool {
-        self.agreed_on(&[ALPN_TEXTS, ALPN_SESSIONS, ALPN_CODES])
+        self.knows(ALPN_TEXTS)
     }
 
     /// Whether the program at the other side knows sessions.
     pub fn understands_sessions(&self) -> bool {
-        self.agreed_on(&[ALPN_SESSIONS, ALPN_CODES])
+        self.knows(ALPN_SESSIONS)
+    }
+
+    /// Whether the program at the other side knows wills.
+    pub fn understands_wills(&self) -> bool {
+        self.knows(ALPN_WILLS)
     }
 
     /// Whether the program at the other side knows one-time codes.
     pub fn understands_codes(&self) -> bool {
-        self.agreed_on(&[ALPN_CODES])
+        self.knows(ALPN_CODES)
     }
 
-    pub(super) fn agreed_on(&self, protocols: &[&[u8]]) -> bool {
+    /// Whether exactly this protocol was agreed on.
+    pub(super) fn speaks(&self, protocol: &[u8]) -> bool {
+        self.agreed().is_some_and(|agreed| agreed == protocol)
+    }
+
+    fn agreed(&self) -> Option<Vec<u8>> {
         let data = self.quic().handshake_data();
         let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-        let agreed = data.and_then(|data| data.protocol);
-        agreed.is_some_and(|agreed| protocols.contains(&agreed.as_slice()))
+        data.and_then(|data| data.protocol)
+    }
+
+    /// Whether this protocol was agreed on, or one that has everything that this one has.
+    fn knows(&self, protocol: &[u8]) -> bool {
+        let rank = |of: &[u8]| ALPNS.iter().position(|known| *known == of);
+        let agreed = self.agreed().and_then(|agreed| rank(&agreed));
+        agreed
+            .zip(rank(protocol))
+            .is_some_and(|(agreed, least)| agreed <= least)
     }
 
     /// Offers a text. Waits while too much else is open. Only to a side that

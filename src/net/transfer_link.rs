@@ -166,6 +166,10 @@ impl Outbound for QuicOutbound {
         self.control.connection.understands_sessions()
     }
 
+    fn knows_wills(&self) -> bool {
+        self.control.connection.understands_wills()
+    }
+
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {
         self.control.send(&message).await
     }

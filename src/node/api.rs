@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use super::check::{Finding, Grade};
 pub use super::codes::{CodeCommand, CodeSnapshot, CodeState};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
 pub use super::who::{LegacyMe, Me, PeerInfo};
@@ -203,6 +204,12 @@ pub enum Command {
     FinishAndEnd,
     /// Ends the node in order: transfers keep what they have and go on after the next start.
     Shutdown,
+    /// Looks at the network: what works here, and what to do about the rest. Replies
+    /// [`Reply::Checked`] after a few seconds.
+    CheckNetwork {
+        /// Who is called, too, to say how it is reached.
+        call: Option<Target>,
+    },
     /// Whoever [expected](Self::Expect) something by this rule has gone. Nothing happens if it has
     /// come meanwhile.
     ExpectNoMore(ReceiveRule),
@@ -263,6 +270,8 @@ pub enum Reply {
     Found(Found),
     /// Finished transfers, and texts.
     History(Vec<HistoryRecord>),
+    /// What was found in the network, in the order in which it is told.
+    Checked(Vec<Finding>),
     /// The text that is on its way now.
     TextSent(TextId),
     /// What is in a text. If it came from elsewhere it is hostile: show it with
@@ -306,6 +315,10 @@ pub struct Overview {
     pub nearby: Arc<[Nearby]>,
     /// Whether others are looked for, and told of us.
     pub presence: Presence,
+    /// Whether multicast works on this computer, without which others are not found by
+    /// themselves; `None` if it was not looked at, because others are heard or not looked for.
+    #[serde(default)]
+    pub multicast: Option<bool>,
     /// Transfers of this run and unfinished ones of earlier runs, oldest first.
     pub transfers: Arc<[TransferSnapshot]>,
     /// Which of them belong together because their files go to several receivers, oldest first.
@@ -352,6 +365,9 @@ pub struct Nearby {
     pub last_seen: u64,
     /// Where it says it is, most useful first.
     pub addrs: Vec<SocketAddr>,
+    /// Whether it says that it does not reach this computer, and we are not connected.
+    #[serde(default)]
+    pub misses_us: bool,
 }
 
 impl Nearby {

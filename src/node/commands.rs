@@ -74,10 +74,8 @@ impl Core {
             }
             Command::Rename { peer, name } => self.rename(peer, name).await,
             Command::SetGroup(group) => self.set_group(group).await,
-            Command::UseRelays(relays) => {
-                self.net.listen_at(&relays);
-                Ok(Reply::Done)
-            }
+            Command::CheckNetwork { call } => return self.check_network(call, answer).await,
+            Command::UseRelays(relays) => self.use_relays(&relays),
             Command::Set(setting) => self.set(setting),
             Command::Expect(rule) => self.expect(rule),
             Command::ExpectNoMore(rule) => self.expect_no_more(&rule),

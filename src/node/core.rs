@@ -10,6 +10,9 @@ mod picture;
 mod texts;
 mod unfinished;
 
+#[cfg(test)]
+pub(super) use self::picture::first_picture;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::api::{Chosen, LegacyMe, Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
+use super::check::Checks;
 use super::codes::CodeBook;
 use super::control;
 use super::dial::Callee;
@@ -38,7 +42,7 @@ use crate::identity::Identity;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
-use crate::net::discovery::{Discovery, Presence};
+use crate::net::discovery::{Discovery, Input, Presence};
 use crate::net::endpoint::{BindError, EndpointOptions, Net, bind};
 use crate::net::link::{Inbound, PathInfo, PathKind};
 use crate::net::relay::RelayStanding;
@@ -68,8 +72,9 @@ use crate::transfer::table::SharedTable;
 const NEWS_MAX: usize = 1024;
 /// How often pictures are made while files move.
 const TICK: Duration = Duration::from_millis(100);
-/// How often names of originals that have said them meanwhile are looked up.
-const ORIGINALS_EVERY: Duration = Duration::from_secs(5);
+/// How often names of originals that have said them meanwhile are looked up, and why nobody is
+/// heard.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often it is written how far transfers are, if nothing else happens to them.
 const STANDINGS_EVERY: Duration = Duration::from_secs(10);
 /// Offers of one peer, and of all strangers, that nobody answered yet: more are told to come back
@@ -122,8 +127,9 @@ pub(super) struct Core {
     links: HashMap<TransferId, mpsc::Sender<QuicInbound>>,
     pub(super) net: Net,
     pub(super) discovery: Discovery,
+    pub(super) checks: Checks,
     addrs: watch::Receiver<Vec<SocketAddr>>,
-    relays: watch::Receiver<Vec<RelayStanding>>,
+    pub(super) relays: watch::Receiver<Vec<RelayStanding>>,
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
     pub(super) legacy: Option<Legacy>,
@@ -137,7 +143,7 @@ pub(super) struct Core {
     news: Channel<(TransferId, News)>,
     contacts: Channel<Contact>,
     connected: watch::Sender<u64>,
-    pictures: watch::Sender<Arc<Overview>>,
+    pub(super) pictures: watch::Sender<Arc<Overview>>,
     wake: Option<Wake>,
     /// What people should know that belongs to no transfer.
     notices: Arc<[String]>,
@@ -152,8 +158,8 @@ impl Core {
         confined: Option<Vec<PathBuf>>,
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) = listen(&identity, &options).await?;
-        let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
-        let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
+        let checks = Checks::new(options.port.unwrap_or(options.settings.port));
+        let (legacy, heard) = Legacy::listen(&options, &identity, net.local_port())?.unzip();
         let NodeOptions {
             paths,
             settings,
@@ -199,9 +205,10 @@ impl Core {
             relays: net.relays(),
             net,
             discovery,
+            checks,
             arrivals,
             legacy,
-            originals,
+            originals: heard.unwrap_or_else(|| mpsc::channel(1).1),
             requests,
             news: mpsc::channel(NEWS_MAX),
             contacts: mpsc::channel(16),
@@ -273,7 +280,7 @@ impl Core {
     pub(super) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = tokio::time::interval(ORIGINALS_EVERY);
+        let mut look = tokio::time::interval(LOOK_EVERY);
         let mut stand = tokio::time::interval(STANDINGS_EVERY);
         stand.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopping {
@@ -303,7 +310,11 @@ impl Core {
                 }
                 Ok(()) = self.addrs.changed() => self.changed = true,
                 Ok(()) = self.relays.changed() => self.changed = true,
-                _ = look.tick() => self.name_originals(),
+                () = self.checks.multicast.changed() => self.changed = true,
+                _ = look.tick() => {
+                    self.name_originals();
+                    self.look_at_multicast();
+                }
                 _ = stand.tick() => self.keep_standings().await,
             }
             // What has come meanwhile goes into the same picture.

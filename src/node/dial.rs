@@ -136,11 +136,24 @@ impl Callee {
         }
     }
 
+    /// Nothing answered. A peer that is heard all the same is told so: its owner can do something.
+    fn silent(&self) -> Fault {
+        let peer = self.shown.clone();
+        match self.expect.and_then(|id| self.near.unreached(id)) {
+            Some(addr) => Fault::PeerFirewall {
+                peer,
+                port: addr.port(),
+            },
+            None => Fault::PeerOffline { peer },
+        }
+    }
+
     fn fault(&self, error: ConnectError) -> Fault {
         tracing::info!(%error, "no connection");
         let peer = self.shown.clone();
         match error {
-            ConnectError::Unreachable | ConnectError::NotListening => Fault::PeerOffline { peer },
+            ConnectError::Unreachable => self.silent(),
+            ConnectError::NotListening => Fault::PeerOffline { peer },
             ConnectError::Busy | ConnectError::Lost(_) => Fault::PeerOffline { peer },
             ConnectError::NoRoute | ConnectError::NoAddress => Fault::NoRoute { peer },
             ConnectError::WrongPeer { .. } => Fault::IdentityChanged { peer, words: None },

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::Callee;
@@ -28,6 +28,22 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// An offer that was not accepted and whose sender is gone is forgotten after so long.
 const UNACCEPTED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a sender that is gone is waited for before the rest comes from others, if it has made
+/// a will: so long a change of network takes.
+const ALONE: Duration = Duration::from_secs(2);
+/// The same after others could not give it either.
+const ALONE_AGAIN: Duration = Duration::from_secs(60);
+
+/// How a transfer goes on.
+enum Next {
+    /// Over a link that the sender made.
+    Link(Box<QuicInbound>),
+    /// Without the sender.
+    Alone,
+    /// Not at all.
+    Over,
+}
 
 /// Everything that the task of an incoming transfer needs.
 pub(super) struct IncomingTask {
@@ -56,12 +72,27 @@ pub(super) struct IncomingTask {
 impl IncomingTask {
     /// Works until the transfer ends or the node does.
     pub(super) async fn run(mut self) {
+        let mut alone = ALONE;
+        let mut back = None;
         loop {
-            let Some(link) = self.next_link().await else {
-                return;
+            let next = match back.take() {
+                Some(link) => Next::Link(link),
+                None => self.next(alone).await,
             };
-            self.callee.remember(link.connection());
-            let ended = self.incoming.run(link, &mut self.orders).await;
+            let ended;
+            (ended, alone) = match next {
+                Next::Link(link) => {
+                    self.callee.remember(link.connection());
+                    let ended = self.incoming.run(*link, &mut self.orders).await;
+                    (ended, ALONE)
+                }
+                Next::Alone => {
+                    let ended;
+                    (ended, back) = self.alone().await;
+                    (ended, ALONE_AGAIN)
+                }
+                Next::Over => return,
+            };
             self.accepted |= self.incoming.was_accepted();
             let peer = self.peer_name.clone();
             let fault = match &ended {
@@ -70,7 +101,8 @@ impl IncomingTask {
                     let totals = self.table.lock().totals();
                     let (kept, total) = (totals.bytes_done, totals.bytes);
                     let fault = Fault::Lost { peer, kept, total };
-                    self.reporter.tell(News::Fault(Some(fault))).await;
+                    let fault = back.is_none().then_some(fault);
+                    self.reporter.tell(News::Fault(fault)).await;
                     self.reporter.event(TransferEvent::LinkLost).await;
                     continue;
                 }
@@ -87,16 +119,44 @@ impl IncomingTask {
         }
     }
 
-    /// The next link. While none comes the sender is called, because it may not find us any more;
-    /// once connected it makes the link. `None` when the transfer or the node ends.
-    async fn next_link(&mut self) -> Option<QuicInbound> {
+    /// Goes on without the sender, until that makes a link again, which is returned too.
+    async fn alone(&mut self) -> (Ended, Option<Box<QuicInbound>>) {
+        let (is_back, back) = watch::channel(false);
+        let Some(executor) = self.incoming.executor(back) else {
+            return (Ended::Lost("there is no will".into()), None);
+        };
+        tracing::info!("the sender is gone: the rest comes from others");
+        let Self {
+            incoming,
+            orders,
+            links,
+            ..
+        } = self;
+        let run = incoming.run(executor, orders);
+        tokio::pin!(run);
+        let mut link = None;
+        loop {
+            tokio::select! {
+                ended = &mut run => return (ended, link),
+                Some(new) = links.recv(), if link.is_none() => {
+                    link = Some(Box::new(new));
+                    is_back.send_replace(true);
+                }
+            }
+        }
+    }
+
+    /// What comes next. While no link comes the sender is called, because it may not find us any
+    /// more; once connected it makes the link. After a while we go on `alone`, if that can be.
+    async fn next(&mut self, alone: Duration) -> Next {
         let since = Instant::now();
+        let alone = self.incoming.has_will().then(|| since + alone);
         let mut wait = RETRY_MIN;
         let mut ours = self.connector.addrs();
         loop {
             if !self.accepted && since.elapsed() > UNACCEPTED_PATIENCE {
                 self.reporter.event(TransferEvent::Fail).await;
-                return None;
+                return Next::Over;
             }
             let callee = self.callee.clone();
             let connector = self.connector.clone();
@@ -111,15 +171,18 @@ impl IncomingTask {
                 }
             };
             tokio::select! {
-                link = self.links.recv() => return link,
+                link = self.links.recv() => {
+                    return link.map_or(Next::Over, |link| Next::Link(Box::new(link)));
+                }
+                () = until(alone) => return Next::Alone,
                 order = self.orders.recv() => match order {
-                    None => return None,
+                    None => return Next::Over,
                     Some(order) => {
                         if self.incoming.offline_order(order).await {
                             self.reporter.tell(News::Fault(Some(Fault::Cancelled))).await;
                             self.reporter.event(TransferEvent::Cancel).await;
                             self.incoming.close(true).await;
-                            return None;
+                            return Next::Over;
                         }
                     }
                 },
@@ -128,6 +191,14 @@ impl IncomingTask {
                 Ok(()) = ours.changed() => wait = RETRY_MIN,
             }
         }
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

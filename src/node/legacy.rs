@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::incoming::conclude;
 use super::{NodeOptions, StartError, internal, near, sightings};
-use crate::config::{LegacyMode, PassOn};
+use crate::config::{LegacyMode, PassOn, Settings};
 use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
@@ -53,12 +53,22 @@ pub(super) struct Legacy {
     _task: RequestsTask,
     /// Takes part in trees of originals.
     _trees: JoinSet<()>,
+    /// What it goes by there.
+    pass_on: watch::Sender<PassOn>,
     /// Where it all listens, if not everywhere.
     bind: Option<IpAddr>,
     /// Seats in trees of ours, of transfers that are about to begin.
     pub(super) seats: HashMap<TransferId, Seat>,
     /// Another port than the wanted one, because that was taken: worth a word.
     pub(super) moved_from: Option<u16>,
+}
+
+fn pass_on(settings: &Settings) -> PassOn {
+    match settings.legacy {
+        LegacyMode::On => settings.pass_on,
+        // Passing on is sending.
+        LegacyMode::ReceiveOnly | LegacyMode::Off => PassOn::Never,
+    }
 }
 
 impl Legacy {
@@ -103,15 +113,12 @@ impl Legacy {
         let ports = (listener.port(), quic_port);
         let (requests, task) = answer_requests(options, identity, ports, informs)?;
         let us = LegacyId::of_installation(&identity.id());
+        let (pass_on, passed_on) = watch::channel(pass_on(settings));
         let tree_options = TreeOptions {
             bind: options.bind,
             us,
             stream_port: listener.port(),
-            pass_on: match settings.legacy {
-                LegacyMode::On => settings.pass_on,
-                // Passing on is sending.
-                LegacyMode::ReceiveOnly | LegacyMode::Off => PassOn::Never,
-            },
+            pass_on: passed_on,
         };
         let mut serving = JoinSet::new();
         serving.spawn(trees.serve(tree_options, informed, requests.clone()));
@@ -122,6 +129,7 @@ impl Legacy {
             requests,
             _task: task,
             _trees: serving,
+            pass_on,
             bind: options.bind,
             seats: HashMap::new(),
             moved_from,
@@ -135,6 +143,11 @@ impl Legacy {
         inputs: mpsc::Sender<Input>,
     ) -> impl Future<Output = ()> + use<> {
         sightings::tell(self.requests.sightings(), inputs)
+    }
+
+    /// Goes by these settings in trees from now on.
+    pub(super) fn set(&self, settings: &Settings) {
+        self.pass_on.send_replace(pass_on(settings));
     }
 
     /// UDP port for requests.

@@ -7,6 +7,7 @@
 
 mod again;
 pub mod api;
+pub mod check;
 pub mod codes;
 mod commands;
 pub mod control;

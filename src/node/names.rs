@@ -203,6 +203,8 @@ mod tests {
             name: name.into(),
             addrs: Vec::new(),
             heard: Instant::now(),
+            shut: false,
+            misses_us: false,
         }
     }
 

@@ -68,11 +68,14 @@ impl Core {
             (true, Who::Key(id)) => id.short(),
             (true, Who::Original(id)) => id.requests.ip().to_string(),
         };
+        let connected = key.is_some_and(|id| self.connector.pooled(id).is_some());
         Nearby {
+            // A connection says more than a claim.
+            misses_us: peer.misses_us && !connected,
             name,
             trusted: record.is_some_and(|record| record.trusted),
             known: record.is_some(),
-            connected: key.is_some_and(|id| self.connector.pooled(id).is_some()),
+            connected,
             last_seen: unix_now().saturating_sub(peer.heard.elapsed().as_secs()),
             addrs: peer.addrs.clone(),
             who: peer.who,

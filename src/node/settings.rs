@@ -30,8 +30,22 @@ impl Core {
         self.settings.change(setting, &self.paths)?;
         self.limiter.set(self.settings.rate_limit);
         // Those that are not wanted any more are used until the end.
-        self.net.listen_at(&self.settings.relays);
+        let relays = self.settings.relays.clone();
+        self.use_relays(&relays)?;
+        if let Some(legacy) = &self.legacy {
+            legacy.set(&self.settings);
+        }
         self.chosen = chosen(&self.settings, &self.started);
+        Ok(Reply::Done)
+    }
+
+    /// Listens at these relays from now on.
+    pub(super) fn use_relays(&mut self, relays: &[RelayHint]) -> Replied {
+        let known = |relay: &RelayHint| self.relays.borrow().iter().any(|r| r.relay == *relay);
+        if !relays.iter().all(known) {
+            self.checks.wait_again();
+        }
+        self.net.listen_at(relays);
         Ok(Reply::Done)
     }
 

@@ -64,6 +64,7 @@ fn sum(seen: &[Sighting]) -> Told {
                 who,
                 name: String::new(),
                 addrs: Vec::new(),
+                unreached: Vec::new(),
             };
             (sighting, *heard)
         });
@@ -138,7 +139,11 @@ mod tests {
         let first = news(&mut told, sum(&picture));
         let names = first.iter().map(|input| match input {
             Input::Seen(_, sighting) => sighting.name.as_str(),
-            other @ (Input::Gone(..) | Input::Alive(_) | Input::Known(_)) => panic!("{other:?}"),
+            other @ (Input::Gone(..)
+            | Input::Alive(_)
+            | Input::Known(_)
+            | Input::Unreached(_)
+            | Input::Reached(_)) => panic!("{other:?}"),
         });
         // The same id at two computers is two originals.
         assert_eq!(names.collect::<Vec<_>>(), ["ours", "old", "old"]);

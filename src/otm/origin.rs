@@ -1,5 +1,7 @@
 //! At the one who sends: hears how the receivers fare and tells each of them who feeds it.
 
+mod heirs;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -56,6 +58,12 @@ struct Origin {
 struct Member {
     joined: Joined,
     reporter: Reporter,
+    /// How many entries it has, if it has everything.
+    complete: Option<u32>,
+    /// Whether it is there, and does not have everything.
+    open: bool,
+    /// Of those who have everything, so many were named to it.
+    heirs: usize,
 }
 
 impl Origin {
@@ -74,8 +82,12 @@ impl Origin {
                 let member = Member {
                     joined: *joined,
                     reporter,
+                    complete: None,
+                    open: true,
+                    heirs: 0,
                 };
                 self.members.insert(id, member);
+                self.name_heirs(id);
             }
             MemberNews::Progress(done) => self.tree.progress(id, done, now),
             MemberNews::Trouble { feeder, trouble } => {
@@ -87,8 +99,16 @@ impl Origin {
                 }
                 self.tree.trouble(id, feeder, trouble, now);
             }
-            MemberNews::Complete => self.tree.complete(id, now),
-            MemberNews::Left => self.tree.leave(id, now),
+            MemberNews::Complete { entries } => {
+                self.tree.complete(id, now);
+                self.is_complete(id, entries);
+            }
+            MemberNews::Left => {
+                self.tree.leave(id, now);
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.open = false;
+                }
+            }
         }
     }
 

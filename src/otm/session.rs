@@ -178,6 +178,10 @@ pub struct SessionSnapshot {
     pub complete: u32,
     /// Receivers for which it is over, and that did not.
     pub incomplete: u32,
+    /// Receivers that do not have everything yet and say that they get the rest from the others,
+    /// also when this program ends.
+    #[serde(default)]
+    pub going_on: u32,
     /// Names of the first entries at top level, as in a transfer.
     pub top_names: Vec<TopName>,
     /// How many entries there are at top level.
@@ -239,6 +243,7 @@ impl SessionSnapshot {
             let values = here.iter().map(|t| value(t));
             values.fold(0, u64::saturating_add)
         };
+        let going_on = here.iter().filter(|t| goes_on(t)).count() as u32;
         let listed = here.iter().max_by_key(|t| t.entries);
         Self {
             id: record.session,
@@ -246,6 +251,7 @@ impl SessionSnapshot {
             state: state(&here, complete, incomplete),
             complete,
             incomplete,
+            going_on,
             top_names: listed.map(|t| t.top_names.clone()).unwrap_or_default(),
             top_count: listed.map_or(0, |t| t.top_count),
             files: listed.map_or(0, |t| t.files),
@@ -257,6 +263,13 @@ impl SessionSnapshot {
             seconds: here.iter().map(|t| t.seconds).fold(0.0, f64::max),
             receivers,
         }
+    }
+
+    /// Whether this program is not needed any more, as far as is known, although it is not over:
+    /// whoever does not have everything gets it from the others.
+    pub fn may_leave(&self) -> bool {
+        let settled = self.complete + self.incomplete + self.going_on;
+        self.going_on > 0 && settled as usize == self.receivers.len()
     }
 
     /// Whether it is over for every receiver.
@@ -274,6 +287,11 @@ fn receiver(record: &MemberRecord, transfer: Option<&TransferSnapshot>) -> Recei
             None => record.end,
         },
     }
+}
+
+/// Whether somebody who does not have everything yet needs us no more. Who is paused waits for us.
+fn goes_on(t: &TransferSnapshot) -> bool {
+    t.passing.goes_on && !t.state.is_final() && t.state != TransferState::Paused
 }
 
 fn eta(here: &[&TransferSnapshot]) -> Option<u64> {

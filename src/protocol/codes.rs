@@ -16,8 +16,8 @@ use super::pake::{Proof, Share};
 use super::words::WORDS;
 
 /// ALPN of peers that understand codes too, and everything that
-/// [`super::sessions::ALPN_SESSIONS`] stands for.
-pub const ALPN_CODES: &[u8] = b"peerconnect/1.3";
+/// [`super::sessions::ALPN_WILLS`] stands for.
+pub const ALPN_CODES: &[u8] = b"peerconnect/1.4";
 
 /// Largest number of a code; the smallest is 1.
 pub const NUMBER_MAX: u16 = 9999;

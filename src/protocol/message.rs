@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::CodeHead;
 use super::groups::Hash;
-use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble};
+use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble, WillFile};
 use super::texts::TextHead;
 
 /// ALPN of this protocol version.
@@ -39,9 +39,7 @@ impl TransferId {
     /// The first four digits, as people type them. Unique among the transfers of a node in all
     /// likelihood, but resolve it with care.
     pub fn short(&self) -> String {
-        let mut text = self.to_string();
-        text.truncate(4);
-        text
+        self.to_string().chars().take(4).collect()
     }
 }
 
@@ -66,9 +64,8 @@ impl FromStr for TransferId {
     type Err = InvalidTransferId;
 
     fn from_str(text: &str) -> Result<Self, InvalidTransferId> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE
-            .decode(text.as_bytes())
-            .map_err(|_| InvalidTransferId)?;
+        let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        let bytes = decoded.map_err(|_| InvalidTransferId)?;
         bytes.try_into().map(Self).map_err(|_| InvalidTransferId)
     }
 }
@@ -219,6 +216,10 @@ pub enum SenderMessage {
     Session(SessionNote),
     /// From now on this is where content comes from that is referred elsewhere.
     Feeder(Feeder),
+    /// What this receiver needs of a file if the origin leaves.
+    WillFile(WillFile),
+    /// Who gives it then: at most [`HEIRS_MAX`](super::sessions::HEIRS_MAX) members.
+    Will(Vec<Feeder>),
 }
 
 /// Why a sender gives up a file.
@@ -299,6 +300,8 @@ pub enum ReceiverMessage {
         /// What is wrong.
         trouble: Trouble,
     },
+    /// Of so many entries this receiver knows all that it must know to get them from others.
+    CanGoOn(u32),
 }
 
 /// Why a receiver declines a transfer.

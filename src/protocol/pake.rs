@@ -18,8 +18,8 @@ pub const SHARE_LEN: usize = 32;
 const SENDER: u8 = b'A';
 const RECEIVER: u8 = b'B';
 /// Derivation contexts of BLAKE3: never the same for two purposes.
-const PASSWORD_CONTEXT: &str = "peerconnect/1.3 password of a code";
-const KEY_CONTEXT: &str = "peerconnect/1.3 key of a code";
+const PASSWORD_CONTEXT: &str = "peerconnect/1.4 password of a code";
+const KEY_CONTEXT: &str = "peerconnect/1.4 key of a code";
 
 /// One side's half of the exchange: says nothing about the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,12 +6,16 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{FileIndex, Stamp, TransferId};
+use super::groups::Hash;
+use super::message::{FileIndex, Stamp, Timestamp, TransferId};
 use crate::peer::PeerId;
 
 /// ALPN of peers that understand sessions too, and everything that
 /// [`super::texts::ALPN_TEXTS`] stands for.
 pub const ALPN_SESSIONS: &[u8] = b"peerconnect/1.2";
+
+/// ALPN of peers that understand wills too, and everything that [`ALPN_SESSIONS`] stands for.
+pub const ALPN_WILLS: &[u8] = b"peerconnect/1.3";
 
 /// Files of up to so many bytes are never referred elsewhere: that would cost more than it saves.
 pub const REFERRED_MIN: u64 = 128 * 1024;
@@ -19,6 +23,10 @@ pub const REFERRED_MIN: u64 = 128 * 1024;
 pub const FEEDER_ADDRS_MAX: usize = 8;
 /// Most files in one [`super::message::ReceiverMessage::Progress`].
 pub const FED_MAX: usize = 1024;
+/// Most feeders of a will.
+pub const HEIRS_MAX: usize = 8;
+/// Most hashes of groups in all files of a will, 32 bytes each: those of a tebibyte.
+pub const WILL_HASHES_MAX: usize = 1 << 20;
 /// Groups that may be asked for on one pull stream and not be answered yet.
 pub const PULLS_MAX: usize = 64;
 
@@ -110,6 +118,25 @@ pub enum Trouble {
     Slow,
     /// What it gave was not what the origin says it should be.
     Lied,
+}
+
+/// What a receiver must know of a file to get it from others when the origin is gone: the same as
+/// the file's own stream would say, without the content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WillFile {
+    /// Which file.
+    pub index: FileIndex,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Its modification time.
+    pub modified: Timestamp,
+    /// Fingerprint of the source.
+    pub stamp: Stamp,
+    /// Number of the first group in `groups`. With 0 everything that was said of this file before
+    /// counts no more.
+    pub first: u32,
+    /// Hashes of groups, consecutive; at most [`super::message::HAVE_GROUPS_MAX`].
+    pub groups: Vec<Hash>,
 }
 
 /// First on a pull stream, by the receiver that wants content.

@@ -300,6 +300,7 @@ impl Bookkeeper {
             // The node knows what to do with it.
             News::PassesOn { .. } => {}
             News::Through(name) => entry.passing.through = name,
+            News::GoesOn(goes_on) => entry.passing.goes_on = goes_on,
             News::Blamed(by) => {
                 let blamed_by = &mut entry.passing.blamed_by;
                 // Names are claims, and a peer may come with another one each time.

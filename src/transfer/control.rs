@@ -124,6 +124,9 @@ pub enum News {
     },
     /// Who the receiver gets content from, if not from here; sending only.
     Through(Option<String>),
+    /// Whether the receiver says that it gets the rest from others if this program ends; sending
+    /// only.
+    GoesOn(bool),
     /// Another receiver, of this name, says that this one has passed on damaged content; sending
     /// only.
     Blamed(String),

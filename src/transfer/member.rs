@@ -40,6 +40,26 @@ pub struct Joined {
     pub rtt: Option<Duration>,
     /// Where it is said who feeds it; only the last word counts.
     pub feeder: watch::Sender<Option<Feeder>>,
+    /// Where it is said who has everything; only the last word counts.
+    pub heirs: watch::Sender<Option<Heirs>>,
+}
+
+/// Who gives a receiver the rest if the sender leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heirs {
+    /// How many entries they have: of what was added later nobody has anything.
+    pub entries: u32,
+    /// Where they are, those who have everything first.
+    pub feeders: Vec<Feeder>,
+}
+
+/// What a transfer is told by the one who decides.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// Who feeds the receiver from now on.
+    Feeder(Feeder),
+    /// Who has everything.
+    Heirs(Heirs),
 }
 
 /// How the receiver of one transfer fares.
@@ -62,7 +82,10 @@ pub enum MemberNews {
         trouble: Trouble,
     },
     /// It has everything.
-    Complete,
+    Complete {
+        /// So many entries.
+        entries: u32,
+    },
     /// The link to it is gone, or the transfer is over without everything having come.
     Left,
 }
@@ -78,6 +101,10 @@ pub struct Membership {
     pub(super) feeder: watch::Sender<Option<Feeder>>,
     /// The same, as far as the receiver was told.
     pub(super) told: watch::Receiver<Option<Feeder>>,
+    /// Who has everything, as was said last.
+    pub(super) heirs: watch::Sender<Option<Heirs>>,
+    /// The same, as far as the receiver was told.
+    bequeathed: watch::Receiver<Option<Heirs>>,
     /// Who and where the receiver is; set before each link.
     pub(super) at: Option<Whereabouts>,
     /// Whether content is to be referred elsewhere; read by the tasks that send.
@@ -87,14 +114,41 @@ pub struct Membership {
 impl Membership {
     /// The receiver will be told `note`; how it fares is told to `news`.
     pub fn new(note: SessionNote, news: mpsc::Sender<(TransferId, MemberNews)>) -> Self {
-        let feeder = watch::Sender::new(None);
+        let (feeder, heirs) = (watch::Sender::new(None), watch::Sender::new(None));
         Self {
             note,
             news,
             told: feeder.subscribe(),
             feeder,
+            bequeathed: heirs.subscribe(),
+            heirs,
             at: None,
             fed: watch::Sender::new(false),
+        }
+    }
+
+    /// A new link: what was said before counts no more.
+    pub(super) fn begin(&mut self) {
+        self.feeder.send_replace(None);
+        self.told.mark_unchanged();
+        self.heirs.send_replace(None);
+        self.bequeathed.mark_unchanged();
+    }
+
+    /// The next thing to be told to the receiver; never if nobody decides about it. Cancel-safe.
+    pub(super) async fn next_word(&mut self) -> Word {
+        loop {
+            let word = tokio::select! {
+                Ok(()) = self.told.changed() => {
+                    self.told.borrow_and_update().clone().map(Word::Feeder)
+                }
+                Ok(()) = self.bequeathed.changed() => {
+                    self.bequeathed.borrow_and_update().clone().map(Word::Heirs)
+                }
+            };
+            if let Some(word) = word {
+                return word;
+            }
         }
     }
 

@@ -336,6 +336,12 @@ impl<'a, L: Inbound> Run<'a, L> {
                 let sender = self.link.path().addr;
                 self.incoming.set_feeder(feeder, sender)
             }
+            SenderMessage::WillFile(file) => self.incoming.take_will_file(file),
+            SenderMessage::Will(heirs) => {
+                let sender = self.link.path().addr;
+                self.incoming.take_heirs(heirs, sender)?;
+                self.tell_can_go_on().await
+            }
             SenderMessage::Entries(_)
             | SenderMessage::EntriesEnd { .. }
             | SenderMessage::Session(_)

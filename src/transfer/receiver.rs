@@ -315,7 +315,9 @@ impl Incoming {
                 SenderMessage::Session(note) if !begun => self.join_session(note).await?,
                 SenderMessage::Session(_)
                 | SenderMessage::Finish { .. }
-                | SenderMessage::Feeder(_) => {
+                | SenderMessage::Feeder(_)
+                | SenderMessage::WillFile(_)
+                | SenderMessage::Will(_) => {
                     return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
                 }
             }
@@ -347,6 +349,7 @@ impl Incoming {
     /// goes by names, as after a restart of this program.
     async fn forget_manifest(&mut self) -> Result<(), Ended> {
         *self.table.lock() = FileTable::default();
+        self.forget_will();
         self.share.give_back();
         let Some(taken) = self.taken.take() else {
             return Ok(());

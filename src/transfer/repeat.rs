@@ -57,6 +57,8 @@ async fn tell<L: Inbound>(link: &mut L, table: &SharedTable) -> Result<(), Ended
             SenderMessage::Steer(_) | SenderMessage::Session(_) => {}
             SenderMessage::Entries(_)
             | SenderMessage::Feeder(_)
+            | SenderMessage::WillFile(_)
+            | SenderMessage::Will(_)
             | SenderMessage::EntriesEnd { .. }
             | SenderMessage::Finish { .. }
             | SenderMessage::FileFailed { .. } => {

@@ -8,8 +8,10 @@
 mod actives;
 mod confirmed;
 mod files;
+mod offering;
 mod session;
 mod steering;
+mod will;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use tokio::time::{Instant, Interval};
 use self::actives::Actives;
 use self::confirmed::Confirmed;
 use self::session::Part;
+use self::will::Testament;
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
 use super::member::Membership;
@@ -45,15 +48,11 @@ const SMALL_ACTIVE_MAX: usize = 64;
 const LARGE_ACTIVE_MAX: usize = 3;
 /// How long a control message may wait for a peer that does not read.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the receiver may take for its first answer, which needs no person.
-const KNOWN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long nothing may move while files are under way and nobody paused: longer than the receiver
 /// waits, who knows better what holds it up.
 const STALL_MAX: Duration = Duration::from_secs(90);
 /// How often that is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Payload of a page of entries, leaving room for the last one to be long.
-const PAGE_LEN: usize = 48 * 1024;
 
 /// A transfer of ours.
 #[derive(Debug)]
@@ -147,6 +146,7 @@ impl Outgoing {
             again: HashMap::new(),
             asked_again: HashSet::new(),
             part: Part::default(),
+            will: Testament::default(),
             lacks: false,
             hold_until: None,
             tasks: JoinSet::new(),
@@ -201,6 +201,8 @@ struct Run<'a, L: Outbound> {
     asked_again: HashSet<FileIndex>,
     /// The receiver's part in the session.
     part: Part,
+    /// What the receiver is told in case this program ends.
+    will: Testament,
     /// Whether the receiver does not take everything: others would wait for the rest in vain.
     lacks: bool,
     /// Until when files wait for the word who sends them: here or another receiver.
@@ -232,9 +234,9 @@ impl<L: Outbound> Run<'_, L> {
                     None => return Err(Ended::Lost("the program ends".into())),
                 },
                 Some(listed) = self.scans.join_next() => self.on_listed(listed).await?,
-                feeder = Outgoing::next_feeder(&mut self.transfer.member) => {
-                    self.on_feeder(feeder).await?;
-                }
+                word = Outgoing::next_word(&mut self.transfer.member) => self.on_word(word).await?,
+                // A page at a time, so that nothing else waits.
+                () = std::future::ready(()), if self.will.is_due() => self.tell_will().await?,
                 _ = self.tick.tick() => {
                     self.check_stall()?;
                     self.note_part().await;
@@ -248,63 +250,6 @@ impl<L: Outbound> Run<'_, L> {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Ended::Lost("the other side does not read".into())),
         }
-    }
-
-    async fn offer(&mut self) -> Result<(), Ended> {
-        let known = match tokio::time::timeout(KNOWN_DEADLINE, self.link.recv()).await {
-            Ok(Ok(ReceiverMessage::Known { entries })) => entries,
-            Ok(Ok(_)) => return Err(Ended::Misbehaved(Offence::UnexpectedMessage)),
-            Ok(Err(error)) => return Err(self.closed_before_answer(error)),
-            Err(_) => return Err(Ended::Lost("no answer to the offer".into())),
-        };
-        if known > self.transfer.shared.table.lock().len() {
-            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
-        }
-        self.told = known;
-        self.tell_note().await?;
-        self.transfer.reporter.event(TransferEvent::Offered).await;
-        let path = self.link.path();
-        self.transfer.reporter.tell(News::Path(Some(path))).await;
-        self.tell_entries().await
-    }
-
-    fn closed_before_answer(&self, error: LinkError) -> Ended {
-        if error == LinkError::Closed(Code::Busy) {
-            return Ended::Declined(crate::protocol::message::DeclineReason::Busy);
-        }
-        error.into()
-    }
-
-    /// Tells the receiver all entries it does not know yet.
-    async fn tell_entries(&mut self) -> Result<(), Ended> {
-        loop {
-            let page = self.page();
-            if page.is_empty() {
-                break;
-            }
-            self.told += page.len() as u32;
-            self.send(SenderMessage::Entries(page)).await?;
-        }
-        self.send(SenderMessage::EntriesEnd { entries: self.told })
-            .await
-    }
-
-    fn page(&self) -> Vec<Entry> {
-        let table = self.transfer.shared.table.lock();
-        let mut page = Vec::new();
-        let mut len = 0;
-        while let Some(entry) = table.entry(self.told + page.len() as u32) {
-            let target = match &entry.kind {
-                EntryKind::Symlink { target } => target.len(),
-                EntryKind::File { .. } | EntryKind::Folder { .. } => 0,
-            };
-            len += entry.path.len() + target + 32;
-            if len > PAGE_LEN && !page.is_empty() {
-                break;
-            }
-            page.push(entry);
-        }
-        page
     }
 
     async fn on_message(&mut self, message: ReceiverMessage) -> Result<(), Ended> {
@@ -337,6 +282,7 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::PassesOn(passes_on) => self.on_passes_on(passes_on).await,
             ReceiverMessage::Progress { done, fed } => self.on_progress(done, &fed).await,
             ReceiverMessage::Trouble { feeder, trouble } => self.on_trouble(feeder, trouble).await,
+            ReceiverMessage::CanGoOn(entries) => self.on_can_go_on(entries).await,
         }
     }
 

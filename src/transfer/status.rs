@@ -112,6 +112,10 @@ pub struct Passing {
     /// Receivers who say that this one passed on damaged content, a few at most; sending only. One
     /// alone may be wrong, or lie itself.
     pub blamed_by: Vec<String>,
+    /// Whether the receiver says that it gets the rest from others if this program ends; sending
+    /// only.
+    #[serde(default)]
+    pub goes_on: bool,
     /// How many get the same, this computer included; receiving only, 0 if no others.
     pub receivers: u32,
     /// Whether this computer may pass content on to them; receiving only.

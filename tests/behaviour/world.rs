@@ -80,7 +80,7 @@ impl Side {
                     News::Path(_) | News::Manifest | News::Answered { .. } => {}
                     News::PassesOn { feeding, .. } => seen.feeding = feeding,
                     News::Session { .. } => {}
-                    News::Through(_) | News::Blamed(_) => {}
+                    News::Through(_) | News::Blamed(_) | News::GoesOn(_) => {}
                 }
             }
         });

@@ -207,6 +207,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: texts.into(),
+        multicast: None,
         passing_on: 0,
         codes: Arc::new([]),
         notices: Arc::new([]),

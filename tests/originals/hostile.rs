@@ -281,6 +281,16 @@ async fn a_folder_arrives_with_an_echo_for_each_file() {
 }
 
 #[tokio::test]
+async fn an_empty_folder_arrives() {
+    let site = Shape::legacy("to").start();
+    let mut raw = Raw::folder(&site, "hollow").await;
+    raw.say(&end()).await;
+    assert_eq!(last(&site, 1).await.state, TransferState::Completed);
+    let names: Vec<String> = tree(&site.inbox()).into_keys().collect();
+    assert_eq!(names, ["hollow/"]);
+}
+
+#[tokio::test]
 async fn folders_that_lead_elsewhere_are_refused() {
     let site = Shape::legacy("to").start();
     let before = around(&site);

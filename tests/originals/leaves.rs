@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerconnect::config::{LegacyMode, LegacyUnanswered, PassOn};
+use peerconnect::config::{LegacyMode, LegacyUnanswered, PassOn, Setting};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision};
 use peerconnect::protocol::legacy::otm::Control;
@@ -201,8 +201,14 @@ async fn nothing_is_passed_on_where_nothing_is_to_be_sent() {
         legacy: LegacyMode::ReceiveOnly,
         ..Shape::legacy("to")
     };
-    for shape in [never, receives] {
+    // What was agreed at the start does not count, but what is wanted now.
+    let now_never = Shape::legacy("to");
+    let orders = [None, None, Some(Setting::PassOn(PassOn::Never))];
+    for (shape, order) in [never, receives, now_never].into_iter().zip(orders) {
         let site = shape.start();
+        if let Some(order) = order {
+            site.call(Command::Set(order)).await;
+        }
         let root = RawRoot::inform(&site).await;
         let child = RawChild::new(2).await;
         let mut stream = root.link(vec![child.neighbour()]).await;

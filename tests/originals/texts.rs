@@ -82,6 +82,23 @@ fn message(text: &str) -> Vec<u8> {
     step.encode().unwrap()
 }
 
+/// As the newer original: it has six connections to one peer, and ends none that had a text.
+#[tokio::test]
+async fn six_texts_on_kept_connections_all_come() {
+    let site = Shape::legacy("to").start();
+    let mut kept = Vec::new();
+    for n in 1..=6 {
+        let mut raw = Raw::open(&site, texts()).await;
+        raw.say(&message(&format!("text {n}"))).await;
+        kept.push(raw);
+        let come = |o: &peerconnect::node::api::Overview| {
+            let come = o.texts.iter().filter(|t| t.has_come()).count();
+            (come == n).then_some(())
+        };
+        site.until(come).await;
+    }
+}
+
 #[tokio::test]
 async fn a_flood_of_texts_is_a_few_questions_and_others_are_served() {
     let shape = Shape {

@@ -5,8 +5,7 @@
 #  3. the command line sees, pauses and continues what runs in the window;
 #  4. the window on a node that somebody else runs; leaving; no display at all;
 #  5. what it shows of the past and can set; closed while files come, they come all the same.
-# Builds what it needs. Pictures and logs go to target/window/. PEERCONNECT_SCREENSHOT=1 also
-# renews gui/screenshot.png.
+# Builds what it needs. Pictures and logs go to target/window/one/.
 #
 # Needs: xvfb xdotool imagemagick libxcursor1 libxi6 libxkbcommon-x11-0 (Debian's names) and a
 # software OpenGL (libgl1-mesa-dri).
@@ -14,106 +13,18 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 root=$PWD
-out="$root/target/window"
-for need in Xvfb xdotool import convert sha256sum cargo; do
-    command -v "$need" >/dev/null || { echo "drive.sh: missing: $need" >&2; exit 2; }
-done
-# There are no examples; naming them has the same features of the dependencies chosen as for
-# tests. Otherwise the window and most of what is below it would be built a second time.
-cargo build --workspace --bins --examples
-bin=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
-window="$bin/peerconnect-gui"
-line="$bin/peerconnect"
+out="$root/target/window/one"
+. tests/window/common.sh
 
-rm -rf "$out"
-mkdir -p "$out"
-work=$(mktemp -d)
-pids=()
-finish() {
-    local status=$? pid log
-    trap - EXIT
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    if [ "$status" -ne 0 ]; then
-        [ -z "${DISPLAY_READY:-}" ] || import -window root "$out/failed.png" || true
-        for log in "$out"/*.log "$out"/*.jsonl; do
-            [ ! -s "$log" ] || { echo "--- $log" >&2; tail -n 20 "$log" >&2; }
-        done
-        echo "drive.sh: FAILED: ${why:-line $line_failed}; pictures and logs are in $out" >&2
-    fi
-    [ -z "${DISPLAY_READY:-}" ] || kill "$server" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$work"
-    exit "$status"
-}
-why=""
-line_failed="?"
-trap 'line_failed=$LINENO' ERR
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-fail() { why=$*; exit 1; }
-
-# until_true SECONDS WHAT COMMAND…: repeats a command until it succeeds.
-until_true() {
-    local tries=$(($1 * 10)) what=$2
-    shift 2
-    while ! "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || fail "waited too long for: $what"
-        sleep 0.1
-    done
-}
-
-# as WHO NAME COMMAND…: becomes a command of a person with a home, settings and a control socket
-# of their own. Does not return: call it in the background or in parentheses.
-as() {
-    local home="$work/$1" name=$2
-    shift 2
-    mkdir -p "$home/config" "$home/Downloads" "$home/run"
-    chmod 700 "$home/run"
-    exec env -u XDG_CONFIG_HOME -u XDG_DATA_HOME -u XDG_STATE_HOME -u WAYLAND_DISPLAY \
-        HOME="$home" XDG_RUNTIME_DIR="$home/run" PEERCONNECT_CONFIG_DIR="$home/config" \
-        PEERCONNECT_DOWNLOADS="$home/Downloads" PEERCONNECT_PORT=0 PEERCONNECT_NAME="$name" "$@"
-}
 at_window() { as receiver "Living-room PC" "$@"; }
 at_line() { as sender "Office Laptop" "$@"; }
-
-shot() { import -window "${2:-$id}" -depth 8 "$out/$1.png"; }
-titled() { [ -n "$(xdotool search --onlyvisible --name "$1" 2>/dev/null)" ]; }
-untitled() { ! titled "$1"; }
-gone() { ! kill -0 "$1" 2>/dev/null; }
-field() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
-
-# ended SECONDS WHAT PID: waits for a process and wants it to have ended well.
-ended() {
-    local code=0
-    until_true "$1" "$2 to end" gone "$3"
-    wait "$3" || code=$?
-    [ "$code" -eq 0 ] || fail "$2 ended with $code"
-}
-
-same() {
-    [ -f "$2" ] || fail "not there: $2"
-    [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ] || fail "not the same: $2"
-}
 
 # open_window: opens it and leaves its process in `receiver`, its number in `id`.
 open_window() {
     at_window "$window" >>"$out/window.log" 2>&1 &
     receiver=$!
     pids+=("$receiver")
-    until_true 30 "the window" titled '^PeerConnect$'
-    id=$(xdotool search --onlyvisible --name '^PeerConnect$' | head -n 1)
-    # Without a window manager nobody gives it the keyboard.
-    xdotool windowfocus "$id"
-}
-
-# click X Y: in the window.
-click() {
-    xdotool mousemove --window "$id" "$1" "$2"
-    sleep 0.2
-    xdotool click 1
-    sleep 0.2
+    opened
 }
 
 accept_question() {
@@ -137,12 +48,7 @@ grep -q '^No display found. Use the command line: peerconnect send' "$out/no-dis
     fail "without a display the window does not say what to do"
 [ "$(wc -l <"$out/no-display.log")" -eq 1 ] || fail "it says more than one line"
 
-# The X server chooses a free number itself.
-Xvfb -displayfd 3 -screen 0 1280x800x24 -nolisten tcp 3>"$work/display" 2>"$out/xvfb.log" &
-server=$!
-until_true 20 "the X server" test -s "$work/display"
-DISPLAY=":$(cat "$work/display")"
-export DISPLAY DISPLAY_READY=1
+screen only
 
 # --- 1. It receives.
 open_window
@@ -207,10 +113,6 @@ click 991 269
 xdotool mousemove --window "$id" 520 600
 sleep 2.5
 shot 6-running
-if [ -n "${PEERCONNECT_SCREENSHOT:-}" ]; then
-    convert "$out/6-running.png" -strip -colors 255 "PNG8:$root/gui/screenshot.png"
-    [ "$(stat -c %s "$root/gui/screenshot.png")" -le 150000 ] || fail "the screenshot is too large"
-fi
 (at_window "$line" pause "$transfer") >"$out/3-pause.log" 2>&1 || fail "pause failed"
 until_true 10 "the pause" listed paused
 sleep 0.5

@@ -85,11 +85,3 @@ fn the_log_is_shown_copied_and_made_safe() {
     stage.click("Back to the transfers");
     assert!(stage.find("Transfers").is_some());
 }
-
-#[test]
-fn the_page_in_the_light() {
-    let mut stage = open(Theme::Light);
-    stage.window.remove_cursor();
-    stage.run();
-    stage.window.snapshot("about");
-}

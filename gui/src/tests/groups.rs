@@ -172,27 +172,6 @@ fn the_narrowest_window_three_times_as_sharp() {
 }
 
 #[test]
-fn settings_in_the_narrowest_window() {
-    let mut stage = Stage::sized(overview(vec![]), [480.0, 600.0], Theme::Light);
-    stage.click("Settings");
-    stage.window.remove_cursor();
-    stage.run();
-    stage.window.snapshot("narrow_settings");
-}
-
-#[test]
-fn history_in_the_narrowest_window() {
-    let mut stage = Stage::sized(overview(vec![]), [480.0, 600.0], Theme::Light);
-    stage.click("History");
-    stage.commands();
-    let records = (1..=20).map(samples::ended).collect();
-    stage.reply(Ok(Reply::History(records)));
-    stage.window.remove_cursor();
-    stage.run();
-    stage.window.snapshot("narrow_history");
-}
-
-#[test]
 fn the_narrowest_window() {
     draw([480.0, 600.0], Theme::Light, "narrow");
 }

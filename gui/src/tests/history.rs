@@ -95,6 +95,21 @@ fn what_came_is_opened_and_shown_in_its_folder() {
 }
 
 #[test]
+fn what_is_still_there_is_marked_in_its_folder() {
+    let (dir, paths) = files(&[("thesis.pdf", 10)]);
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.click("History");
+    stage.commands();
+    let mut record = samples::ended(1);
+    record.folder = Some(dir.path().to_owned());
+    record.names = vec!["thesis.pdf".into()];
+    stage.reply(Ok(Reply::History(vec![record])));
+    stage.click("Show in folder: thesis.pdf");
+    assert_eq!(*stage.marked.lock().unwrap(), paths);
+    assert!(stage.opened.lock().unwrap().is_empty());
+}
+
+#[test]
 fn what_was_sent_is_staged_again_for_whom_it_went_to() {
     let (_dir, paths) = files(&[("thesis.pdf", 10)]);
     let mut stage = open(Theme::Light, paths.clone());

@@ -180,6 +180,21 @@ fn a_device_that_was_done_with_before_is_still_there() {
 }
 
 #[test]
+fn it_is_said_when_the_others_can_do_without_this_computer() {
+    let overview = |going_on: usize| {
+        samples::many(&DEVICES, |n, t| match n {
+            0 => complete(t),
+            n => t.passing.goes_on = n <= going_on,
+        })
+    };
+    let mut stage = Stage::new(overview(1));
+    let words = "This computer is not needed any more";
+    assert!(!stage.says(words), "one still needs it");
+    stage.publish(overview(2));
+    assert!(stage.says(words));
+}
+
+#[test]
 fn it_is_said_from_whom_a_device_gets_it_and_who_passed_on_what_it_must_not() {
     let overview = samples::many(&DEVICES, |n, t| match n {
         0 => t.passing.blamed_by = vec!["Attic".into(), "Anna's phone".into()],

@@ -2,17 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod about;
+mod checks;
 mod codes;
 mod conflicts;
 mod groups;
 mod history;
 mod leaving;
 mod many;
+mod opened;
 mod pasting;
 mod pictures;
 mod questions;
 mod sending;
 mod settings;
+mod states;
 mod steering;
 mod texts;
 
@@ -27,7 +30,9 @@ use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, Req
 use peerconnect::transfer::status::TransferSnapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::drops::Drops;
 use crate::log::Log;
+use crate::menu::MenuChange;
 use crate::notes::Note;
 use crate::outside::{Outside, Pick, Picked};
 use crate::{App, samples};
@@ -70,6 +75,10 @@ struct Stage {
     picked: Arc<Mutex<Picked>>,
     /// Folders that were shown.
     opened: Arc<Mutex<Vec<PathBuf>>>,
+    /// Files that were marked in their folders.
+    marked: Arc<Mutex<Vec<PathBuf>>>,
+    /// What was done with the applications menu.
+    changed: Arc<Mutex<Vec<MenuChange>>>,
     /// Links that were opened.
     browsed: Arc<Mutex<Vec<String>>>,
     /// What the system was asked to tell.
@@ -113,8 +122,10 @@ impl Stage {
         let (node, requests, pictures) = NodeHandle::new((*overview).clone());
         let picked = Arc::new(Mutex::new(Picked::Nothing));
         let opened = Arc::new(Mutex::new(Vec::new()));
+        let marked = Arc::new(Mutex::new(Vec::new()));
         let browsed = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::new(Mutex::new(Vec::new()));
+        let changed = Arc::new(Mutex::new(Vec::new()));
         let mut log = Log::default();
         std::io::Write::write_all(&mut log, LOGGED.as_bytes()).unwrap();
         let scratch = tempfile::tempdir().unwrap();
@@ -131,6 +142,13 @@ impl Stage {
                     Ok(())
                 })
             },
+            mark: {
+                let marked = marked.clone();
+                Arc::new(move |item: &Path| {
+                    marked.lock().unwrap().push(item.to_owned());
+                    true
+                })
+            },
             browse: {
                 let browsed = browsed.clone();
                 Arc::new(move |link: &str| {
@@ -143,6 +161,14 @@ impl Stage {
                 Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone()))
             },
             log,
+            menu: {
+                let changed = changed.clone();
+                Arc::new(move |change| {
+                    changed.lock().unwrap().push(change);
+                    Ok(())
+                })
+            },
+            drops: Drops::Anywhere,
             scratch: scratch.path().join("pasted"),
             now: Arc::new(|| samples::NOW),
         };
@@ -164,8 +190,10 @@ impl Stage {
             owed: Vec::new(),
             picked,
             opened,
+            marked,
             browsed,
             notes,
+            changed,
             _scratch: scratch,
         };
         stage.run();

@@ -90,18 +90,3 @@ fn what_reached_nobody_is_sent_when_they_are_online() {
     stage.publish(samples::overview(vec![], vec![declined]));
     assert!(stage.find("Send when online").is_none());
 }
-
-#[test]
-fn a_running_transfer_shows_how_fast_it_was() {
-    let mut t = samples::sending();
-    let peers = vec![samples::trusted("Living-room PC")];
-    let first = samples::overview(peers.clone(), vec![t.clone()]);
-    let mut stage = Stage::sized(first, [900.0, 420.0], egui::Theme::Light);
-    for n in 1..60u64 {
-        t.rate = 60_000_000 + (n * n * 31 % 48) * 1_000_000;
-        stage.publish(samples::overview(peers.clone(), vec![t.clone()]));
-    }
-    stage.window.remove_cursor();
-    stage.run();
-    stage.window.snapshot("curve");
-}

@@ -295,10 +295,3 @@ fn a_text_is_written() {
     stage.click("Send to Living-room PC");
     snapshot(&mut stage, "text_written");
 }
-
-#[test]
-fn the_link_as_a_code() {
-    let mut stage = stage(vec![], vec![], Theme::Light);
-    stage.click("Show QR code");
-    snapshot(&mut stage, "link");
-}

@@ -13,6 +13,7 @@ use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
 
 use super::{Stage, files};
+use crate::drops::Drops;
 use crate::outside::Picked;
 use crate::samples;
 
@@ -406,6 +407,25 @@ fn dropping_on_a_device_sends_and_dropping_on_a_running_transfer_attaches() {
     stage.drop_files(&[&paths[0]]);
     let transfer = t.id;
     assert_eq!(stage.command(), Command::Attach { transfer, paths });
+}
+
+#[test]
+fn where_files_hang_is_asked_for_where_nobody_says_it() {
+    let peers = vec![samples::trusted("Kitchen")];
+    let theme = egui::Theme::Dark;
+    let mut stage = Stage::scaled(samples::overview(peers, vec![]), [900.0, 600.0], theme, 2.0);
+    let (_dir, paths) = files(&[("a.txt", 1000)]);
+    let kitchen = stage.window.get_by_label("Send to Kitchen").rect().center();
+    // In pixels of the screen, of which there are two to each of the window's points.
+    let pixels = (kitchen.to_vec2() * 2.0).to_pos2();
+    let app = stage.window.state_mut().app.as_mut().unwrap();
+    app.outside.drops = Drops::Under(Arc::new(move || Some(pixels)));
+    stage.window.remove_cursor();
+    stage.window.input_mut().hovered_files = vec![egui::HoveredFile::default()];
+    stage.run();
+    stage.window.input_mut().hovered_files.clear();
+    stage.drop_files(&[&paths[0]]);
+    assert_eq!(stage.command(), send("Kitchen", &paths));
 }
 
 #[test]

@@ -134,13 +134,13 @@ fn snapshot(mut stage: Stage, name: &str) {
 
 #[test]
 fn the_page_in_the_light() {
-    let stage = open([900.0, 1220.0], Theme::Light, &["announce"]);
+    let stage = open([900.0, 1300.0], Theme::Light, &["announce"]);
     snapshot(stage, "settings");
 }
 
 #[test]
 fn the_page_in_the_dark() {
-    let mut stage = open([900.0, 1220.0], Theme::Dark, &[]);
+    let mut stage = open([900.0, 1300.0], Theme::Dark, &[]);
     retype(&mut stage, "Speed limit", "fast");
     stage.press(Modifiers::NONE, Key::Enter);
     snapshot(stage, "settings_dark");

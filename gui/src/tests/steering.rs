@@ -12,6 +12,7 @@ use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileQuery, FileState, PausedBy, TransferSnapshot};
 
 use super::Stage;
+use crate::drops::Drops;
 use crate::outside::Outside;
 use crate::pages::PAGE;
 use crate::samples;
@@ -21,7 +22,7 @@ use crate::start_ui::{Start, Window};
 fn at_once() -> Outside {
     Outside {
         run: Arc::new(|job| job()),
-        ..Outside::real(crate::log::Log::default())
+        ..Outside::real(crate::log::Log::default(), Drops::Anywhere)
     }
 }
 

@@ -22,6 +22,18 @@ pub(super) fn total(s: &SessionSnapshot, exit: Exit, symbols: Symbols, colour: b
     )
 }
 
+/// Who gets the rest from the others, also when this program ends.
+pub(crate) fn going_on(s: &SessionSnapshot) -> String {
+    let all = count(s.receivers.len() as u64, "receiver", "receivers");
+    let (complete, more) = (s.complete, s.going_on);
+    format!("{complete} of {all} have everything; {more} more can get the rest from the others.")
+}
+
+/// The same, as long as this program runs.
+pub(super) fn may_leave(s: &SessionSnapshot) -> String {
+    format!("{} You can stop here (Ctrl+C).", going_on(s))
+}
+
 /// What another receiver says about one that passes on.
 pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String {
     format!(
@@ -30,4 +42,34 @@ pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String
         Shown(&t.peer_name),
         Shown(by)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::{session, snapshot};
+    use peerconnect::protocol::message::TransferId;
+
+    #[test]
+    fn it_is_said_who_can_do_without_this_program() {
+        let states = [
+            TransferState::Completed,
+            TransferState::Transferring,
+            TransferState::Interrupted,
+        ];
+        let transfer = |(n, state)| {
+            let mut t = snapshot(state);
+            t.id = TransferId([n; 16]);
+            t.passing.goes_on = n > 0;
+            t
+        };
+        let mut transfers: Vec<_> = (0..).zip(states).map(transfer).collect();
+        let s = session(&transfers);
+        let words = "1 of 3 receivers have everything; 2 more can get the rest from the others.";
+        assert!(s.may_leave());
+        assert_eq!(going_on(&s), words);
+        // Who is paused waits for this program.
+        transfers[1].state = TransferState::Paused;
+        assert!(!session(&transfers).may_leave());
+    }
 }

@@ -57,6 +57,8 @@ pub(super) struct DnsOptions {
     pub(super) bind: Option<IpAddr>,
     /// Whether others are told of us at all.
     pub(super) announce: bool,
+    /// Peers that are told that we do not reach them.
+    pub(super) unreached: Vec<PeerId>,
 }
 
 /// What was heard.
@@ -156,6 +158,19 @@ impl DnsSd {
             let asked = running.daemon.verify(record::full_name(peer), CONFIRM_WAIT);
             if let Err(error) = asked {
                 tracing::debug!(%error, "a peer was not asked for");
+            }
+        }
+    }
+
+    /// Tells these peers from now on that we do not reach them, if others are told of us at all.
+    pub(super) fn say_unreached(&mut self, unreached: Vec<PeerId>) {
+        self.options.unreached = unreached;
+        if let State::Running(running) = &self.state
+            && self.options.announce
+        {
+            let said = service(&self.options).and_then(|own| running.daemon.register(own));
+            if let Err(error) = said {
+                tracing::debug!(%error, "who is not reached was not told");
             }
         }
     }
@@ -292,7 +307,7 @@ fn too_many(counted: &Metrics) -> Option<(&'static str, i64)> {
 }
 
 fn service(options: &DnsOptions) -> mdns_sd::Result<ServiceInfo> {
-    let keys = record::properties(options.me, &options.name);
+    let keys = record::properties(options.me, &options.name, &options.unreached);
     let mut service = ServiceInfo::new(
         record::SERVICE,
         &record::instance(options.me),

@@ -4,12 +4,15 @@
 //! What is heard is a claim of anybody in the network: it says where to look, never who is there.
 //! So everything here has a limit, and a flood of strangers cannot push out those we know.
 
+mod credit;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use self::credit::Credit;
 use crate::net::handshake::shortened;
 use crate::net::is_local_network;
 use crate::peer::PeerId;
@@ -21,11 +24,6 @@ use crate::protocol::message::NAME_LEN_MAX;
 pub const NEARBY_MAX: usize = 256;
 /// Most addresses of an entry: one of each family on a few interfaces.
 pub const NEARBY_ADDRS_MAX: usize = 8;
-
-/// Sightings that are taken at once, and how many more each second: a hall that opens its
-/// computers together, and no flood.
-const SIGHTINGS_MAX: u32 = 512;
-const SIGHTINGS_PER_SECOND: u32 = 32;
 
 /// An entry that was silent for this long is asked whether it is still there.
 const QUIET: Duration = Duration::from_secs(4);
@@ -94,6 +92,8 @@ pub struct Sighting {
     pub name: String,
     /// Where it says it is, most useful first.
     pub addrs: Vec<SocketAddr>,
+    /// Whom it says it does not reach.
+    pub unreached: Vec<PeerId>,
 }
 
 /// An entry as others see it.
@@ -107,6 +107,10 @@ pub struct NearPeer {
     pub addrs: Vec<SocketAddr>,
     /// When it was heard last.
     pub heard: Instant,
+    /// Whether its port did not answer though it was heard since.
+    pub shut: bool,
+    /// Whether it says that it does not reach us.
+    pub misses_us: bool,
 }
 
 /// A question to the network.
@@ -138,12 +142,17 @@ struct Entry {
     check: Check,
     /// How often it was pinged: each time another address.
     pings: usize,
+    /// How often its port was asked since it answered.
+    unanswered: usize,
+    /// It was heard though its port does not answer.
+    shut: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Claim {
     name: String,
     addrs: Vec<SocketAddr>,
+    misses_us: bool,
     until: Option<Instant>,
 }
 
@@ -189,7 +198,12 @@ impl PeerList {
 
     /// Takes in what was heard.
     pub fn saw(&mut self, now: Instant, source: Source, sighting: Sighting) {
-        let Sighting { who, name, addrs } = sighting;
+        let Sighting {
+            who,
+            name,
+            addrs,
+            unreached,
+        } = sighting;
         let known = self.is_known(&who);
         if who == Who::Key(self.me) || !self.credit.take(now, known) {
             return;
@@ -197,6 +211,7 @@ impl PeerList {
         let claim = Claim {
             name: shortened(name, NAME_LEN_MAX),
             addrs: self.usable(addrs),
+            misses_us: unreached.contains(&self.me),
             until: match source {
                 Source::DnsSd => None,
                 Source::OriginalKeys | Source::Original => Some(now + VALID),
@@ -210,12 +225,18 @@ impl PeerList {
             Entry::new(now)
         });
         let old = entry.claims.get(&source);
-        let new = old.is_none_or(|old| old.name != claim.name || old.addrs != claim.addrs);
+        let moved = old.is_none_or(|old| old.addrs != claim.addrs);
+        let new = moved
+            || old.is_none_or(|old| old.name != claim.name || old.misses_us != claim.misses_us);
         self.changed |= new;
+        if moved {
+            entry.shut = false;
+            entry.unanswered = 0;
+        }
         entry.claims.insert(source, claim);
         // DNS-SD repeats what it remembers: only something new was heard just now.
         if new || source != Source::DnsSd {
-            entry.hear(now);
+            self.changed |= entry.hear(now);
         }
     }
 
@@ -235,14 +256,30 @@ impl PeerList {
         }
     }
 
-    /// Something answers there. Whether it is who we think only a dial can tell.
-    pub fn alive(&mut self, now: Instant, who: &Who) {
+    /// Something came from it, though not from its port.
+    pub fn heard(&mut self, now: Instant, who: &Who) {
         if let Some(entry) = self.entries.get_mut(who) {
-            entry.hear(now);
+            self.changed |= entry.hear(now);
             for claim in entry.claims.values_mut() {
                 claim.until = claim.until.map(|until| until.max(now + ORPHANED));
             }
         }
+    }
+
+    /// A dial to all its addresses was not answered.
+    pub fn unreached(&mut self, id: PeerId) {
+        if let Some(entry) = self.entries.get_mut(&Who::Key(id)) {
+            entry.unanswered = entry.unanswered.max(entry.enough());
+        }
+    }
+
+    /// Something answers at its port. Whether it is who we think only a dial can tell.
+    pub fn alive(&mut self, now: Instant, who: &Who) {
+        if let Some(entry) = self.entries.get_mut(who) {
+            entry.unanswered = 0;
+            self.changed |= std::mem::take(&mut entry.shut);
+        }
+        self.heard(now, who);
     }
 
     /// Nobody listens there any more: worth the last question at once.
@@ -282,7 +319,9 @@ impl PeerList {
             if let Who::Key(id) = who
                 && entry.check.until() <= now
             {
+                let shut = entry.shut;
                 asks.extend(entry.ask(now, *id));
+                self.changed |= entry.shut != shut;
             }
         }
         self.entries.retain(|_, entry| !entry.claims.is_empty());
@@ -312,6 +351,8 @@ impl PeerList {
             name: entry.name().to_owned(),
             addrs: entry.addrs(),
             heard: entry.heard,
+            shut: entry.shut,
+            misses_us: entry.claims.values().any(|claim| claim.misses_us),
         })
     }
 
@@ -369,12 +410,23 @@ impl Entry {
             claims: BTreeMap::new(),
             check: Check::Heard { until: now + QUIET },
             pings: 0,
+            unanswered: 0,
+            shut: false,
         }
     }
 
-    fn hear(&mut self, now: Instant) {
+    /// Returns whether it is clear only now that its port is shut.
+    fn hear(&mut self, now: Instant) -> bool {
         self.heard = now;
         self.check = Check::Heard { until: now + QUIET };
+        let was = self.shut;
+        self.shut |= self.unanswered >= self.enough();
+        self.shut != was
+    }
+
+    /// So many questions to its port without an answer are no accident: at each of its addresses.
+    fn enough(&self) -> usize {
+        self.addrs().len().max(PINGS.into())
     }
 
     /// The next question, now that the last one was not answered in time.
@@ -392,6 +444,7 @@ impl Entry {
         if times < PINGS && !addrs.is_empty() {
             let addr = addrs.get(self.pings % addrs.len()).copied();
             self.pings += 1;
+            self.unanswered += 1;
             self.check = Check::Pinged {
                 times: times + 1,
                 until: now + ANSWER_WAIT,
@@ -433,44 +486,6 @@ impl Entry {
 /// addresses that lead nowhere else, so that nobody can have us knock at a stranger's door.
 fn may_be_pinged(addr: &SocketAddr) -> bool {
     is_local_network(addr.ip())
-}
-
-/// How many sightings are still taken: those of peers we know are counted apart, so that a flood
-/// of strangers does not hide them.
-#[derive(Debug)]
-struct Credit {
-    strangers: u32,
-    known: u32,
-    since: Instant,
-}
-
-impl Credit {
-    fn new(now: Instant) -> Self {
-        Self {
-            strangers: SIGHTINGS_MAX,
-            known: SIGHTINGS_MAX,
-            since: now,
-        }
-    }
-
-    fn take(&mut self, now: Instant, known: bool) -> bool {
-        let seconds = now.saturating_duration_since(self.since).as_secs();
-        if seconds > 0 {
-            let more = u32::try_from(seconds).unwrap_or(u32::MAX);
-            let more = more.saturating_mul(SIGHTINGS_PER_SECOND);
-            for left in [&mut self.strangers, &mut self.known] {
-                *left = left.saturating_add(more).min(SIGHTINGS_MAX);
-            }
-            self.since = now;
-        }
-        let left = match known {
-            true => &mut self.known,
-            false => &mut self.strangers,
-        };
-        let enough = *left > 0;
-        *left = left.saturating_sub(1);
-        enough
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 mod dns_sd;
 mod list;
 mod record;
+mod unreached;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ use self::dns_sd::{DnsOptions, DnsSd, Heard};
 pub use self::list::{
     Ask, NEARBY_ADDRS_MAX, NEARBY_MAX, NearPeer, OriginalId, PeerList, Sighting, Source, Who,
 };
+use self::unreached::Unreached;
 use super::probe::{Knocked, knock};
 use crate::peer::PeerId;
 
@@ -84,6 +86,11 @@ pub enum Input {
     Gone(Source, Who),
     /// Somebody is there still: a message or an answer came from it.
     Alive(Who),
+    /// A dial to this peer was not answered though it is near: it is told so, if others are told
+    /// of us at all.
+    Unreached(PeerId),
+    /// There is a connection with this peer.
+    Reached(PeerId),
     /// These are known to us from now on: there is always room for them in the list.
     Known(HashSet<PeerId>),
 }
@@ -121,6 +128,7 @@ impl Discovery {
                 port: options.port,
                 bind: options.bind,
                 announce: options.presence == Presence::Announce,
+                unreached: Vec::new(),
             })),
         };
         let task = Task {
@@ -128,15 +136,20 @@ impl Discovery {
             dns,
             inputs: waiting,
             knocks: JoinSet::new(),
+            unreached: Unreached::default(),
             pictures,
             published: Instant::now() - PICTURE_PAUSE,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stopped));
+        let near = Near {
+            peers: near,
+            tell: Some(inputs.clone()),
+        };
         Self {
             presence: options.presence,
             inputs,
-            near: Near(near),
+            near,
             stop,
             tasks,
         }
@@ -159,7 +172,7 @@ impl Discovery {
 
     /// Waits for a new picture of who is near. Cancel-safe.
     pub async fn changed(&mut self) {
-        if self.near.0.changed().await.is_err() {
+        if self.near.peers.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -179,22 +192,41 @@ impl Discovery {
 
 /// The picture of who is near. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Near(watch::Receiver<NearPeers>);
+pub struct Near {
+    peers: watch::Receiver<NearPeers>,
+    tell: Option<mpsc::Sender<Input>>,
+}
 
 impl Near {
     /// Nobody, for ever.
     pub fn nobody() -> Self {
-        Self(watch::channel(NearPeers::default()).1)
+        Self {
+            peers: watch::channel(NearPeers::default()).1,
+            tell: None,
+        }
     }
 
     /// Everybody, in the order of [`Who`].
     pub fn peers(&self) -> NearPeers {
-        self.0.borrow().clone()
+        self.peers.borrow().clone()
     }
 
     /// Where this peer is said to be; empty if it is not near.
     pub fn addrs(&self, id: PeerId) -> Vec<SocketAddr> {
-        addrs_of(&self.0.borrow(), id)
+        addrs_of(&self.peers.borrow(), id)
+    }
+
+    /// This peer, which is near, did not answer a dial: it is told so, for a minute, in what we say
+    /// of ourselves. Returns where it is, if its port is shut, as far as we know; only its owner
+    /// can open it.
+    pub fn unreached(&self, id: PeerId) -> Option<SocketAddr> {
+        let peers = self.peers();
+        let peer = peers.iter().find(|peer| peer.who == Who::Key(id))?;
+        if let Some(tell) = &self.tell {
+            // Full of news from the network: the next dial says it again.
+            let _ = tell.try_send(Input::Unreached(id));
+        }
+        peer.addrs.first().copied().filter(|_| peer.shut)
     }
 
     /// Waits until this peer is said to be at an address that is not in `tried`; for ever if that
@@ -203,7 +235,7 @@ impl Near {
         let Some(id) = id else {
             return std::future::pending().await;
         };
-        let mut pictures = self.0.clone();
+        let mut pictures = self.peers.clone();
         let moved = |peers: &NearPeers| addrs_of(peers, id).iter().any(|a| !tried.contains(a));
         if pictures.wait_for(moved).await.is_err() {
             std::future::pending().await
@@ -222,6 +254,8 @@ struct Task {
     dns: Option<DnsSd>,
     inputs: mpsc::Receiver<Input>,
     knocks: JoinSet<(Who, Knocked)>,
+    /// Whom we tell that we do not reach them.
+    unreached: Unreached,
     pictures: watch::Sender<NearPeers>,
     published: Instant,
 }
@@ -236,7 +270,8 @@ impl Task {
                 } else {
                     PICTURE_EVERY
                 };
-            let poll = self.list.next_poll().map(Instant::from_std);
+            let polls = [self.list.next_poll(), self.unreached.next_poll()];
+            let poll = polls.into_iter().flatten().min().map(Instant::from_std);
             let until = poll.map_or(picture, |poll| poll.min(picture));
             let heard = async {
                 match &mut self.dns {
@@ -259,6 +294,9 @@ impl Task {
             let now = Instant::now();
             for ask in self.list.poll(now.into_std()) {
                 self.ask(ask);
+            }
+            if let (Some(said), Some(dns)) = (self.unreached.poll(now.into_std()), &mut self.dns) {
+                dns.say_unreached(said);
             }
             changed |= self.list.take_changed();
             let age = now - self.published;
@@ -294,7 +332,12 @@ impl Task {
         match input {
             Input::Seen(source, sighting) => self.list.saw(now, source, sighting),
             Input::Gone(source, who) => self.list.gone(source, &who),
-            Input::Alive(who) => self.list.alive(now, &who),
+            Input::Alive(who) => self.list.heard(now, &who),
+            Input::Unreached(id) => {
+                self.unreached.failed(now, id);
+                self.list.unreached(id);
+            }
+            Input::Reached(id) => self.unreached.reached(id),
             Input::Known(known) => self.list.set_known(known),
         }
     }
@@ -350,6 +393,7 @@ mod tests {
             }),
             name: name.into(),
             addrs: vec!["10.0.0.2:3486".parse().unwrap()],
+            unreached: Vec::new(),
         }
     }
 
@@ -413,6 +457,7 @@ mod tests {
             who: Who::Key(id),
             name: "anna".into(),
             addrs: vec![addr.parse().unwrap()],
+            unreached: Vec::new(),
         };
         let tried = ["10.0.0.2:1".parse().unwrap()];
         let old = Input::Seen(Source::OriginalKeys, at("10.0.0.2:1"));

@@ -14,14 +14,28 @@ const VERSION: &str = "1";
 const KEY_VERSION: &str = "v";
 const KEY_ID: &str = "id";
 const KEY_NAME: &str = "name";
+const KEY_UNREACHED: &str = "unreached";
+
+/// Most peers that a record says are not reached: they fit into one string of a TXT record.
+pub(super) const UNREACHED_MAX: usize = 4;
 
 /// The keys of our TXT record.
-pub(super) fn properties(id: PeerId, name: &str) -> [(&'static str, String); 3] {
-    [
+pub(super) fn properties(
+    id: PeerId,
+    name: &str,
+    unreached: &[PeerId],
+) -> Vec<(&'static str, String)> {
+    let mut keys = vec![
         (KEY_VERSION, VERSION.into()),
         (KEY_ID, id.to_string()),
         (KEY_NAME, name.into()),
-    ]
+    ];
+    let unreached = unreached.iter().take(UNREACHED_MAX);
+    let unreached: Vec<String> = unreached.map(PeerId::to_string).collect();
+    if !unreached.is_empty() {
+        keys.push((KEY_UNREACHED, unreached.join(",")));
+    }
+    keys
 }
 
 /// The label of our instance: names of people are not unique, keys are.
@@ -64,7 +78,14 @@ pub(super) fn sighting<'a>(
         who: Who::Key(id),
         name: utf8(KEY_NAME).unwrap_or_default().to_owned(),
         addrs,
+        unreached: ids(utf8(KEY_UNREACHED).unwrap_or_default()),
     })
+}
+
+/// The ids in a list, of which no more are read than may be in it. What is none is not there.
+fn ids(text: &str) -> Vec<PeerId> {
+    let ids = text.split(',').take(UNREACHED_MAX);
+    ids.filter_map(|id| id.parse().ok()).collect()
 }
 
 /// Most useful first; among equals always in the same order, so that nothing seems to change.
@@ -96,17 +117,19 @@ mod tests {
 
     #[test]
     fn what_is_announced_is_read_back() {
-        let ours = properties(id(), "Anna's büro");
+        let others: Vec<PeerId> = [1, 2, 3, 4, 5].map(|n| PeerId::from_bytes([n; 32])).into();
+        let ours = properties(id(), "Anna's büro", &others);
         let keys: Vec<_> = ours.iter().map(|(k, v)| (*k, v.as_bytes())).collect();
         let seen = read(&full_name(id()), &keys).unwrap();
         assert_eq!(
             (seen.who, seen.name.as_str()),
             (Who::Key(id()), "Anna's büro")
         );
+        assert_eq!(seen.unreached, others[..UNREACHED_MAX]);
         // Labels of DNS, and what fits a TXT string.
         assert!(instance(id()).len() <= 63);
         let longest = "é".repeat(crate::protocol::message::NAME_LEN_MAX / 2);
-        for (key, value) in properties(id(), &longest) {
+        for (key, value) in properties(id(), &longest, &others) {
             assert!(key.len() + 1 + value.len() <= 255);
         }
     }
@@ -132,7 +155,7 @@ mod tests {
 
     #[test]
     fn addresses_that_work_most_often_come_first() {
-        let keys = properties(id(), "");
+        let keys = properties(id(), "", &[]);
         let text = |key: &str| {
             keys.iter()
                 .find(|(k, _)| *k == key)
@@ -153,10 +176,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_record_makes_the_reader_panic(
-            name in "\\PC{0,80}", id: Vec<u8>, version: Vec<u8>, text: Vec<u8>,
+            name in "\\PC{0,80}", id: Vec<u8>, version: Vec<u8>, text: Vec<u8>, list in "\\PC*",
         ) {
             let keys: [(&str, &[u8]); 3] = [("id", &id), ("v", &version), ("name", &text)];
             prop_assert_eq!(read(&name, &keys), None);
+            prop_assert!(ids(&list).is_empty());
             let _ = id_of(&format!("{name}.{SERVICE}"));
         }
     }

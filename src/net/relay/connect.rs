@@ -97,7 +97,7 @@ async fn by_quic(shared: &Arc<Shared>, relay: &RelayHint) -> Result<Reached, Con
     let connection = PeerConnection::new(quic, true, None);
     let opened = connection.quic().open_bi().await;
     let (send, recv) = opened.map_err(|error| ConnectError::Lost(error.to_string()))?;
-    let knows = Knows::of(connection.agreed_on(&[ALPN_NUMBERS]));
+    let knows = Knows::of(connection.speaks(ALPN_NUMBERS));
     let control = Control::Quic {
         connection,
         send,

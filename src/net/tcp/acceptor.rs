@@ -18,7 +18,7 @@ use super::inbound::TcpInbound;
 use super::line::prepare;
 use super::parse::{Kind, component};
 use super::texts::{self, PlainText, Talkers};
-use super::tree::{Trees, take_in};
+use super::tree::{Aside, Trees, take_in};
 use crate::net::admission::{Admission, Admitted, Verdict};
 use crate::net::endpoint::BindError;
 use crate::net::link::LinkError;
@@ -91,6 +91,7 @@ impl LegacyListener {
         let local = listener.local_addr().map_err(BindError::Socket)?;
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         let shared = Arc::new(Shared {
+            aside: Aside::new(options.spool.clone()),
             spool: options.spool,
             trees: options.trees,
             arrivals,
@@ -113,6 +114,8 @@ impl LegacyListener {
 
 struct Shared {
     spool: PathBuf,
+    /// For trees.
+    aside: Aside,
     trees: Trees,
     arrivals: mpsc::Sender<LegacyArrival>,
     talkers: Talkers,
@@ -221,7 +224,7 @@ impl Connection {
                 let offended = |offence: &_| {
                     tracing::info!(from = %self.from, ?offence, "a folder with an evil name");
                 };
-                (sender, Kind::Folder(name.inspect_err(offended).ok()?))
+                (sender, Kind::folder(name.inspect_err(offended).ok()?))
             }
             Opening::Probe => {
                 // The other side closes; that it could connect is all it wanted to know.
@@ -273,8 +276,8 @@ impl Connection {
             self.shared.arrivals.send(arrival).await.ok()?;
             Some(held)
         };
-        let spool = self.shared.spool.clone();
-        if let Err(error) = take_in(entered, stream, buf, spool, arrived).await {
+        let aside = self.shared.aside.clone();
+        if let Err(error) = take_in(entered, stream, buf, aside, arrived).await {
             tracing::info!(from = %self.from, %error, "a link of a tree has ended");
         }
     }

@@ -161,7 +161,7 @@ impl TcpInbound {
     pub fn folder(&self) -> Option<&str> {
         match &self.kind {
             Kind::Files | Kind::Tree(_) => None,
-            Kind::Folder(name) => Some(name),
+            Kind::Folder { name, .. } => Some(name),
         }
     }
 
@@ -275,7 +275,7 @@ impl TcpInbound {
             None => {
                 let mut body = self.body.take()?;
                 body.left = header.size;
-                self.echo_due = matches!(self.kind, Kind::Folder(_));
+                self.echo_due = matches!(self.kind, Kind::Folder { .. });
                 if !wanted {
                     self.body = Some(body);
                     return None;
@@ -330,7 +330,7 @@ impl TcpInbound {
             let is_whole = size <= WHOLE_MAX && buf.len() as u64 >= size;
             // A copy: a slice would keep all of the buffer in memory for as long as it lives.
             let content = is_whole.then(|| Bytes::copy_from_slice(&buf.split_to(size as usize)));
-            if is_whole && matches!(self.kind, Kind::Folder(_)) {
+            if is_whole && matches!(self.kind, Kind::Folder { .. }) {
                 self.echo()?;
             }
             let header = self.header(index, size);
@@ -436,6 +436,7 @@ impl Inbound for TcpInbound {
             | ReceiverMessage::PassesOn(_)
             | ReceiverMessage::Progress { .. }
             | ReceiverMessage::Trouble { .. }
+            | ReceiverMessage::CanGoOn(_)
             | ReceiverMessage::Complete => {}
         }
         Ok(())

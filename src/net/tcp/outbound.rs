@@ -319,7 +319,10 @@ impl Outbound for TcpOutbound {
             SenderMessage::Steer(steer) => self.on_steer(steer),
             SenderMessage::Finish { .. } => self.ready.push_back(ReceiverMessage::Complete),
             // An original knows nothing of sessions.
-            SenderMessage::Session(_) | SenderMessage::Feeder(_) => {}
+            SenderMessage::Session(_)
+            | SenderMessage::Feeder(_)
+            | SenderMessage::WillFile(_)
+            | SenderMessage::Will(_) => {}
         }
         Ok(())
     }

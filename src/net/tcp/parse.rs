@@ -15,8 +15,8 @@ use crate::protocol::message::{Entry, EntryKind, PATH_LEN_MAX, Timestamp};
 pub(super) enum Kind {
     /// Files with plain names.
     Files,
-    /// A folder with this name, and what is in it.
-    Folder(String),
+    /// A folder with this name, and what is in it. While it is `hollow`, nothing in it was named.
+    Folder { name: String, hollow: bool },
     /// These files, all known before, over a link of a tree: nothing is said between them.
     Tree(VecDeque<(Entry, u64)>),
 }
@@ -33,6 +33,12 @@ pub(super) enum Step {
 }
 
 impl Kind {
+    /// A folder with this name.
+    pub(super) fn folder(name: String) -> Self {
+        let hollow = true;
+        Self::Folder { name, hollow }
+    }
+
     /// Takes the next step out of `buf`; `None` if it is not whole.
     pub(super) fn step(&mut self, buf: &mut BytesMut) -> Result<Option<Step>, Offence> {
         let decoded = match self {
@@ -46,9 +52,16 @@ impl Kind {
                     next.map_or(Step::End, |(entry, size)| Step::File(entry, size)),
                 ));
             }
-            Self::Folder(top) => {
-                DirectoryStep::decode(buf)?.map(|(step, used)| (folder_step(top, step), used))
-            }
+            Self::Folder { name, hollow } => match DirectoryStep::decode(buf)? {
+                // Nothing else says that it is there. Its end comes with the next step.
+                Some((DirectoryStep::End, _)) if std::mem::take(hollow) => {
+                    return Ok(Some(Step::Folder(folder(name.clone()))));
+                }
+                decoded => {
+                    *hollow &= decoded.is_none();
+                    decoded.map(|(step, used)| (folder_step(name, step), used))
+                }
+            },
         };
         let Some((step, used)) = decoded else {
             return Ok(None);
@@ -85,16 +98,18 @@ fn as_original_reads(buf: &mut BytesMut) {
 
 fn folder_step(top: &str, step: DirectoryStep) -> Result<Step, Offence> {
     match step {
-        DirectoryStep::Folder(place) => Ok(Step::Folder(Entry {
-            path: path_of(top, &place)?,
-            kind: EntryKind::Folder { modified: now() },
-        })),
+        DirectoryStep::Folder(place) => Ok(Step::Folder(folder(path_of(top, &place)?))),
         DirectoryStep::File(place, size) => {
             let (entry, size) = file(path_of(top, &place)?, size)?;
             Ok(Step::File(entry, size))
         }
         DirectoryStep::End => Ok(Step::End),
     }
+}
+
+fn folder(path: String) -> Entry {
+    let kind = EntryKind::Folder { modified: now() };
+    Entry { path, kind }
 }
 
 /// A file of this size.
@@ -257,6 +272,25 @@ mod tests {
         assert!(!empty.has_whole());
     }
 
+    #[test]
+    fn a_folder_is_named_by_itself_only_if_nothing_is_in_it() {
+        let place = Place {
+            parent: ".".into(),
+            name: "in".into(),
+        };
+        let inner = DirectoryStep::Folder(place).encode().unwrap();
+        let end = DirectoryStep::End.encode().unwrap();
+        for (steps, expected) in [(vec![], "d"), (inner, "d/in")] {
+            let bytes = [steps, end.clone(), b"next".to_vec()].concat();
+            let mut buf = BytesMut::from(bytes.as_slice());
+            let mut kind = Kind::folder("d".into());
+            let first = kind.step(&mut buf).unwrap();
+            assert!(matches!(first, Some(Step::Folder(entry)) if entry.path == expected));
+            assert_eq!(kind.step(&mut buf).unwrap(), Some(Step::End));
+            assert_eq!(buf, b"next"[..]);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_scout_finds_every_name_however_the_bytes_are_cut(
@@ -278,7 +312,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-            for kind in [Kind::Files, Kind::Folder("d".into())] {
+            for kind in [Kind::Files, Kind::folder("d".into())] {
                 let _ = Scout::new(kind).feed(&bytes);
             }
         }

@@ -24,9 +24,10 @@ use crate::protocol::message::DeclineReason;
 use crate::protocol::texts::{TextHead, TextId, length_of};
 
 /// Connections for texts at once, in all.
-pub const TALKERS_MAX: usize = 32;
-/// Connections for texts at once from one address.
-pub const TALKERS_PER_ADDR_MAX: usize = 4;
+pub const TALKERS_MAX: usize = 64;
+/// Connections for texts at once from one address. The newer original opens one for each text and
+/// ends none, and has six at most.
+pub const TALKERS_PER_ADDR_MAX: usize = 8;
 /// How long a connection is kept without a text: originals keep theirs, and would not notice that
 /// it is gone before the second text that they write into it.
 const IDLE_MAX: Duration = Duration::from_secs(10 * 60);

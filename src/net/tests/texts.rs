@@ -282,16 +282,23 @@ async fn texts_nobody_takes_cost_the_peer_its_streams_and_us_nothing() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_know_texts_is_known_by_its_handshake() {
-    let mut b = Node::new("b").await;
-    let identity = Identity::generate().unwrap();
-    let endpoint = raw_endpoint();
-    let tls = identity.client_config_for(Some(b.id()), &[ALPN]).unwrap();
-    let config = quinn::ClientConfig::new(tls.crypto);
-    let connecting = endpoint.connect_with(config, b.addr(), &tls.server_name);
-    let quic = connecting.unwrap().await.unwrap();
-    raw_greeting(&quic, &identity).await;
-    let seen = b.connected().await;
-    assert!(!seen.understands_texts());
-    assert!(!seen.is_closed(), "it is a peer as good as any");
+async fn what_an_older_program_does_not_know_is_known_by_its_handshake() {
+    for (number, alpn) in ALPNS.iter().rev().enumerate() {
+        let mut b = Node::new("b").await;
+        let identity = Identity::generate().unwrap();
+        let endpoint = raw_endpoint();
+        let tls = identity.client_config_for(Some(b.id()), &[alpn]).unwrap();
+        let config = quinn::ClientConfig::new(tls.crypto);
+        let connecting = endpoint.connect_with(config, b.addr(), &tls.server_name);
+        let quic = connecting.unwrap().await.unwrap();
+        raw_greeting(&quic, &identity).await;
+        let seen = b.connected().await;
+        let knows = [
+            seen.understands_texts(),
+            seen.understands_sessions(),
+            seen.understands_wills(),
+        ];
+        assert_eq!(knows, [1, 2, 3].map(|least| number >= least), "{alpn:?}");
+        assert!(!seen.is_closed(), "it is a peer as good as any");
+    }
 }

@@ -27,6 +27,7 @@ fn picture(name: &str) -> Overview {
         transfers: Arc::new([]),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        multicast: None,
         passing_on: 0,
         codes: Arc::new([]),
         notices: Arc::new([]),

@@ -74,6 +74,11 @@ impl Core {
 
     pub(super) async fn met(&mut self, connection: &PeerConnection) {
         self.changed = true;
+        // Full of news from the network: what is said of it ends by itself.
+        let _ = self
+            .discovery
+            .inputs()
+            .try_send(Input::Reached(connection.id()));
         self.records
             .seen(connection.id(), connection.name(), connection.remote_addr())
             .await;

@@ -49,6 +49,7 @@ impl Core {
             groups: self.records.groups().into(),
             nearby: self.nearby().into(),
             presence: self.discovery.presence(),
+            multicast: self.checks.multicast.works(),
             sessions: self.sessions.snapshots(&transfers).into(),
             transfers: transfers.into(),
             texts: self.texts.snapshots(|id| self.person(id)).into(),
@@ -86,7 +87,11 @@ impl Core {
 }
 
 /// A picture without anything in it yet.
-pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence) -> Overview {
+pub(in crate::node) fn first_picture(
+    id: PeerId,
+    settings: &Settings,
+    presence: Presence,
+) -> Overview {
     Overview {
         me: Me {
             id,
@@ -103,6 +108,7 @@ pub(super) fn first_picture(id: PeerId, settings: &Settings, presence: Presence)
         groups: Arc::new([]),
         nearby: Arc::new([]),
         presence,
+        multicast: None,
         transfers: Arc::new([]),
         sessions: Arc::new([]),
         texts: Arc::new([]),

@@ -270,9 +270,8 @@ impl Core {
             }
             News::Event(_) | News::Fault(_) | News::Path(_) | News::Manifest => return,
             News::Ask(_) | News::Answered { .. } | News::PeerRoom(_) => return,
-            News::Session { .. } | News::PassesOn { .. } | News::Through(_) | News::Blamed(_) => {
-                return;
-            }
+            News::Session { .. } | News::PassesOn { .. } | News::Through(_) => return,
+            News::Blamed(_) | News::GoesOn(_) => return,
         }
         self.put_wishes(id, wishes).await;
     }

@@ -3,9 +3,11 @@ use tokio::sync::watch;
 use super::*;
 use crate::peer::PeerId;
 use crate::protocol::sessions::{FeedingKey, Trouble};
-use crate::transfer::member::Whereabouts;
+use crate::transfer::member::{Heirs, Whereabouts};
 
 const NAMES: [&str; 3] = ["anna", "ben", "carl"];
+
+const COMPLETE: MemberNews = MemberNews::Complete { entries: 1 };
 
 fn id(n: u8) -> TransferId {
     TransferId([n; 16])
@@ -45,7 +47,20 @@ impl Room {
     }
 
     async fn join(&self, n: u8, passes_on: bool) -> watch::Receiver<Option<Feeder>> {
+        self.join_to_inherit(n, passes_on).await.0
+    }
+
+    /// The same, and where it is said who has everything.
+    async fn join_to_inherit(
+        &self,
+        n: u8,
+        passes_on: bool,
+    ) -> (
+        watch::Receiver<Option<Feeder>>,
+        watch::Receiver<Option<Heirs>>,
+    ) {
         let (feeder, told) = watch::channel(None);
+        let (heirs, bequeathed) = watch::channel(None);
         let joined = Joined {
             at: Whereabouts {
                 peer: peer(n),
@@ -57,11 +72,12 @@ impl Room {
             done: 0,
             rtt: None,
             feeder,
+            heirs,
         };
         let joined = Box::new(joined);
         let reporter = Reporter::new(id(n), self.reporters.clone());
         self.say(n, MemberNews::Joined { joined, reporter }).await;
-        told
+        (told, bequeathed)
     }
 }
 
@@ -84,7 +100,7 @@ async fn the_next_one_is_sent_to_the_first_with_all_that_it_needs() {
     let mut first = room.join(0, true).await;
     until(&mut first, |feeder| *feeder == Feeder::Origin).await;
     let mut second = room.join(1, true).await;
-    room.say(0, MemberNews::Complete).await;
+    room.say(0, COMPLETE).await;
     let feeder = until(&mut second, is_fed).await;
     let Feeder::Member {
         member,
@@ -104,7 +120,7 @@ async fn the_next_one_is_sent_to_the_first_with_all_that_it_needs() {
 async fn one_who_lies_is_named_with_the_one_who_says_so() {
     let mut room = Room::open();
     let _first = room.join(0, true).await;
-    room.say(0, MemberNews::Complete).await;
+    room.say(0, COMPLETE).await;
     let mut second = room.join(1, true).await;
     until(&mut second, is_fed).await;
     let lied = |feeder| MemberNews::Trouble {
@@ -123,6 +139,39 @@ async fn one_who_lies_is_named_with_the_one_who_says_so() {
     };
     assert_eq!(blamed.await, (id(0), "ben".to_owned()));
     until(&mut second, |feeder| *feeder == Feeder::Origin).await;
+}
+
+/// Who is named to a member, in order.
+fn named(heirs: &Option<Heirs>) -> Vec<TransferId> {
+    let feeders = heirs.iter().flat_map(|heirs| &heirs.feeders);
+    let member = |feeder: &Feeder| match feeder {
+        Feeder::Member { member, .. } => *member,
+        Feeder::Origin => panic!("that is who is gone"),
+    };
+    feeders.map(member).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_everything_and_passes_on_is_named_to_all_who_do_not() {
+    let room = Room::open();
+    let _silent = room.join(0, false).await;
+    let (_, mut anna) = room.join_to_inherit(1, true).await;
+    let (_, mut ben) = room.join_to_inherit(2, true).await;
+    room.say(0, COMPLETE).await;
+    room.say(1, MemberNews::Complete { entries: 7 }).await;
+    let told = ben.wait_for(Option::is_some).await.unwrap().clone();
+    assert_eq!(named(&told), [id(1)], "not the one who keeps it to himself");
+    let heirs = told.unwrap();
+    assert_eq!(heirs.entries, 7);
+    let Feeder::Member { ticket, .. } = heirs.feeders[0] else {
+        panic!("{heirs:?}");
+    };
+    assert!(ticket.is_for(&FeedingKey([1; 32]), peer(2)));
+    // Who comes late is told as well, and of the others who may have some of it.
+    let (_, mut late) = room.join_to_inherit(0, true).await;
+    let told = late.wait_for(Option::is_some).await.unwrap().clone();
+    assert_eq!(named(&told), [id(1), id(2)]);
+    assert_eq!(*anna.borrow_and_update(), None, "it has everything");
 }
 
 #[test]

@@ -200,8 +200,17 @@ impl<L: Inbound> Run<'_, L> {
         self.send(ReceiverMessage::Progress { done, fed }).await
     }
 
+    /// Tells the sender that it may leave, as soon as that is so.
+    pub(super) async fn tell_can_go_on(&mut self) -> Result<(), Ended> {
+        match self.incoming.can_go_on() {
+            Some(entries) => self.send(ReceiverMessage::CanGoOn(entries)).await,
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn on_tick(&mut self) -> Result<(), Ended> {
         self.tell_progress().await?;
+        self.tell_can_go_on().await?;
         match self.incoming.pauses.all() {
             Some(PausedBy::DiskFull) => {
                 let needed = self.incoming.table.lock().bytes_left();

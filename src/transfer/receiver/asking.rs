@@ -146,7 +146,9 @@ impl Incoming {
                     SenderMessage::Steer(_) | SenderMessage::FileFailed { .. } => {}
                     SenderMessage::Finish { .. }
                     | SenderMessage::Session(_)
-                    | SenderMessage::Feeder(_) => {
+                    | SenderMessage::Feeder(_)
+                    | SenderMessage::WillFile(_)
+                    | SenderMessage::Will(_) => {
                         return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
                     }
                 },

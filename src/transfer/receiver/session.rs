@@ -3,9 +3,14 @@
 use super::*;
 use std::net::SocketAddr;
 
+use tokio::sync::watch;
+
+use crate::net::link::PathInfo;
 use crate::net::{is_local_network, is_plausible};
-use crate::protocol::sessions::{FEEDER_ADDRS_MAX, Feeder, SessionNote, Trouble};
+use crate::protocol::sessions::{FEEDER_ADDRS_MAX, Feeder, SessionNote, Trouble, WillFile};
+use crate::transfer::executor::{Estate, Executor};
 use crate::transfer::feed::{Feed, Feeding, Troubles};
+use crate::transfer::will::Will;
 
 /// What there is for it in a transfer.
 #[derive(Debug)]
@@ -17,6 +22,33 @@ pub(in crate::transfer) struct InSession {
     feeding: Option<Feeding>,
     /// What was said over this link; `None` if nothing was.
     note: Option<SessionNote>,
+    /// What is known in case the sender leaves.
+    will: Will,
+    /// Whether the will is of this link, and what the sender was told about it.
+    will_is: WillIs,
+    /// What the sender said last that still holds when it is gone.
+    last: Option<Last>,
+}
+
+/// How it stands with a will over this link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WillIs {
+    /// Nothing was said: what is known is of an earlier link.
+    Old,
+    /// It is being told.
+    Begun,
+    /// It was told; the sender knows of how many entries it covers all.
+    Told(u32),
+    /// There is no room for it here: the sender has to stay.
+    TooLarge,
+}
+
+/// What was said over the last link of the sender.
+#[derive(Debug)]
+struct Last {
+    note: SessionNote,
+    path: PathInfo,
+    feeder: Option<Feeder>,
 }
 
 impl Incoming {
@@ -29,6 +61,9 @@ impl Incoming {
                 troubles,
                 feeding: Some(end),
                 note: None,
+                will: Will::default(),
+                will_is: WillIs::Old,
+                last: None,
             }
         });
         if session.note.replace(note).is_some() {
@@ -43,6 +78,7 @@ impl Incoming {
     pub(super) fn begin_link(&mut self) {
         if let Some(session) = &mut self.session {
             session.note = None;
+            session.will_is = WillIs::Old;
             session.feed.set_feeder(None);
         }
     }
@@ -55,13 +91,20 @@ impl Incoming {
         let Some(note) = session.note else {
             return Ok(());
         };
+        let path = link.path();
+        // Who fed us over the link before may still do so, until something else is said.
+        let feeder = session.last.take().and_then(|last| last.feeder);
+        session.last = Some(Last {
+            note,
+            path: path.clone(),
+            feeder,
+        });
         let news = News::PassesOn {
             key: note.key,
             shelf: session.feed.shelf.clone(),
             feeding: session.feeding.take(),
         };
         self.reporter.tell(news).await;
-        let path = link.path();
         let near = path.addr.is_some_and(|addr| is_local_network(addr.ip()));
         let passes_on = self.knows_all() && self.terms.pass_on.allows(near);
         send(link, ReceiverMessage::PassesOn(passes_on)).await
@@ -88,23 +131,107 @@ impl Incoming {
     /// Who feeds us from now on. `sender` is where the sender is: not everything that it says can
     /// be true.
     pub(in crate::transfer) fn set_feeder(
-        &self,
+        &mut self,
         mut feeder: Feeder,
         sender: Option<SocketAddr>,
     ) -> Result<(), Ended> {
-        let Some(feed) = self.feed() else {
-            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
-        };
-        if let Feeder::Member { addrs, .. } = &mut feeder {
-            if addrs.len() > FEEDER_ADDRS_MAX {
-                return Err(Ended::Misbehaved(Offence::TooManyAddrs));
-            }
-            if let Some(sender) = sender {
-                addrs.retain(|addr| is_plausible(*addr, sender.ip()));
-            }
+        make_plausible(&mut feeder, sender)?;
+        let session = in_session(&mut self.session)?;
+        if let Some(last) = &mut session.last {
+            last.feeder = match &feeder {
+                Feeder::Origin => None,
+                Feeder::Member { .. } => Some(feeder.clone()),
+            };
         }
-        feed.set_feeder(Some(feeder));
+        session.feed.set_feeder(Some(feeder));
         Ok(())
+    }
+
+    /// What the sender says of a file in case that it leaves.
+    pub(in crate::transfer) fn take_will_file(&mut self, file: WillFile) -> Result<(), Ended> {
+        let offered = self.table.lock().file_size(file.index);
+        let memory = self.table.lock().memory();
+        let session = in_session(&mut self.session)?;
+        match session.will_is {
+            // Of another link: its files may have changed.
+            WillIs::Old => session.will = Will::default(),
+            WillIs::Begun | WillIs::Told(_) => {}
+            WillIs::TooLarge => return Ok(()),
+        }
+        session.will_is = WillIs::Begun;
+        let added = session.will.add(self.id, file, offered);
+        added.map_err(Ended::Misbehaved)?;
+        if !self.share.cover(memory + session.will.memory()) {
+            session.will = Will::default();
+            session.will_is = WillIs::TooLarge;
+        }
+        Ok(())
+    }
+
+    /// Who has the files if the sender leaves.
+    pub(in crate::transfer) fn take_heirs(
+        &mut self,
+        mut heirs: Vec<Feeder>,
+        sender: Option<SocketAddr>,
+    ) -> Result<(), Ended> {
+        for heir in &mut heirs {
+            make_plausible(heir, sender)?;
+        }
+        let session = in_session(&mut self.session)?;
+        match session.will_is {
+            WillIs::Old => session.will = Will::default(),
+            WillIs::Begun | WillIs::Told(_) => {}
+            WillIs::TooLarge => return Ok(()),
+        }
+        session.will_is = WillIs::Told(0);
+        session.will.name_heirs(heirs).map_err(Ended::Misbehaved)
+    }
+
+    /// What the sender is to be told: that it may leave, and of how many entries that is true.
+    pub(in crate::transfer) fn can_go_on(&mut self) -> Option<u32> {
+        let session = self.session.as_mut()?;
+        let WillIs::Told(before) = session.will_is else {
+            return None;
+        };
+        let table = self.table.lock();
+        let entries = table.len();
+        let is_news = entries > before && self.pauses.all().is_none();
+        if !is_news || !session.will.covers(&table) {
+            return None;
+        }
+        session.will_is = WillIs::Told(entries);
+        Some(entries)
+    }
+
+    /// Whether the sender has made a will for all that is missing. What its person has stopped
+    /// stays so.
+    pub fn has_will(&self) -> bool {
+        let covers = |session: &InSession| session.will.covers(&self.table.lock());
+        self.taken.is_some()
+            && self.pauses.all() != Some(PausedBy::Peer)
+            && self.session.as_ref().is_some_and(covers)
+    }
+
+    /// Who stands in for the sender while that is gone, if it [has made a will](Self::has_will).
+    pub fn executor(&self, back: watch::Receiver<bool>) -> Option<Executor> {
+        let session = self.session.as_ref().filter(|_| self.has_will())?;
+        let last = session.last.as_ref()?;
+        let table = self.table.lock();
+        let estate = Estate {
+            head: table.head(self.id),
+            note: last.note,
+            path: last.path.clone(),
+            feeder: last.feeder.clone(),
+            back,
+        };
+        Some(Executor::new(&session.will, estate))
+    }
+
+    /// The sender lists its files anew: what it said of them by their numbers counts no more.
+    pub(super) fn forget_will(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.will = Will::default();
+        }
     }
 
     /// What is to be told about whoever feeds us; never outside a session. Cancel-safe.
@@ -118,4 +245,23 @@ impl Incoming {
         }
         std::future::pending().await
     }
+}
+
+/// What there is for a session that was told of over this link.
+fn in_session(session: &mut Option<InSession>) -> Result<&mut InSession, Ended> {
+    let session = session.as_mut().filter(|session| session.note.is_some());
+    session.ok_or(Ended::Misbehaved(Offence::UnexpectedMessage))
+}
+
+/// Leaves out where nobody can be whom the sender, who is there, could have met.
+fn make_plausible(feeder: &mut Feeder, sender: Option<SocketAddr>) -> Result<(), Ended> {
+    if let Feeder::Member { addrs, .. } = feeder {
+        if addrs.len() > FEEDER_ADDRS_MAX {
+            return Err(Ended::Misbehaved(Offence::TooManyAddrs));
+        }
+        if let Some(sender) = sender {
+            addrs.retain(|addr| is_plausible(*addr, sender.ip()));
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::sessions::{FED_MAX, Fed, Feeder, Trouble};
-use crate::transfer::member::{Joined, MemberNews, Membership, Whereabouts};
+use crate::transfer::member::{Joined, MemberNews, Membership, Whereabouts, Word};
 
 /// The receiver's part in the session, over one link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,21 +56,16 @@ impl Outgoing {
     fn unfeed(&mut self) {
         self.set_fed(false);
         if let Some(member) = &mut self.member {
-            member.feeder.send_replace(None);
-            member.told.mark_unchanged();
+            member.begin();
         }
     }
 
-    /// Who feeds the receiver from now on; never if nobody decides about it. Cancel-safe.
-    pub(super) async fn next_feeder(member: &mut Option<Membership>) -> Feeder {
-        if let Some(member) = member {
-            while member.told.changed().await.is_ok() {
-                if let Some(feeder) = member.told.borrow_and_update().clone() {
-                    return feeder;
-                }
-            }
+    /// What the receiver is to be told next; never outside a session. Cancel-safe.
+    pub(super) async fn next_word(member: &mut Option<Membership>) -> Word {
+        match member {
+            Some(member) => member.next_word().await,
+            None => std::future::pending().await,
         }
-        std::future::pending().await
     }
 }
 
@@ -113,6 +108,7 @@ impl<L: Outbound> Run<'_, L> {
             done: self.done(),
             rtt: self.link.path().rtt,
             feeder: member.feeder.clone(),
+            heirs: member.heirs.clone(),
         };
         let joined = Box::new(joined);
         let reporter = self.transfer.reporter.clone();
@@ -145,8 +141,19 @@ impl<L: Outbound> Run<'_, L> {
         self.hold_until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// The one who decides has something for the receiver.
+    pub(super) async fn on_word(&mut self, word: Word) -> Result<(), Ended> {
+        match word {
+            Word::Feeder(feeder) => self.on_feeder(feeder).await,
+            Word::Heirs(heirs) => {
+                self.on_heirs(heirs);
+                Ok(())
+            }
+        }
+    }
+
     /// Somebody else feeds the receiver from now on, or nobody.
-    pub(super) async fn on_feeder(&mut self, feeder: Feeder) -> Result<(), Ended> {
+    async fn on_feeder(&mut self, feeder: Feeder) -> Result<(), Ended> {
         if self.part == Part::None {
             return Ok(());
         }
@@ -225,7 +232,9 @@ impl<L: Outbound> Run<'_, L> {
         self.transfer.unfeed();
         if self.part != Part::None {
             let news = match ended {
-                Ended::Completed if !self.lacks => MemberNews::Complete,
+                Ended::Completed if !self.lacks => MemberNews::Complete {
+                    entries: self.confirmed.count,
+                },
                 Ended::Completed
                 | Ended::Declined(_)
                 | Ended::CancelledHere

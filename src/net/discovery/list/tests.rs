@@ -17,6 +17,7 @@ fn sighting(who: Who, name: &str, addrs: &[&str]) -> Sighting {
         who,
         name: name.into(),
         addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
+        unreached: Vec::new(),
     }
 }
 
@@ -151,7 +152,60 @@ fn a_peer_that_answers_or_is_confirmed_stays_for_ever() {
         }
     }
     assert_eq!(world.names().len(), 2);
-    assert!(confirmed > 100 && !world.list.take_changed());
+    assert!(confirmed > 100);
+    let shut: Vec<bool> = world.list.entries().map(|peer| peer.shut).collect();
+    let of: Vec<bool> = world
+        .list
+        .entries()
+        .map(|peer| peer.who == key(2))
+        .collect();
+    assert_eq!(shut, of, "the port of one is shut");
+    assert!(world.list.take_changed(), "which was news, once");
+    world.list.alive(world.now, &key(2));
+    assert!(world.list.take_changed(), "it was opened");
+    assert!(world.list.entries().all(|peer| !peer.shut));
+}
+
+#[test]
+fn a_port_is_shut_when_a_dial_is_not_answered_and_the_peer_is_heard_afterwards() {
+    let mut world = World::new();
+    let heard_again = |world: &mut World| {
+        let seen = sighting(key(1), "anna", &[ADDR]);
+        world.list.saw(world.now, Source::OriginalKeys, seen);
+        world.only().shut
+    };
+    assert!(!heard_again(&mut world));
+    world.list.unreached(id(1));
+    world.list.unreached(id(2));
+    assert!(!world.only().shut, "it may have gone");
+    world.list.take_changed();
+    assert!(heard_again(&mut world) && world.list.take_changed());
+    world.list.heard(world.now, &key(1));
+    assert!(world.only().shut, "that is not its port");
+    world.list.alive(world.now, &key(1));
+    assert!(!heard_again(&mut world));
+    // At another address nothing is known of its port.
+    world.list.unreached(id(1));
+    let moved = sighting(key(1), "anna", &["192.168.1.3:3485"]);
+    world.list.saw(world.now, Source::OriginalKeys, moved);
+    assert!(!world.only().shut);
+}
+
+#[test]
+fn a_peer_that_says_it_does_not_reach_us_is_marked_until_it_says_so_no_more() {
+    let mut world = World::new();
+    let mut says = |unreached: Vec<PeerId>| {
+        let seen = Sighting {
+            unreached,
+            ..sighting(key(1), "anna", &[ADDR])
+        };
+        world.list.saw(world.now, Source::DnsSd, seen);
+        (world.only().misses_us, world.list.take_changed())
+    };
+    assert_eq!(says(vec![id(2)]), (false, true), "another one");
+    assert_eq!(says(vec![id(2), id(ME)]), (true, true));
+    assert_eq!(says(vec![id(ME)]), (true, false));
+    assert_eq!(says(vec![]), (false, true));
 }
 
 #[test]
@@ -245,7 +299,10 @@ fn strangers_who_shout_do_not_use_up_the_attention_for_others_for_ever() {
     for n in 0..10_000 {
         world.saw(1, &n.to_string(), &[ADDR]);
     }
-    assert_eq!(world.only().name, (SIGHTINGS_MAX - 1).to_string());
+    assert_eq!(
+        world.only().name,
+        (super::credit::SIGHTINGS_MAX - 1).to_string()
+    );
     world.list.set_known(HashSet::from([id(2)]));
     world.saw(2, "known", &[ADDR]);
     world.saw(3, "unknown", &[ADDR]);
@@ -356,7 +413,9 @@ proptest! {
             match step {
                 Step::Saw(n, from, name, addrs) => {
                     let who = who(n);
-                    list.saw(now, source(from), Sighting { who, name, addrs });
+                    let unreached = vec![id(ME); usize::from(n % 2)];
+                    let seen = Sighting { who, name, addrs, unreached };
+                    list.saw(now, source(from), seen);
                 }
                 Step::Gone(n, from) => list.gone(source(from), &who(n)),
                 Step::Alive(n) => list.alive(now, &who(n)),
@@ -381,7 +440,8 @@ proptest! {
                 prop_assert!(peer.name.len() <= NAME_LEN_MAX);
             }
             let same = |a: &NearPeer, b: &NearPeer| {
-                a.who == b.who && a.name == b.name && a.addrs == b.addrs
+                let claims = |peer: &NearPeer| (peer.shut, peer.misses_us);
+                a.who == b.who && a.name == b.name && a.addrs == b.addrs && claims(a) == claims(b)
             };
             let differ = after.len() != before.len()
                 || after.iter().zip(&before).any(|(a, b)| !same(a, b));

@@ -85,8 +85,10 @@ enum Child {
     Linking,
     /// It gets content from us.
     Linked,
-    /// It has said that it wants nothing from us.
+    /// It has said that it wants nothing from us; perhaps only because it did not know us yet.
     Declined,
+    /// It has said so again when everybody was asked.
+    Refused,
     /// It cannot be reached, or has said nothing.
     Gone,
 }
@@ -98,8 +100,8 @@ pub(super) enum Standing {
     Open,
     /// It gets content from us.
     Ours,
-    /// It has another parent: who refuses a check of the root has one, because the root is a
-    /// neighbour of everybody.
+    /// It has another parent: who refuses a check of the root again, after it was told once more
+    /// who its neighbours are, has one, because the root is a neighbour of everybody.
     Elsewhere,
     /// It does not take part.
     Out,
@@ -112,6 +114,8 @@ struct Branch {
     child: Child,
     /// When it was asked to be our parent, and how often.
     asked: Option<(Instant, usize)>,
+    /// Whether it was among all who were asked late.
+    asked_late: bool,
 }
 
 /// One peer of a tree, or its root.
@@ -179,6 +183,7 @@ impl Member {
                 reach,
                 child: Child::No,
                 asked: None,
+                asked_late: false,
             });
             if branches.len() == NEIGHBOURS_MAX {
                 break;
@@ -212,8 +217,12 @@ impl Member {
             }
             Control::Reject(sender) => {
                 let branch = self.branch(&sender, from.ip());
+                let branch = branch.filter(|b| b.peer.passive.port() == from.port());
                 if let Some(branch) = branch.filter(|b| matches!(b.child, Child::Offered(_))) {
-                    branch.child = Child::Declined;
+                    branch.child = match branch.asked_late {
+                        true => Child::Refused,
+                        false => Child::Declined,
+                    };
                     self.offer(now);
                 }
             }
@@ -316,7 +325,8 @@ impl Member {
         }
         let most = self.terms.fanout.min(FANOUT_MAX);
         let branches = self.branches.iter_mut().flatten();
-        let busy = |b: &Branch| !matches!(b.child, Child::No | Child::Declined | Child::Gone);
+        let busy =
+            |b: &Branch| matches!(b.child, Child::Offered(_) | Child::Linking | Child::Linked);
         let mut branches: Vec<&mut Branch> = branches.collect();
         let room = most.saturating_sub(branches.iter().filter(|branch| busy(branch)).count());
         // Who has offered itself to us has a parent.
@@ -331,8 +341,9 @@ impl Member {
         }
     }
 
-    /// Offers ourselves to all of these who have not answered, neighbours or not, and whatever
-    /// the fanout: who has no parent by now would get nothing, and who has one says so.
+    /// Offers ourselves to all of these who do not take part yet, neighbours or not, and whatever
+    /// the fanout: who has no parent by now would get nothing, and who has one says so. They must
+    /// have been told their neighbours once more: an original that does not know who asks refuses.
     pub(super) fn offer_to_all(&mut self, now: Instant, peers: &[Neighbour]) {
         let new = self.branches_of(peers.to_vec(), &|_| Reach::Child);
         let branches = self.branches.get_or_insert_default();
@@ -343,7 +354,11 @@ impl Member {
             }
         }
         for branch in branches {
-            if matches!(branch.child, Child::No | Child::Offered(_)) {
+            if matches!(
+                branch.child,
+                Child::No | Child::Offered(_) | Child::Declined
+            ) {
+                branch.asked_late = true;
                 branch.child = Child::Offered(now + self.terms.patience);
                 let check = check(&self.terms, &self.message);
                 self.events
@@ -357,9 +372,9 @@ impl Member {
         let mut branches = self.branches.iter().flatten();
         let branch = branches.find(|branch| branch.peer.peer == *peer);
         match branch.map_or(Child::No, |branch| branch.child) {
-            Child::No | Child::Offered(_) | Child::Linking => Standing::Open,
+            Child::No | Child::Offered(_) | Child::Linking | Child::Declined => Standing::Open,
             Child::Linked => Standing::Ours,
-            Child::Declined => Standing::Elsewhere,
+            Child::Refused => Standing::Elsewhere,
             Child::Gone => Standing::Out,
         }
     }
@@ -384,7 +399,7 @@ impl Member {
             let offered = match branch.child {
                 Child::Offered(until) => Some(until),
                 Child::No | Child::Linking | Child::Linked => None,
-                Child::Declined | Child::Gone => None,
+                Child::Declined | Child::Refused | Child::Gone => None,
             };
             [self.again(branch), offered].into_iter().flatten().min()
         });

@@ -7,17 +7,14 @@
 //! Too far is much: several children share one uplink, which is slower than what we get.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
+use super::ring::{Aside, Ring};
 use crate::net::tcp::QUARANTINE_MAX;
-use crate::net::tcp::spool::nameless;
 
 /// Bytes that stay in memory.
 pub(super) const RECENT_MAX: u64 = 4 * 1024 * 1024;
@@ -57,7 +54,7 @@ impl Limits {
 pub(in crate::net::tcp) struct Flow {
     state: Mutex<State>,
     moved: Notify,
-    dir: PathBuf,
+    aside: Aside,
     limits: Limits,
 }
 
@@ -72,7 +69,7 @@ struct State {
     /// Position of the first byte in memory.
     recent_at: u64,
     /// What has left the memory and is still wanted.
-    ring: Option<Arc<File>>,
+    ring: Option<Arc<Ring>>,
     taps: HashMap<u32, Reading>,
     next_tap: u32,
     /// Whether others may still come who want it from its beginning.
@@ -114,8 +111,8 @@ pub(in crate::net::tcp) enum Cut {
 }
 
 impl Flow {
-    /// Nothing yet; what does not fit the memory goes to a nameless file in `dir`.
-    pub(super) fn new(dir: PathBuf, limits: Limits) -> Arc<Self> {
+    /// Nothing yet; what does not fit the memory is put aside.
+    pub(super) fn new(aside: Aside, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 end: 0,
@@ -129,7 +126,7 @@ impl Flow {
                 over: Over::No,
             }),
             moved: Notify::new(),
-            dir,
+            aside,
             limits,
         })
     }
@@ -221,17 +218,17 @@ impl Flow {
 
     async fn put_aside(
         &self,
-        ring: Option<Arc<File>>,
+        ring: Option<Arc<Ring>>,
         at: u64,
         block: Bytes,
-    ) -> io::Result<Arc<File>> {
-        let (dir, len) = (self.dir.clone(), self.limits.ring());
+    ) -> io::Result<Arc<Ring>> {
+        let (aside, len) = (self.aside.clone(), self.limits.ring());
         let work = move || {
             let ring = match ring {
                 Some(ring) => ring,
-                None => Arc::new(nameless(&dir)?),
+                None => Arc::new(Ring::create(aside, len, at)?),
             };
-            put(&ring, len, at, &block)?;
+            ring.put(at, &block)?;
             Ok(ring)
         };
         let put = tokio::task::spawn_blocking(work).await;
@@ -379,15 +376,6 @@ impl State {
     }
 }
 
-/// Writes to a ring of this length.
-fn put(ring: &File, len: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
-    let start = at % len;
-    let to_end = usize::try_from(len - start).unwrap_or(usize::MAX);
-    let (first, rest) = bytes.split_at(bytes.len().min(to_end));
-    ring.write_all_at(first, start)?;
-    ring.write_all_at(rest, 0)
-}
-
 /// Reads a flow from its beginning; dropped, it leaves.
 #[derive(Debug)]
 pub(in crate::net::tcp) struct Tap {
@@ -397,7 +385,7 @@ pub(in crate::net::tcp) struct Tap {
 
 enum Found {
     Here(Bytes),
-    InRing(Arc<File>, u64, usize),
+    InRing(Arc<Ring>, u64, u64),
     End,
     Later,
 }
@@ -412,7 +400,10 @@ impl Tap {
             let found = self.find(most)?;
             let bytes = match found {
                 Found::Here(bytes) => bytes,
-                Found::InRing(ring, at, len) => read(ring, at, len).await?,
+                Found::InRing(ring, at, len) => {
+                    let read = ring.read(at, len).await;
+                    read.map_err(|error| Cut::Broken(error.to_string()))?
+                }
                 Found::End => return Ok(None),
                 Found::Later => {
                     moved.await;
@@ -437,9 +428,8 @@ impl Tap {
         if at < state.recent_at {
             let lost = || Cut::Broken("a fault of this program".into());
             let ring = state.ring.clone().ok_or_else(lost)?;
-            let start = at % self.flow.limits.ring();
-            let len = (state.recent_at - at).min(self.flow.limits.ring() - start);
-            return Ok(Found::InRing(ring, start, len.min(most as u64) as usize));
+            let len = (state.recent_at - at).min(most as u64);
+            return Ok(Found::InRing(ring, at, len));
         }
         match &state.over {
             Over::No => Ok(Found::Later),
@@ -477,18 +467,6 @@ impl Tap {
     pub(in crate::net::tcp) fn flow(&self) -> &Arc<Flow> {
         &self.flow
     }
-}
-
-async fn read(ring: Arc<File>, at: u64, len: usize) -> Result<Bytes, Cut> {
-    let work = move || {
-        let mut bytes = vec![0; len];
-        ring.read_exact_at(&mut bytes, at)?;
-        Ok::<_, io::Error>(Bytes::from(bytes))
-    };
-    let read = tokio::task::spawn_blocking(work).await;
-    let broken = |error: io::Error| Cut::Broken(error.to_string());
-    read.map_err(|error| broken(io::Error::other(error)))?
-        .map_err(broken)
 }
 
 impl Drop for Tap {

@@ -1,7 +1,6 @@
 //! What a parent brings: the list of files, and their content.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use super::Entered;
 use super::children::Feed;
 use super::flow::{Flow, Limits, Tap, Whose};
+use super::ring::Aside;
 use crate::net::link::{DATA_LEN_MAX, LinkError, Offence};
 use crate::net::tcp::SILENCE_MAX;
 use crate::net::tcp::parse::file_of;
@@ -41,7 +41,7 @@ pub(in crate::net::tcp) async fn take_in<F, A>(
     entered: Entered,
     stream: TcpStream,
     buf: BytesMut,
-    spool: PathBuf,
+    aside: Aside,
     arrived: F,
 ) -> Result<(), LinkError>
 where
@@ -56,7 +56,7 @@ where
         .iter()
         .try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size))
         .ok_or(LinkError::Offence(Offence::FileTooLarge))?;
-    let flow = Flow::new(spool, Limits::default());
+    let flow = Flow::new(aside, Limits::default());
     let Some(tap) = flow.tap(Whose::Own) else {
         return Err(LinkError::Lost("a fault of this program".into()));
     };

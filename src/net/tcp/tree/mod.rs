@@ -21,6 +21,7 @@ mod fates;
 mod flow;
 mod intake;
 mod outbound;
+mod ring;
 mod root;
 mod session;
 
@@ -40,6 +41,7 @@ use tokio::time::timeout;
 pub(super) use self::flow::Tap as TreeTap;
 pub(super) use self::intake::{Coming, take_in};
 pub use self::outbound::TreeOutbound;
+pub(super) use self::ring::Aside;
 pub use self::root::{RootOptions, Seat, plant, tree_files};
 
 use self::children::Feed;
@@ -75,8 +77,8 @@ pub struct TreeOptions {
     pub us: LegacyId,
     /// TCP port where parents reach us.
     pub stream_port: u16,
-    /// To whom content is passed on.
-    pub pass_on: PassOn,
+    /// To whom content is passed on, now.
+    pub pass_on: watch::Receiver<PassOn>,
 }
 
 /// The trees of others that we are in, by the names of their sessions. Cheap to clone.

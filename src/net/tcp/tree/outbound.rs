@@ -270,9 +270,11 @@ impl Outbound for TreeOutbound {
                 Ok(())
             }
             // The list is known, and an original knows nothing of our sessions.
-            SenderMessage::Entries(_) | SenderMessage::Session(_) | SenderMessage::Feeder(_) => {
-                Ok(())
-            }
+            SenderMessage::Entries(_)
+            | SenderMessage::Session(_)
+            | SenderMessage::Feeder(_)
+            | SenderMessage::WillFile(_)
+            | SenderMessage::Will(_) => Ok(()),
         }
     }
 

@@ -38,7 +38,8 @@ const FANOUT: u32 = 5;
 const CHUNK_LEN: u64 = 256 * 1024;
 /// Between what peers are told of their neighbours and the first check, which must not overtake it.
 const STATE_GAP: Duration = Duration::from_millis(100);
-/// When those who have not found a parent are asked, counted from the first check.
+/// When those who have not found a parent are asked, counted from the first check. Each time they
+/// are told their neighbours once more before it.
 const ASK_ALL: [Duration; 2] = [Duration::from_millis(600), Duration::from_millis(900)];
 /// How long the tree has at least to form, and at most.
 const FORM_MIN: Duration = Duration::from_secs(1);
@@ -224,7 +225,7 @@ impl Root {
         let ip = self.options.bind.unwrap_or(any);
         let socket = UdpSocket::bind((ip, 0)).await?;
         let port = socket.local_addr()?.port();
-        self.tell_states(&socket, port, &peers).await;
+        self.tell_states(&socket, port, &peers, peers.iter()).await;
         sleep(STATE_GAP).await;
         let mut forming = Forming {
             root: self,
@@ -234,8 +235,7 @@ impl Root {
             linking: JoinSet::new(),
             linked: Vec::new(),
         };
-        let all: Vec<Neighbour> = peers.iter().map(|peer| peer.neighbour.clone()).collect();
-        forming.run(&all).await;
+        forming.run(&peers).await;
         forming.place(peers);
         Ok(())
     }
@@ -253,10 +253,20 @@ impl Root {
         Member::root(now(), terms, near, message)
     }
 
-    /// Tells each its neighbours.
-    async fn tell_states(&self, socket: &UdpSocket, port: u16, peers: &[Peer]) {
-        for (at, peer) in peers.iter().enumerate() {
+    /// Tells each of `told` its neighbours among `peers`.
+    async fn tell_states(
+        &self,
+        socket: &UdpSocket,
+        port: u16,
+        peers: &[Peer],
+        told: impl Iterator<Item = &Peer>,
+    ) {
+        for peer in told {
             let to = peer.neighbour.passive;
+            let id = peer.neighbour.peer;
+            let Some(at) = peers.iter().position(|peer| peer.neighbour.peer == id) else {
+                continue;
+            };
             let near = neighbours(at + 1, peers.len() + 1);
             let near = near.filter_map(|at| peers.get(at.checked_sub(1)?));
             let mut near: Vec<Neighbour> = near.map(|peer| peer.neighbour.clone()).collect();
@@ -324,6 +334,14 @@ async fn request(to: SocketAddr, inform: Inform) -> io::Result<InformAnswer> {
     }
 }
 
+/// What is done late for those who have no place.
+enum Step {
+    /// Tell them their neighbours again.
+    Tell,
+    /// Offer them a place.
+    Ask,
+}
+
 /// A tree on its way to become one.
 struct Forming<'a> {
     root: &'a Root,
@@ -335,14 +353,20 @@ struct Forming<'a> {
 }
 
 impl Forming<'_> {
-    async fn run(&mut self, all: &[Neighbour]) {
+    async fn run(&mut self, peers: &[Peer]) {
         let start = Instant::now();
-        let mut ask_all = ASK_ALL.map(|after| start + after).into_iter().peekable();
+        let all: Vec<Neighbour> = peers.iter().map(|peer| peer.neighbour.clone()).collect();
+        let steps = ASK_ALL.map(|after| {
+            [
+                (start + after - STATE_GAP, Step::Tell),
+                (start + after, Step::Ask),
+            ]
+        });
+        let mut steps = steps.into_iter().flatten().peekable();
         let mut buffer = vec![0; DATAGRAM_MAX + 1];
         loop {
             self.settle().await;
-            let open = |peer: &Neighbour| self.control.standing(&peer.peer) == Standing::Open;
-            let ends = match all.iter().any(open) {
+            let ends = match all.iter().any(|peer| self.is_open(peer)) {
                 true => start + FORM_MAX,
                 false => start + FORM_MIN,
             };
@@ -350,7 +374,7 @@ impl Forming<'_> {
                 return;
             }
             let due = self.control.poll_timeout().map(Instant::from_std);
-            let due = due.into_iter().chain(ask_all.peek().copied());
+            let due = due.into_iter().chain(steps.peek().map(|(at, _)| *at));
             let due = due.fold(ends, Instant::min);
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => {
@@ -374,12 +398,22 @@ impl Forming<'_> {
                 }
                 () = sleep_until(due) => {
                     self.control.handle_timeout(now());
-                    if ask_all.next_if(|at| *at <= Instant::now()).is_some() {
-                        self.control.offer_to_all(now(), all);
+                    match steps.next_if(|(at, _)| *at <= Instant::now()) {
+                        Some((_, Step::Tell)) => {
+                            let open = |peer: &&Peer| self.is_open(&peer.neighbour);
+                            let open = peers.iter().filter(open);
+                            self.root.tell_states(&self.socket, self.port, peers, open).await;
+                        }
+                        Some((_, Step::Ask)) => self.control.offer_to_all(now(), &all),
+                        None => {}
                     }
                 }
             }
         }
+    }
+
+    fn is_open(&self, peer: &Neighbour) -> bool {
+        self.control.standing(&peer.peer) == Standing::Open
     }
 
     async fn settle(&mut self) {

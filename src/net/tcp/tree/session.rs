@@ -37,7 +37,7 @@ pub(super) struct Member {
     socket: UdpSocket,
     patience: Duration,
     links: Links,
-    pass_on: PassOn,
+    pass_on: watch::Receiver<PassOn>,
     control: control::Member,
     wanted: mpsc::Receiver<Wanted>,
     /// What children get, once there is a parent.
@@ -82,7 +82,7 @@ impl Member {
             socket,
             patience,
             links: informed.links.clone(),
-            pass_on: options.pass_on,
+            pass_on: options.pass_on.clone(),
             control: control::Member::peer(terms, root),
             wanted,
             feed: None,
@@ -139,7 +139,7 @@ impl Member {
 
     fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        let (root, links, pass_on) = (self.root, &self.links, self.pass_on);
+        let (root, links, pass_on) = (self.root, &self.links, *self.pass_on.borrow());
         let reach = |addr: SocketAddr| {
             let is_near = addr.ip() == root || links.share(root, addr.ip());
             match is_near && is_plausible(addr, root) {
@@ -201,6 +201,11 @@ impl Member {
         let Some(feeds) = self.feed.clone() else {
             return;
         };
+        // It may have changed since the child was offered something.
+        let is_near = is_local_network(child.active.ip());
+        if !self.pass_on.borrow().allows(is_near) {
+            return self.control.handle_linked(now(), &child.peer, false);
+        }
         let us = StreamLink {
             parent: self.us,
             session: self.session.clone(),

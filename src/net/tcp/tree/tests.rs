@@ -3,3 +3,4 @@
 mod flow;
 mod forming;
 mod links;
+mod refusals;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::net::tcp::tree::flow::{Cut, Flow, Limits, RECENT_MAX, Tap, Whose};
+use crate::net::tcp::tree::ring::Aside;
 
 const PIECE: usize = 256 * 1024;
 /// Small ones, no multiple of the length of a piece, and a ring that goes round soon.
@@ -24,7 +25,7 @@ fn piece(n: u64) -> Bytes {
 
 fn flow() -> (tempfile::TempDir, Arc<Flow>) {
     let dir = tempfile::tempdir().unwrap();
-    let flow = Flow::new(dir.path().to_owned(), LIMITS);
+    let flow = Flow::new(Aside::new(dir.path().to_owned()), LIMITS);
     (dir, flow)
 }
 
@@ -85,7 +86,13 @@ async fn a_child_that_falls_behind_is_cut_off_and_the_others_are_not() {
 #[tokio::test]
 async fn without_room_on_the_disk_children_are_given_up_and_we_are_told() {
     let nowhere = std::path::PathBuf::from("/nowhere/at/all");
-    let flow = Flow::new(nowhere, LIMITS);
+    children_are_given_up(Aside::new(nowhere)).await;
+    let dir = tempfile::tempdir().unwrap();
+    children_are_given_up(Aside::of(dir.path().to_owned(), PIECE as u64 / 8)).await;
+}
+
+async fn children_are_given_up(aside: Aside) {
+    let flow = Flow::new(aside, LIMITS);
     let mut own = flow.tap(Whose::Own).unwrap();
     let child = flow.tap(Whose::Child).unwrap();
     let recent = RECENT_MAX / PIECE as u64;
@@ -183,4 +190,36 @@ async fn small_pieces_take_no_more_memory_than_large_ones() {
     }
     let blocks = flow.blocks();
     assert!(blocks <= all.len() / (64 * 1024) + 1, "{blocks} blocks");
+}
+
+#[tokio::test]
+async fn what_flows_put_aside_has_one_bound_and_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = LIMITS.own + RECENT_MAX;
+    let aside = Aside::of(dir.path().to_owned(), room);
+    let pieces = 2 * RECENT_MAX / PIECE as u64;
+    let flows = [0; 2].map(|_| Flow::new(aside.clone(), LIMITS));
+    let mut taps = flows.each_ref().map(|flow| flow.tap(Whose::Own).unwrap());
+    for flow in &flows {
+        for n in 0..pieces {
+            flow.append(&piece(n)).await.unwrap();
+        }
+    }
+    assert_eq!(aside.left(), room - 2 * RECENT_MAX);
+    // The ring of the first goes round: it needs no more than its length.
+    for n in pieces..4 * pieces {
+        expect(&mut taps[0], n - pieces..n - pieces + 1).await;
+        flows[0].append(&piece(n)).await.unwrap();
+    }
+    assert_eq!(aside.left(), 0);
+    let full = async {
+        for n in pieces.. {
+            flows[1].append(&piece(n)).await?;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let full = full.await.unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    drop((taps, flows));
+    assert_eq!(aside.left(), room);
 }

@@ -10,15 +10,15 @@ use crate::net::tcp::tree::control::{Event, Member, Reach, Standing, Terms, neig
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::legacy::otm::{Control, Neighbour};
 
-fn ip(at: usize) -> IpAddr {
+pub(super) fn ip(at: usize) -> IpAddr {
     [10, 0, 0, at as u8].into()
 }
 
-fn id(at: usize) -> LegacyId {
+pub(super) fn id(at: usize) -> LegacyId {
     LegacyId::from_short(&[at as u8; 20]).unwrap()
 }
 
-fn peer(at: usize) -> Neighbour {
+pub(super) fn peer(at: usize) -> Neighbour {
     Neighbour {
         peer: id(at),
         passive: SocketAddr::new(ip(at), 5000),
@@ -26,7 +26,7 @@ fn peer(at: usize) -> Neighbour {
     }
 }
 
-fn terms(at: usize, fanout: usize) -> Terms {
+pub(super) fn terms(at: usize, fanout: usize) -> Terms {
     Terms {
         us: id(at),
         session: "s".into(),
@@ -47,7 +47,7 @@ fn check(from: usize) -> Control {
     }
 }
 
-fn events(member: &mut Member) -> Vec<Event> {
+pub(super) fn events(member: &mut Member) -> Vec<Event> {
     std::iter::from_fn(|| member.poll_event()).collect()
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::net::link::{LinkError, Offence};
 use crate::net::tcp::tree::children::Feed;
-use crate::net::tcp::tree::{Coming, Entered, take_in};
+use crate::net::tcp::tree::{Aside, Coming, Entered, take_in};
 use crate::protocol::groups::FILE_SIZE_MAX;
 use crate::protocol::legacy::LegacyError;
 use crate::protocol::legacy::otm::{LINK_OK, Metadata};
@@ -53,7 +53,14 @@ async fn link() -> Link {
             arrive.send(coming).ok()?;
             Some(held)
         };
-        take_in(Entered { feed }, ours, BytesMut::new(), spool, arrived).await
+        take_in(
+            Entered { feed },
+            ours,
+            BytesMut::new(),
+            Aside::new(spool),
+            arrived,
+        )
+        .await
     });
     let mut ok = [0; LINK_OK.len()];
     parent.read_exact(&mut ok).await.unwrap();

@@ -1,0 +1,193 @@
+//! The desktop's applications menu: with an entry there, links and files can be opened with this
+//! program (XDG Desktop Entry Specification; the handler of a scheme is a MIME type of
+//! `x-scheme-handler/`).
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Also the window's application id, by which the desktop knows which entry a window belongs to.
+pub const APP_ID: &str = "peerconnect";
+
+/// What is to be done with our entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MenuChange {
+    /// Make it, or make it anew.
+    Add,
+    /// Take it out.
+    Remove,
+}
+
+/// Changes the menu of whoever runs this. The error is a sentence for people.
+pub(crate) fn change(change: MenuChange) -> Result<(), String> {
+    let exe = std::env::current_exe().map_err(|error| unable(&error))?;
+    let menu = Menu::find().ok_or("This account has no home folder.")?;
+    match change {
+        MenuChange::Add => menu.add(&exe),
+        MenuChange::Remove => menu.remove(),
+    }
+    .map_err(|error| unable(&error))?;
+    menu.tell(change);
+    Ok(())
+}
+
+fn unable(error: &io::Error) -> String {
+    format!("The applications menu could not be changed: {error}.")
+}
+
+/// Where entries are: `$XDG_DATA_HOME`.
+struct Menu(PathBuf);
+
+impl Menu {
+    fn find() -> Option<Self> {
+        let set = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        let data = set.filter(|path| path.is_absolute());
+        data.or_else(|| Some(std::env::home_dir()?.join(".local/share")))
+            .map(Self)
+    }
+
+    fn entry(&self) -> PathBuf {
+        let name = format!("{APP_ID}.desktop");
+        self.0.join("applications").join(name)
+    }
+
+    fn picture(&self) -> PathBuf {
+        let name = format!("{APP_ID}.png");
+        self.0.join("icons/hicolor/64x64/apps").join(name)
+    }
+
+    fn add(&self, exe: &Path) -> io::Result<()> {
+        write(&self.picture(), &picture()?)?;
+        write(&self.entry(), entry(exe)?.as_bytes())
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        for file in [self.entry(), self.picture()] {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Desktops that do not watch the folder are told by their own programs, where they have them.
+    fn tell(&self, change: MenuChange) {
+        let scheme = "x-scheme-handler/peerconnect";
+        let name = format!("{APP_ID}.desktop");
+        if change == MenuChange::Add {
+            run(
+                "xdg-mime",
+                &["default".as_ref(), name.as_ref(), scheme.as_ref()],
+            );
+        }
+        run("update-desktop-database", &[&self.0.join("applications")]);
+    }
+}
+
+fn run(program: &str, args: &[&Path]) {
+    let status = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if let Err(error) = status {
+        tracing::debug!(program, %error, "not here");
+    }
+}
+
+/// Never half a file: a desktop may read it at any time.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)?;
+    let new = folder.join(format!(".{APP_ID}-{}", std::process::id()));
+    let mut file = fs::File::create(&new)?;
+    file.write_all(bytes)?;
+    fs::rename(&new, path)
+}
+
+fn entry(exe: &Path) -> io::Result<String> {
+    let exe = exe
+        .to_str()
+        .filter(|exe| !exe.contains(char::is_control))
+        .ok_or_else(|| io::Error::other("this program has a name that no menu can hold"))?;
+    Ok(format!(
+        "[Desktop Entry]\n\
+         Type=Application\n\
+         Version=1.0\n\
+         Name=PeerConnect\n\
+         GenericName=File transfer\n\
+         Comment=Send files to other computers, directly and encrypted\n\
+         Icon={APP_ID}\n\
+         Exec={} %U\n\
+         Terminal=false\n\
+         Categories=Network;FileTransfer;\n\
+         MimeType=x-scheme-handler/peerconnect;\n\
+         StartupWMClass={APP_ID}\n",
+        quoted(exe)
+    ))
+}
+
+/// An argument of `Exec`. The value of a key undoes one layer of `\`, its quotes another; `%`
+/// begins a code.
+fn quoted(argument: &str) -> String {
+    let mut out = String::from("\"");
+    for c in argument.chars() {
+        match c {
+            '\\' => out.push_str("\\\\\\\\"),
+            '"' | '`' | '$' => out.extend(["\\\\", c.encode_utf8(&mut [0; 4])]),
+            '%' => out.push_str("%%"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn picture() -> io::Result<Vec<u8>> {
+    let icon = crate::icons::icon();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(BufWriter::new(&mut bytes), icon.width, icon.height);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(io::Error::other)?;
+    writer
+        .write_image_data(&icon.rgba)
+        .map_err(io::Error::other)?;
+    writer.finish().map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_made_made_anew_and_taken_out() {
+        let home = tempfile::tempdir().unwrap();
+        let menu = Menu(home.path().join("share"));
+        menu.remove().unwrap();
+        for exe in ["/opt/peerconnect-gui", "/home/me/bin/peerconnect-gui"] {
+            menu.add(Path::new(exe)).unwrap();
+            let entry = fs::read_to_string(menu.entry()).unwrap();
+            assert!(entry.contains(&format!("\nExec=\"{exe}\" %U\n")), "{entry}");
+            assert!(entry.contains("\nMimeType=x-scheme-handler/peerconnect;\n"));
+        }
+        let picture = image::open(menu.picture()).unwrap();
+        assert_eq!((picture.width(), picture.height()), (64, 64));
+        let files = |folder: &Path| fs::read_dir(folder).unwrap().count();
+        assert_eq!(files(menu.entry().parent().unwrap()), 1);
+        menu.remove().unwrap();
+        assert!(!menu.entry().exists() && !menu.picture().exists());
+    }
+
+    #[test]
+    fn names_of_programs_mean_nothing_else_in_an_entry() {
+        assert_eq!(quoted("/a b/100%"), "\"/a b/100%%\"");
+        assert_eq!(quoted("/a\"`$"), r#""/a\\"\\`\\$""#);
+        assert_eq!(quoted("/a\\b"), r#""/a\\\\b""#);
+        assert!(entry(Path::new("/a\nExec=evil")).is_err());
+    }
+}

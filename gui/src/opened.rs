@@ -1,0 +1,95 @@
+//! What the window is opened with: a link that was clicked somewhere, files from a file manager.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::input::is_link;
+use crate::words;
+
+/// Most files on a command line: what follows is left out.
+const PATHS_MAX: usize = 10_000;
+
+/// What somebody wants to do with the window.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The link of a device. It is shown, not used: any web page can have one opened.
+    pub link: Option<String>,
+    /// Files and folders to send, absolute.
+    pub paths: Vec<PathBuf>,
+}
+
+/// What a command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// The window, with this.
+    Window(Opened),
+    /// To be told what can be asked for.
+    Help,
+    /// Nothing that there is.
+    Unknown(String),
+}
+
+impl Asked {
+    /// Understands the arguments behind the program's name.
+    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let mut opened = Opened::default();
+        let mut only_paths = false;
+        for argument in arguments {
+            match argument.to_str() {
+                Some("--") if !only_paths => only_paths = true,
+                Some("-h" | "--help") if !only_paths => return Self::Help,
+                Some(option) if option.starts_with('-') && !only_paths => {
+                    return Self::Unknown(option.to_owned());
+                }
+                Some(link) if is_link(link) && !only_paths => opened.link = Some(link.to_owned()),
+                Some(uri) if uri.starts_with("file://") && !only_paths => {
+                    opened.paths.extend(words::typed_path(uri));
+                }
+                Some(_) | None => opened.paths.extend(std::path::absolute(argument)),
+            }
+        }
+        opened.paths.truncate(PATHS_MAX);
+        Self::Window(opened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(arguments: &[&str]) -> Asked {
+        Asked::of(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn links_files_and_uris_of_files_are_told_apart() {
+        let here = std::env::current_dir().unwrap();
+        let opened = asked(&[
+            "peerconnect:abc?a=1",
+            "/a b",
+            "c",
+            "file:///d%20e",
+            "--",
+            "-f",
+        ]);
+        assert_eq!(
+            opened,
+            Asked::Window(Opened {
+                link: Some("peerconnect:abc?a=1".into()),
+                paths: vec![
+                    "/a b".into(),
+                    here.join("c"),
+                    "/d e".into(),
+                    here.join("-f")
+                ],
+            })
+        );
+        assert_eq!(asked(&[]), Asked::Window(Opened::default()));
+    }
+
+    #[test]
+    fn options_are_answered() {
+        assert_eq!(asked(&["-h"]), Asked::Help);
+        assert_eq!(asked(&["--hep"]), Asked::Unknown("--hep".into()));
+    }
+}

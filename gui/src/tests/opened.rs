@@ -1,0 +1,58 @@
+//! What the window is opened with, and the desktop's menu that opens it.
+
+use peerconnect::node::api::{Command, Target};
+
+use super::{Stage, files};
+use crate::menu::MenuChange;
+use crate::opened::Opened;
+
+fn open(stage: &mut Stage, opened: Opened) {
+    let app = stage.window.state_mut().app.as_mut().unwrap();
+    app.open_with(opened);
+    stage.run();
+}
+
+#[test]
+fn a_link_that_was_opened_is_used_only_when_the_person_says_so() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let link = "peerconnect:k7f3qa2x?a=192.168.1.7:3485";
+    let opened = Opened {
+        link: Some(link.into()),
+        paths: vec![],
+    };
+    open(&mut stage, opened);
+    assert!(stage.commands().is_empty());
+    assert!(stage.says("A link was opened."));
+    stage.click("Add");
+    let to = Target::Text(link.into());
+    assert_eq!(stage.command(), Command::AddPeer(to));
+}
+
+#[test]
+fn files_that_were_opened_are_staged_and_not_sent() {
+    let mut stage = Stage::with(vec![], vec![]);
+    let (_dir, mut paths) = files(&[("a.txt", 1000)]);
+    paths.push("/nowhere/at/all".into());
+    let opened = Opened { link: None, paths };
+    open(&mut stage, opened);
+    assert!(stage.says("a.txt"));
+    assert!(stage.says("\"/nowhere/at/all\" is not there"));
+    assert!(stage.commands().is_empty());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn we_get_into_the_menu_of_the_desktop_and_out_again() {
+    let mut stage = Stage::sized(
+        crate::samples::overview(vec![], vec![]),
+        [900.0, 2400.0],
+        egui::Theme::Light,
+    );
+    stage.click("Settings");
+    stage.click("Add: applications menu");
+    assert!(stage.says("PeerConnect is in the applications menu."));
+    stage.click("Remove: applications menu");
+    assert!(stage.says("not in the applications menu any more"));
+    let changed = stage.changed.lock().unwrap().clone();
+    assert_eq!(changed, [MenuChange::Add, MenuChange::Remove]);
+}

@@ -1,0 +1,165 @@
+//! Pictures of what is seldom seen: every failure, very many files, and the pages in the dark.
+
+use std::sync::Arc;
+
+use egui::Theme;
+use egui_kittest::SnapshotResults;
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{Overview, Reply};
+use peerconnect::protocol::message::DeclineReason;
+use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::{FileState, TransferSnapshot};
+
+use super::Stage;
+use crate::pages::PAGE;
+use crate::samples;
+
+const SUBJECT: &str = "holiday.mp4, a.pdf and 1 more to Living-room PC";
+
+/// Draws the same in the light and in the dark, under this name.
+fn both(name: &str, draw: impl Fn(Theme) -> Stage) {
+    let mut results = SnapshotResults::new();
+    for (theme, ending) in [(Theme::Light, ""), (Theme::Dark, "_dark")] {
+        let mut stage = draw(theme);
+        stage.window.remove_cursor();
+        stage.run();
+        stage.window.snapshot(format!("{name}{ending}"));
+        results.extend(stage.window.take_snapshot_results());
+    }
+}
+
+fn known(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
+    samples::overview(vec![samples::trusted("Living-room PC")], transfers)
+}
+
+/// The ten that people meet most.
+fn failures() -> Vec<Fault> {
+    let peer = || "Living-room PC".to_owned();
+    vec![
+        Fault::PeerOffline { peer: peer() },
+        Fault::PeerFirewall {
+            peer: peer(),
+            port: 3485,
+        },
+        Fault::DiskFull {
+            folder: "/home/me/Downloads".into(),
+            needed: 12_400_000_000,
+            free: 3_100_000_000,
+        },
+        Fault::NameExists {
+            path: "report.pdf".into(),
+        },
+        Fault::CannotWrite {
+            path: "/srv/inbox".into(),
+            why: "no permission".into(),
+        },
+        Fault::Declined {
+            peer: peer(),
+            reason: DeclineReason::Person,
+        },
+        Fault::VerifyFailed {
+            path: "holiday.mp4".into(),
+        },
+        Fault::Version {
+            peer: peer(),
+            peer_is_newer: Some(true),
+        },
+        Fault::IdentityChanged {
+            peer: peer(),
+            words: Some("river copper nine".into()),
+        },
+        Fault::NoRoute { peer: peer() },
+    ]
+}
+
+#[test]
+fn every_failure_says_what_happened_and_what_to_do() {
+    both("failures", |theme| {
+        let failed = (1..).zip(failures()).map(|(n, fault)| {
+            let receives = matches!(
+                fault,
+                Fault::DiskFull { .. } | Fault::CannotWrite { .. } | Fault::NameExists { .. }
+            );
+            let sample = match receives {
+                true => samples::receiving(n),
+                false => samples::numbered(n),
+            };
+            TransferSnapshot {
+                state: TransferState::Failed,
+                bytes_done: 0,
+                fault: Some(fault),
+                ..sample
+            }
+        });
+        Stage::sized(known(failed.collect()), [900.0, 1540.0], theme)
+    });
+}
+
+#[test]
+fn ten_thousand_files_unfolded() {
+    both("ten_thousand", |theme| {
+        let mut t = samples::sending();
+        (t.entries, t.files, t.files_done) = (10_000, 10_000, 2_417);
+        let mut stage = Stage::sized(known(vec![t]), [900.0, 580.0], theme);
+        stage.click(&format!("Show files of {SUBJECT}"));
+        stage.commands();
+        let mut rows: Vec<_> = (0..PAGE).map(samples::row).collect();
+        rows[3].state = FileState::Active;
+        rows[3].bytes_done = 1_400_000;
+        stage.reply(Ok(Reply::Files(rows)));
+        stage
+    });
+}
+
+#[test]
+fn the_link_as_a_code() {
+    both("link", |theme| {
+        let mut stage = Stage::sized(known(vec![]), [900.0, 580.0], theme);
+        stage.click("Show QR code");
+        stage
+    });
+}
+
+#[test]
+fn the_page_about_the_program() {
+    both("about", |theme| {
+        let mut stage = Stage::sized(samples::overview(vec![], vec![]), [900.0, 720.0], theme);
+        stage.click("Settings");
+        stage.click("About and log");
+        stage
+    });
+}
+
+#[test]
+fn settings_in_the_narrowest_window() {
+    both("narrow_settings", |theme| {
+        let mut stage = Stage::sized(known(vec![]), [480.0, 600.0], theme);
+        stage.click("Settings");
+        stage
+    });
+}
+
+#[test]
+fn history_in_the_narrowest_window() {
+    both("narrow_history", |theme| {
+        let mut stage = Stage::sized(known(vec![]), [480.0, 600.0], theme);
+        stage.click("History");
+        stage.commands();
+        let records = (1..=20).map(samples::ended).collect();
+        stage.reply(Ok(Reply::History(records)));
+        stage
+    });
+}
+
+#[test]
+fn a_running_transfer_shows_how_fast_it_was() {
+    both("curve", |theme| {
+        let mut t = samples::sending();
+        let mut stage = Stage::sized(known(vec![t.clone()]), [900.0, 420.0], theme);
+        for n in 1..60u64 {
+            t.rate = 60_000_000 + (n * n * 31 % 48) * 1_000_000;
+            stage.publish(known(vec![t.clone()]));
+        }
+        stage
+    });
+}

@@ -1,0 +1,67 @@
+//! Who has everything, for the case that this program ends.
+
+use super::{Member, Origin, Place};
+use crate::protocol::message::TransferId;
+use crate::protocol::sessions::{Feeder, HEIRS_MAX};
+use crate::transfer::member::Heirs;
+
+/// Of those who have everything, so many are named to each. More would be told again and again as
+/// one after the other is complete; the others that are named have much of it, in case that these
+/// leave as well.
+const COMPLETE_MAX: usize = 4;
+
+impl Origin {
+    /// A member has everything: others may need to know.
+    pub(super) fn is_complete(&mut self, id: TransferId, entries: u32) {
+        if let Some(member) = self.members.get_mut(&id) {
+            (member.complete, member.open) = (Some(entries), false);
+        }
+        let open = self.members.iter().filter(|(_, member)| member.open);
+        let open: Vec<TransferId> = open.map(|(id, _)| *id).collect();
+        for id in open {
+            self.name_heirs(id);
+        }
+    }
+
+    /// Tells a member who has everything, if somebody has and it does not know enough of them.
+    pub(super) fn name_heirs(&mut self, child: TransferId) {
+        let known = self.members.get(&child).map_or(0, |member| member.heirs);
+        if known >= COMPLETE_MAX {
+            return;
+        }
+        let complete = self.members.values().filter_map(|member| member.complete);
+        let Some(entries) = complete.max() else {
+            return;
+        };
+        let mut heirs = self.around(child, |member| member.complete == Some(entries));
+        heirs.truncate(COMPLETE_MAX);
+        if heirs.len() <= known {
+            return;
+        }
+        let number = heirs.len();
+        heirs.extend(self.around(child, |member| member.open));
+        heirs.truncate(HEIRS_MAX);
+        let feeders: Vec<Feeder> = heirs
+            .into_iter()
+            .map(|heir| self.feeder(child, Place::Member(heir)))
+            .collect();
+        if let Some(member) = self.members.get_mut(&child) {
+            member.heirs = number;
+            let heirs = Heirs { entries, feeders };
+            member.joined.heirs.send_replace(Some(heirs));
+        }
+    }
+
+    /// Those that pass on, and of whom nothing bad is known, in an order that begins elsewhere for
+    /// each child, so that not all turn to the same.
+    fn around(&self, child: TransferId, fits: impl Fn(&Member) -> bool) -> Vec<TransferId> {
+        let is_good = |id: TransferId, member: &Member| {
+            let doubted = self.tree.is_excluded(id) || self.tree.is_suspect(id);
+            id != child && member.joined.passes_on && !doubted && fits(member)
+        };
+        let good = self.members.iter().filter(|(id, m)| is_good(**id, m));
+        let mut ids: Vec<TransferId> = good.map(|(id, _)| *id).collect();
+        ids.sort_unstable_by_key(|id| (*id < child, *id));
+        ids
+    }
+}

@@ -1,0 +1,312 @@
+//! Carries out a will: the origin is gone, and the rest comes from other receivers.
+//!
+//! To a transfer it is a link like any other, at whose other end somebody knows the hashes of
+//! everything and refers all of it elsewhere. So files are verified, continued and named exactly
+//! as if the origin were there; what only the origin could do does not happen. It chooses who
+//! feeds us, of those that the origin named, one after the other. It ends when everything is there,
+//! when nobody is left who could give anything, or when the origin is back.
+
+mod heirs;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use self::heirs::Heirs;
+use super::will::{Bequest, Will};
+use crate::net::link::{FileReader, Inbound, InboundEvent, LinkError, PathInfo, Piece};
+use crate::protocol::groups::file_hash;
+use crate::protocol::message::{
+    Code, FileHeader, FileIndex, OfferHead, PlanAction, PlanRun, ReceiverMessage, Scope,
+    SenderMessage, Steer, SteerAction,
+};
+use crate::protocol::sessions::{Feeder, SessionNote};
+
+/// Files that are begun at once: what an origin would have under way.
+const OPEN_MAX: usize = 32;
+/// How long a file waits that one heir did not have, before it is tried with the next one.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long nothing may come while files are owed and nobody paused: then it is the origin that is
+/// waited for.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// What a will is carried out with.
+#[derive(Debug)]
+pub struct Estate {
+    /// What the origin offered.
+    pub head: OfferHead,
+    /// What it said of the session.
+    pub note: SessionNote,
+    /// The way to it, as it was.
+    pub path: PathInfo,
+    /// Who fed us last, if not the origin.
+    pub feeder: Option<Feeder>,
+    /// Becomes true when the origin is back.
+    pub back: watch::Receiver<bool>,
+}
+
+/// Stands in for the origin.
+#[derive(Debug)]
+pub struct Executor {
+    head: OfferHead,
+    note: SessionNote,
+    path: PathInfo,
+    back: watch::Receiver<bool>,
+    files: BTreeMap<FileIndex, Arc<Bequest>>,
+    heirs: Heirs,
+    /// What is to be said next.
+    say: VecDeque<SenderMessage>,
+    /// Files that are to be begun, in order.
+    waiting: VecDeque<FileIndex>,
+    /// Not before then.
+    begin: Instant,
+    open: Arc<Semaphore>,
+    planned: FileIndex,
+    settled: HashSet<FileIndex>,
+    /// What the person here has paused.
+    paused: HashSet<Scope>,
+    /// Bytes that are here, and since when there are no more.
+    done: (u64, Instant),
+}
+
+/// What happens next.
+enum Next {
+    /// The origin is back.
+    Back,
+    /// A file may begin.
+    Begin(OwnedSemaphorePermit),
+    /// Nothing has come for long.
+    Still,
+}
+
+impl Executor {
+    /// Carries out `will`.
+    pub fn new(will: &Will, estate: Estate) -> Self {
+        let Estate {
+            head,
+            note,
+            path,
+            feeder,
+            back,
+        } = estate;
+        Self {
+            head,
+            note,
+            path,
+            back,
+            files: will.files().clone(),
+            heirs: Heirs::new(feeder, will.heirs()),
+            say: VecDeque::new(),
+            waiting: VecDeque::new(),
+            begin: Instant::now(),
+            open: Arc::new(Semaphore::new(OPEN_MAX)),
+            planned: 0,
+            settled: HashSet::new(),
+            paused: HashSet::new(),
+            done: (0, Instant::now()),
+        }
+    }
+
+    fn on_known(&mut self, entries: u32) -> Result<(), LinkError> {
+        if entries != self.head.entries {
+            return Err(LinkError::Lost("what was offered is not known".into()));
+        }
+        self.say.push_back(SenderMessage::Session(self.note));
+        self.say.push_back(SenderMessage::EntriesEnd { entries });
+        Ok(())
+    }
+
+    fn on_plan(&mut self, runs: &[PlanRun]) {
+        for run in runs {
+            let end = self.planned.saturating_add(run.count);
+            match run.action {
+                PlanAction::Send => self.waiting.extend(self.planned..end),
+                // It comes with `Have`, or with its receipt.
+                PlanAction::Hold | PlanAction::Skip => {}
+            }
+            self.planned = end;
+        }
+    }
+
+    /// A file may come (again).
+    fn release(&mut self, index: FileIndex) {
+        if !self.waiting.contains(&index) {
+            self.waiting.push_back(index);
+        }
+    }
+
+    /// Nobody gave a group: the next one may.
+    fn on_again(&mut self, index: FileIndex) {
+        self.release(index);
+        let now = Instant::now();
+        if self.begin <= now {
+            self.begin = now + AGAIN;
+            self.heirs.turn();
+            self.name_feeder();
+        }
+    }
+
+    fn on_steer(&mut self, steer: Steer) {
+        match steer.action {
+            SteerAction::Pause(_) => {
+                self.paused.insert(steer.scope);
+            }
+            SteerAction::Resume => {
+                self.paused.remove(&steer.scope);
+            }
+            SteerAction::Cancel | SteerAction::First => {}
+        }
+        self.done.1 = Instant::now();
+    }
+
+    /// So much is here and verified.
+    fn on_progress(&mut self, done: u64) {
+        if done > self.done.0 {
+            self.done = (done, Instant::now());
+        }
+    }
+
+    /// Whether somebody else, and not the person here, keeps something from coming.
+    fn is_owed(&self) -> bool {
+        let begun = self.open.available_permits() < OPEN_MAX;
+        self.paused.is_empty() && (begun || !self.waiting.is_empty())
+    }
+
+    fn name_feeder(&mut self) {
+        let feeder = self.heirs.now().cloned();
+        self.say.extend(feeder.map(SenderMessage::Feeder));
+    }
+
+    fn on_settled(&mut self, indices: impl Iterator<Item = FileIndex>) {
+        let before = self.settled.len();
+        self.settled.extend(indices);
+        let entries = self.head.entries;
+        if self.settled.len() > before && self.settled.len() == entries as usize {
+            self.say.push_back(SenderMessage::Finish { entries });
+        }
+    }
+
+    /// The next file that is not here yet.
+    fn next_file(&mut self, place: OwnedSemaphorePermit) -> Option<(FileHeader, WillReader)> {
+        while let Some(index) = self.waiting.pop_front() {
+            if let Some(file) = self.files.get(&index)
+                && !self.settled.contains(&index)
+            {
+                let reader = WillReader {
+                    file: file.clone(),
+                    next: 0,
+                    _place: place,
+                };
+                return Some((file.header.clone(), reader));
+            }
+        }
+        None
+    }
+}
+
+impl Inbound for Executor {
+    type Reader = WillReader;
+
+    fn head(&self) -> &OfferHead {
+        &self.head
+    }
+
+    fn path(&self) -> PathInfo {
+        self.path.clone()
+    }
+
+    fn consent(&mut self) {}
+
+    async fn send(&mut self, message: ReceiverMessage) -> Result<(), LinkError> {
+        match message {
+            ReceiverMessage::Known { entries } => self.on_known(entries)?,
+            ReceiverMessage::Accepted => self.name_feeder(),
+            ReceiverMessage::Plan(runs) => self.on_plan(&runs),
+            ReceiverMessage::Have { index, more, .. } if !more => self.release(index),
+            ReceiverMessage::Again { index, .. } => self.on_again(index),
+            ReceiverMessage::Settled(receipts) => {
+                self.on_settled(receipts.iter().map(|receipt| receipt.index));
+            }
+            ReceiverMessage::Trouble { feeder, trouble } => {
+                if self.heirs.on_trouble(feeder, trouble) {
+                    self.name_feeder();
+                }
+            }
+            ReceiverMessage::Progress { done, .. } => self.on_progress(done),
+            ReceiverMessage::Steer(steer) => self.on_steer(steer),
+            // What only the origin wants to know.
+            ReceiverMessage::Have { .. }
+            | ReceiverMessage::Asked(_)
+            | ReceiverMessage::Declined(_)
+            | ReceiverMessage::Start { .. }
+            | ReceiverMessage::Complete
+            | ReceiverMessage::PassesOn(_)
+            | ReceiverMessage::CanGoOn(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn recv(&mut self) -> Result<InboundEvent<WillReader>, LinkError> {
+        loop {
+            if let Some(message) = self.say.pop_front() {
+                return Ok(InboundEvent::Message(message));
+            }
+            if self.heirs.now().is_none() {
+                return Err(LinkError::Lost("nobody else has it".into()));
+            }
+            let (begin, open) = (self.begin, self.open.clone());
+            let place = async {
+                tokio::time::sleep_until(begin).await;
+                open.acquire_owned().await
+            };
+            let next = tokio::select! {
+                _ = self.back.wait_for(|back| *back) => Next::Back,
+                Ok(place) = place, if !self.waiting.is_empty() => Next::Begin(place),
+                () = tokio::time::sleep_until(self.done.1 + STALL_MAX) => Next::Still,
+            };
+            match next {
+                Next::Back => return Err(LinkError::Lost("the sender is back".into())),
+                Next::Begin(place) => {
+                    if let Some((header, reader)) = self.next_file(place) {
+                        return Ok(InboundEvent::File(header, reader));
+                    }
+                }
+                Next::Still if self.is_owed() => {
+                    return Err(LinkError::Lost("the others give nothing".into()));
+                }
+                Next::Still => self.done.1 = Instant::now(),
+            }
+        }
+    }
+
+    async fn close(self, _: Code) {}
+}
+
+/// A file of which everything is to be had elsewhere.
+#[derive(Debug)]
+pub struct WillReader {
+    file: Arc<Bequest>,
+    next: u32,
+    _place: OwnedSemaphorePermit,
+}
+
+impl FileReader for WillReader {
+    async fn read(&mut self) -> Result<Piece, LinkError> {
+        let groups = &self.file.groups;
+        let piece = match groups.get(self.next as usize) {
+            Some(hash) => Piece::Elsewhere(self.next, *hash),
+            None => Piece::End(file_hash(self.file.header.size, groups)),
+        };
+        self.next += 1;
+        Ok(piece)
+    }
+
+    fn stop(self, _: Code) {}
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

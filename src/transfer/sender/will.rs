@@ -1,0 +1,125 @@
+//! What a receiver is told in case this program ends: the hashes of everything that it lacks, and
+//! who has it.
+
+use super::*;
+use crate::protocol::message::HAVE_GROUPS_MAX;
+use crate::protocol::sessions::{HEIRS_MAX, REFERRED_MIN, WILL_HASHES_MAX, WillFile};
+use crate::storage::source::SourceFile;
+use crate::transfer::member::Heirs;
+
+/// What was told over one link, and what is still to be told.
+#[derive(Debug, Default)]
+pub(super) struct Testament {
+    /// Who has everything, until the receiver was told.
+    heirs: Option<Heirs>,
+    /// The next file that may have to be told.
+    next: FileIndex,
+    told: HashSet<FileIndex>,
+    /// The rest of a file of which some was told.
+    page: Option<WillFile>,
+    hashes: usize,
+}
+
+impl Testament {
+    /// Whether something is to be told.
+    pub(super) fn is_due(&self) -> bool {
+        self.heirs.is_some()
+    }
+
+    /// The next part of a file, as large as a message may be.
+    fn next_page(&mut self) -> Option<WillFile> {
+        let rest = self.page.as_mut()?;
+        let after = rest
+            .groups
+            .split_off(HAVE_GROUPS_MAX.min(rest.groups.len()));
+        let page = WillFile {
+            groups: std::mem::replace(&mut rest.groups, after),
+            ..rest.clone()
+        };
+        rest.first += page.groups.len() as u32;
+        if rest.groups.is_empty() {
+            self.page = None;
+        }
+        Some(page)
+    }
+}
+
+impl<L: Outbound> Run<'_, L> {
+    /// Those have everything: if the receiver knows them, and all hashes, it can do without us.
+    pub(super) fn on_heirs(&mut self, mut heirs: Heirs) {
+        let has_all = self.transfer.shared.table.lock().len() <= heirs.entries;
+        if self.part != Part::None && self.link.knows_wills() && has_all {
+            heirs.feeders.truncate(HEIRS_MAX);
+            self.will.heirs = Some(heirs);
+            // What could not be told before may be known now.
+            self.will.next = 0;
+        }
+    }
+
+    /// Tells the next part of it.
+    pub(super) async fn tell_will(&mut self) -> Result<(), Ended> {
+        if self.will.page.is_none()
+            && let Some(index) = self.next_unknown()
+        {
+            self.will.page = self.will_file(index);
+        }
+        if let Some(page) = self.will.next_page() {
+            return self.send(SenderMessage::WillFile(page)).await;
+        }
+        if self.next_unknown().is_some() {
+            return Ok(());
+        }
+        match self.will.heirs.take() {
+            Some(heirs) => self.send(SenderMessage::Will(heirs.feeders)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The next file that others have and the receiver knows nothing of. Small ones are sent from
+    /// here in any case.
+    fn next_unknown(&mut self) -> Option<FileIndex> {
+        let table = self.transfer.shared.table.lock();
+        while self.will.next < self.told {
+            let index = self.will.next;
+            let size = table.file_size(index).unwrap_or(0);
+            let is_known = self.confirmed.has(index) || self.will.told.contains(&index);
+            if size > REFERRED_MIN && !is_known {
+                return Some(index);
+            }
+            self.will.next += 1;
+        }
+        None
+    }
+
+    /// All that is to be known of a file; `None` if it is not known here, or too much.
+    fn will_file(&mut self, index: FileIndex) -> Option<WillFile> {
+        self.will.next = index + 1;
+        let path = self.transfer.shared.table.lock().path(index).to_owned();
+        let local = self.transfer.sources.local(index, &path)?;
+        let source = SourceFile::open(&local).ok()?;
+        let known = self.transfer.shared.known.as_ref()?;
+        let hash = |group| known.get(source.stamp(), group);
+        let groups: Option<Vec<Hash>> = (0..group_count(source.size())).map(hash).collect();
+        let groups = groups.filter(|groups| groups.len() <= WILL_HASHES_MAX - self.will.hashes)?;
+        self.will.hashes += groups.len();
+        self.will.told.insert(index);
+        Some(WillFile {
+            index,
+            size: source.size(),
+            modified: source.modified(),
+            stamp: source.stamp(),
+            first: 0,
+            groups,
+        })
+    }
+
+    /// The receiver says that it can do without us.
+    pub(super) async fn on_can_go_on(&mut self, entries: u32) -> Result<(), Ended> {
+        if self.part == Part::None || !self.link.knows_wills() || entries > self.told {
+            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
+        }
+        let all = entries == self.transfer.shared.table.lock().len();
+        self.transfer.reporter.tell(News::GoesOn(all)).await;
+        Ok(())
+    }
+}

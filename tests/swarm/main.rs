@@ -1,0 +1,292 @@
+//! Sessions of many receivers in one process and in virtual time: the real transfers, the real
+//! files and the real decisions, over links in memory. Between the receivers is a network that does
+//! what each test says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod member;
+mod network;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use peerconnect::otm::origin::coordinate;
+use peerconnect::otm::tree::Limits;
+use peerconnect::protocol::groups::GROUP_LEN;
+use peerconnect::transfer::ended::Ended;
+use peerconnect::transfer::limiter::Limiter;
+use tokio::sync::mpsc;
+
+use common::{content, tree};
+use member::{Common, Member, id, inbox};
+use network::{Manner, Network};
+
+const MIB: u64 = GROUP_LEN;
+
+/// A session, some of whose receivers are there.
+struct Swarm {
+    common: Common,
+    members: BTreeMap<usize, Member>,
+    _dir: tempfile::TempDir,
+}
+
+impl Swarm {
+    /// One of `groups` groups and some small files, for so many receivers, none of which is there.
+    fn new(seed: u64, members: usize, groups: u64) -> Self {
+        // In memory where that is possible: this is not about the disk.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let dir = dir.unwrap();
+        let out = dir.path().join("out/d");
+        std::fs::create_dir_all(&out).unwrap();
+        let write = |name: &str, len: u64| {
+            let bytes = content(seed ^ len, len as usize);
+            std::fs::write(out.join(name), bytes).unwrap();
+        };
+        write("big", (groups - 1) * MIB + 5);
+        write("medium", 300_000);
+        (1..6).for_each(|n| write(&format!("small-{n}"), n * 100));
+        let (news, heard) = mpsc::channel(1024);
+        tokio::spawn(coordinate(heard, Limits::default()));
+        let common = Common {
+            dir: dir.path().to_owned(),
+            paths: vec![out],
+            members: members as u32,
+            network: Network::new(seed),
+            news,
+            known: Arc::default(),
+            limiter: Arc::new(Limiter::new(Some(10 * MIB))),
+            blamed: Arc::default(),
+        };
+        Self {
+            common,
+            members: BTreeMap::new(),
+            _dir: dir,
+        }
+    }
+
+    fn start(&mut self, n: usize, manner: Manner) {
+        let member = Member::start(&self.common, n, manner);
+        self.members.insert(n, member);
+    }
+
+    async fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
+        let reached = async {
+            while !so(self) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(3600), reached);
+        reached
+            .await
+            .unwrap_or_else(|_| panic!("{what}: waited in vain"));
+    }
+
+    async fn until_has(&self, n: usize, percent: u64) {
+        self.until("a part", |swarm| swarm.members[&n].has(percent))
+            .await;
+    }
+
+    /// Everybody who is still there gets everything, and nothing else.
+    async fn complete(self) -> Arc<Mutex<Vec<peerconnect::protocol::message::TransferId>>> {
+        let all = tree(&self.common.dir.join("out"));
+        for (n, member) in self.members {
+            assert_eq!(member.ended().await, Ended::Completed, "{n}");
+            assert!(tree(&inbox(&self.common.dir, n)) == all, "{n}");
+        }
+        self.common.blamed
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_four_get_everything() {
+    for seed in 0..2 {
+        let mut swarm = Swarm::new(seed, 64, 4);
+        (0..64).for_each(|n| swarm.start(n, Manner::Honest));
+        assert_eq!(*swarm.complete().await.lock().unwrap(), []);
+    }
+}
+
+/// So many, one of whom is not as it should be, at each place.
+async fn one_is(manner: Manner) {
+    const MEMBERS: usize = 5;
+    let mut lied = 0;
+    for bad in 0..MEMBERS {
+        let mut swarm = Swarm::new(bad as u64, MEMBERS, 5);
+        let network = swarm.common.network.clone();
+        for n in 0..MEMBERS {
+            let manner = if n == bad { manner } else { Manner::Honest };
+            swarm.start(n, manner);
+        }
+        let blamed = swarm.complete().await;
+        let blamed = blamed.lock().unwrap();
+        assert!(
+            blamed.iter().all(|who| *who == id(bad)),
+            "{bad}: {blamed:?}"
+        );
+        let lies = network.lies_of(id(bad));
+        assert_eq!(lies > 0, !blamed.is_empty(), "{bad}: {lies} lies");
+        lied += lies;
+    }
+    let is_liar = matches!(manner, Manner::Flips | Manner::Repeats);
+    assert_eq!(lied > 0, is_liar, "{lied} lies");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_flips_bytes_is_named_wherever_it_is() {
+    one_is(Manner::Flips).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_gives_again_what_it_gave_before_is_named_wherever_it_is() {
+    one_is(Manner::Repeats).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_answers_half_of_what_is_asked_keeps_nobody_from_anything() {
+    one_is(Manner::Drops).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_answers_in_any_order_keeps_nobody_from_anything() {
+    one_is(Manner::Reorders).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_seconds_for_each_group_keeps_nobody_from_anything() {
+    one_is(Manner::Delays).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_dies_in_the_middle_the_others_get_everything() {
+    for seed in 0..50 {
+        let mut swarm = Swarm::new(seed, 6, 4);
+        (0..6).for_each(|n| swarm.start(n, Manner::Honest));
+        let dies = swarm.common.network.random(6) as usize;
+        swarm.until_has(dies, 50).await;
+        let dead = swarm.members.remove(&dies).unwrap();
+        dead.die();
+        swarm.complete().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_in_the_middle_gets_everything() {
+    for seed in 0..10 {
+        let mut swarm = Swarm::new(seed, 5, 4);
+        (0..4).for_each(|n| swarm.start(n, Manner::Honest));
+        swarm.until_has(0, 50).await;
+        swarm.start(4, Manner::Honest);
+        swarm.complete().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_restarted_in_the_middle_goes_on() {
+    for seed in 0..10 {
+        let mut swarm = Swarm::new(seed, 5, 4);
+        (0..5).for_each(|n| swarm.start(n, Manner::Honest));
+        let restarts = swarm.common.network.random(5) as usize;
+        swarm.until_has(restarts, 50).await;
+        let before = swarm.members.remove(&restarts).unwrap();
+        before.die();
+        before.ended().await;
+        swarm.start(restarts, Manner::Honest);
+        swarm.complete().await;
+    }
+}
+
+/// The sender leaves as soon as it may. Returns how many did not have everything then.
+async fn leave(swarm: &Swarm) -> usize {
+    let may = |swarm: &Swarm| {
+        let mut members = swarm.members.values();
+        members.all(|member| member.is_over() || member.goes_on())
+    };
+    swarm.until("that it may leave", may).await;
+    let open = swarm.members.values().filter(|m| !m.is_over());
+    open.map(Member::cut).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sender_may_leave_when_all_say_so() {
+    let mut left = 0;
+    for seed in 0..20 {
+        let mut swarm = Swarm::new(seed, 6, 12);
+        swarm.common.network.delay.store(900, Ordering::Relaxed);
+        let early = 1 + swarm.common.network.random(4) as usize;
+        (0..early).for_each(|n| swarm.start(n, Manner::Honest));
+        swarm
+            .until("one is done", |s| s.members[&0].is_over())
+            .await;
+        (early..6).for_each(|n| swarm.start(n, Manner::Honest));
+        left += leave(&swarm).await;
+        swarm.complete().await;
+    }
+    assert!(left >= 20, "{left} were left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_sender_has_left_no_liar_harms_anybody() {
+    let mut lies = 0;
+    for (seed, manner) in [
+        Manner::Flips,
+        Manner::Drops,
+        Manner::Repeats,
+        Manner::Delays,
+    ]
+    .into_iter()
+    .cycle()
+    .take(12)
+    .enumerate()
+    {
+        let mut swarm = Swarm::new(seed as u64, 6, 8);
+        let network = swarm.common.network.clone();
+        network.delay.store(900, Ordering::Relaxed);
+        network.harm.store(false, Ordering::Relaxed);
+        // Of three who have everything, two turn out to be bad.
+        swarm.start(0, Manner::Honest);
+        (1..3).for_each(|n| swarm.start(n, manner));
+        let done = |s: &Swarm| s.members.values().all(Member::is_over);
+        swarm.until("three are done", done).await;
+        (3..6).for_each(|n| swarm.start(n, Manner::Honest));
+        leave(&swarm).await;
+        network.harm.store(true, Ordering::Relaxed);
+        swarm.complete().await;
+        lies += network.lies_of(id(1)) + network.lies_of(id(2));
+    }
+    assert!(lies > 0, "nobody asked a liar");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_who_had_it_leave_as_well_nobody_hangs() {
+    let mut lost = 0;
+    for seed in 0..3 {
+        let mut swarm = Swarm::new(seed, 3, 24);
+        swarm.common.network.delay.store(900, Ordering::Relaxed);
+        swarm.start(0, Manner::Honest);
+        let done = |s: &Swarm| s.members[&0].is_over();
+        swarm.until("one is done", done).await;
+        (1..3).for_each(|n| swarm.start(n, Manner::Honest));
+        assert_eq!(leave(&swarm).await, 2);
+        swarm.members[&0].die();
+        let all = tree(&swarm.common.dir.join("out"));
+        for n in 1..3 {
+            let member = swarm.members.remove(&n).unwrap();
+            // Unless the two have everything between them.
+            lost += u32::from(matches!(member.ended().await, Ended::Lost(_)));
+            let got = tree(&inbox(&swarm.common.dir, n)).into_iter();
+            // What is there under its own name is right.
+            let mut named = got.filter(|(name, _)| !name.contains(".pcpart"));
+            assert!(named.all(|(name, bytes)| all[&name] == bytes));
+        }
+    }
+    assert!(lost > 0);
+}

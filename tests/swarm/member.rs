@@ -1,0 +1,240 @@
+//! One receiver of a session: both ends of the transfer to it, and what is seen of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use peerconnect::config::{ConflictPolicy, PassOn};
+use peerconnect::net::memory::{Faults, Scissors, pair_with};
+use peerconnect::otm::origin::SessionNews;
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::message::TransferId;
+use peerconnect::protocol::sessions::{FeedingKey, SessionNote};
+use peerconnect::storage::journal::Journal;
+use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
+use peerconnect::transfer::ended::Ended;
+use peerconnect::transfer::known::KnownHashes;
+use peerconnect::transfer::limiter::Limiter;
+use peerconnect::transfer::member::{Membership, Whereabouts};
+use peerconnect::transfer::receiver::{Incoming, Terms, Who};
+use peerconnect::transfer::send_file::Shared;
+use peerconnect::transfer::sender::Outgoing;
+use peerconnect::transfer::sources::Sources;
+use peerconnect::transfer::table::SharedTable;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::network::{Manner, Network};
+
+/// What all members share.
+pub struct Common {
+    pub dir: PathBuf,
+    pub paths: Vec<PathBuf>,
+    pub members: u32,
+    pub network: Arc<Network>,
+    pub news: SessionNews,
+    pub known: Arc<KnownHashes>,
+    pub limiter: Arc<Limiter>,
+    /// Whom others say to have passed on what they must not.
+    pub blamed: Arc<Mutex<Vec<TransferId>>>,
+}
+
+pub struct Member {
+    table: SharedTable,
+    alive: watch::Sender<bool>,
+    goes_on: Arc<AtomicBool>,
+    scissors: Scissors,
+    work: JoinHandle<Ended>,
+    /// For the program itself: dropped when it dies.
+    _orders: [mpsc::Sender<Order>; 2],
+}
+
+pub fn id(n: usize) -> TransferId {
+    TransferId([n as u8 + 1; 16])
+}
+
+pub fn inbox(dir: &Path, n: usize) -> PathBuf {
+    dir.join(format!("in-{n}"))
+}
+
+impl Member {
+    /// It begins, or goes on from what it has on its disk.
+    pub fn start(common: &Common, n: usize, manner: Manner) -> Self {
+        let id = id(n);
+        let (alive, is_alive) = watch::channel(true);
+        let goes_on = Arc::new(AtomicBool::new(false));
+        let (sent_news, seen) = mpsc::channel(64);
+        tokio::spawn(follow(seen, common.blamed.clone(), goes_on.clone()));
+        let mut outgoing = outgoing(common, id, Reporter::new(id, sent_news));
+        let (got_news, seen) = mpsc::channel(64);
+        let network = common.network.clone();
+        tokio::spawn(stand(seen, network, id, manner, is_alive));
+        let table = SharedTable::default();
+        let reporter = Reporter::new(id, got_news);
+        let mut incoming = incoming(common, n, table.clone(), reporter);
+        let head = outgoing.1.lock().head(id);
+        let (out, inbound) = pair_with(head, Faults::default());
+        let scissors = out.scissors();
+        let (to_sender, mut sender_orders) = mpsc::channel(1);
+        let (to_receiver, mut receiver_orders) = mpsc::channel(1);
+        let mut died = alive.subscribe();
+        let sending = tokio::spawn(async move { outgoing.0.run(out, &mut sender_orders).await });
+        let work = tokio::spawn(async move {
+            let mut ended = incoming.run(inbound, &mut receiver_orders).await;
+            let _ = sending.await;
+            // The sender never comes back; who is dead does nothing more.
+            let (_stays, back) = watch::channel(false);
+            if let Ended::Lost(_) = ended
+                && *died.borrow()
+                && let Some(executor) = incoming.executor(back)
+            {
+                ended = tokio::select! {
+                    ended = incoming.run(executor, &mut receiver_orders) => ended,
+                    _ = died.wait_for(|alive| !*alive) => Ended::Lost("dead".into()),
+                };
+            }
+            if ended == Ended::Completed {
+                incoming.close(true).await;
+            }
+            ended
+        });
+        Self {
+            table,
+            alive,
+            goes_on,
+            scissors,
+            work,
+            _orders: [to_sender, to_receiver],
+        }
+    }
+
+    /// The computer is gone.
+    pub fn die(&self) {
+        self.alive.send_replace(false);
+        self.scissors.cut();
+    }
+
+    /// The link to the sender is gone.
+    pub fn cut(&self) {
+        self.scissors.cut();
+    }
+
+    pub fn goes_on(&self) -> bool {
+        self.goes_on.load(Ordering::Relaxed)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.work.is_finished()
+    }
+
+    /// Whether it has so many percent.
+    pub fn has(&self, percent: u64) -> bool {
+        let totals = self.table.lock().totals();
+        totals.bytes > 0 && totals.bytes_done * 100 >= totals.bytes * percent
+    }
+
+    pub async fn ended(self) -> Ended {
+        let ended = tokio::time::timeout(Duration::from_secs(3600), self.work).await;
+        ended.expect("it hangs").unwrap()
+    }
+}
+
+fn peer(id: TransferId) -> PeerId {
+    PeerId::from_bytes([id.0[0]; 32])
+}
+
+fn outgoing(common: &Common, id: TransferId, reporter: Reporter) -> (Outgoing, SharedTable) {
+    let table = SharedTable::default();
+    let shared = Shared {
+        transfer: id,
+        table: table.clone(),
+        progress: Arc::new(Progress::default()),
+        limiter: common.limiter.clone(),
+        pauses: watch::Sender::default().subscribe(),
+        disk: Arc::default(),
+        known: Some(common.known.clone()),
+        fed: None,
+    };
+    let sources = Sources::default();
+    sources.add(&common.paths, &table);
+    let note = SessionNote {
+        receivers: common.members,
+        key: FeedingKey([id.0[0]; 32]),
+    };
+    let member = Membership::new(note, common.news.clone());
+    let mut outgoing = Outgoing::new(shared, sources, reporter).in_session(member);
+    outgoing.set_whereabouts(Whereabouts {
+        peer: peer(id),
+        name: format!("{}", id.0[0]),
+        addrs: Vec::new(),
+    });
+    (outgoing, table)
+}
+
+fn incoming(common: &Common, n: usize, table: SharedTable, reporter: Reporter) -> Incoming {
+    let id = id(n);
+    let terms = Terms {
+        budget: Default::default(),
+        pass_on: PassOn::Always,
+        journals: common.dir.join(format!("journals-{n}")),
+        folder: inbox(&common.dir, n),
+        on_conflict: ConflictPolicy::Rename,
+        people: People::default(),
+        accepted: true,
+        blocked: false,
+        answer_timeout: Duration::from_secs(60),
+    };
+    let who = Who {
+        id,
+        peer: PeerId::of_public_key(b"sender").into(),
+        peer_name: "sender".into(),
+        started: 0,
+    };
+    let journals = terms.journals.clone();
+    let progress = Arc::new(Progress::default());
+    let mut incoming = Incoming::new(who, terms, table, progress, reporter);
+    if let Some((journal, head, replay)) = Journal::open(&journals, id).unwrap() {
+        incoming.continue_from(journal, head, replay).unwrap();
+    }
+    incoming
+}
+
+/// What the sending end tells.
+async fn follow(
+    mut news: mpsc::Receiver<(TransferId, News)>,
+    blamed: Arc<Mutex<Vec<TransferId>>>,
+    goes_on: Arc<AtomicBool>,
+) {
+    while let Some((about, news)) = news.recv().await {
+        match news {
+            News::Blamed(_) => blamed.lock().unwrap().push(about),
+            News::GoesOn(now) => goes_on.store(now, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+}
+
+/// What the receiving end tells: from then on others may have of it.
+async fn stand(
+    mut news: mpsc::Receiver<(TransferId, News)>,
+    network: Arc<Network>,
+    id: TransferId,
+    manner: Manner,
+    alive: watch::Receiver<bool>,
+) {
+    while let Some((_, news)) = news.recv().await {
+        let News::PassesOn {
+            key,
+            shelf,
+            feeding,
+        } = news
+        else {
+            continue;
+        };
+        network.put(id, key, shelf, manner, alive.clone());
+        if let Some(feeding) = feeding {
+            tokio::spawn(network.clone().carry(peer(id), feeding));
+        }
+    }
+}

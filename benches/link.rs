@@ -92,6 +92,7 @@ async fn measure(count: u32, size: u64) -> Result<f64, Failure> {
             | Arrival::Addresses { .. }
             | Arrival::Text { .. }
             | Arrival::Pull { .. }
+            | Arrival::Code { .. }
             | Arrival::Disconnected(_) => {}
         }
     };

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod code;
 mod original;
 mod words;
 
+pub use self::code::CodeTrouble;
 pub use self::original::Trouble;
 use self::words::{declined, no_texts, peer_room, source, text_lost};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
@@ -146,6 +148,11 @@ pub enum Fault {
         /// What happened.
         trouble: Trouble,
     },
+    /// Something about a one-time code.
+    Code {
+        /// What happened.
+        trouble: CodeTrouble,
+    },
     /// The two programs do not understand each other.
     Version {
         /// Name of the peer.
@@ -238,6 +245,9 @@ impl Fault {
         if let Self::Original { trouble, .. } = self {
             return trouble.is_retryable();
         }
+        if let Self::Code { trouble } = self {
+            return trouble.is_retryable();
+        }
         matches!(
             self,
             Self::PeerOffline { .. }
@@ -272,6 +282,7 @@ impl Fault {
             Self::Lost { .. } => ("lost", 8),
             Self::Incomplete { .. } => ("incomplete", 8),
             Self::Original { trouble, .. } => trouble.row(),
+            Self::Code { trouble } => trouble.row(),
             Self::DiskFull { .. } => ("disk-full", 9),
             Self::CannotWrite { .. } => ("cannot-write", 10),
             Self::NameExists { .. } => ("name-exists", 13),
@@ -392,6 +403,7 @@ impl Fault {
                 "It runs an old version, which cannot continue. Ask for the rest again.".into(),
             ),
             Self::Original { peer, trouble } => trouble.sentences(peer),
+            Self::Code { trouble } => trouble.sentences(face),
             Self::DiskFull {
                 folder,
                 needed,

@@ -2,21 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use peerconnect::net::code_link::STEP_DEADLINE;
 use peerconnect::net::discovery::{NEARBY_ADDRS_MAX, NEARBY_MAX};
 use peerconnect::net::relay::{
-    CALLS_MAX, CHANNELS_PER_PAIR, CHANNELS_PER_PEER, PEERS_PER_ADDR_MAX,
+    ASKS_IN, ASKS_MAX, CALLS_MAX, CHANNELS_PER_PAIR, CHANNELS_PER_PEER, NUMBERS_PER_ADDR,
+    NUMBERS_PER_PEER, PEERS_PER_ADDR_MAX,
 };
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
+use peerconnect::node::codes::{CODES_MAX, GUESSES_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::node::texts::{COMING_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
 use peerconnect::otm::session::RECEIVERS_MAX;
+use peerconnect::protocol::codes::{CODE_LIFETIME, NUMBER_MAX};
 use peerconnect::protocol::frame::FRAME_MAX;
 use peerconnect::protocol::groups::{FILE_SIZE_MAX, GROUP_LEN};
 use peerconnect::protocol::link_uri::{LINK_RELAYS_MAX, RELAY_ADDRS_MAX};
 use peerconnect::protocol::message::{
     ADDRS_TOLD_MAX, Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
 };
-use peerconnect::protocol::relay::DATAGRAM_LEN_MAX;
+use peerconnect::protocol::relay::{ALPNS_RELAY, DATAGRAM_LEN_MAX};
 use peerconnect::protocol::texts::{ALPNS, TEXT_LEN_MAX};
 use peerconnect::storage::store::TEXT_KEPT_MAX;
 
@@ -83,6 +87,39 @@ fn the_limits_of_relays_are_those_of_the_code() {
         ),
     ] {
         assert_eq!(cell(PROTOCOL, what), limit, "{what}");
+    }
+}
+
+#[test]
+fn the_limits_of_codes_are_those_of_the_code() {
+    assert_eq!(
+        cell(README, "codes of one computer at once"),
+        CODES_MAX.to_string()
+    );
+    const { assert!(CODES_MAX <= NUMBERS_PER_PEER) };
+    let hour = std::time::Duration::from_secs(3600);
+    assert_eq!(CODE_LIFETIME, hour);
+    for (what, limit) in [
+        (
+            "numbers of one peer, and of one network, at a relay",
+            format!("{NUMBERS_PER_PEER}; {NUMBERS_PER_ADDR}"),
+        ),
+        (
+            "claims and questions about numbers from one network",
+            format!("{ASKS_MAX} in {} s", ASKS_IN.as_secs()),
+        ),
+        ("wrong proofs for one code", GUESSES_MAX.to_string()),
+        (
+            "each message on the stream of a code",
+            format!("{} s", STEP_DEADLINE.as_secs()),
+        ),
+    ] {
+        assert_eq!(cell(PROTOCOL, what), limit, "{what}");
+    }
+    assert!(PROTOCOL.contains(&format!("1 to {}.", grouped(NUMBER_MAX.into()))));
+    for alpn in ALPNS_RELAY {
+        let name = std::str::from_utf8(alpn).unwrap();
+        assert!(PROTOCOL.contains(&format!("`{name}`")), "{name}");
     }
 }
 
@@ -213,6 +250,11 @@ fn every_message_is_in_the_specification() {
         "FileHeader",
         "TextHead",
         "Delivered",
+        "CodeHead",
+        "CodeMade",
+        "CodeTyped",
+        "Claim",
+        "Found",
     ] {
         assert!(PROTOCOL.contains(name), "{name}");
     }

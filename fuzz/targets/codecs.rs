@@ -7,6 +7,7 @@ use peerconnect::net::link::Piece;
 use peerconnect::net::pieces::decode_chunks;
 use peerconnect::node::api::{Command, Overview, Reply};
 use peerconnect::peer::PeerId;
+use peerconnect::protocol::codes::{CodeMade, CodeTyped, OneTimeCode};
 use peerconnect::protocol::frame::{self, FRAME_MAX};
 use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
@@ -47,6 +48,8 @@ pub fn frames(data: &[u8]) {
         7 => frame_of::<Pulled>(bytes),
         8 => frame_of::<ToRelay>(bytes),
         9 => frame_of::<FromRelay>(bytes),
+        10 => frame_of::<CodeMade>(bytes),
+        11 => frame_of::<CodeTyped>(bytes),
         _ => datagram(bytes),
     }
     // A payload without its length, which the fuzzer need not guess then.
@@ -83,6 +86,9 @@ pub fn addresses(data: &[u8]) {
     }
     if let Ok(id) = text.parse::<PeerId>() {
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+    if let Ok(code) = text.parse::<OneTimeCode>() {
+        assert_eq!(code.to_string().parse(), Ok(code));
     }
     if let Ok(id) = text.parse::<TransferId>() {
         assert_eq!(id.to_string().parse(), Ok(id));

@@ -40,6 +40,8 @@ pub(crate) enum Action {
     RenameGroup(String, String),
     /// Send what is staged to the chosen devices.
     Send,
+    /// Send what is staged to whoever types a one-time code.
+    SendWithCode,
     /// Add what is staged to a running transfer.
     Attach(TransferId),
     /// Connect to what is typed.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 
 use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};
-use peerconnect::node::api::{Command, NodeHandle, Target, Who};
+use peerconnect::node::api::{CodeCommand, Command, NodeHandle, Who};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
 use crate::about_ui::about_ui;
 use crate::bridge::Bridge;
 use crate::check_ui::{CheckDraft, check_ui};
+use crate::codes_ui::codes_ui;
 use crate::conflict_ui::{ConflictsDraft, conflicts_ui};
 use crate::drops::Drops;
 use crate::elsewhere::{DONE_MAX, Done};
@@ -256,6 +257,7 @@ impl App {
                         actions.extend(narrow_peers_ui(ui, model, &mut drafts.peers));
                         ui.add_space(10.0);
                     }
+                    actions.extend(codes_ui(ui, model));
                     actions.extend(staged_ui(ui, model, &mut drafts.staged));
                     ui.add_space(10.0);
                     actions.extend(transfers_ui(ui, model, &mut drafts.transfers));
@@ -295,11 +297,12 @@ impl App {
             Action::MakeGroup(name) => self.make_group(name),
             Action::RenameGroup(old, new) => self.rename_group(old, new),
             Action::Send => self.send(),
+            Action::SendWithCode => self.send_with_code(),
             Action::Text(action) => self.act_on_text(action),
             Action::Attach(transfer) => self.attach(transfer),
             Action::AddPeer(text) => {
                 model.adding = true;
-                self.ask(Command::AddPeer(Target::Text(text)), About::AddPeer);
+                self.ask(crate::asking::adding(text), About::AddPeer);
             }
             Action::Select(transfer) => model.selected = Some(transfer),
             Action::Unfold(transfer, true) => {
@@ -368,6 +371,14 @@ impl App {
         };
         self.ask(command, About::Send(paths));
         self.model.chosen.clear();
+    }
+
+    fn send_with_code(&mut self) {
+        let paths = self.take_staged();
+        let command = Command::Code(CodeCommand::Send {
+            paths: paths.clone(),
+        });
+        self.ask(command, About::Send(paths));
     }
 
     fn take_staged(&mut self) -> Vec<PathBuf> {

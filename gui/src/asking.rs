@@ -1,10 +1,24 @@
 //! What the window asks the node, and what it makes of the replies.
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Reply, Who};
+use peerconnect::node::api::{CodeCommand, Command, Reply, Target, Who};
+use peerconnect::protocol::codes::OneTimeCode;
 
 use crate::app::App;
 use crate::model::About;
+use crate::theme::Tone;
+
+/// What was typed where a device is added: a one-time code that somebody has read out, or where
+/// the device is.
+pub(crate) fn adding(text: String) -> Command {
+    match text.parse::<OneTimeCode>() {
+        Ok(_) => Command::Code(CodeCommand::Receive {
+            code: text,
+            rule: None,
+        }),
+        Err(_) => Command::AddPeer(Target::Text(text)),
+    }
+}
 
 impl App {
     pub(crate) fn ask(&mut self, command: Command, about: About) {
@@ -38,6 +52,11 @@ impl App {
         match (&about, &result) {
             (About::AddPeer, Ok(Reply::Peer(peer))) => {
                 self.model.chosen.insert(Who::Key(*peer));
+                self.drafts.peers.typed.clear();
+            }
+            (About::AddPeer, Ok(Reply::Agreed { .. })) => {
+                let text = "The code is right: what it is for comes now.";
+                self.model.say(Tone::Ok, text);
                 self.drafts.peers.typed.clear();
             }
             (About::Send(paths), Err(_)) => {

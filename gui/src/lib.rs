@@ -12,6 +12,7 @@ mod asking;
 mod bridge;
 mod check;
 mod check_ui;
+mod codes_ui;
 mod conflict_ui;
 mod curve;
 mod dialogs;

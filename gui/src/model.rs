@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
-use peerconnect::node::api::{Finding, GroupRecord, Nearby, Overview, PeerInfo, Who};
+use peerconnect::node::api::{CodeState, Finding, GroupRecord, Nearby, Overview, PeerInfo, Who};
 use peerconnect::node::check::missed;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
@@ -182,6 +182,7 @@ impl Model {
             false => self.alone_since = None,
         }
         self.texts.apply(&overview);
+        self.tell_ended_codes(&overview);
         self.dismissed
             .retain(|text| overview.notices.contains(text));
         let transfers = overview.transfers.iter();
@@ -335,6 +336,19 @@ impl Model {
     }
 
     /// Tells the person what went wrong.
+    /// Says why codes that waited do not any more, unless that was wanted.
+    fn tell_ended_codes(&mut self, now: &Overview) {
+        let before = Arc::clone(&self.overview);
+        for code in now.codes.iter() {
+            let was = before.code(code.id).map(|code| &code.state);
+            if let (Some(CodeState::Waiting), CodeState::Ended(fault)) = (was, &code.state)
+                && *fault != Fault::Cancelled
+            {
+                self.say_fault(fault);
+            }
+        }
+    }
+
     pub(crate) fn say_fault(&mut self, fault: &Fault) {
         self.notice(Tone::Error, fault.words(Face::Window));
     }

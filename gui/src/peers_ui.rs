@@ -147,6 +147,9 @@ fn other_ways(ui: &mut Ui, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
     ui.add_space(4.0);
 }
 
+const ADD_HINT: &str = "The link or address of a device. Or a code that somebody reads to you, \
+                        such as 7-river-copper: what it is for is taken without a question";
+
 fn add_form(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
     ui.add_space(8.0);
     let label = ui.label(theme::note(ui, Tone::Weak, "Add a device")).id;
@@ -163,7 +166,7 @@ fn add_form(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Ve
                 .hint_text(theme::note(ui, Tone::Weak, "Link or address"))
                 .margin(Margin::symmetric(8, 6))
                 .desired_width(f32::INFINITY);
-            let field = ui.add(field).labelled_by(label);
+            let field = ui.add(field).labelled_by(label).on_hover_text(ADD_HINT);
             if std::mem::take(&mut draft.enter) {
                 field.request_focus();
                 field.scroll_to_me(None);

@@ -59,6 +59,7 @@ pub(crate) fn with_nearby(
         texts: Arc::new([]),
         multicast: None,
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::new(Chosen {
             settings: Settings {

@@ -260,6 +260,9 @@ fn path_line(ui: &mut Ui, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
     });
 }
 
+const CODE_HINT: &str = "For somebody on the phone: a number and two words that are good for \
+                         this once. Both sides need the same relay";
+
 fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     let chosen: Vec<String> = model
         .chosen_devices()
@@ -282,6 +285,13 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
                 let text = format!("Add to the transfer to {}", shorten(&name, 28));
                 if theme::plain(ui, &text).clicked() {
                     actions.push(Action::Attach(transfer));
+                }
+            }
+            // There it can be looked up.
+            if !model.overview.me.relays.is_empty() {
+                let code = theme::plain(ui, "Get a code").on_hover_text(CODE_HINT);
+                if code.clicked() {
+                    actions.push(Action::SendWithCode);
                 }
             }
             if chosen.is_empty() {

@@ -19,7 +19,7 @@ Exit codes:
     2  the command makes no sense
     3  the peer is not reachable
     4  no way to the peer, a firewall, or a port that is taken
-    5  another identity than the one known, or not let in
+    5  another identity than the one known, not let in, or a wrong code
     6  declined or cancelled by the peer
     7  no answer in time
     8  connection lost; can be resumed
@@ -261,9 +261,14 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<String>,
     /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
     /// group (`peerconnect peers group`), a peerconnect: link, or an address; may be given several
-    /// times, for several receivers; without it you choose
+    /// times, for several receivers; without it you choose, or get a one-time code
     #[arg(long, value_name = "PEER")]
     pub(crate) to: Vec<String>,
+    /// To whoever types a one-time code, such as 7-river-copper, which this prints: it is looked up
+    /// at a relay that both sides use, and works once. So without --to, too, where nobody can be
+    /// asked
+    #[arg(long, conflicts_with_all = ["to", "text", "separate"])]
+    pub(crate) code: bool,
     /// Most bytes per second for all sending together, such as 20M
     #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
     pub(crate) limit: Option<u64>,
@@ -333,6 +338,14 @@ pub(crate) struct RelayServerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
+    /// Take what the sender with this one-time code sends, such as 7-river-copper, and nothing
+    /// else; without a question. Careful: others at this computer may see what is typed here;
+    /// --code asks for it instead [env: PEERCONNECT_CODE]
+    #[arg(value_name = "CODE", num_args = 0..=3, conflicts_with = "from")]
+    pub(crate) code: Vec<String>,
+    /// Ask for the one-time code at the terminal
+    #[arg(long = "code", conflicts_with_all = ["code", "from"])]
+    pub(crate) ask_code: bool,
     #[command(flatten)]
     pub(crate) take: TakeArgs,
     /// How long to wait for an offer; then this ends with code 7 [default: for ever]

@@ -9,6 +9,7 @@ use peerconnect::node::api::Command;
 use peerconnect::protocol::link_uri::RelayHint;
 
 mod args;
+mod code;
 mod config;
 mod doctor;
 mod exit;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::args::{JsonStyle, ReceiveArgs, TakeArgs};
+use super::code::{redeem, typed};
 use super::exit::Exit;
 use super::face::{Answers, Face, Goal, nobody_to_ask};
 use super::instance::{Instance, Purpose, reach};
@@ -24,20 +25,66 @@ use super::{resolve, tell_relays};
 
 /// How long `receive` goes on for others when it has everything itself.
 const PASS_ON_MAX: Duration = Duration::from_secs(60);
+/// Where a one-time code may stand, which nobody else can read there.
+const CODE_VARIABLE: &str = "PEERCONNECT_CODE";
 
 pub(crate) async fn receive(args: ReceiveArgs, context: &mut Context) -> Result<Exit, Fault> {
     // What a person at a prompt expects of a command: files come to where they are.
-    let rule = rule(&args.take, Path::new("."), context)?;
+    let mut rule = rule(&args.take, Path::new("."), context)?;
+    let code = code(&args, context).await?;
+    // Whoever has a code wants what it is for, and nothing else.
+    rule.accept_all &= code.is_none();
+    rule.accept_unencrypted &= code.is_none();
     let relays = context.use_relays(&args.take.relays);
     let purpose = Purpose::Transfer(Some(rule.clone()));
     let instance = reach(&context.global, &context.paths, &context.settings, purpose).await?;
     let told = tell_relays(&instance, relays).await;
-    let result = match told {
-        Ok(()) => wait_for_one(&args, rule, &instance, context).await,
-        Err(fault) => Err(fault),
+    let result = match (told, code) {
+        (Ok(()), None) => wait_for_one(&args, rule, &instance, context).await,
+        (Ok(()), Some(code)) => take_by_code(code, &args, rule, &instance, context).await,
+        (Err(fault), _) => Err(fault),
     };
     instance.close().await;
     result
+}
+
+/// The code that was given in one way or another, if any was.
+async fn code(args: &ReceiveArgs, context: &mut Context) -> Result<Option<String>, Fault> {
+    let set = std::env::var(CODE_VARIABLE).ok();
+    let set = set.filter(|code| !code.is_empty() && args.take.from.is_none());
+    let words = match (&args.code[..], args.ask_code, set) {
+        ([], true, _) => Vec::new(),
+        ([], false, Some(set)) => vec![set],
+        ([], false, None) => return Ok(None),
+        (words, ..) => words.to_vec(),
+    };
+    typed(&words, &mut context.signals).await.map(Some)
+}
+
+async fn take_by_code(
+    code: String,
+    args: &ReceiveArgs,
+    rule: ReceiveRule,
+    instance: &Instance,
+    context: &mut Context,
+) -> Result<Exit, Fault> {
+    let picture = instance.node.overview().borrow().clone();
+    context.out.emit(Event::Hello(&picture.me)).await;
+    let person = person(context);
+    if person.is_none() && !instance.is_shared() {
+        warn_about_names(&args.take, context);
+    }
+    let Context { out, signals, .. } = context;
+    let transfer = redeem(&instance.node, code, rule, args.retry, out, signals).await?;
+    let goal = Goal::These(vec![transfer]);
+    let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
+    face.person = person;
+    face.retry = Some(args.retry);
+    let exit = face.run().await;
+    if !instance.is_shared() {
+        pass_on(instance, context).await;
+    }
+    Ok(exit)
 }
 
 async fn wait_for_one(

@@ -12,10 +12,12 @@ use peerconnect::transfer::status::TransferSnapshot;
 use super::args::SendArgs;
 use super::exit::Exit;
 use super::face::{Face, Goal};
-use super::instance::{Purpose, reach};
+use super::instance::{Instance, Purpose, reach};
 use super::output::{Event, Output};
 use super::receive::person;
-use super::{Context, quoted, tell_relays, whom};
+use super::signals::Signals;
+use super::whom::{Chosen, Codes};
+use super::{Context, code, quoted, tell_relays, whom};
 
 pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, Fault> {
     let paths = args.paths.iter().map(|path| source(path));
@@ -23,9 +25,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     if args.dry_run {
         return dry_run(&paths, context).await;
     }
-    if args.to.is_empty() && person(context).is_none() {
-        return Err(to_whom());
-    }
+    let by_code = args.code || (args.to.is_empty() && person(context).is_none());
     let relays = context.use_relays(&args.relays);
     let Context {
         global,
@@ -51,15 +51,19 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
                 .call(Command::Set(Setting::RateLimit(Some(limit))))
                 .await?;
         }
-        let mut to = Vec::new();
-        for text in args.to {
-            to.extend(whom::named(text, &instance, out, signals).await?);
-        }
-        if to.is_empty() {
-            to = whom::choose(&instance, out, signals).await?;
-        }
+        let to = match by_code {
+            true => Chosen::Code,
+            false => chosen(args.to, &instance, out, signals).await?,
+        };
         let again = again(&to, &args.paths);
-        let started = start(&instance.node, to, paths, args.separate).await?;
+        let started = match to {
+            Chosen::These(to) => start(&instance.node, to, paths, args.separate).await?,
+            Chosen::Code => {
+                let node = &instance.node;
+                let id = code::offer(node, paths, &args.relays, out, signals).await?;
+                Started::one(id, false)
+            }
+        };
         if started.attached {
             out.say("Added to the transfer that is running.");
         }
@@ -97,6 +101,34 @@ struct Started {
     attached: bool,
 }
 
+impl Started {
+    fn one(id: TransferId, attached: bool) -> Self {
+        Self {
+            id,
+            session: None,
+            transfers: vec![id],
+            attached,
+        }
+    }
+}
+
+/// To whom: those who are named, or whom a person chooses.
+async fn chosen(
+    named: Vec<String>,
+    instance: &Instance,
+    out: &mut Output,
+    signals: &mut Signals,
+) -> Result<Chosen, Fault> {
+    if named.is_empty() {
+        return whom::choose(instance, Codes::Offered, out, signals).await;
+    }
+    let mut to = Vec::new();
+    for text in named {
+        to.extend(whom::named(text, instance, out, signals).await?);
+    }
+    Ok(Chosen::These(to))
+}
+
 async fn start(
     node: &NodeHandle,
     mut to: Vec<Target>,
@@ -116,12 +148,7 @@ async fn start(
         None => Command::SendToMany { to, paths },
     };
     match node.call(command).await? {
-        Reply::Transfer { id, attached } => Ok(Started {
-            id,
-            session: None,
-            transfers: vec![id],
-            attached,
-        }),
+        Reply::Transfer { id, attached } => Ok(Started::one(id, attached)),
         Reply::Session { id, transfers } => Ok(Started {
             id,
             session: Some(id),
@@ -133,6 +160,7 @@ async fn start(
             Err(unexpected(&other))
         }
         other @ (Reply::TextSent(_) | Reply::Text(_)) => Err(unexpected(&other)),
+        other @ Reply::Agreed { .. } => Err(unexpected(&other)),
     }
 }
 
@@ -153,9 +181,16 @@ fn say_again(command: &str, legacy: bool, out: &mut Output) {
 }
 
 /// The command that sends the same again.
-fn again(to: &[Target], paths: &[PathBuf]) -> String {
+fn again(to: &Chosen, paths: &[PathBuf]) -> String {
     let mut command = String::from("peerconnect send");
-    for to in to {
+    let targets = match to {
+        Chosen::These(targets) => targets.as_slice(),
+        Chosen::Code => {
+            command.push_str(" --code");
+            &[]
+        }
+    };
+    for to in targets {
         let to = match to {
             Target::Peer(peer) => peer.to_string(),
             Target::Text(text) => text.clone(),

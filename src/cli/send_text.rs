@@ -16,6 +16,7 @@ use super::instance::{Purpose, reach};
 use super::output::{Event, Output};
 use super::send::{to_whom, unexpected};
 use super::signals::Signals;
+use super::whom::{Chosen, Codes};
 use super::{Context, tell_relays, whom};
 
 /// What stands for standard input.
@@ -59,7 +60,10 @@ pub(crate) async fn run(
             targets.extend(whom::named(to, &instance, out, signals).await?);
         }
         if targets.is_empty() {
-            targets = whom::choose(&instance, out, signals).await?;
+            targets = match whom::choose(&instance, Codes::Never, out, signals).await? {
+                Chosen::These(chosen) => chosen,
+                Chosen::Code => return Err(to_whom()),
+            };
         }
         send(targets, &text, &instance.node, out, signals).await
     };
@@ -112,6 +116,7 @@ async fn begin(to: Target, text: String, node: &NodeHandle) -> Result<TextId, Fa
         | Reply::Found(_)
         | Reply::History(_)
         | Reply::Checked(_)
+        | Reply::Agreed { .. }
         | Reply::Text(_)) => Err(unexpected(&other)),
     }
 }

@@ -196,6 +196,7 @@ pub(crate) async fn history(count: u32, clear: bool, context: &mut Context) -> R
         other @ (Reply::Peer(_) | Reply::Found(_) | Reply::TextSent(_) | Reply::Text(_)) => {
             return Err(unexpected(&other));
         }
+        other @ Reply::Agreed { .. } => return Err(unexpected(&other)),
     }
     Ok(Exit::OK)
 }

@@ -136,6 +136,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         texts: Arc::new([]),
         multicast: None,
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::default(),
     }

@@ -104,7 +104,8 @@ async fn one_named(
                 | Reply::History(_)
                 | Reply::Checked(_)
                 | Reply::TextSent(_)
-                | Reply::Text(_)) => Err(super::send::unexpected(&other)),
+                | Reply::Text(_)
+                | Reply::Agreed { .. }) => Err(super::send::unexpected(&other)),
             };
         }
         if !told {
@@ -219,19 +220,46 @@ fn way_to(picture: &Overview, id: PeerId) -> String {
     }
 }
 
-/// Lets the person choose one or several. What is typed instead of numbers is looked for.
+/// To whom something goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// To these.
+    These(Vec<Target>),
+    /// To whoever types a one-time code.
+    Code,
+}
+
+/// Whether a one-time code can be chosen, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// It can, where there is a way to look it up.
+    Offered,
+    /// It cannot.
+    Never,
+}
+
+/// Lets the person choose one or several, or a code. What is typed instead of numbers is looked
+/// for.
 pub(crate) async fn choose(
     instance: &Instance,
+    codes: Codes,
     out: &mut Output,
     signals: &mut Signals,
-) -> Result<Vec<Target>, Fault> {
+) -> Result<Chosen, Fault> {
     if is_fresh(instance) {
         out.say("Looking for peers in this network…");
         listen(&instance.node, signals).await?;
     }
     let picture = instance.node.overview().borrow().clone();
     let choices = choices(&picture);
+    let codes = match picture.me.relays.is_empty() {
+        true => Codes::Never,
+        false => codes,
+    };
     if choices.is_empty() {
+        if codes == Codes::Offered {
+            return Ok(Chosen::Code);
+        }
         return Err(Fault::Invalid {
             why: "Nobody was heard in this network, and no peer is known yet. Add --to with the \
                   link or address that the other computer shows"
@@ -242,7 +270,7 @@ pub(crate) async fn choose(
         super::write_stderr(&menu(&choices));
     }
     loop {
-        ask(&choices, out).await;
+        ask(&choices, codes, out).await;
         let text = match (line(signals).await?, out.is_json()) {
             (Some(line), true) => json_ask::answer(line, ASKED, false),
             (Some(Line::Text(text)), false) => Ok(text),
@@ -252,8 +280,15 @@ pub(crate) async fn choose(
             (None, false) => return Err(Fault::Cancelled),
         };
         match text.map(|text| typed(&text, &choices)) {
-            Ok(Typed::Numbers(chosen)) => return Ok(chosen),
-            Ok(Typed::Name(name)) => return named(name, instance, out, signals).await,
+            Ok(Typed::Numbers(chosen)) => return Ok(Chosen::These(chosen)),
+            Ok(Typed::Name(name)) => {
+                let named = named(name, instance, out, signals).await;
+                return named.map(Chosen::These);
+            }
+            Ok(Typed::Empty) if codes == Codes::Offered && !out.is_json() => {
+                return Ok(Chosen::Code);
+            }
+            Ok(Typed::Empty) => refuse("That is none of the answers".into(), out).await,
             Ok(Typed::Nothing) => refuse("That is none of the answers".into(), out).await,
             Err(why) => refuse(why, out).await,
         }
@@ -265,7 +300,9 @@ pub(crate) async fn choose(
 enum Typed {
     /// Those of the list.
     Numbers(Vec<Target>),
-    /// Nothing, or numbers that are not in the list.
+    /// Nothing.
+    Empty,
+    /// Numbers that are not in the list.
     Nothing,
     /// Something else.
     Name(String),
@@ -283,6 +320,7 @@ fn typed(line: &str, choices: &[Choice]) -> Typed {
     let choice = |n: &usize| choices.get(n.checked_sub(1)?);
     let chosen: Option<Vec<&Choice>> = numbers.iter().map(choice).collect();
     match chosen {
+        Some(_) if line.trim().is_empty() => Typed::Empty,
         Some(chosen) if !chosen.is_empty() => {
             Typed::Numbers(chosen.into_iter().map(|choice| choice.who.into()).collect())
         }
@@ -301,13 +339,18 @@ async fn refuse(why: String, out: &mut Output) {
 /// The number of the only question that is asked here.
 const ASKED: u64 = 1;
 
-async fn ask(choices: &[Choice], out: &mut Output) {
+async fn ask(choices: &[Choice], codes: Codes, out: &mut Output) {
     if !out.is_json() {
         let several = match choices.len() {
             1 => "",
             _ => ", several with spaces between them",
         };
-        return super::write_stderr(&format!("To whom? [1-{}{several}] ", choices.len()));
+        let code = match codes {
+            Codes::Offered => ", or Enter for a code",
+            Codes::Never => "",
+        };
+        let last = choices.len();
+        return super::write_stderr(&format!("To whom? [1-{last}{several}{code}] "));
     }
     let choices = choices.iter().enumerate();
     let choices: Vec<_> = choices
@@ -435,7 +478,8 @@ mod tests {
         };
         assert_eq!(of("2\n"), targets(&[2]));
         assert_eq!(of(" 3, 1 3\n"), targets(&[1, 3]));
-        for nothing in ["\n", " , ", "0", "4", "1 4", "99999999999999999999999 1"] {
+        assert_eq!(of("\n"), Typed::Empty);
+        for nothing in [" , ", "0", "4", "1 4", "99999999999999999999999 1"] {
             let expected = match nothing.starts_with('9') {
                 true => Typed::Name(nothing.into()),
                 false => Typed::Nothing,

@@ -7,6 +7,7 @@ use quinn::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::admission::{Admitted, Verdict};
+use super::code_link::QuicCode;
 use super::connection::PeerConnection;
 use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
 use super::interfaces::way_to;
@@ -47,6 +48,13 @@ pub enum Arrival {
         from: PeerConnection,
         /// Its stream; dropping it refuses with [`Code::Internal`].
         link: QuicPulled,
+    },
+    /// Somebody there has typed a one-time code that may be ours.
+    Code {
+        /// The connection it came on.
+        from: PeerConnection,
+        /// Its stream; dropping it refuses with [`Code::Internal`].
+        link: QuicCode,
     },
     /// A peer says where it can be found, beside where it is seen.
     Addresses {

@@ -20,7 +20,7 @@ use crate::identity::{ClientTls, IdentityError};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
 use crate::protocol::message::Code;
-use crate::protocol::relay::ALPN_RELAY;
+use crate::protocol::relay::ALPNS_RELAY;
 
 /// TLS alert `no_application_protocol` (RFC 7301) and `protocol_version` (RFC 8446).
 const ALERT_NO_PROTOCOL: u8 = 120;
@@ -57,7 +57,7 @@ pub(super) async fn attempt(
 ) -> Result<Won, ConnectError> {
     let tls = match speaks {
         Speaks::Peer => shared.identity.client_config(expect),
-        Speaks::Relay => shared.identity.client_config_for(expect, &[ALPN_RELAY]),
+        Speaks::Relay => shared.identity.client_config_for(expect, &ALPNS_RELAY),
     };
     let tls = tls.map_err(stopped)?;
     let mut config = quinn::ClientConfig::new(tls.crypto.clone());

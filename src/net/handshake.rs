@@ -147,7 +147,7 @@ pub(super) async fn hear(connection: &PeerConnection) -> Result<Heard, LinkError
     let (hello, lost) = match recv.next(connection).await? {
         Some(Opening::Connection(hello)) => (hello, None),
         Some(Opening::Reconnection { hello, lost }) => (hello, Some(lost)),
-        Some(Opening::Transfer(_) | Opening::Text(_) | Opening::Pull(_)) => {
+        Some(Opening::Transfer(_) | Opening::Text(_) | Opening::Pull(_) | Opening::Code(_)) => {
             return Err(Offence::UnexpectedMessage.into());
         }
         None => return Err(Offence::Silent.into()),

@@ -9,6 +9,7 @@
 pub mod acceptor;
 pub mod admission;
 mod attempt;
+pub mod code_link;
 pub mod connection;
 pub mod connector;
 pub mod discovery;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::acceptor::Arrival;
 use super::admission::Admitted;
+use super::code_link::QuicCode;
 use super::connection::{CONTROL_PRIORITY, PeerConnection};
 use super::errors::wire;
 use super::file_stream::QuicFileReader;
@@ -82,8 +83,8 @@ pub(super) async fn route(
     }
 }
 
-/// A bidirectional stream: the control stream of a transfer, a text, or content for another
-/// receiver.
+/// A bidirectional stream: the control stream of a transfer, a text, content for another receiver,
+/// or a one-time code.
 async fn transfer(
     arrivals: mpsc::Sender<Arrival>,
     connection: PeerConnection,
@@ -117,6 +118,11 @@ async fn transfer(
             let link = QuicPulled::new(head, Control::new(connection.clone(), send, recv));
             let from = connection;
             let _ = arrivals.send(Arrival::Pull { from, link }).await;
+        }
+        Ok(Opening::Code(head)) => {
+            let link = QuicCode::new(head, Control::new(connection.clone(), send, recv));
+            let from = connection;
+            let _ = arrivals.send(Arrival::Code { from, link }).await;
         }
         Ok(Opening::Connection(_) | Opening::Reconnection { .. }) => {
             connection.offend(Offence::UnexpectedMessage);

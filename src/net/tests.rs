@@ -13,6 +13,7 @@ use crate::peer::PeerId;
 use crate::protocol::groups::{GROUP_LEN, group_count, group_len, group_offset, hash_group};
 use crate::protocol::message::*;
 
+mod codes;
 mod files;
 mod hostile;
 mod moves;
@@ -90,6 +91,7 @@ impl Node {
             other @ (Arrival::Transfer { .. }
             | Arrival::Text { .. }
             | Arrival::Pull { .. }
+            | Arrival::Code { .. }
             | Arrival::Addresses { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
@@ -100,8 +102,10 @@ impl Node {
             match self.arrival().await {
                 Arrival::Transfer { link, .. } => return link,
                 Arrival::Connected(_) | Arrival::Addresses { .. } => {}
-                other
-                @ (Arrival::Disconnected(_) | Arrival::Text { .. } | Arrival::Pull { .. }) => {
+                other @ (Arrival::Disconnected(_)
+                | Arrival::Text { .. }
+                | Arrival::Pull { .. }
+                | Arrival::Code { .. }) => {
                     panic!("{other:?}")
                 }
             }

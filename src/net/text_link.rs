@@ -13,6 +13,7 @@ use super::connection::{CONTROL_PRIORITY, PeerConnection};
 use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence};
 use super::transfer_link::Control;
+use crate::protocol::codes::ALPN_CODES;
 use crate::protocol::message::{Code, DeclineReason, Opening};
 use crate::protocol::sessions::{ALPN_SESSIONS, ALPN_WILLS};
 use crate::protocol::texts::{ALPN_TEXTS, ALPNS, TEXT_LEN_MAX, TextAnswer, TextHead};
@@ -210,13 +211,26 @@ impl PeerConnection {
         self.knows(ALPN_WILLS)
     }
 
-    /// Whether this protocol was agreed on, or one that has everything that this one has.
-    fn knows(&self, protocol: &[u8]) -> bool {
+    /// Whether the program at the other side knows one-time codes.
+    pub fn understands_codes(&self) -> bool {
+        self.knows(ALPN_CODES)
+    }
+
+    /// Whether exactly this protocol was agreed on.
+    pub(super) fn speaks(&self, protocol: &[u8]) -> bool {
+        self.agreed().is_some_and(|agreed| agreed == protocol)
+    }
+
+    fn agreed(&self) -> Option<Vec<u8>> {
         let data = self.quic().handshake_data();
         let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-        let agreed = data.and_then(|data| data.protocol);
+        data.and_then(|data| data.protocol)
+    }
+
+    /// Whether this protocol was agreed on, or one that has everything that this one has.
+    fn knows(&self, protocol: &[u8]) -> bool {
         let rank = |of: &[u8]| ALPNS.iter().position(|known| *known == of);
-        let agreed = agreed.and_then(|agreed| rank(&agreed));
+        let agreed = self.agreed().and_then(|agreed| rank(&agreed));
         agreed
             .zip(rank(protocol))
             .is_some_and(|(agreed, least)| agreed <= least)

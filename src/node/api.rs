@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::check::{Finding, Grade};
+pub use super::codes::{CodeCommand, CodeSnapshot, CodeState};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
 pub use super::who::{LegacyMe, Me, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};
@@ -197,6 +198,8 @@ pub enum Command {
     ClearHistory,
     /// Something about texts.
     Text(TextCommand),
+    /// Something about one-time codes.
+    Code(CodeCommand),
     /// Ends the node in order once no transfer runs any more and nobody [attends](Self::Attend).
     FinishAndEnd,
     /// Ends the node in order: transfers keep what they have and go on after the next start.
@@ -274,6 +277,13 @@ pub enum Reply {
     /// What is in a text. If it came from elsewhere it is hostile: show it with
     /// [`crate::text::Shown`].
     Text(String),
+    /// A code was right: this transfer comes from this peer, and is taken.
+    Agreed {
+        /// Who.
+        peer: PeerId,
+        /// What it will offer.
+        transfer: TransferId,
+    },
 }
 
 /// Whom a text means.
@@ -316,6 +326,9 @@ pub struct Overview {
     /// Texts of this run, without what is in them, oldest first; at most
     /// [`TEXTS_MAX`](super::texts::TEXTS_MAX).
     pub texts: Arc<[TextSnapshot]>,
+    /// One-time codes that wait, and how those ended that do not any more; oldest first.
+    #[serde(default)]
+    pub codes: Arc<[CodeSnapshot]>,
     /// Other receivers of the same files that get them from here now.
     #[serde(default)]
     pub passing_on: u32,
@@ -376,6 +389,11 @@ impl Overview {
     /// The text with this id.
     pub fn text(&self, id: TextId) -> Option<&TextSnapshot> {
         self.texts.iter().find(|text| text.id == id)
+    }
+
+    /// The code whose transfer will have this id.
+    pub fn code(&self, id: TransferId) -> Option<&CodeSnapshot> {
+        self.codes.iter().find(|code| code.id == id)
     }
 
     /// The group with this name, in upper or lower case.

@@ -20,7 +20,7 @@ use crate::transfer::status::Direction;
 /// Most groups.
 const GROUPS_MAX: usize = 256;
 
-type Answer = oneshot::Sender<Result<Reply, Fault>>;
+pub(super) type Answer = oneshot::Sender<Result<Reply, Fault>>;
 pub(super) type Replied = Result<Reply, Fault>;
 
 pub(super) fn not_found(what: impl Into<String>) -> Fault {
@@ -80,11 +80,9 @@ impl Core {
             Command::Expect(rule) => self.expect(rule),
             Command::ExpectNoMore(rule) => self.expect_no_more(&rule),
             Command::History { count } => return self.history(count, answer).await,
-            Command::ClearHistory => {
-                self.records.write(|store| store.clear_history()).await;
-                Ok(Reply::Done)
-            }
+            Command::ClearHistory => self.clear_history().await,
             Command::Text(command) => self.on_text_command(command).await,
+            Command::Code(command) => return self.on_code_command(command, answer),
             Command::FinishAndEnd => {
                 self.finishing = true;
                 Ok(Reply::Done)
@@ -290,6 +288,11 @@ impl Core {
             Some(_) => invalid(format!("there is a peer called {}", Shown(name))),
             None => Ok(()),
         }
+    }
+
+    async fn clear_history(&mut self) -> Replied {
+        self.records.write(|store| store.clear_history()).await;
+        Ok(Reply::Done)
     }
 
     async fn history(&mut self, count: u32, answer: Answer) {

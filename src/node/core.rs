@@ -1,6 +1,7 @@
 //! The node's loop: commands, arrivals and news come in one by one, so that there is one writer
 //! of everything.
 
+mod codes;
 mod contacts;
 mod ended;
 mod offers;
@@ -24,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::api::{Chosen, LegacyMe, Me, NodeHandle, Overview, PeerInfo, ReceiveRule, Request};
 use super::check::Checks;
+use super::codes::CodeBook;
 use super::control;
 use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
@@ -133,6 +135,8 @@ pub(super) struct Core {
     pub(super) legacy: Option<Legacy>,
     /// Texts that came and that are on their way.
     pub(super) texts: TextBook,
+    /// One-time codes.
+    pub(super) codes: CodeBook,
     /// Closed without [`Core::legacy`].
     originals: mpsc::Receiver<LegacyArrival>,
     requests: mpsc::Receiver<Request>,
@@ -155,8 +159,7 @@ impl Core {
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) = listen(&identity, &options).await?;
         let checks = Checks::new(options.port.unwrap_or(options.settings.port));
-        let heard = Legacy::listen(&options, &identity, net.local_port())?.unzip();
-        let (legacy, originals) = (heard.0, heard.1.unwrap_or_else(|| mpsc::channel(1).1));
+        let (legacy, heard) = Legacy::listen(&options, &identity, net.local_port())?.unzip();
         let NodeOptions {
             paths,
             settings,
@@ -197,6 +200,7 @@ impl Core {
             finishing: false,
             links: HashMap::new(),
             texts: TextBook::default(),
+            codes: CodeBook::default(),
             addrs: net.addrs(),
             relays: net.relays(),
             net,
@@ -204,7 +208,7 @@ impl Core {
             checks,
             arrivals,
             legacy,
-            originals,
+            originals: heard.unwrap_or_else(|| mpsc::channel(1).1),
             requests,
             news: mpsc::channel(NEWS_MAX),
             contacts: mpsc::channel(16),
@@ -291,6 +295,7 @@ impl Core {
                     LegacyArrival::Text(text) => self.on_plain_text(text),
                 },
                 told = self.texts.news() => self.on_text_news(told).await,
+                told = self.codes.news() => self.on_code_news(told).await,
                 Some((id, news)) = self.news.1.recv() => self.on_news(id, news).await,
                 Some(contact) = self.contacts.1.recv() => self.on_contact(contact).await,
                 Some(_) = self.tasks.join_next() => {
@@ -414,6 +419,7 @@ impl Core {
             Arrival::Transfer { from, link } => self.on_offer(&from, link).await,
             Arrival::Text { from, link } => self.on_text(&from, link),
             Arrival::Pull { from, link } => self.on_pull(&from, link),
+            Arrival::Code { from, link } => self.on_code(&from, link),
         }
     }
 }

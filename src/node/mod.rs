@@ -8,6 +8,7 @@
 mod again;
 pub mod api;
 pub mod check;
+pub mod codes;
 mod commands;
 pub mod control;
 mod core;

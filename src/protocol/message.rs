@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::codes::CodeHead;
 use super::groups::Hash;
 use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble, WillFile};
 use super::texts::TextHead;
@@ -38,9 +39,7 @@ impl TransferId {
     /// The first four digits, as people type them. Unique among the transfers of a node in all
     /// likelihood, but resolve it with care.
     pub fn short(&self) -> String {
-        let mut text = self.to_string();
-        text.truncate(4);
-        text
+        self.to_string().chars().take(4).collect()
     }
 }
 
@@ -65,9 +64,8 @@ impl FromStr for TransferId {
     type Err = InvalidTransferId;
 
     fn from_str(text: &str) -> Result<Self, InvalidTransferId> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE
-            .decode(text.as_bytes())
-            .map_err(|_| InvalidTransferId)?;
+        let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        let bytes = decoded.map_err(|_| InvalidTransferId)?;
         bytes.try_into().map(Self).map_err(|_| InvalidTransferId)
     }
 }
@@ -93,6 +91,8 @@ pub enum Opening {
     Text(TextHead),
     /// A pull stream: opened by a receiver that gets content from another one.
     Pull(PullHead),
+    /// The stream of a one-time code: opened by the side where it was typed.
+    Code(CodeHead),
 }
 
 /// Who is calling. First half of the three-word comparison, see the specification.

@@ -1,10 +1,12 @@
 #![doc = include_str!("README.md")]
 
+pub mod codes;
 pub mod frame;
 pub mod groups;
 pub mod legacy;
 pub mod link_uri;
 pub mod message;
+pub mod pake;
 pub mod relay;
 pub mod sessions;
 pub mod texts;

@@ -13,6 +13,13 @@ use crate::peer::PeerId;
 /// ALPN between a peer and a relay. A relay speaks nothing else.
 pub const ALPN_RELAY: &[u8] = b"peerconnect-relay/1";
 
+/// ALPN of those who understand numbers of one-time codes too. Who has not agreed to it would take
+/// [`ToRelay::Claim`] for nonsense.
+pub const ALPN_NUMBERS: &[u8] = b"peerconnect-relay/1.1";
+
+/// What is offered in the handshake of TLS, best first.
+pub const ALPNS_RELAY: [&[u8]; 2] = [ALPN_NUMBERS, ALPN_RELAY];
+
 /// UDP port of a relay if nothing else is said: beside that of a node, so that one computer can
 /// be both.
 pub const RELAY_PORT: u16 = 3487;
@@ -57,6 +64,21 @@ pub enum ToRelay {
         /// The same.
         token: Nonce,
     },
+    /// Whoever looks for this number is to be told of the one who says this, until it leaves.
+    Claim {
+        /// Of a one-time code.
+        number: u16,
+    },
+    /// The number is not needed any more.
+    Release {
+        /// Which.
+        number: u16,
+    },
+    /// Who has this number?
+    Find {
+        /// Of a one-time code.
+        number: u16,
+    },
 }
 
 /// From a relay to a peer.
@@ -97,6 +119,31 @@ pub enum FromRelay {
         /// Which.
         channel: Channel,
     },
+    /// Answers [`ToRelay::Claim`].
+    Claimed {
+        /// The same.
+        number: u16,
+        /// Whether it is one's own now.
+        result: Result<(), NoNumber>,
+    },
+    /// Answers [`ToRelay::Find`].
+    Found {
+        /// The same.
+        number: u16,
+        /// Who has it, as proven to the relay.
+        result: Result<PeerId, NoNumber>,
+    },
+}
+
+/// Why a number is not claimed, or not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoNumber {
+    /// Somebody else has it.
+    Taken,
+    /// Nobody has it.
+    Nobody,
+    /// Too many questions, or numbers, of those who come from there.
+    Busy,
 }
 
 /// Why a call came to nothing.

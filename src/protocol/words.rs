@@ -41,7 +41,7 @@ pub fn words(one: (PeerId, &[u8; NONCE_LEN]), other: (PeerId, &[u8; NONCE_LEN]))
 
 /// Short words that are easy to say, hear and tell apart: no two differ in one letter only.
 #[rustfmt::skip]
-const WORDS: [&str; 512] = [
+pub(super) const WORDS: [&str; 512] = [
     "acid", "actor", "adult", "agent", "alarm", "album", "alley", "almond", "amber", "anchor",
     "angel", "ankle", "apple", "apron", "arch", "arena", "arrow", "ash", "atlas", "attic", "autumn",
     "bacon", "badge", "bagel", "baker", "bamboo", "banjo", "banner", "barn", "basil", "basket",

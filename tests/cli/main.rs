@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod asking;
+mod codes;
 mod control;
 mod many;
 mod program;

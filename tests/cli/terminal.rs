@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use peerconnect::config::{ConflictAnswer, ConflictPolicy, Paths};
 use peerconnect::net::link::{PathInfo, PathKind};
+use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::{
-    Command, Decision, Found, Me, NodeHandle, Overview, PeerInfo, Presence, Reply, Target,
-    TextCommand, TextSnapshot, TextState,
+    CodeCommand, CodeSnapshot, CodeState, Command, Decision, Found, Me, NodeHandle, Overview,
+    PeerInfo, Presence, Reply, Target, TextCommand, TextSnapshot, TextState,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
+use peerconnect::protocol::link_uri::RelayHint;
 use peerconnect::protocol::message::{Outcome, Scope, Timestamp, TransferId};
 use peerconnect::storage::store::{Accept, PeerRecord};
 use peerconnect::transfer::state::TransferState;
@@ -207,6 +209,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
         texts: texts.into(),
         multicast: None,
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::default(),
     })
@@ -241,7 +244,12 @@ impl Node {
                         FileQuery::Settled { .. } => 0,
                     };
                     Reply::Files(rows().split_off(from.min(rows().len())))
-                } else if matches!(command, Command::SendFiles { .. }) {
+                } else if matches!(command, Command::Code(CodeCommand::Receive { .. })) {
+                    Reply::Agreed {
+                        peer: PeerId::from_bytes([9; 32]),
+                        transfer: TransferId([0x3f; 16]),
+                    }
+                } else if matches!(command, Command::SendFiles { .. } | Command::Code(_)) {
                     Reply::Transfer {
                         id: TransferId([0x3f; 16]),
                         attached: false,
@@ -469,6 +477,75 @@ fn send_asks_to_whom_and_shows_that_the_other_must_answer() {
     t.files_done = 41;
     node.shows(&t);
     terminal.shows("41 files delivered to anna");
+    terminal.ends_with_code(0);
+}
+
+/// A picture with a relay, and with a code after so many wrong ones.
+fn with_code(code: Option<&str>, wrong: u32) -> Arc<Overview> {
+    let mut there = Arc::unwrap_or_clone(picture(vec![]));
+    let relay = RelayHint {
+        id: PeerId::from_bytes([5; 32]),
+        addrs: vec![],
+    };
+    let state = RelayState::Away;
+    there.me.relays = vec![RelayStanding { relay, state }];
+    let code = code.map(|code| CodeSnapshot {
+        id: offer().id,
+        code: Some(code.into()),
+        expires: 4_000_000_000,
+        wrong,
+        names: vec!["a.pdf".into()],
+        state: CodeState::Waiting,
+    });
+    there.codes = code.into_iter().collect();
+    Arc::new(there)
+}
+
+#[test]
+fn enter_makes_a_code_where_it_can_be_looked_up() {
+    let home = Home::new();
+    home.write("a.pdf", 10, 1);
+    let node = Node::start(&home);
+    node.pictures.send_replace(with_code(None, 0));
+    let mut terminal = Terminal::start(&home, &["send", "a.pdf"]);
+    terminal.shows("To whom? [1-1, or Enter for a code] ");
+    terminal.types("");
+    let sent = node.next();
+    let Command::Code(CodeCommand::Send { paths }) = &sent else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(*paths, [home.file("a.pdf")]);
+    node.pictures
+        .send_replace(with_code(Some("7-river-copper"), 0));
+    terminal.shows("peerconnect receive 7-river-copper");
+    node.pictures
+        .send_replace(with_code(Some("7-lake-moss"), 1));
+    terminal.shows("Someone typed a wrong code");
+    terminal.shows("peerconnect receive 7-lake-moss");
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    terminal.ends_with_code(130);
+    assert_eq!(node.next(), Command::Code(CodeCommand::Drop(offer().id)));
+}
+
+#[test]
+fn a_code_can_be_typed_where_nobody_else_sees_it() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut terminal = Terminal::start(&home, &["receive", "--code"]);
+    terminal.shows("The code, such as 7-river-copper: ");
+    terminal.types("7 Lake moss");
+    let sent = node.next();
+    let Command::Code(CodeCommand::Receive { code, rule }) = sent else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(code, "7-lake-moss");
+    assert!(rule.is_some_and(|rule| !rule.accept_all));
+    let mut t = offer();
+    t.question = None;
+    t.state = TransferState::Completed;
+    t.files_done = 41;
+    node.shows(&t);
     terminal.ends_with_code(0);
 }
 

@@ -3,6 +3,7 @@
 
 mod about;
 mod checks;
+mod codes;
 mod conflicts;
 mod groups;
 mod history;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use egui::{Event, Key, Modifiers, OutputCommand};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::config::Setting;
-use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Presence, Reply, Target};
+use peerconnect::fault::{CodeTrouble, Fault};
+use peerconnect::node::api::{CodeCommand, Command, Presence, Reply, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
@@ -193,6 +193,37 @@ fn a_device_is_added_by_link_and_chosen_when_it_is_found() {
     stage.publish(samples::overview(vec![kitchen.clone()], vec![]));
     stage.reply(Ok(Reply::Peer(kitchen.id)));
     assert!(stage.says("1 chosen"));
+}
+
+/// A window where a code was typed and answered so.
+fn after_code(answer: Result<Reply, Fault>) -> Stage {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.type_into("Add a device", "7 river copper");
+    stage.press(Modifiers::NONE, Key::Enter);
+    let typed = CodeCommand::Receive {
+        code: "7 river copper".into(),
+        rule: None,
+    };
+    assert_eq!(stage.command(), Command::Code(typed));
+    assert!(stage.find("Looking…").is_some());
+    stage.reply(answer);
+    assert!(stage.find("Looking…").is_none());
+    stage
+}
+
+#[test]
+fn a_code_that_was_read_out_is_typed_where_a_device_is_added() {
+    let right = after_code(Ok(Reply::Agreed {
+        peer: samples::peer("Kitchen").id,
+        transfer: samples::sending().id,
+    }));
+    assert!(right.says("The code is right"));
+    assert_eq!(right.field("Add a device").value().unwrap_or_default(), "");
+    let trouble = CodeTrouble::Wrong;
+    let wrong = after_code(Err(Fault::Code { trouble }));
+    assert!(wrong.says("This code isn't valid any more."));
+    let kept = wrong.field("Add a device").value();
+    assert_eq!(kept.as_deref(), Some("7 river copper"));
 }
 
 #[test]

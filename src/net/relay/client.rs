@@ -12,11 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{CONNECT_DEADLINE, connect};
+use super::numbers::NUMBERS_PER_PEER;
 use super::session::Session;
+use crate::net::connector::Connector;
 use crate::net::pool::Shared;
 use crate::net::routes::Route;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
+use crate::protocol::relay::NoNumber;
 
 /// Relays where a node listens.
 const LISTENED_MAX: usize = 4;
@@ -57,6 +60,49 @@ pub(super) enum Want {
     Call { peer: PeerId, reply: Reply },
     /// Others shall be able to call here.
     Listen,
+    /// Whoever looks for this number shall be led here, as long as the relay is there and again
+    /// when it comes back.
+    Claim { number: u16, reply: ClaimReply },
+    /// The number is not needed any more.
+    Release { number: u16 },
+    /// Somebody wants to know who has this number.
+    Find { number: u16, reply: FindReply },
+}
+
+pub(super) type ClaimReply = oneshot::Sender<Result<(), NoHelp>>;
+pub(super) type FindReply = oneshot::Sender<Result<PeerId, NoHelp>>;
+
+/// Why a relay does not help with a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHelp {
+    /// It says so.
+    Says(NoNumber),
+    /// It is not reached, or knows nothing of numbers.
+    Away,
+}
+
+/// What a node wants of a relay as long as there is a task for it.
+#[derive(Debug, Default)]
+pub(super) struct Stay {
+    /// Others can call.
+    pub(super) listens: bool,
+    /// Numbers that lead here.
+    pub(super) numbers: Vec<u16>,
+}
+
+impl Stay {
+    /// One more number, unless there are too many.
+    pub(super) fn keep(&mut self, number: u16) -> bool {
+        let is_new = !self.numbers.contains(&number);
+        if is_new && self.numbers.len() < NUMBERS_PER_PEER {
+            self.numbers.push(number);
+        }
+        self.numbers.contains(&number)
+    }
+
+    pub(super) fn forget(&mut self, number: u16) {
+        self.numbers.retain(|kept| *kept != number);
+    }
 }
 
 /// Why there is no way to a peer through a relay.
@@ -180,7 +226,10 @@ impl State {
         let attendant = Attendant {
             shared: Arc::downgrade(shared),
             relay,
-            listens,
+            stay: Stay {
+                listens,
+                ..Stay::default()
+            },
             wanted,
         };
         self.tasks.spawn(attendant.run());
@@ -205,11 +254,64 @@ pub(in crate::net) async fn call_through(
     answered.unwrap_or(Err(NoRoute::Relay))
 }
 
+impl Connector {
+    /// The relays where this node listens.
+    pub fn relays(&self) -> Vec<RelayHint> {
+        let standings = self.shared.relays.standings();
+        let relays = standings.borrow();
+        relays.iter().map(|one| one.relay.clone()).collect()
+    }
+
+    /// Has a relay where this node listens lead those here who look for the number of a code.
+    pub async fn claim(&self, relay: &RelayHint, number: u16) -> Result<(), NoHelp> {
+        let want = |reply| Want::Claim { number, reply };
+        ask(&self.shared, relay, want).await
+    }
+
+    /// Has no relay lead anybody here for this number any more.
+    pub async fn release(&self, number: u16) {
+        self.shared.relays.release(number).await;
+    }
+
+    /// The peer that a relay leads to for the number of a code: a hint.
+    pub async fn find(&self, relay: &RelayHint, number: u16) -> Result<PeerId, NoHelp> {
+        let want = |reply| Want::Find { number, reply };
+        ask(&self.shared, relay, want).await
+    }
+}
+
+async fn ask<T>(
+    shared: &Arc<Shared>,
+    relay: &RelayHint,
+    want: impl FnOnce(oneshot::Sender<Result<T, NoHelp>>) -> Want,
+) -> Result<T, NoHelp> {
+    let wanted = shared.relays.wanted(shared, relay).ok_or(NoHelp::Away)?;
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        let sent = wanted.send(want(reply)).await;
+        sent.map_err(|_| NoHelp::Away)?;
+        answer.await.map_err(|_| NoHelp::Away)?
+    };
+    let answered = timeout(CONNECT_DEADLINE + CALL_DEADLINE, asked).await;
+    answered.unwrap_or(Err(NoHelp::Away))
+}
+
+impl Relays {
+    /// No relay leads anybody here for `number` any more.
+    async fn release(&self, number: u16) {
+        let all: Vec<_> = self.state().wanted.values().cloned().collect();
+        for wanted in all {
+            // A relay that is away forgets it by itself; its task hears of it when it is free.
+            let _ = timeout(CALL_DEADLINE, wanted.send(Want::Release { number })).await;
+        }
+    }
+}
+
 /// Takes care of one relay.
 struct Attendant {
     shared: Weak<Shared>,
     relay: RelayHint,
-    listens: bool,
+    stay: Stay,
     wanted: mpsc::Receiver<Want>,
 }
 
@@ -222,7 +324,7 @@ impl Attendant {
             self.attend(&shared).await;
             drop(shared);
             // What has come meanwhile, and asks for more than calls that have failed.
-            if !self.listens {
+            if !self.stay.listens {
                 return;
             }
             if began.elapsed() > LASTED {
@@ -237,9 +339,9 @@ impl Attendant {
     async fn attend(&mut self, shared: &Arc<Shared>) {
         let relay = self.relay.id;
         match connect(shared, &self.relay).await {
-            Ok((control, addr)) => {
-                let mut session = Session::new(shared, &self.relay, control, addr);
-                let ended = session.run(&mut self.listens, &mut self.wanted).await;
+            Ok(reached) => {
+                let mut session = Session::new(shared, &self.relay, reached);
+                let ended = session.run(&mut self.stay, &mut self.wanted).await;
                 tracing::info!(relay = %relay.short(), ?ended, "relay left");
                 session.end();
                 shared.relays.stands(relay, RelayState::Away);
@@ -269,9 +371,18 @@ impl Attendant {
 
     fn fail(&mut self, want: Want) {
         match want {
-            Want::Listen => self.listens = true,
+            Want::Listen => self.stay.listens = true,
             Want::Call { reply, .. } => {
                 let _ = reply.send(Err(NoRoute::Relay));
+            }
+            // It is claimed when the relay is back.
+            Want::Claim { number, reply } => {
+                self.stay.keep(number);
+                let _ = reply.send(Err(NoHelp::Away));
+            }
+            Want::Release { number } => self.stay.forget(number),
+            Want::Find { reply, .. } => {
+                let _ = reply.send(Err(NoHelp::Away));
             }
         }
     }

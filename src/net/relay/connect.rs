@@ -20,18 +20,43 @@ use crate::net::interfaces::with_link_local;
 use crate::net::pool::Shared;
 use crate::net::whereabouts::to_dial;
 use crate::protocol::link_uri::RelayHint;
-use crate::protocol::relay::ALPN_RELAY;
+use crate::protocol::relay::{ALPN_NUMBERS, ALPNS_RELAY};
 
 /// How long UDP is tried alone before TCP joins.
 const TCP_AFTER: Duration = Duration::from_millis(1_500);
 /// How long a relay may take until it is connected.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 
+/// What a relay understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Knows {
+    /// Calls only.
+    Calls,
+    /// Numbers of one-time codes, too.
+    Numbers,
+}
+
+impl Knows {
+    fn of(knows_numbers: bool) -> Self {
+        match knows_numbers {
+            true => Self::Numbers,
+            false => Self::Calls,
+        }
+    }
+}
+
+/// A relay that was reached.
+pub(super) struct Reached {
+    pub(super) control: Control,
+    pub(super) addr: SocketAddr,
+    pub(super) knows: Knows,
+}
+
 /// Connects with a relay, by UDP if that works, and says where.
 pub(super) async fn connect(
     shared: &Arc<Shared>,
     relay: &RelayHint,
-) -> Result<(Control, SocketAddr), ConnectError> {
+) -> Result<Reached, ConnectError> {
     let quic = by_quic(shared, relay);
     let tcp = async {
         sleep(TCP_AFTER).await;
@@ -63,10 +88,7 @@ pub(super) async fn connect(
     connected.unwrap_or(Err(ConnectError::Unreachable))
 }
 
-async fn by_quic(
-    shared: &Arc<Shared>,
-    relay: &RelayHint,
-) -> Result<(Control, SocketAddr), ConnectError> {
+async fn by_quic(shared: &Arc<Shared>, relay: &RelayHint) -> Result<Reached, ConnectError> {
     let connector = Connector::new(shared.clone());
     let quic = connector
         .reach(relay.id, &relay.addrs, Speaks::Relay)
@@ -75,19 +97,21 @@ async fn by_quic(
     let connection = PeerConnection::new(quic, true, None);
     let opened = connection.quic().open_bi().await;
     let (send, recv) = opened.map_err(|error| ConnectError::Lost(error.to_string()))?;
+    let knows = Knows::of(connection.speaks(ALPN_NUMBERS));
     let control = Control::Quic {
         connection,
         send,
         recv: FrameReader::new(recv),
     };
-    Ok((control, addr))
+    Ok(Reached {
+        control,
+        addr,
+        knows,
+    })
 }
 
-async fn by_tcp(
-    shared: &Arc<Shared>,
-    relay: &RelayHint,
-) -> Result<(Control, SocketAddr), ConnectError> {
-    let made = shared.identity.tls_client(Some(relay.id), &[ALPN_RELAY]);
+async fn by_tcp(shared: &Arc<Shared>, relay: &RelayHint) -> Result<Reached, ConnectError> {
+    let made = shared.identity.tls_client(Some(relay.id), &ALPNS_RELAY);
     let (config, _) = made.map_err(|error| ConnectError::Stopped(error.to_string()))?;
     let tls = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from(server_name(Some(relay.id)))
@@ -109,10 +133,15 @@ async fn by_tcp(
         match result {
             Ok(Ok((stream, addr))) => {
                 let routes = shared.routes.clone();
+                let knows = stream.get_ref().1.alpn_protocol() == Some(ALPN_NUMBERS);
                 let control = StreamControl::new(stream, move |datagram| {
                     routes.arrived(&datagram);
                 });
-                return Ok((Control::Stream(control), addr));
+                return Ok(Reached {
+                    control: Control::Stream(control),
+                    addr,
+                    knows: Knows::of(knows),
+                });
             }
             Ok(Err(error)) => last = ConnectError::Lost(error.to_string()),
             Err(error) => last = ConnectError::Lost(error.to_string()),

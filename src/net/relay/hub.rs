@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::forwarding::{End, Forwarding};
+use super::numbers::Numbers;
 use crate::net::admission::network_of;
 use crate::net::routes::Via;
 use crate::peer::PeerId;
@@ -32,6 +33,8 @@ pub(super) struct Client {
     pub(super) id: PeerId,
     pub(super) messages: mpsc::Sender<FromRelay>,
     pub(super) via: Via,
+    /// Where it has come from.
+    pub(super) ip: IpAddr,
     pub(super) listens: bool,
 }
 
@@ -55,6 +58,7 @@ struct State {
     visits: u64,
     /// When those called who have called lately.
     calls: HashMap<Caller, Vec<Instant>>,
+    numbers: Numbers,
 }
 
 /// Who counts as one caller: keys cost nothing.
@@ -147,6 +151,7 @@ impl Hub {
 
     fn empty(&self, state: &mut State, id: PeerId) {
         if let Some(place) = state.clients.remove(&id) {
+            state.numbers.left(id);
             for channel in place.channels {
                 self.close(state, channel, Some(id));
             }
@@ -223,6 +228,11 @@ impl Hub {
                 }
                 None
             }
+            ToRelay::Claim { .. } | ToRelay::Release { .. } | ToRelay::Find { .. } => {
+                let network = network_of(state.place(visit)?.client.ip);
+                let numbers = &mut state.numbers;
+                numbers.said(message, (visit.id, network), Instant::now())
+            }
         }
     }
 
@@ -286,6 +296,7 @@ impl Hub {
             self.close(&mut state, channel, None);
         }
         let now = Instant::now();
+        state.numbers.sweep(now);
         state.calls.retain(|_, calls| {
             calls.retain(|at| now - *at < CALLS_IN);
             !calls.is_empty()
@@ -345,6 +356,7 @@ mod tests {
                 id,
                 messages,
                 via,
+                ip: addr(n).ip(),
                 listens,
             };
             let visit = self.hub.enter(client);

@@ -28,7 +28,7 @@ use crate::net::settings::{UDP_PAYLOAD_MAX, relay_transport};
 use crate::net::{errors, interfaces, restarts, socket};
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
-use crate::protocol::relay::{ALPN_RELAY, Channel, FromRelay, Nonce, ToRelay};
+use crate::protocol::relay::{ALPNS_RELAY, Channel, FromRelay, Nonce, ToRelay};
 
 /// Peers from one IPv4 address or IPv6 /64 network at a relay.
 pub const PEERS_PER_ADDR_MAX: usize = 64;
@@ -94,18 +94,27 @@ struct Server {
 
 /// Starts a relay. Must be called inside a runtime. Fails if the port is taken.
 pub async fn serve(identity: &Identity, options: RelayOptions) -> Result<Relay, BindError> {
+    serve_as(identity, options, &ALPNS_RELAY).await
+}
+
+/// Starts a relay that speaks these protocols.
+pub(in crate::net) async fn serve_as(
+    identity: &Identity,
+    options: RelayOptions,
+    speaks: &[&[u8]],
+) -> Result<Relay, BindError> {
     let (socket, listener) = open(options.bind, options.port).await?;
     let local = socket.local_addr().map_err(BindError::Socket)?;
     let probes = socket.try_clone().map_err(BindError::Socket)?;
     let forwarding = Forwarding::new(probes, options.limit);
-    let endpoint = endpoint(identity, socket, &forwarding)?;
+    let endpoint = endpoint(identity, socket, &forwarding, speaks)?;
     let server = Arc::new(Server {
         identity: identity.clone(),
         hub: Hub::new(forwarding),
         admission: Admission::with(options.peers_max, PEERS_PER_ADDR_MAX),
         allow: options.allow,
     });
-    let tls = identity.tls_server(&[ALPN_RELAY])?;
+    let tls = identity.tls_server(speaks)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(accept(server.clone(), endpoint.clone()));
     tasks.spawn(accept_tcp(server.clone(), listener, Arc::new(tls).into()));
@@ -146,13 +155,14 @@ fn endpoint(
     identity: &Identity,
     socket: std::net::UdpSocket,
     forwarding: &Arc<Forwarding>,
+    speaks: &[&[u8]],
 ) -> Result<quinn::Endpoint, BindError> {
     let inner = quinn::Runtime::wrap_udp_socket(&TokioRuntime, socket);
     let used = Arc::new(ForwardingSocket {
         inner: inner.map_err(BindError::Socket)?,
         forwarding: forwarding.clone(),
     });
-    let crypto = identity.server_config_for(&[ALPN_RELAY])?;
+    let crypto = identity.server_config_for(speaks)?;
     let mut server = quinn::ServerConfig::with_crypto(crypto);
     server
         .transport_config(relay_transport())
@@ -263,7 +273,7 @@ async fn answer(server: Arc<Server>, incoming: quinn::Incoming, mut admitted: Ad
         send,
         recv: FrameReader::new(recv),
     };
-    let ended = attend(&server, id, control, via).await;
+    let ended = attend(&server, id, control, (via, from.ip())).await;
     tracing::debug!(peer = %id.short(), ?ended, "peer left");
     match ended {
         Err(LinkError::Offence(offence)) => {
@@ -283,7 +293,8 @@ async fn accept_tcp(server: Arc<Server>, listener: TcpListener, tls: TlsAcceptor
         match accepted {
             Ok((stream, from)) => {
                 if let Verdict::Admit(admitted) = server.admission.decide(from.ip(), true) {
-                    peers.spawn(answer_tcp(server.clone(), stream, tls.clone(), admitted));
+                    let (server, tls) = (server.clone(), tls.clone());
+                    peers.spawn(answer_tcp(server, (stream, from.ip()), tls, admitted));
                 }
             }
             Err(error) => {
@@ -297,7 +308,7 @@ async fn accept_tcp(server: Arc<Server>, listener: TcpListener, tls: TlsAcceptor
 /// A peer that comes by TCP.
 async fn answer_tcp(
     server: Arc<Server>,
-    stream: TcpStream,
+    (stream, ip): (TcpStream, IpAddr),
     tls: TlsAcceptor,
     mut admitted: Admitted,
 ) {
@@ -308,7 +319,10 @@ async fn answer_tcp(
     };
     let (_, session) = stream.get_ref();
     let certificates = session.peer_certificates().unwrap_or_default();
-    let ([certificate], Some(ALPN_RELAY)) = (certificates, session.alpn_protocol()) else {
+    let speaks_so = session
+        .alpn_protocol()
+        .map(|alpn| ALPNS_RELAY.contains(&alpn));
+    let ([certificate], Some(true)) = (certificates, speaks_so) else {
         return;
     };
     let Ok(id) = peer_id_of_certificate(certificate) else {
@@ -323,7 +337,7 @@ async fn answer_tcp(
         to.hub.forwarding.forward_from_stream(id, datagram);
     });
     let via = Via::Stream(control.datagrams.clone());
-    let ended = attend(&server, id, Control::Stream(control), via).await;
+    let ended = attend(&server, id, Control::Stream(control), (via, ip)).await;
     tracing::debug!(peer = %id.short(), ?ended, "peer left");
 }
 
@@ -351,7 +365,7 @@ async fn attend(
     server: &Server,
     id: PeerId,
     mut control: Control,
-    via: Via,
+    (via, ip): (Via, IpAddr),
 ) -> Result<(), LinkError> {
     let first = timeout(HANDSHAKE_DEADLINE, control.recv()).await;
     let listens = match first.map_err(|_| Offence::Silent)?? {
@@ -367,12 +381,11 @@ async fn attend(
         id,
         messages,
         via,
+        ip,
         listens,
     });
-    let _attended = Attended {
-        hub: &server.hub,
-        visit,
-    };
+    let hub = &server.hub;
+    let _attended = Attended { hub, visit };
     let mut place = Seen::new(seen);
     say(&mut control, FromRelay::Seen { addr: seen }).await?;
     let mut look = interval(LOOK_EVERY);

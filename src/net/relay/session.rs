@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::client::{CALLS_MAX, NoRoute, RelayState, Reply, Want};
+use super::asking::Asking;
+use super::client::{CALLS_MAX, NoRoute, RelayState, Reply, Stay, Want};
+use super::connect::Reached;
 use super::link::Control;
 use crate::net::connection::canonical;
 use crate::net::handshake::HANDSHAKE_DEADLINE;
@@ -50,16 +52,22 @@ pub(super) struct Session {
     expected_from: HashMap<Option<IpAddr>, usize>,
     seen: Option<Instant>,
     routes: Vec<Weak<Route>>,
+    /// Questions about numbers.
+    asking: Asking,
 }
 
 impl Session {
     pub(super) fn new(
         shared: &Arc<Shared>,
         relay: &RelayHint,
-        control: Control,
-        addr: SocketAddr,
+        Reached {
+            control,
+            addr,
+            knows,
+        }: Reached,
     ) -> Self {
         Self {
+            asking: Asking::new(knows),
             shared: shared.clone(),
             relay: relay.clone(),
             control,
@@ -75,28 +83,25 @@ impl Session {
 
     pub(super) async fn run(
         &mut self,
-        listens: &mut bool,
+        stay: &mut Stay,
         wanted: &mut mpsc::Receiver<Want>,
     ) -> Result<(), LinkError> {
         let mut ours = self.shared.own_addrs();
         let mut tokens = self.shared.routes.tokens();
-        self.say(ToRelay::Hello { listens: *listens }).await?;
+        let listens = stay.listens;
+        self.say(ToRelay::Hello { listens }).await?;
+        for message in self.asking.again(stay) {
+            self.say(message).await?;
+        }
         let mut needed = Instant::now();
         loop {
             let idle = needed + KEPT_FOR;
             tokio::select! {
                 message = self.control.recv() => match message? {
-                    Some(message) => self.heard(message, *listens).await?,
+                    Some(message) => self.heard(message, stay).await?,
                     None => return Ok(()),
                 },
-                Some(want) = wanted.recv() => match want {
-                    Want::Call { peer, reply } => self.call(peer, reply).await?,
-                    Want::Listen if *listens => {}
-                    Want::Listen => {
-                        *listens = true;
-                        self.say(ToRelay::Hello { listens: true }).await?;
-                    }
-                },
+                Some(want) = wanted.recv() => self.want(want, stay).await?,
                 Ok((from, token)) = tokens.recv() => if from == self.addr {
                     self.say(ToRelay::Here { token }).await?;
                 },
@@ -106,9 +111,9 @@ impl Session {
                 }
                 Some(channel) = self.left.1.recv() => self.say(ToRelay::Leave { channel }).await?,
                 Some(over) = self.expected.join_next() => self.came(over.ok().flatten()),
-                () = sleep_until(idle), if !*listens => {
+                () = sleep_until(idle), if !stay.listens => {
                     self.routes.retain(|route| route.strong_count() > 0);
-                    if self.routes.is_empty() && self.calls.is_empty() {
+                    if self.routes.is_empty() && self.calls.is_empty() && self.asking.is_empty() {
                         return Ok(());
                     }
                 }
@@ -117,7 +122,9 @@ impl Session {
                 replies.retain(|reply| !reply.is_closed());
                 !replies.is_empty()
             });
-            if self.routes.iter().any(|route| route.strong_count() > 0) || !self.calls.is_empty() {
+            self.asking.forget_gone();
+            let waits = !self.calls.is_empty() || !self.asking.is_empty();
+            if waits || self.routes.iter().any(|route| route.strong_count() > 0) {
                 needed = Instant::now();
             }
         }
@@ -130,6 +137,24 @@ impl Session {
         }
     }
 
+    async fn want(&mut self, want: Want, stay: &mut Stay) -> Result<(), LinkError> {
+        let message = match want {
+            Want::Call { peer, reply } => return self.call(peer, reply).await,
+            Want::Listen if stay.listens => return Ok(()),
+            Want::Listen => {
+                stay.listens = true;
+                Some(ToRelay::Hello { listens: true })
+            }
+            Want::Claim { number, reply } => self.asking.claim(number, reply, stay),
+            Want::Release { number } => self.asking.release(number, stay),
+            Want::Find { number, reply } => self.asking.find(number, reply),
+        };
+        match message {
+            Some(message) => self.say(message).await,
+            None => Ok(()),
+        }
+    }
+
     async fn call(&mut self, peer: PeerId, reply: Reply) -> Result<(), LinkError> {
         let replies = self.calls.entry(peer).or_default();
         if replies.len() >= CALLS_MAX {
@@ -139,11 +164,11 @@ impl Session {
         self.say(ToRelay::Call { peer }).await
     }
 
-    async fn heard(&mut self, message: FromRelay, listens: bool) -> Result<(), LinkError> {
+    async fn heard(&mut self, message: FromRelay, stay: &mut Stay) -> Result<(), LinkError> {
         match message {
             FromRelay::Seen { addr } => {
                 // Others are told of it only if it is a relay that somebody here has chosen.
-                if listens {
+                if stay.listens {
                     self.seen(addr.map(canonical));
                 }
                 Ok(())
@@ -169,6 +194,14 @@ impl Session {
             }
             // The connection through it ends by itself, or goes on directly.
             FromRelay::Left { .. } => Ok(()),
+            FromRelay::Claimed { number, result } => {
+                self.asking.claimed(number, result, stay);
+                Ok(())
+            }
+            FromRelay::Found { number, result } => {
+                self.asking.found(number, result);
+                Ok(())
+            }
         }
     }
 

@@ -123,6 +123,7 @@ async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
             | Arrival::Transfer { .. }
             | Arrival::Text { .. }
             | Arrival::Pull { .. }
+            | Arrival::Code { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
         assert_eq!(b.connector.shared.whereabouts(a.id()), place(n));
@@ -138,6 +139,7 @@ async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
             | Arrival::Transfer { .. }
             | Arrival::Text { .. }
             | Arrival::Pull { .. }
+            | Arrival::Code { .. }
             | Arrival::Disconnected(_)) => panic!("{other:?}"),
         }
     }

@@ -17,6 +17,7 @@ impl Node {
                 Arrival::Connected(_) | Arrival::Addresses { .. } => {}
                 other @ (Arrival::Disconnected(_)
                 | Arrival::Transfer { .. }
+                | Arrival::Code { .. }
                 | Arrival::Text { .. }) => panic!("{other:?}"),
             }
         }

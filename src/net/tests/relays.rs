@@ -9,6 +9,8 @@ use super::*;
 use crate::net::relay::{Relay, RelayOptions, RelayState, serve};
 use crate::protocol::link_uri::RelayHint;
 
+mod numbers;
+
 struct Bed {
     identity: Identity,
     relay: Relay,
@@ -32,6 +34,18 @@ impl Bed {
     async fn with(options: RelayOptions) -> Self {
         let identity = Identity::generate().unwrap();
         let relay = serve(&identity, options).await.unwrap();
+        Self { identity, relay }
+    }
+
+    /// The same relay once more, at the same place, after it has ended.
+    async fn again(identity: Identity, port: u16) -> Self {
+        let relay = loop {
+            match serve(&identity, options(port)).await {
+                Ok(relay) => break relay,
+                // The task that holds the socket is about to end.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
         Self { identity, relay }
     }
 
@@ -266,14 +280,7 @@ async fn a_relay_that_comes_back_is_found_again() {
     let mut relays = b.net.relays();
     let away = relays.wait_for(|all| all[0].state == RelayState::Away);
     tokio::time::timeout(SOON, away).await.unwrap().unwrap();
-    let relay = loop {
-        match serve(&bed.identity, options(port)).await {
-            Ok(relay) => break relay,
-            // The task that holds the socket is about to end.
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
-    let bed = Bed { relay, ..bed };
+    let bed = Bed::again(bed.identity, port).await;
     there(&b).await;
     let dial = through(bed.hint(), &b);
     let at_a = a.connector.prepare_connection(dial, SOON).await.unwrap();

@@ -13,7 +13,8 @@ impl Node {
                 Arrival::Connected(_) | Arrival::Addresses { .. } => {}
                 other @ (Arrival::Disconnected(_)
                 | Arrival::Transfer { .. }
-                | Arrival::Pull { .. }) => {
+                | Arrival::Pull { .. }
+                | Arrival::Code { .. }) => {
                     panic!("{other:?}")
                 }
             }

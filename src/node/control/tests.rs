@@ -29,6 +29,7 @@ fn picture(name: &str) -> Overview {
         texts: Arc::new([]),
         multicast: None,
         passing_on: 0,
+        codes: Arc::new([]),
         notices: Arc::new([]),
         chosen: Arc::default(),
     }

@@ -63,7 +63,8 @@ impl Core {
             | TransferState::Cancelled
             | TransferState::Failed => false,
         };
-        !self.people.is_anybody_there() && !self.book.iter().any(|(_, entry)| runs(entry))
+        let waits = self.people.is_anybody_there() || !self.codes.is_idle();
+        !waits && !self.book.iter().any(|(_, entry)| runs(entry))
     }
 
     /// Remembers what came of a receiver of a session.

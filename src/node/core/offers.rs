@@ -28,7 +28,8 @@ impl Core {
             self.tasks.spawn(repeat(link, table));
             return;
         }
-        if !self.book.is_open(id) && self.has_too_many_questions(from.id()) {
+        let agreed = self.codes.has_agreed(from.id(), id);
+        if !agreed && !self.book.is_open(id) && self.has_too_many_questions(from.id()) {
             return self.refuse(link, Code::Busy);
         }
         self.receive(from, id).await;
@@ -131,9 +132,12 @@ impl Core {
             .records
             .peer(peer)
             .map_or(Accept::Ask, |record| record.accept);
-        let rule = match self.links.contains_key(&id) {
-            true => None,
-            false => self.expected.take(),
+        let agreed = self.codes.take_agreed(peer, id);
+        let by_code = agreed.is_some();
+        let rule = match (agreed, self.links.contains_key(&id)) {
+            (Some(rule), _) => rule,
+            (None, true) => None,
+            (None, false) => self.expected.take(),
         };
         let rule = rule.or_else(|| self.rule.clone());
         let known_folder = self.book.get(id).and_then(|entry| entry.folder.clone());
@@ -149,7 +153,7 @@ impl Core {
                 .as_ref()
                 .map_or(self.settings.on_conflict, |r| r.on_conflict),
             people: self.people.clone(),
-            accepted: accept == Accept::Always || rule.is_some_and(|r| r.accept_all),
+            accepted: by_code || accept == Accept::Always || rule.is_some_and(|r| r.accept_all),
             blocked: accept == Accept::Block,
             answer_timeout: self.settings.answer_timeout,
             budget: self.budget.clone(),

@@ -53,6 +53,7 @@ impl Core {
             sessions: self.sessions.snapshots(&transfers).into(),
             transfers: transfers.into(),
             texts: self.texts.snapshots(|id| self.person(id)).into(),
+            codes: self.codes.snapshots().into(),
             passing_on: self.shelves.streams(),
             notices: self.notices.clone(),
             chosen: self.chosen.clone(),
@@ -72,12 +73,15 @@ impl Core {
 
     pub(super) fn person(&self, id: PeerId) -> Person {
         let record = self.records.peer(id);
+        // Who knows a code is the one that is meant: there is nothing to compare.
+        let proved = self.codes.has_proved(id);
+        let connection = self.connector.pooled(id).filter(|_| !proved);
         Person {
             name: record
                 .map(|r| r.name().to_owned())
                 .filter(|name| !name.is_empty()),
             trusted: record.is_some_and(|r| r.trusted),
-            words: self.connector.pooled(id).map(|c| c.words().to_owned()),
+            words: connection.map(|c| c.words().to_owned()),
         }
     }
 }
@@ -108,6 +112,7 @@ pub(in crate::node) fn first_picture(
         transfers: Arc::new([]),
         sessions: Arc::new([]),
         texts: Arc::new([]),
+        codes: Arc::new([]),
         passing_on: 0,
         notices: Arc::new([]),
         chosen: chosen(settings, settings),

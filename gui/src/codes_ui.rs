@@ -1,0 +1,63 @@
+//! One-time codes that wait here to be typed on another computer.
+
+use egui::{Align, Label, Layout, RichText, Ui};
+use peerconnect::node::api::{CodeCommand, CodeSnapshot, CodeState, Command};
+use peerconnect::text::{Shown, duration};
+
+use crate::model::{About, Action, Model};
+use crate::staged_ui::shorten;
+use crate::theme::{self, Tone};
+
+/// Letters of what a code is for.
+const NAMES_LEN: usize = 60;
+
+/// A card for each.
+pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for code in model.overview.codes.iter() {
+        if code.state == CodeState::Waiting {
+            theme::loud_card(ui).show(ui, |ui| {
+                ui.set_width(ui.available_width());
+                ui.push_id(code.id.0, |ui| waiting(ui, model.now, code, &mut actions));
+            });
+            ui.add_space(10.0);
+        }
+    }
+    actions
+}
+
+fn waiting(ui: &mut Ui, now: u64, code: &CodeSnapshot, actions: &mut Vec<Action>) {
+    match &code.code {
+        Some(text) => {
+            let text = RichText::new(text).monospace().size(24.0);
+            ui.add(Label::new(text).selectable(true));
+        }
+        None => drop(theme::title(ui, "Looking for a code…")),
+    }
+    if code.wrong > 0 {
+        let text = "Somebody typed a wrong code, which uses it up. Nothing was sent. This is the \
+                    new one.";
+        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+    }
+    let names = shorten(&Shown(&code.names.join(", ")).to_string(), NAMES_LEN);
+    let left = duration(code.expires.saturating_sub(now));
+    let text = format!(
+        "For {names}. Read it to the one who shall have that, to type it where a device is added. \
+         It works once, within {left}."
+    );
+    ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
+    let right = Layout::right_to_left(Align::Center);
+    ui.horizontal(|ui| {
+        ui.with_layout(right, |ui| {
+            if let Some(text) = &code.code
+                && theme::plain(ui, "Copy the code").clicked()
+            {
+                actions.push(Action::Copy(text.clone()));
+            }
+            if theme::plain(ui, "Give the code up").clicked() {
+                let drop = Command::Code(CodeCommand::Drop(code.id));
+                actions.push(Action::Ask(drop, About::Nothing));
+            }
+        });
+    });
+}

@@ -1,0 +1,93 @@
+//! One-time codes: asking for one, and the card of one that waits.
+
+use std::sync::Arc;
+
+use peerconnect::fault::{CodeTrouble, Fault};
+use peerconnect::net::relay::{RelayStanding, RelayState};
+use peerconnect::node::api::{CodeCommand, CodeSnapshot, CodeState, Command, Overview};
+use peerconnect::peer::PeerId;
+use peerconnect::protocol::link_uri::RelayHint;
+
+use super::{Stage, files};
+use crate::samples;
+
+fn waiting(code: Option<&str>, wrong: u32) -> CodeSnapshot {
+    CodeSnapshot {
+        id: samples::sending().id,
+        code: code.map(str::to_owned),
+        expires: samples::NOW + 3000,
+        wrong,
+        names: vec!["holiday".into(), "a.pdf".into()],
+        state: CodeState::Waiting,
+    }
+}
+
+/// A node with a relay, and with this code.
+fn with(code: Option<CodeSnapshot>) -> Arc<Overview> {
+    let mut overview = Arc::unwrap_or_clone(samples::overview(vec![], vec![]));
+    let relay = RelayHint {
+        id: PeerId::of_public_key(b"relay"),
+        addrs: Vec::new(),
+    };
+    let state = RelayState::Tcp;
+    overview.me.relays = vec![RelayStanding { relay, state }];
+    overview.codes = code.into_iter().collect();
+    Arc::new(overview)
+}
+
+#[test]
+fn a_code_for_what_is_staged_can_be_had_where_it_can_be_looked_up() {
+    let (_dir, paths) = files(&[("a.txt", 1)]);
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.drop_files(&[&paths[0]]);
+    assert!(stage.find("Get a code").is_none());
+    stage.publish(with(None));
+    stage.click("Get a code");
+    let paths_sent = paths.clone();
+    let send = Command::Code(CodeCommand::Send { paths: paths_sent });
+    assert_eq!(stage.command(), send);
+    assert!(!stage.says("Ready to send"));
+    // What gets none is there again.
+    stage.reply(Err(Fault::Code {
+        trouble: CodeTrouble::NoWay,
+    }));
+    assert!(stage.says("Ready to send"));
+}
+
+#[test]
+fn a_code_is_shown_as_long_as_it_waits_and_why_it_does_not_any_more() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.publish(with(Some(waiting(None, 0))));
+    assert!(stage.says("Looking for a code…"));
+    stage.publish(with(Some(waiting(Some("7-river-copper"), 0))));
+    assert!(stage.says("7-river-copper"));
+    assert!(!stage.says("Somebody typed a wrong code"));
+    stage.publish(with(Some(waiting(Some("7-lake-moss"), 1))));
+    assert!(stage.says("7-lake-moss") && !stage.says("7-river-copper"));
+    assert!(stage.says("Somebody typed a wrong code"));
+    stage.click("Give the code up");
+    let drop = CodeCommand::Drop(samples::sending().id);
+    assert_eq!(stage.command(), Command::Code(drop));
+    let ended = |fault| CodeSnapshot {
+        state: CodeState::Ended(fault),
+        ..waiting(None, 5)
+    };
+    let trouble = CodeTrouble::Guessed;
+    stage.publish(with(Some(ended(Fault::Code { trouble }))));
+    assert!(!stage.says("7-lake-moss"));
+    assert!(stage.says("Somebody typed wrong codes again and again."));
+    // What was wanted is no news.
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.publish(with(Some(waiting(Some("7-lake-moss"), 0))));
+    stage.publish(with(Some(ended(Fault::Cancelled))));
+    assert!(!stage.says("Cancelled."));
+}
+
+#[test]
+fn the_card_of_a_code() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.publish(with(Some(waiting(Some("7-river-copper"), 1))));
+    stage.window.remove_cursor();
+    stage.run();
+    stage.window.snapshot("code");
+}

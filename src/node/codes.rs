@@ -1,0 +1,460 @@
+//! One-time codes: those that wait here to be typed elsewhere, and what was agreed on by codes that
+//! were typed here.
+//!
+//! A code is good for one use and one guess: a wrong one changes its words. Whoever has typed the
+//! right one gets the transfer that it was made for, and takes it without a question.
+
+mod naming;
+mod redeem;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+pub(super) use self::naming::name;
+pub(super) use self::redeem::Redeem;
+use super::api::ReceiveRule;
+use super::commands::random;
+use crate::fault::{CodeTrouble, Fault};
+use crate::net::code_link::QuicCode;
+use crate::peer::PeerId;
+use crate::protocol::codes::{CODE_LIFETIME, OneTimeCode};
+use crate::protocol::message::TransferId;
+use crate::transfer::bookkeeper::unix_now;
+
+/// Codes that may wait at once.
+pub const CODES_MAX: usize = 8;
+/// Wrong guesses after which a code is given up, new words or not.
+pub const GUESSES_MAX: u32 = 5;
+/// Guesses that may be looked at at once.
+const GUESSING_MAX: usize = 16;
+/// Codes whose end is remembered for faces.
+const ENDED_MAX: usize = 16;
+/// Names of what a code is for that faces are told.
+const NAMES_MAX: usize = 16;
+/// Transfers that were agreed on and have not been offered yet, and how long they may take: the
+/// sender may have to list a million files first.
+const AGREED_MAX: usize = 16;
+const AGREED_FOR: Duration = Duration::from_secs(30 * 60);
+/// Peers of which it is remembered that they knew a code.
+const PROVEN_MAX: usize = 256;
+/// News of tasks that may wait for the node.
+const NEWS_MAX: usize = 64;
+
+/// What can be asked of a node about codes.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub enum CodeCommand {
+    /// Makes a code for files and folders, which [`CodeSnapshot`] tells. Replies
+    /// [`Reply::Transfer`](super::api::Reply::Transfer) with the id that the transfer will have
+    /// when somebody has used the code.
+    Send {
+        /// Absolute paths.
+        #[serde(with = "crate::text::paths")]
+        paths: Vec<PathBuf>,
+    },
+    /// Takes what is sent with a code. Replies [`Reply::Agreed`](super::api::Reply::Agreed) when
+    /// both sides have shown that they know it.
+    Receive {
+        /// As a person typed it.
+        code: String,
+        /// How the transfer is taken; `None`: as the settings say, without a question.
+        rule: Option<ReceiveRule>,
+    },
+    /// Nobody shall use this code any more.
+    Drop(TransferId),
+}
+
+impl std::fmt::Debug for CodeCommand {
+    /// Without the code.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Send { .. } => "Send",
+            Self::Receive { .. } => "Receive",
+            Self::Drop(_) => "Drop",
+        })
+    }
+}
+
+/// A code as it is now.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeSnapshot {
+    /// The id that its transfer will have.
+    pub id: TransferId,
+    /// The code itself, such as `7-river-copper`, while it can be used. It changes with each wrong
+    /// guess.
+    pub code: Option<String>,
+    /// Until when it can be used, in seconds since 1970.
+    pub expires: u64,
+    /// How often something wrong was typed elsewhere.
+    pub wrong: u32,
+    /// What it is for: names of files and folders, 16 at most.
+    pub names: Vec<String>,
+    /// How it stands with it.
+    pub state: CodeState,
+}
+
+impl std::fmt::Debug for CodeSnapshot {
+    /// Without the code.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodeSnapshot")
+            .field("id", &self.id)
+            .field("wrong", &self.wrong)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How it stands with a code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CodeState {
+    /// It waits for somebody to type it, or for its number.
+    Waiting,
+    /// It was used: there is a transfer of this id, or will be at once.
+    Used,
+    /// Nobody can use it any more.
+    Ended(Fault),
+}
+
+/// A code that waits.
+#[derive(Debug)]
+struct Waiting {
+    id: TransferId,
+    paths: Vec<PathBuf>,
+    code: Option<OneTimeCode>,
+    expires: Instant,
+    /// The same for people.
+    until: u64,
+    wrong: u32,
+}
+
+impl Waiting {
+    fn snapshot(&self, state: CodeState) -> CodeSnapshot {
+        let code = self.code.as_ref().filter(|_| state == CodeState::Waiting);
+        CodeSnapshot {
+            id: self.id,
+            code: code.map(ToString::to_string),
+            expires: self.until,
+            wrong: self.wrong,
+            names: self
+                .paths
+                .iter()
+                .take(NAMES_MAX)
+                .map(|path| top_name(path))
+                .collect(),
+            state,
+        }
+    }
+}
+
+/// How people call what lies there.
+fn top_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// A transfer that will be taken without a question.
+#[derive(Debug)]
+struct Agreed {
+    peer: PeerId,
+    rule: Option<ReceiveRule>,
+    since: Instant,
+}
+
+/// What tasks tell the node.
+#[derive(Debug)]
+pub(super) enum CodeNews {
+    /// A number was found for a code, or not.
+    Numbered {
+        id: TransferId,
+        result: Result<u16, Fault>,
+    },
+    /// Somebody has guessed `code`. To be decided whether that counts.
+    Guessed {
+        id: TransferId,
+        code: OneTimeCode,
+        right: bool,
+        decided: oneshot::Sender<bool>,
+    },
+    /// A guess was answered; with the code that was right.
+    Heard {
+        from: PeerId,
+        admitted: Option<TransferId>,
+    },
+    /// Both sides know a code that was typed here.
+    Agreed {
+        peer: PeerId,
+        transfer: TransferId,
+        rule: Option<ReceiveRule>,
+        noted: oneshot::Sender<()>,
+    },
+    /// It is time to look which codes are too old.
+    Late,
+}
+
+/// What became of a guess.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Guessed {
+    /// It was right: the code is used, and its number free.
+    Right { number: u16 },
+    /// It was wrong. If that was once too often, the number is free.
+    Wrong { freed: Option<u16> },
+    /// The code is another one by now, or gone.
+    Stale,
+}
+
+/// All codes of a node.
+#[derive(Debug)]
+pub(super) struct CodeBook {
+    waiting: Vec<Waiting>,
+    ended: VecDeque<CodeSnapshot>,
+    /// What was used and is about to be sent.
+    used: HashMap<TransferId, Vec<PathBuf>>,
+    guessing: HashSet<PeerId>,
+    agreed: HashMap<TransferId, Agreed>,
+    /// Who has shown that he knows a code, in this run; the last ones.
+    proven: VecDeque<PeerId>,
+    news: (mpsc::Sender<CodeNews>, mpsc::Receiver<CodeNews>),
+}
+
+impl Default for CodeBook {
+    fn default() -> Self {
+        Self {
+            waiting: Vec::new(),
+            ended: VecDeque::new(),
+            used: HashMap::new(),
+            guessing: HashSet::new(),
+            agreed: HashMap::new(),
+            proven: VecDeque::new(),
+            news: mpsc::channel(NEWS_MAX),
+        }
+    }
+}
+
+impl CodeBook {
+    /// What is told next. Cancel-safe.
+    pub(super) async fn news(&mut self) -> CodeNews {
+        let first = self.waiting.iter().map(|waiting| waiting.expires).min();
+        let late = async {
+            match first {
+                Some(first) => sleep_until(first).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(news) = self.news.1.recv() => news,
+            () = late => CodeNews::Late,
+        }
+    }
+
+    /// Where tasks tell it.
+    pub(super) fn reporter(&self) -> mpsc::Sender<CodeNews> {
+        self.news.0.clone()
+    }
+
+    /// Whether somebody may still use a code, or what was used has not begun yet.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.used.is_empty()
+    }
+
+    /// As faces see them, oldest first.
+    pub(super) fn snapshots(&self) -> Vec<CodeSnapshot> {
+        let waiting = self.waiting.iter();
+        let waiting = waiting.map(|waiting| waiting.snapshot(CodeState::Waiting));
+        self.ended.iter().cloned().chain(waiting).collect()
+    }
+
+    /// A code for `paths` is wanted; it has no number yet.
+    pub(super) fn begin(&mut self, id: TransferId, paths: Vec<PathBuf>) -> Result<(), Fault> {
+        if self.waiting.len() >= CODES_MAX {
+            return Err(Fault::Invalid {
+                why: "too many codes wait already".into(),
+            });
+        }
+        self.waiting.push(Waiting {
+            id,
+            paths,
+            code: None,
+            expires: Instant::now() + CODE_LIFETIME,
+            until: unix_now() + CODE_LIFETIME.as_secs(),
+            wrong: 0,
+        });
+        Ok(())
+    }
+
+    /// Whether it can be used, or will be.
+    pub(super) fn waits(&self, id: TransferId) -> bool {
+        self.waiting.iter().any(|waiting| waiting.id == id)
+    }
+
+    fn find(&mut self, id: TransferId) -> Option<&mut Waiting> {
+        self.waiting.iter_mut().find(|waiting| waiting.id == id)
+    }
+
+    /// A code has its number, and with it its words. `false` if it is not wanted any more.
+    pub(super) fn numbered(&mut self, id: TransferId, number: u16) -> Result<bool, Fault> {
+        let words = random()?;
+        let waiting = self.find(id);
+        let is_wanted = waiting.is_some();
+        if let Some(waiting) = waiting {
+            waiting.code = Some(OneTimeCode::new(number, words));
+        }
+        Ok(is_wanted)
+    }
+
+    /// Nobody can use it any more, for this reason. Its number, which is free now.
+    pub(super) fn end(&mut self, id: TransferId, state: CodeState) -> Option<u16> {
+        let at = self.waiting.iter().position(|waiting| waiting.id == id)?;
+        let waiting = self.waiting.remove(at);
+        self.ended.push_back(waiting.snapshot(state.clone()));
+        while self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+        if state == CodeState::Used {
+            self.used.insert(id, waiting.paths);
+        }
+        Some(waiting.code?.number())
+    }
+
+    /// Ends those that are too old. Their numbers.
+    pub(super) fn end_late(&mut self) -> Vec<u16> {
+        let now = Instant::now();
+        let late = self.waiting.iter().filter(|waiting| waiting.expires <= now);
+        let late: Vec<TransferId> = late.map(|waiting| waiting.id).collect();
+        let fault = Fault::Code {
+            trouble: CodeTrouble::Late,
+        };
+        let ended = late
+            .into_iter()
+            .filter_map(|id| self.end(id, CodeState::Ended(fault.clone())));
+        ended.collect()
+    }
+
+    /// The code with this number, if one waits.
+    pub(super) fn with_number(&self, number: u16) -> Option<(TransferId, OneTimeCode)> {
+        let fits = |waiting: &&Waiting| waiting.code.as_ref().is_some_and(|c| c.number() == number);
+        let waiting = self.waiting.iter().find(fits)?;
+        Some((waiting.id, waiting.code.clone()?))
+    }
+
+    /// Whether a guess of this peer can be looked at now; it is then, until [`Self::heard`].
+    pub(super) fn listens_to(&mut self, peer: PeerId) -> bool {
+        self.guessing.len() < GUESSING_MAX && self.guessing.insert(peer)
+    }
+
+    /// The guess of this peer was answered.
+    pub(super) fn heard(&mut self, peer: PeerId) {
+        self.guessing.remove(&peer);
+    }
+
+    /// Somebody has guessed `code`, which was the one of `id` when he began.
+    pub(super) fn guessed(&mut self, id: TransferId, code: &OneTimeCode, right: bool) -> Guessed {
+        let number = code.number();
+        let Some(waiting) = self.find(id).filter(|w| w.code.as_ref() == Some(code)) else {
+            return Guessed::Stale;
+        };
+        if right {
+            self.end(id, CodeState::Used);
+            return Guessed::Right { number };
+        }
+        waiting.wrong += 1;
+        let next = match random() {
+            Ok(words) if waiting.wrong < GUESSES_MAX => Some(OneTimeCode::new(number, words)),
+            Ok(_) | Err(_) => None,
+        };
+        if next.is_some() {
+            waiting.code = next;
+            return Guessed::Wrong { freed: None };
+        }
+        let fault = Fault::Code {
+            trouble: CodeTrouble::Guessed,
+        };
+        let freed = self.end(id, CodeState::Ended(fault));
+        Guessed::Wrong { freed }
+    }
+
+    /// What a used code was for, once.
+    pub(super) fn take_used(&mut self, id: TransferId) -> Option<Vec<PathBuf>> {
+        self.used.remove(&id)
+    }
+
+    /// This peer has shown that it is the one that the person means.
+    pub(super) fn proved(&mut self, peer: PeerId) {
+        self.proven.retain(|known| *known != peer);
+        self.proven.push_back(peer);
+        if self.proven.len() > PROVEN_MAX {
+            self.proven.pop_front();
+        }
+    }
+
+    /// Whether nobody need compare words with this peer any more.
+    pub(super) fn has_proved(&self, peer: PeerId) -> bool {
+        self.proven.contains(&peer)
+    }
+
+    /// `transfer` of `peer` will be taken without a question.
+    pub(super) fn agree(&mut self, peer: PeerId, transfer: TransferId, rule: Option<ReceiveRule>) {
+        let since = Instant::now();
+        self.agreed.retain(|_, a| a.since.elapsed() < AGREED_FOR);
+        if self.agreed.len() < AGREED_MAX {
+            self.agreed.insert(transfer, Agreed { peer, rule, since });
+        }
+    }
+
+    /// Whether that was agreed on.
+    pub(super) fn has_agreed(&self, peer: PeerId, transfer: TransferId) -> bool {
+        let agreed = self.agreed.get(&transfer);
+        agreed.is_some_and(|a| a.peer == peer && a.since.elapsed() < AGREED_FOR)
+    }
+
+    /// By which rule `transfer` of `peer` is taken, if that was agreed on; asked once.
+    pub(super) fn take_agreed(
+        &mut self,
+        peer: PeerId,
+        transfer: TransferId,
+    ) -> Option<Option<ReceiveRule>> {
+        self.has_agreed(peer, transfer).then_some(())?;
+        self.agreed.remove(&transfer).map(|agreed| agreed.rule)
+    }
+}
+
+/// Finds out what the other side of `link` knows of `code`, and answers it. Returns whether it may
+/// have the transfer.
+pub(super) async fn hear(
+    link: QuicCode,
+    (id, code): (TransferId, OneTimeCode),
+    us: PeerId,
+    news: &mpsc::Sender<CodeNews>,
+) -> bool {
+    let guess = match link.hear(&code, us).await {
+        Ok(guess) => guess,
+        Err(error) => {
+            tracing::info!(%error, "a code was not tried to its end");
+            return false;
+        }
+    };
+    let (decided, decision) = oneshot::channel();
+    let told = CodeNews::Guessed {
+        id,
+        code,
+        right: guess.is_right(),
+        decided,
+    };
+    let _ = news.send(told).await;
+    if decision.await != Ok(true) {
+        guess.deny().await;
+        return false;
+    }
+    // What was shown cannot be taken back: the transfer looks for its receiver by itself.
+    if let Err(error) = guess.admit(id).await {
+        tracing::info!(%error, "the receiver of a code was lost");
+    }
+    true
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

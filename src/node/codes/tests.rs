@@ -1,0 +1,123 @@
+//! What the node keeps of codes.
+
+use super::*;
+
+const NUMBER: u16 = 7;
+
+fn id(n: u8) -> TransferId {
+    TransferId([n; 16])
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId::from_bytes([n; 32])
+}
+
+/// A book with one code.
+fn one() -> (CodeBook, OneTimeCode) {
+    let mut book = CodeBook::default();
+    book.begin(id(1), vec!["/srv/film".into()]).unwrap();
+    assert_eq!(book.snapshots()[0].code, None, "it has no number yet");
+    assert_eq!(book.numbered(id(1), NUMBER), Ok(true));
+    let code = now(&book);
+    (book, code)
+}
+
+fn now(book: &CodeBook) -> OneTimeCode {
+    let (found, code) = book.with_number(NUMBER).unwrap();
+    assert_eq!(found, id(1));
+    code
+}
+
+fn ended(trouble: CodeTrouble) -> CodeState {
+    CodeState::Ended(Fault::Code { trouble })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_over_after_its_time() {
+    let (mut book, code) = one();
+    assert_eq!(book.snapshots()[0].code, Some(code.to_string()));
+    assert_eq!(book.snapshots()[0].names, ["film"]);
+    let until = Instant::now() + CODE_LIFETIME;
+    assert!(book.end_late().is_empty());
+    assert!(matches!(book.news().await, CodeNews::Late));
+    assert!(Instant::now() >= until);
+    assert_eq!(book.end_late(), [NUMBER]);
+    assert_eq!(book.with_number(NUMBER), None);
+    assert_eq!(book.snapshots()[0].state, ended(CodeTrouble::Late));
+    assert_eq!(book.snapshots()[0].code, None);
+    assert_eq!(book.guessed(id(1), &code, true), Guessed::Stale);
+    assert!(book.is_idle());
+}
+
+#[tokio::test]
+async fn the_right_guess_counts_once() {
+    let (mut book, code) = one();
+    let right = Guessed::Right { number: NUMBER };
+    assert_eq!(book.guessed(id(1), &code, true), right);
+    assert!(!book.is_idle(), "it is about to be sent");
+    assert_eq!(book.guessed(id(1), &code, true), Guessed::Stale);
+    assert_eq!(book.snapshots()[0].state, CodeState::Used);
+    assert_eq!(book.take_used(id(1)), Some(vec!["/srv/film".into()]));
+    assert_eq!(book.take_used(id(1)), None);
+    assert!(book.is_idle());
+}
+
+#[tokio::test]
+async fn a_wrong_guess_changes_the_code_and_too_many_end_it() {
+    let (mut book, first) = one();
+    let mut code = first.clone();
+    for wrong in 1..GUESSES_MAX {
+        let guessed = book.guessed(id(1), &code, false);
+        assert_eq!(guessed, Guessed::Wrong { freed: None });
+        assert_eq!(book.snapshots()[0].wrong, wrong);
+        // Whoever began before that has guessed another code, right or not.
+        assert_eq!(book.guessed(id(1), &code, true), Guessed::Stale);
+        code = now(&book);
+    }
+    let guessed = book.guessed(id(1), &code, false);
+    let freed = Some(NUMBER);
+    assert_eq!(guessed, Guessed::Wrong { freed });
+    assert_eq!(book.with_number(NUMBER), None);
+    assert_eq!(book.snapshots()[0].state, ended(CodeTrouble::Guessed));
+}
+
+#[tokio::test]
+async fn a_peer_has_one_guess_at_a_time() {
+    let mut book = CodeBook::default();
+    assert!(book.listens_to(peer(1)));
+    assert!(!book.listens_to(peer(1)));
+    book.heard(peer(1));
+    assert!(book.listens_to(peer(1)));
+    let others = (2..100).filter(|n| book.listens_to(peer(*n)));
+    assert_eq!(others.count(), GUESSING_MAX - 1);
+}
+
+#[tokio::test]
+async fn there_are_not_any_number_of_codes() {
+    let mut book = CodeBook::default();
+    for n in 0..CODES_MAX as u8 {
+        book.begin(id(n), Vec::new()).unwrap();
+    }
+    assert!(book.begin(id(99), Vec::new()).is_err());
+    // One that is not wanted any more by the time it has its number.
+    let cancelled = CodeState::Ended(Fault::Cancelled);
+    assert_eq!(book.end(id(0), cancelled), None);
+    assert_eq!(book.numbered(id(0), NUMBER), Ok(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_agreed_on_is_that_transfer_of_that_peer_once_and_not_for_ever() {
+    let mut book = CodeBook::default();
+    book.agree(peer(1), id(1), None);
+    assert!(book.has_agreed(peer(1), id(1)));
+    for (who, what) in [(2, 1), (1, 2)] {
+        assert!(!book.has_agreed(peer(who), id(what)));
+        assert_eq!(book.take_agreed(peer(who), id(what)), None);
+    }
+    assert_eq!(book.take_agreed(peer(1), id(1)), Some(None));
+    assert_eq!(book.take_agreed(peer(1), id(1)), None);
+    book.agree(peer(1), id(1), None);
+    tokio::time::advance(AGREED_FOR).await;
+    assert!(!book.has_agreed(peer(1), id(1)));
+    assert_eq!(book.take_agreed(peer(1), id(1)), None);
+}

@@ -1,0 +1,172 @@
+//! One-time codes: those that are made here, and those that were typed.
+
+use super::*;
+use crate::fault::CodeTrouble;
+use crate::net::code_link::QuicCode;
+use crate::node::api::{CodeCommand, CodeState, Reply, Target};
+use crate::node::codes::{CodeNews, Guessed, Redeem, hear, name};
+use crate::node::commands::{Answer, Replied, not_found, random_id};
+use crate::node::sending::check_paths;
+
+impl Core {
+    pub(in crate::node) fn on_code_command(&mut self, command: CodeCommand, answer: Answer) {
+        let reply = match command {
+            CodeCommand::Send { paths } => self.make_code(paths),
+            CodeCommand::Receive { code, rule } => return self.redeem(&code, rule, answer),
+            CodeCommand::Drop(id) => self.drop_code(id),
+        };
+        let _ = answer.send(reply);
+    }
+
+    fn make_code(&mut self, paths: Vec<PathBuf>) -> Replied {
+        check_paths(&paths)?;
+        if self.connector.relays().is_empty() {
+            return Err(Fault::Code {
+                trouble: CodeTrouble::NoWay,
+            });
+        }
+        let id = random_id()?;
+        self.codes.begin(id, paths)?;
+        let (connector, news) = (self.connector.clone(), self.codes.reporter());
+        self.tasks.spawn(async move {
+            let result = name(&connector).await;
+            let _ = news.send(CodeNews::Numbered { id, result }).await;
+        });
+        Ok(Reply::Transfer {
+            id,
+            attached: false,
+        })
+    }
+
+    fn drop_code(&mut self, id: TransferId) -> Replied {
+        if !self.codes.waits(id) {
+            return Err(not_found("such code"));
+        }
+        let number = self.codes.end(id, CodeState::Ended(Fault::Cancelled));
+        self.release(number);
+        Ok(Reply::Done)
+    }
+
+    fn release(&mut self, number: impl IntoIterator<Item = u16>) {
+        for number in number {
+            let connector = self.connector.clone();
+            self.tasks
+                .spawn(async move { connector.release(number).await });
+        }
+    }
+
+    fn redeem(&mut self, typed: &str, rule: Option<ReceiveRule>, answer: Answer) {
+        let code = typed.parse().map_err(|error| Fault::Invalid {
+            why: format!("{error}"),
+        });
+        let checked = code.and_then(|code| {
+            let folder = rule.as_ref().map(|rule| &rule.folder);
+            folder.map_or(Ok(()), |folder| self.check_folder(folder))?;
+            Ok(code)
+        });
+        let code = match checked {
+            Ok(code) => code,
+            Err(fault) => {
+                let _ = answer.send(Err(fault));
+                return;
+            }
+        };
+        let redeem = Redeem {
+            code,
+            rule,
+            us: self.me,
+            connector: self.connector.clone(),
+            near: self.discovery.near().clone(),
+            news: self.codes.reporter(),
+        };
+        // Takes seconds: the node goes on meanwhile.
+        self.tasks.spawn(async move {
+            let _ = answer.send(redeem.run().await);
+        });
+    }
+
+    /// Somebody there has typed a code.
+    pub(super) fn on_code(&mut self, from: &PeerConnection, link: QuicCode) {
+        let Some(found) = self.codes.with_number(link.number()) else {
+            self.tasks.spawn(link.deny());
+            return;
+        };
+        let (us, from) = (self.me, from.id());
+        if !self.codes.listens_to(from) {
+            self.tasks.spawn(link.refuse(Code::Busy));
+            return;
+        }
+        let (id, news) = (found.0, self.codes.reporter());
+        self.tasks.spawn(async move {
+            let admitted = hear(link, found, us, &news).await.then_some(id);
+            let _ = news.send(CodeNews::Heard { from, admitted }).await;
+        });
+    }
+
+    pub(super) async fn on_code_news(&mut self, news: CodeNews) {
+        self.changed = true;
+        match news {
+            CodeNews::Numbered { id, result } => self.on_number(id, result),
+            CodeNews::Guessed {
+                id,
+                code,
+                right,
+                decided,
+            } => {
+                let guessed = self.codes.guessed(id, &code, right);
+                tracing::info!(?guessed, "somebody typed a code");
+                let _ = decided.send(matches!(guessed, Guessed::Right { .. }));
+                self.release(match guessed {
+                    Guessed::Right { number } => Some(number),
+                    Guessed::Wrong { freed } => freed,
+                    Guessed::Stale => None,
+                });
+            }
+            CodeNews::Heard { from, admitted } => {
+                self.codes.heard(from);
+                if let Some(id) = admitted {
+                    self.begin_used(id, from).await;
+                }
+            }
+            CodeNews::Agreed {
+                peer,
+                transfer,
+                rule,
+                noted,
+            } => {
+                self.codes.proved(peer);
+                self.codes.agree(peer, transfer, rule);
+                self.records.became_familiar(peer);
+                let _ = noted.send(());
+            }
+            CodeNews::Late => {
+                let numbers = self.codes.end_late();
+                self.release(numbers);
+            }
+        }
+    }
+
+    fn on_number(&mut self, id: TransferId, result: Result<u16, Fault>) {
+        let numbered = result.and_then(|number| {
+            let is_wanted = self.codes.numbered(id, number)?;
+            Ok((!is_wanted).then_some(number))
+        });
+        let freed = match numbered {
+            Ok(freed) => freed,
+            Err(fault) => self.codes.end(id, CodeState::Ended(fault)),
+        };
+        self.release(freed);
+    }
+
+    /// A code was right: what it was made for goes to whoever typed it.
+    async fn begin_used(&mut self, id: TransferId, peer: PeerId) {
+        let Some(paths) = self.codes.take_used(id) else {
+            return;
+        };
+        self.codes.proved(peer);
+        match self.addressed(Target::Peer(peer)).await {
+            Ok(recipient) => self.begin(id, recipient, paths).await,
+            Err(fault) => tracing::warn!(%fault, "what a code was for cannot be sent"),
+        }
+    }
+}

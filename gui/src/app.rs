@@ -32,6 +32,7 @@ use crate::texts_ui::{TextsDraft, texts_ui};
 use crate::theme::{self, Tone};
 use crate::top_ui::{TopDraft, notices_ui, top_ui};
 use crate::transfers_ui::{TransfersDraft, transfers_ui};
+use crate::words;
 
 /// What the panels keep for themselves between frames.
 #[derive(Default)]
@@ -162,6 +163,13 @@ impl App {
         }
         if !opened.paths.is_empty() {
             self.look(opened.paths);
+        }
+        if opened.left_out > 0 {
+            let text = format!(
+                "{} could not be taken over.",
+                words::files(opened.left_out as u32)
+            );
+            self.model.say(Tone::Error, text);
         }
     }
 

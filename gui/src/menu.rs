@@ -3,12 +3,15 @@
 //! `x-scheme-handler/`).
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Also the window's application id, by which the desktop knows which entry a window belongs to.
 pub const APP_ID: &str = "peerconnect";
+
+/// Marks an entry as made by this program.
+const OURS: &str = "X-PeerConnect-Made=true";
 
 /// What is to be done with our entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,11 +61,30 @@ impl Menu {
     }
 
     fn add(&self, exe: &Path) -> io::Result<()> {
+        // After an update the running program may be gone from where it was started.
+        if !exe.is_file() {
+            let why = "this program is not any more where it was started; start it anew";
+            return Err(io::Error::other(why));
+        }
+        self.check_ours()?;
         write(&self.picture(), &picture()?)?;
         write(&self.entry(), entry(exe)?.as_bytes())
     }
 
+    /// An entry that somebody else has made stays as it is.
+    fn check_ours(&self) -> io::Result<()> {
+        match fs::read_to_string(self.entry()) {
+            Ok(entry) if entry.lines().any(|line| line == OURS) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(_) | Err(_) => {
+                let why = format!("{} was made by somebody else", self.entry().display());
+                Err(io::Error::other(why))
+            }
+        }
+    }
+
     fn remove(&self) -> io::Result<()> {
+        self.check_ours()?;
         for file in [self.entry(), self.picture()] {
             match fs::remove_file(file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -103,9 +125,12 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".{APP_ID}-{}", std::process::id()));
-    let mut file = fs::File::create(&new)?;
-    file.write_all(bytes)?;
-    fs::rename(&new, path)
+    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // Perhaps it was never there.
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 fn entry(exe: &Path) -> io::Result<String> {
@@ -125,7 +150,8 @@ fn entry(exe: &Path) -> io::Result<String> {
          Terminal=false\n\
          Categories=Network;FileTransfer;\n\
          MimeType=x-scheme-handler/peerconnect;\n\
-         StartupWMClass={APP_ID}\n",
+         StartupWMClass={APP_ID}\n\
+         {OURS}\n",
         quoted(exe)
     ))
 }
@@ -169,10 +195,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let menu = Menu(home.path().join("share"));
         menu.remove().unwrap();
-        for exe in ["/opt/peerconnect-gui", "/home/me/bin/peerconnect-gui"] {
-            menu.add(Path::new(exe)).unwrap();
+        for name in ["peerconnect-gui", "another"] {
+            let exe = home.path().join(name);
+            menu.add(&exe).unwrap_err();
+            fs::write(&exe, "").unwrap();
+            menu.add(&exe).unwrap();
             let entry = fs::read_to_string(menu.entry()).unwrap();
-            assert!(entry.contains(&format!("\nExec=\"{exe}\" %U\n")), "{entry}");
+            let exec = format!("\nExec=\"{}\" %U\n", exe.display());
+            assert!(entry.contains(&exec), "{entry}");
             assert!(entry.contains("\nMimeType=x-scheme-handler/peerconnect;\n"));
         }
         let picture = image::open(menu.picture()).unwrap();
@@ -181,6 +211,18 @@ mod tests {
         assert_eq!(files(menu.entry().parent().unwrap()), 1);
         menu.remove().unwrap();
         assert!(!menu.entry().exists() && !menu.picture().exists());
+    }
+
+    #[test]
+    fn what_somebody_else_has_made_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let menu = Menu(home.path().to_owned());
+        fs::create_dir(home.path().join("applications")).unwrap();
+        fs::write(menu.entry(), "[Desktop Entry]\nExec=mine\n").unwrap();
+        menu.add(&std::env::current_exe().unwrap()).unwrap_err();
+        menu.remove().unwrap_err();
+        assert!(fs::read_to_string(menu.entry()).unwrap().contains("mine"));
+        assert!(!menu.picture().exists());
     }
 
     #[test]

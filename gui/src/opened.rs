@@ -16,6 +16,8 @@ pub struct Opened {
     pub link: Option<String>,
     /// Files and folders to send, absolute.
     pub paths: Vec<PathBuf>,
+    /// How many more there were that cannot be sent like this.
+    pub left_out: usize,
 }
 
 /// What a command line asks for.
@@ -27,6 +29,15 @@ pub enum Asked {
     Help,
     /// Nothing that there is.
     Unknown(String),
+}
+
+impl Opened {
+    fn add(&mut self, path: Option<PathBuf>) {
+        match path {
+            Some(path) if self.paths.len() < PATHS_MAX => self.paths.push(path),
+            Some(_) | None => self.left_out += 1,
+        }
+    }
 }
 
 impl Asked {
@@ -43,12 +54,11 @@ impl Asked {
                 }
                 Some(link) if is_link(link) && !only_paths => opened.link = Some(link.to_owned()),
                 Some(uri) if uri.starts_with("file://") && !only_paths => {
-                    opened.paths.extend(words::typed_path(uri));
+                    opened.add(words::uri_path(uri));
                 }
-                Some(_) | None => opened.paths.extend(std::path::absolute(argument)),
+                Some(_) | None => opened.add(std::path::absolute(argument).ok()),
             }
         }
-        opened.paths.truncate(PATHS_MAX);
         Self::Window(opened)
     }
 }
@@ -68,7 +78,8 @@ mod tests {
             "peerconnect:abc?a=1",
             "/a b",
             "c",
-            "file:///d%20e",
+            "file:///d%20e'",
+            "file://nothing",
             "--",
             "-f",
         ]);
@@ -79,9 +90,10 @@ mod tests {
                 paths: vec![
                     "/a b".into(),
                     here.join("c"),
-                    "/d e".into(),
+                    "/d e'".into(),
                     here.join("-f")
                 ],
+                left_out: 1,
             })
         );
         assert_eq!(asked(&[]), Asked::Window(Opened::default()));

@@ -419,9 +419,8 @@ pub(crate) fn folder(path: &Path) -> String {
 /// `None` if it is not an absolute path.
 pub(crate) fn typed_path(text: &str) -> Option<std::path::PathBuf> {
     let text = text.trim().trim_matches(['"', '\'']);
-    let path = if let Some(uri) = text.strip_prefix("file://") {
-        let (_host, path) = uri.split_at(uri.find('/')?);
-        unescape(path)?.into()
+    let path = if text.starts_with(FILE_SCHEME) {
+        uri_path(text)?
     } else if text == "~" || text.starts_with("~/") {
         let rest = text.trim_start_matches('~').trim_start_matches('/');
         std::env::home_dir()?.join(rest)
@@ -431,8 +430,25 @@ pub(crate) fn typed_path(text: &str) -> Option<std::path::PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// Undoes the `%20` of URIs; `None` if what comes out is not text.
-fn unescape(text: &str) -> Option<String> {
+const FILE_SCHEME: &str = "file://";
+
+/// The path of a `file://` URI, exactly; `None` if it has none.
+pub(crate) fn uri_path(uri: &str) -> Option<std::path::PathBuf> {
+    let uri = uri.strip_prefix(FILE_SCHEME)?;
+    let (_host, path) = uri.split_at(uri.find('/')?);
+    let bytes = unescape(path)?;
+    #[cfg(unix)]
+    let path = {
+        use std::os::unix::ffi::OsStringExt;
+        Some(std::ffi::OsString::from_vec(bytes).into())
+    };
+    #[cfg(not(unix))]
+    let path = String::from_utf8(bytes).ok().map(Into::into);
+    path
+}
+
+/// Undoes the `%20` of URIs.
+fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -444,7 +460,7 @@ fn unescape(text: &str) -> Option<String> {
             out.push(byte);
         }
     }
-    String::from_utf8(out).ok()
+    Some(out)
 }
 
 #[cfg(test)]
@@ -538,7 +554,6 @@ mod tests {
         );
         assert_eq!(typed_path("file://host/a").unwrap(), Path::new("/a"));
         assert_eq!(typed_path("file:///a%2"), None);
-        assert_eq!(typed_path("file:///a%ff"), None);
         assert_eq!(typed_path("a/b"), None);
         assert_eq!(typed_path(""), None);
         let home = std::env::home_dir().unwrap();

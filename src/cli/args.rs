@@ -338,9 +338,9 @@ pub(crate) struct RelayServerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
-    /// Take what the sender with this one-time code sends, such as 7-river-copper, and nothing
-    /// else; without a question. Careful: others at this computer may see what is typed here;
-    /// --code asks for it instead [env: PEERCONNECT_CODE]
+    /// Take what the sender with this one-time code sends, such as 7-river-copper, without a
+    /// question. Careful: others at this computer may see what is typed here; --code asks for it
+    /// instead [env: PEERCONNECT_CODE]
     #[arg(value_name = "CODE", num_args = 0..=3, conflicts_with = "from")]
     pub(crate) code: Vec<String>,
     /// Ask for the one-time code at the terminal

@@ -147,8 +147,12 @@ pub(crate) async fn redeem(
         return Err(unexpected(&reply));
     };
     out.say("The code is right.");
-    appears(node, peer, transfer, patience, signals).await?;
-    Ok(transfer)
+    let appeared = appears(node, peer, transfer, patience, signals).await;
+    if appeared.is_err() {
+        // It may have come meanwhile: then it is a transfer like any other.
+        let _ = node.call(Command::Code(CodeCommand::Drop(transfer))).await;
+    }
+    appeared.map(|()| transfer)
 }
 
 /// Waits for the offer: as long as the sender is there, for it may have much to look at, or so

@@ -177,7 +177,8 @@ impl Proven {
 
 impl PeerConnection {
     /// Shows the peer that `us` knows `code`, and has it show the same. Cancel-safe: what was
-    /// begun is given up, and the code is good as long as no proof was sent.
+    /// begun is given up, and the code is good as long as no proof was sent. From then on whatever
+    /// goes wrong is [`NotProven::Wrong`].
     pub async fn prove(&self, code: &OneTimeCode, us: PeerId) -> Result<Proven, NotProven> {
         if !self.understands_codes() {
             return Err(NotProven::Unknown);
@@ -203,14 +204,26 @@ impl PeerConnection {
         let Some(proofs) = begun.finish(share, &binding) else {
             return Err(control.judged(Offence::UnexpectedMessage.into()).into());
         };
-        in_time(control.send(&CodeTyped::Proof(proofs.typed))).await?;
-        match in_time(control.recv()).await? {
-            CodeMade::Proof { proof, transfer } if proof == proofs.made => {
+        let sent = in_time(control.send(&CodeTyped::Proof(proofs.typed))).await;
+        let answer = match sent {
+            Ok(()) => in_time(control.recv()).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(CodeMade::Proof { proof, transfer }) if proof == proofs.made => {
                 Ok(Proven { transfer, control })
             }
-            // Whoever is there does not know it.
-            CodeMade::Proof { .. } | CodeMade::No => Err(NotProven::Wrong),
-            CodeMade::Share(_) => Err(control.judged(Offence::UnexpectedMessage.into()).into()),
+            Ok(CodeMade::Proof { .. } | CodeMade::No) => Err(NotProven::Wrong),
+            // Whoever has seen the proof has had a guess, and may break off to be given another:
+            // for the person here it is the same as a wrong code.
+            Ok(CodeMade::Share(_)) => {
+                control.judged(Offence::UnexpectedMessage.into());
+                Err(NotProven::Wrong)
+            }
+            Err(error) => {
+                tracing::info!(%error, "who was shown a code has not shown it back");
+                Err(NotProven::Wrong)
+            }
         }
     }
 

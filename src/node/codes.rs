@@ -64,7 +64,7 @@ pub enum CodeCommand {
         /// How the transfer is taken; `None`: as the settings say, without a question.
         rule: Option<ReceiveRule>,
     },
-    /// Nobody shall use this code any more.
+    /// Nobody shall use this code any more, nor what was agreed on with it be sent or taken.
     Drop(TransferId),
 }
 
@@ -132,6 +132,11 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// Also by the clock of people: the other one stands still while a computer sleeps.
+    fn is_late(&self) -> bool {
+        self.expires <= Instant::now() || self.until <= unix_now()
+    }
+
     fn snapshot(&self, state: CodeState) -> CodeSnapshot {
         let code = self.code.as_ref().filter(|_| state == CodeState::Waiting);
         CodeSnapshot {
@@ -189,8 +194,11 @@ pub(super) enum CodeNews {
         peer: PeerId,
         transfer: TransferId,
         rule: Option<ReceiveRule>,
-        noted: oneshot::Sender<()>,
+        /// Whether it will be taken.
+        noted: oneshot::Sender<bool>,
     },
+    /// Nobody waits any more for what was agreed on.
+    Withdrawn(TransferId),
     /// It is time to look which codes are too old.
     Late,
 }
@@ -285,6 +293,12 @@ impl CodeBook {
         Ok(())
     }
 
+    /// The numbers of those that can be used: a relay gives them to us again.
+    pub(super) fn numbers(&self) -> HashSet<u16> {
+        let codes = self.waiting.iter().filter_map(|w| w.code.as_ref());
+        codes.map(OneTimeCode::number).collect()
+    }
+
     /// Whether it can be used, or will be.
     pub(super) fn waits(&self, id: TransferId) -> bool {
         self.waiting.iter().any(|waiting| waiting.id == id)
@@ -297,6 +311,12 @@ impl CodeBook {
     /// A code has its number, and with it its words. `false` if it is not wanted any more.
     pub(super) fn numbered(&mut self, id: TransferId, number: u16) -> Result<bool, Fault> {
         let words = random()?;
+        let others = self.numbers();
+        if others.contains(&number) {
+            return Err(Fault::Code {
+                trouble: CodeTrouble::Busy,
+            });
+        }
         let waiting = self.find(id);
         let is_wanted = waiting.is_some();
         if let Some(waiting) = waiting {
@@ -321,8 +341,7 @@ impl CodeBook {
 
     /// Ends those that are too old. Their numbers.
     pub(super) fn end_late(&mut self) -> Vec<u16> {
-        let now = Instant::now();
-        let late = self.waiting.iter().filter(|waiting| waiting.expires <= now);
+        let late = self.waiting.iter().filter(|waiting| waiting.is_late());
         let late: Vec<TransferId> = late.map(|waiting| waiting.id).collect();
         let fault = Fault::Code {
             trouble: CodeTrouble::Late,
@@ -337,6 +356,9 @@ impl CodeBook {
     pub(super) fn with_number(&self, number: u16) -> Option<(TransferId, OneTimeCode)> {
         let fits = |waiting: &&Waiting| waiting.code.as_ref().is_some_and(|c| c.number() == number);
         let waiting = self.waiting.iter().find(fits)?;
+        if waiting.is_late() {
+            return None;
+        }
         Some((waiting.id, waiting.code.clone()?))
     }
 
@@ -376,6 +398,15 @@ impl CodeBook {
         Guessed::Wrong { freed }
     }
 
+    /// What was used and has not begun is not to be sent any more. Whether there was such.
+    pub(super) fn take_back(&mut self, id: TransferId) -> bool {
+        let was_used = self.used.remove(&id).is_some();
+        if was_used && let Some(ended) = self.ended.iter_mut().find(|ended| ended.id == id) {
+            ended.state = CodeState::Ended(Fault::Cancelled);
+        }
+        was_used
+    }
+
     /// What a used code was for, once.
     pub(super) fn take_used(&mut self, id: TransferId) -> Option<Vec<PathBuf>> {
         self.used.remove(&id)
@@ -395,13 +426,25 @@ impl CodeBook {
         self.proven.contains(&peer)
     }
 
-    /// `transfer` of `peer` will be taken without a question.
-    pub(super) fn agree(&mut self, peer: PeerId, transfer: TransferId, rule: Option<ReceiveRule>) {
+    /// `transfer` of `peer` will be taken without a question; `false` if there are too many.
+    pub(super) fn agree(
+        &mut self,
+        peer: PeerId,
+        transfer: TransferId,
+        rule: Option<ReceiveRule>,
+    ) -> bool {
         let since = Instant::now();
         self.agreed.retain(|_, a| a.since.elapsed() < AGREED_FOR);
-        if self.agreed.len() < AGREED_MAX {
+        let has_room = self.agreed.len() < AGREED_MAX;
+        if has_room {
             self.agreed.insert(transfer, Agreed { peer, rule, since });
         }
+        has_room
+    }
+
+    /// `transfer` is not to be taken without a question any more. Whether it was.
+    pub(super) fn withdraw(&mut self, transfer: TransferId) -> bool {
+        self.agreed.remove(&transfer).is_some()
     }
 
     /// Whether that was agreed on.

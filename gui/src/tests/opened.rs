@@ -18,7 +18,7 @@ fn a_link_that_was_opened_is_used_only_when_the_person_says_so() {
     let link = "peerconnect:k7f3qa2x?a=192.168.1.7:3485";
     let opened = Opened {
         link: Some(link.into()),
-        paths: vec![],
+        ..Opened::default()
     };
     open(&mut stage, opened);
     assert!(stage.commands().is_empty());
@@ -33,10 +33,15 @@ fn files_that_were_opened_are_staged_and_not_sent() {
     let mut stage = Stage::with(vec![], vec![]);
     let (_dir, mut paths) = files(&[("a.txt", 1000)]);
     paths.push("/nowhere/at/all".into());
-    let opened = Opened { link: None, paths };
+    let opened = Opened {
+        paths,
+        left_out: 2,
+        ..Opened::default()
+    };
     open(&mut stage, opened);
     assert!(stage.says("a.txt"));
     assert!(stage.says("\"/nowhere/at/all\" is not there"));
+    assert!(stage.says("2 files could not be taken over."));
     assert!(stage.commands().is_empty());
 }
 

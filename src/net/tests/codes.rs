@@ -156,6 +156,23 @@ async fn a_sender_who_does_not_know_the_code_is_not_believed() {
 }
 
 #[tokio::test]
+async fn whoever_breaks_off_when_he_has_seen_the_proof_gets_no_second_one() {
+    let (mut impostor, receiver, at) = pair().await;
+    for says_nonsense in [false, true] {
+        let pretends = async {
+            let (mut control, _, _) = pretend(&mut impostor, receiver.id()).await;
+            if says_nonsense {
+                let share = CodeMade::Share(Share([7; 32]));
+                control.send(&share).await.unwrap();
+            }
+            control.close(Code::Done).await;
+        };
+        let (typed, ()) = tokio::join!(receiver.types(&at, "7-river-copper"), pretends);
+        assert_eq!(typed, Err(NotProven::Wrong), "{says_nonsense}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_said_once_is_worth_nothing_again() {
     let (mut sender, receiver, at) = pair().await;
     let peers = Peers {

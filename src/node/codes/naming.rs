@@ -1,5 +1,7 @@
 //! Numbers for codes: such that nobody else has at the same relays.
 
+use std::collections::HashSet;
+
 use tokio::task::JoinSet;
 
 use crate::fault::{CodeTrouble, Fault};
@@ -26,11 +28,18 @@ enum Said {
     Nothing,
 }
 
-/// A number that leads here at all our relays that are reached.
-pub(in crate::node) async fn name(connector: &Connector) -> Result<u16, Fault> {
+/// A number that leads here at all our relays that are reached, and is none of `used`: those of
+/// other codes of ours.
+pub(in crate::node) async fn name(
+    connector: &Connector,
+    used: &HashSet<u16>,
+) -> Result<u16, Fault> {
     let mut trouble = CodeTrouble::Busy;
     for most in TRIES {
         let number = u16::from_be_bytes(random()?) % most + 1;
+        if used.contains(&number) {
+            continue;
+        }
         match claim(connector, number).await {
             Said::Ours => return Ok(number),
             Said::Taken => connector.release(number).await,

@@ -18,6 +18,7 @@ use crate::node::dial::Callee;
 use crate::peer::PeerId;
 use crate::protocol::codes::OneTimeCode;
 use crate::protocol::link_uri::RelayHint;
+use crate::protocol::message::Code;
 use crate::protocol::relay::NoNumber;
 
 /// Peers that are asked whether they have made the code: each learns whether one guess of its own
@@ -64,6 +65,8 @@ impl Redeem {
                     tried.push(peer);
                     match self.try_with(peer, relay).await {
                         Ok(reply) => return Ok(reply),
+                        // Somebody has had his guess at the code: nothing else matters as much.
+                        Err(_) if fault == trouble(CodeTrouble::Wrong) => {}
                         Err(failed) => fault = failed,
                     }
                 }
@@ -106,6 +109,7 @@ impl Redeem {
                 peer: name.clone(),
                 offence: offence.to_string(),
             },
+            NotProven::Link(LinkError::Closed(Code::Busy)) => trouble(CodeTrouble::Busy),
             NotProven::Link(error) => {
                 tracing::info!(%error, "a code could not be used");
                 Fault::PeerOffline { peer: name.clone() }
@@ -114,7 +118,7 @@ impl Redeem {
         let proven = connection.prove(&self.code, self.us).await;
         let proven = proven.map_err(failed)?;
         let transfer = proven.transfer();
-        let (noted, is_noted) = oneshot::channel();
+        let (noted, is_noted) = oneshot::channel::<bool>();
         let agreed = CodeNews::Agreed {
             peer,
             transfer,
@@ -122,7 +126,11 @@ impl Redeem {
             noted,
         };
         let _ = self.news.send(agreed).await;
-        let _ = is_noted.await;
+        if is_noted.await != Ok(true) {
+            return Err(Fault::Invalid {
+                why: "too many codes that were typed here wait for their files already".into(),
+            });
+        }
         // The offer comes now, or when the sender has found us again.
         if let Err(error) = proven.ready().await {
             tracing::info!(%error, "the sender of a code was lost");

@@ -121,3 +121,38 @@ async fn what_was_agreed_on_is_that_transfer_of_that_peer_once_and_not_for_ever(
     assert!(!book.has_agreed(peer(1), id(1)));
     assert_eq!(book.take_agreed(peer(1), id(1)), None);
 }
+
+#[tokio::test]
+async fn two_codes_never_have_one_number() {
+    let (mut book, code) = one();
+    book.begin(id(2), Vec::new()).unwrap();
+    assert!(book.numbered(id(2), NUMBER).is_err());
+    assert_eq!(now(&book), code, "the first stays as it is");
+    assert_eq!(book.numbered(id(2), NUMBER + 1), Ok(true));
+    assert_eq!(book.numbers(), HashSet::from([NUMBER, NUMBER + 1]));
+}
+
+#[tokio::test]
+async fn what_was_used_can_be_taken_back_until_it_has_begun() {
+    let (mut book, code) = one();
+    book.guessed(id(1), &code, true);
+    assert!(book.take_back(id(1)));
+    assert_eq!(book.take_used(id(1)), None);
+    let cancelled = CodeState::Ended(Fault::Cancelled);
+    assert_eq!(book.snapshots()[0].state, cancelled);
+    assert!(!book.take_back(id(1)));
+}
+
+#[tokio::test]
+async fn what_was_agreed_on_can_be_withdrawn_and_has_a_bound() {
+    let mut book = CodeBook::default();
+    for n in 0..AGREED_MAX as u8 {
+        assert!(book.agree(peer(1), id(n), None));
+    }
+    assert!(!book.agree(peer(1), id(99), None));
+    assert!(!book.has_agreed(peer(1), id(99)));
+    assert!(book.withdraw(id(0)));
+    assert!(!book.has_agreed(peer(1), id(0)));
+    assert!(!book.withdraw(id(0)));
+    assert!(book.agree(peer(1), id(99), None));
+}

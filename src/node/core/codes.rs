@@ -28,8 +28,9 @@ impl Core {
         let id = random_id()?;
         self.codes.begin(id, paths)?;
         let (connector, news) = (self.connector.clone(), self.codes.reporter());
+        let used = self.codes.numbers();
         self.tasks.spawn(async move {
-            let result = name(&connector).await;
+            let result = name(&connector, &used).await;
             let _ = news.send(CodeNews::Numbered { id, result }).await;
         });
         Ok(Reply::Transfer {
@@ -39,6 +40,9 @@ impl Core {
     }
 
     fn drop_code(&mut self, id: TransferId) -> Replied {
+        if self.codes.take_back(id) || self.codes.withdraw(id) {
+            return Ok(Reply::Done);
+        }
         if !self.codes.waits(id) {
             return Err(not_found("such code"));
         }
@@ -79,9 +83,17 @@ impl Core {
             near: self.discovery.near().clone(),
             news: self.codes.reporter(),
         };
-        // Takes seconds: the node goes on meanwhile.
+        let news = self.codes.reporter();
+        // Takes seconds: the node goes on meanwhile. Nothing is taken for somebody who has gone.
         self.tasks.spawn(async move {
-            let _ = answer.send(redeem.run().await);
+            let mut answer = answer;
+            let redeemed = tokio::select! {
+                redeemed = redeem.run() => redeemed,
+                () = answer.closed() => return,
+            };
+            if let Err(Ok(Reply::Agreed { transfer, .. })) = answer.send(redeemed) {
+                let _ = news.send(CodeNews::Withdrawn(transfer)).await;
+            }
         });
     }
 
@@ -135,9 +147,14 @@ impl Core {
                 noted,
             } => {
                 self.codes.proved(peer);
-                self.codes.agree(peer, transfer, rule);
+                let agreed = self.codes.agree(peer, transfer, rule);
                 self.records.became_familiar(peer);
-                let _ = noted.send(());
+                if noted.send(agreed).is_err() {
+                    self.codes.withdraw(transfer);
+                }
+            }
+            CodeNews::Withdrawn(transfer) => {
+                self.codes.withdraw(transfer);
             }
             CodeNews::Late => {
                 let numbers = self.codes.end_late();

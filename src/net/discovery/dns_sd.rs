@@ -163,7 +163,8 @@ impl DnsSd {
     }
 
     /// Tells these peers from now on that we do not reach them, if others are told of us at all.
-    pub(super) fn say_unreached(&mut self, unreached: Vec<PeerId>) {
+    /// `false` if it must be said again.
+    pub(super) fn say_unreached(&mut self, unreached: Vec<PeerId>) -> bool {
         self.options.unreached = unreached;
         if let State::Running(running) = &self.state
             && self.options.announce
@@ -171,8 +172,10 @@ impl DnsSd {
             let said = service(&self.options).and_then(|own| running.daemon.register(own));
             if let Err(error) = said {
                 tracing::debug!(%error, "who is not reached was not told");
+                return false;
             }
         }
+        true
     }
 
     /// Says goodbye to the network.

@@ -295,8 +295,10 @@ impl Task {
             for ask in self.list.poll(now.into_std()) {
                 self.ask(ask);
             }
-            if let (Some(said), Some(dns)) = (self.unreached.poll(now.into_std()), &mut self.dns) {
-                dns.say_unreached(said);
+            if let (Some(said), Some(dns)) = (self.unreached.poll(now.into_std()), &mut self.dns)
+                && !dns.say_unreached(said)
+            {
+                self.unreached.unsaid();
             }
             changed |= self.list.take_changed();
             let age = now - self.published;

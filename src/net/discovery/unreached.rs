@@ -14,16 +14,32 @@ const SAY_FOR: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Unreached {
     /// Until when it is said, oldest first; at most [`UNREACHED_MAX`].
     until: Vec<(PeerId, Instant)>,
-    /// What was said last, and when.
-    said: Vec<PeerId>,
+    /// What was said last, if that is known, and when.
+    said: Option<Vec<PeerId>>,
     changed: Option<Instant>,
 }
 
+impl Default for Unreached {
+    /// Nothing was said.
+    fn default() -> Self {
+        Self {
+            until: Vec::new(),
+            said: Some(Vec::new()),
+            changed: None,
+        }
+    }
+}
+
 impl Unreached {
+    /// What [`Self::poll`] gave last could not be said: it will give it again.
+    pub(super) fn unsaid(&mut self) {
+        self.said = None;
+    }
+
     /// A dial to this peer was not answered. Of too many the oldest is not said any more.
     pub(super) fn failed(&mut self, now: Instant, id: PeerId) {
         self.until.retain(|(known, _)| *known != id);
@@ -42,7 +58,7 @@ impl Unreached {
     pub(super) fn next_poll(&self) -> Option<Instant> {
         let ends = self.until.iter().map(|(_, until)| *until).min();
         let free = self.changed.map(|changed| changed + PAUSE);
-        match self.now_true() == self.said {
+        match self.is_said(&self.now_true()) {
             true => ends,
             // At once, if nothing was ever said.
             false => free.or_else(|| self.until.first().map(|(_, until)| *until - SAY_FOR)),
@@ -54,12 +70,16 @@ impl Unreached {
         self.until.retain(|(_, until)| *until > now);
         let wanted = self.now_true();
         let free = self.changed.is_none_or(|changed| now >= changed + PAUSE);
-        if wanted == self.said || !free {
+        if self.is_said(&wanted) || !free {
             return None;
         }
-        self.said.clone_from(&wanted);
+        self.said = Some(wanted.clone());
         self.changed = Some(now);
         Some(wanted)
+    }
+
+    fn is_said(&self, wanted: &[PeerId]) -> bool {
+        self.said.as_deref() == Some(wanted)
     }
 
     /// In an order that does not depend on who failed last.
@@ -98,6 +118,22 @@ mod tests {
         assert!(list.poll(later + SAY_FOR * 2).is_some());
         list.reached(id(1));
         assert_eq!(list.poll(later + SAY_FOR * 3), Some(vec![]));
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_said_again_after_a_pause() {
+        let begun = Instant::now();
+        let mut list = Unreached::default();
+        list.failed(begun, id(1));
+        list.poll(begun).unwrap();
+        list.reached(id(1));
+        let taken_back = begun + PAUSE;
+        assert_eq!(list.poll(taken_back), Some(vec![]));
+        list.unsaid();
+        assert_eq!(list.poll(taken_back), None);
+        assert_eq!(list.next_poll(), Some(taken_back + PAUSE));
+        assert_eq!(list.poll(taken_back + PAUSE), Some(vec![]));
+        assert_eq!(list.next_poll(), None);
     }
 
     #[test]

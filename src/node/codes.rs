@@ -4,6 +4,7 @@
 //! A code is good for one use and one guess: a wrong one changes its words. Whoever has typed the
 //! right one gets the transfer that it was made for, and takes it without a question.
 
+mod agreed;
 mod naming;
 mod redeem;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use self::agreed::Agreed;
 pub(super) use self::naming::name;
 pub(super) use self::redeem::Redeem;
 use super::api::ReceiveRule;
@@ -159,14 +161,6 @@ impl Waiting {
 fn top_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     name.to_string_lossy().into_owned()
-}
-
-/// A transfer that will be taken without a question.
-#[derive(Debug)]
-struct Agreed {
-    peer: PeerId,
-    rule: Option<ReceiveRule>,
-    since: Instant,
 }
 
 /// What tasks tell the node.
@@ -424,43 +418,6 @@ impl CodeBook {
     /// Whether nobody need compare words with this peer any more.
     pub(super) fn has_proved(&self, peer: PeerId) -> bool {
         self.proven.contains(&peer)
-    }
-
-    /// `transfer` of `peer` will be taken without a question; `false` if there are too many.
-    pub(super) fn agree(
-        &mut self,
-        peer: PeerId,
-        transfer: TransferId,
-        rule: Option<ReceiveRule>,
-    ) -> bool {
-        let since = Instant::now();
-        self.agreed.retain(|_, a| a.since.elapsed() < AGREED_FOR);
-        let has_room = self.agreed.len() < AGREED_MAX;
-        if has_room {
-            self.agreed.insert(transfer, Agreed { peer, rule, since });
-        }
-        has_room
-    }
-
-    /// `transfer` is not to be taken without a question any more. Whether it was.
-    pub(super) fn withdraw(&mut self, transfer: TransferId) -> bool {
-        self.agreed.remove(&transfer).is_some()
-    }
-
-    /// Whether that was agreed on.
-    pub(super) fn has_agreed(&self, peer: PeerId, transfer: TransferId) -> bool {
-        let agreed = self.agreed.get(&transfer);
-        agreed.is_some_and(|a| a.peer == peer && a.since.elapsed() < AGREED_FOR)
-    }
-
-    /// By which rule `transfer` of `peer` is taken, if that was agreed on; asked once.
-    pub(super) fn take_agreed(
-        &mut self,
-        peer: PeerId,
-        transfer: TransferId,
-    ) -> Option<Option<ReceiveRule>> {
-        self.has_agreed(peer, transfer).then_some(())?;
-        self.agreed.remove(&transfer).map(|agreed| agreed.rule)
     }
 }
 

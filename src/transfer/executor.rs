@@ -66,7 +66,7 @@ pub struct Executor {
     open: Arc<Semaphore>,
     planned: FileIndex,
     settled: HashSet<FileIndex>,
-    /// What the person here has paused.
+    /// What a person has paused.
     paused: HashSet<Scope>,
     /// Bytes that are here, and since when there are no more.
     done: (u64, Instant),
@@ -189,9 +189,22 @@ impl Executor {
         }
     }
 
-    /// The next file that is not here yet.
+    /// Whether a person has paused this file.
+    fn stops(&self, index: FileIndex) -> bool {
+        [Scope::Transfer, Scope::File(index)]
+            .iter()
+            .any(|scope| self.paused.contains(scope))
+    }
+
+    /// Whether a file may begin.
+    fn is_ready(&self) -> bool {
+        self.waiting.iter().any(|index| !self.stops(*index))
+    }
+
+    /// The next file that is not here yet and that nobody has paused.
     fn next_file(&mut self, place: OwnedSemaphorePermit) -> Option<(FileHeader, WillReader)> {
-        while let Some(index) = self.waiting.pop_front() {
+        while let Some(at) = self.waiting.iter().position(|index| !self.stops(*index)) {
+            let index = self.waiting.remove(at)?;
             if let Some(file) = self.files.get(&index)
                 && !self.settled.contains(&index)
             {
@@ -216,6 +229,10 @@ impl Inbound for Executor {
 
     fn path(&self) -> PathInfo {
         self.path.clone()
+    }
+
+    fn is_senders(&self) -> bool {
+        false
     }
 
     fn consent(&mut self) {}
@@ -264,7 +281,7 @@ impl Inbound for Executor {
             };
             let next = tokio::select! {
                 _ = self.back.wait_for(|back| *back) => Next::Back,
-                Ok(place) = place, if !self.waiting.is_empty() => Next::Begin(place),
+                Ok(place) = place, if self.is_ready() => Next::Begin(place),
                 () = tokio::time::sleep_until(self.done.1 + STALL_MAX) => Next::Still,
             };
             match next {

@@ -216,3 +216,21 @@ async fn when_nobody_gives_anything_for_a_minute_it_ends_unless_the_person_has_p
     let waited = start.elapsed();
     assert!(waited >= STALL_MAX * 3 / 2 && waited < STALL_MAX * 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_has_paused_is_left_alone_and_the_rest_comes() {
+    let (_back, mut executor) = executor(&[1]);
+    begin(&mut executor).await;
+    let steer = |action| {
+        let scope = Scope::File(0);
+        ReceiverMessage::Steer(Steer { scope, action })
+    };
+    let pause = SteerAction::Pause(PauseReason::Person);
+    executor.send(steer(pause)).await.unwrap();
+    executor.release(1);
+    assert_eq!(file(&mut executor).await.0, 1);
+    let paused = tokio::time::timeout(STALL_MAX * 5, executor.recv()).await;
+    assert!(paused.is_err());
+    executor.send(steer(SteerAction::Resume)).await.unwrap();
+    assert_eq!(file(&mut executor).await.0, 0);
+}

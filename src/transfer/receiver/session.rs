@@ -195,7 +195,9 @@ impl Incoming {
         };
         let table = self.table.lock();
         let entries = table.len();
-        let is_news = entries > before && self.pauses.all().is_none();
+        // What the sender's person has paused waits for the sender.
+        let is_paused = self.pauses.all().is_some() || self.pauses.has_theirs();
+        let is_news = entries > before && !is_paused;
         if !is_news || !session.will.covers(&table) {
             return None;
         }
@@ -208,7 +210,7 @@ impl Incoming {
     pub fn has_will(&self) -> bool {
         let covers = |session: &InSession| session.will.covers(&self.table.lock());
         self.taken.is_some()
-            && self.pauses.all() != Some(PausedBy::Peer)
+            && !self.pauses.all_is_theirs()
             && self.session.as_ref().is_some_and(covers)
     }
 

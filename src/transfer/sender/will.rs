@@ -12,6 +12,8 @@ use crate::transfer::member::Heirs;
 pub(super) struct Testament {
     /// Who has everything, until the receiver was told.
     heirs: Option<Heirs>,
+    /// Whether those that the receiver knows are there, as far as is known.
+    stands: bool,
     /// The next file that may have to be told.
     next: FileIndex,
     told: HashSet<FileIndex>,
@@ -46,7 +48,12 @@ impl Testament {
 
 impl<L: Outbound> Run<'_, L> {
     /// Those have everything: if the receiver knows them, and all hashes, it can do without us.
-    pub(super) fn on_heirs(&mut self, mut heirs: Heirs) {
+    pub(super) async fn on_heirs(&mut self, mut heirs: Heirs) {
+        if heirs.feeders.is_empty() {
+            (self.will.heirs, self.will.stands) = (None, false);
+            self.transfer.reporter.tell(News::GoesOn(false)).await;
+            return;
+        }
         let has_all = self.transfer.shared.table.lock().len() <= heirs.entries;
         if self.part != Part::None && self.link.knows_wills() && has_all {
             heirs.feeders.truncate(HEIRS_MAX);
@@ -70,7 +77,10 @@ impl<L: Outbound> Run<'_, L> {
             return Ok(());
         }
         match self.will.heirs.take() {
-            Some(heirs) => self.send(SenderMessage::Will(heirs.feeders)).await,
+            Some(heirs) => {
+                self.will.stands = true;
+                self.send(SenderMessage::Will(heirs.feeders)).await
+            }
             None => Ok(()),
         }
     }
@@ -118,8 +128,10 @@ impl<L: Outbound> Run<'_, L> {
         if self.part == Part::None || !self.link.knows_wills() || entries > self.told {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
+        // What crossed with the news that its heirs are gone counts no more.
         let all = entries == self.transfer.shared.table.lock().len();
-        self.transfer.reporter.tell(News::GoesOn(all)).await;
+        let goes_on = all && self.will.stands;
+        self.transfer.reporter.tell(News::GoesOn(goes_on)).await;
         Ok(())
     }
 }

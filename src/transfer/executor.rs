@@ -9,7 +9,7 @@
 mod heirs;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -64,6 +64,8 @@ pub struct Executor {
     /// Not before then.
     begin: Instant,
     open: Arc<Semaphore>,
+    /// Those that are begun, and that may be over.
+    begun: Vec<Weak<Place>>,
     planned: FileIndex,
     settled: HashSet<FileIndex>,
     /// What a person has paused.
@@ -103,6 +105,7 @@ impl Executor {
             waiting: VecDeque::new(),
             begin: Instant::now(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
+            begun: Vec::new(),
             planned: 0,
             settled: HashSet::new(),
             paused: HashSet::new(),
@@ -171,8 +174,8 @@ impl Executor {
 
     /// Whether somebody else, and not the person here, keeps something from coming.
     fn is_owed(&self) -> bool {
-        let begun = self.open.available_permits() < OPEN_MAX;
-        self.paused.is_empty() && (begun || !self.waiting.is_empty())
+        let mut begun = self.begun.iter().filter_map(Weak::upgrade);
+        self.is_ready() || begun.any(|place| !self.stops(place.index))
     }
 
     fn name_feeder(&mut self) {
@@ -208,6 +211,12 @@ impl Executor {
             if let Some(file) = self.files.get(&index)
                 && !self.settled.contains(&index)
             {
+                let place = Arc::new(Place {
+                    index,
+                    _permit: place,
+                });
+                self.begun.retain(|begun| begun.strong_count() > 0);
+                self.begun.push(Arc::downgrade(&place));
                 let reader = WillReader {
                     file: file.clone(),
                     next: 0,
@@ -307,7 +316,14 @@ impl Inbound for Executor {
 pub struct WillReader {
     file: Arc<Bequest>,
     next: u32,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<Place>,
+}
+
+/// The place of a file among those that are begun at once.
+#[derive(Debug)]
+struct Place {
+    index: FileIndex,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl FileReader for WillReader {

@@ -234,3 +234,22 @@ async fn what_somebody_has_paused_is_left_alone_and_the_rest_comes() {
     executor.send(steer(SteerAction::Resume)).await.unwrap();
     assert_eq!(file(&mut executor).await.0, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_paused_file_does_not_keep_the_others_waiting_for_ever() {
+    let (_back, mut executor) = executor(&[1]);
+    begin(&mut executor).await;
+    executor.release(1);
+    let (_first, _second) = (file(&mut executor).await, file(&mut executor).await);
+    let steer = |index, action| {
+        let scope = Scope::File(index);
+        ReceiverMessage::Steer(Steer { scope, action })
+    };
+    let pause = SteerAction::Pause(PauseReason::Person);
+    executor.send(steer(0, pause)).await.unwrap();
+    executor.send(steer(1, pause)).await.unwrap();
+    let paused = tokio::time::timeout(STALL_MAX * 5, executor.recv()).await;
+    assert!(paused.is_err(), "nobody owes anything");
+    executor.send(steer(1, SteerAction::Resume)).await.unwrap();
+    assert_eq!(lost(executor.recv().await), "the others give nothing");
+}

@@ -162,10 +162,23 @@ impl Incoming {
         let added = session.will.add(self.id, file, offered);
         added.map_err(Ended::Misbehaved)?;
         if !self.share.cover(memory + session.will.memory()) {
+            self.give_up_will();
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that the will takes, about.
+    pub(super) fn will_memory(&self) -> usize {
+        let session = self.session.as_ref();
+        session.map_or(0, |session| session.will.memory())
+    }
+
+    /// There is no room for a will.
+    pub(super) fn give_up_will(&mut self) {
+        if let Some(session) = &mut self.session {
             session.will = Will::default();
             session.will_is = WillIs::TooLarge;
         }
-        Ok(())
     }
 
     /// Who has the files if the sender leaves.

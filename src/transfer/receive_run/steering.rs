@@ -212,7 +212,7 @@ impl<L: Inbound> Run<'_, L> {
     }
 
     /// Tells the sender that it may leave, as soon as that is so.
-    pub(super) async fn tell_can_go_on(&mut self) -> Result<(), Ended> {
+    async fn tell_can_go_on(&mut self) -> Result<(), Ended> {
         match self.incoming.can_go_on() {
             Some(entries) => self.send(ReceiverMessage::CanGoOn(entries)).await,
             None => Ok(()),

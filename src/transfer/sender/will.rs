@@ -1,10 +1,13 @@
 //! What a receiver is told in case this program ends: the hashes of everything that it lacks, and
 //! who has it.
 
+use std::path::Path;
+
 use super::*;
 use crate::protocol::message::HAVE_GROUPS_MAX;
 use crate::protocol::sessions::{HEIRS_MAX, REFERRED_MIN, WILL_HASHES_MAX, WillFile};
 use crate::storage::source::SourceFile;
+use crate::transfer::known::KnownHashes;
 use crate::transfer::member::Heirs;
 
 /// What was told over one link, and what is still to be told.
@@ -68,7 +71,7 @@ impl<L: Outbound> Run<'_, L> {
         if self.will.page.is_none()
             && let Some(index) = self.next_unknown()
         {
-            self.will.page = self.will_file(index);
+            self.will.page = self.will_file(index).await;
         }
         if let Some(page) = self.will.next_page() {
             return self.send(SenderMessage::WillFile(page)).await;
@@ -102,25 +105,17 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     /// All that is to be known of a file; `None` if it is not known here, or too much.
-    fn will_file(&mut self, index: FileIndex) -> Option<WillFile> {
+    async fn will_file(&mut self, index: FileIndex) -> Option<WillFile> {
         self.will.next = index + 1;
         let path = self.transfer.shared.table.lock().path(index).to_owned();
         let local = self.transfer.sources.local(index, &path)?;
-        let source = SourceFile::open(&local).ok()?;
-        let known = self.transfer.shared.known.as_ref()?;
-        let hash = |group| known.get(source.stamp(), group);
-        let groups: Option<Vec<Hash>> = (0..group_count(source.size())).map(hash).collect();
-        let groups = groups.filter(|groups| groups.len() <= WILL_HASHES_MAX - self.will.hashes)?;
-        self.will.hashes += groups.len();
+        let known = self.transfer.shared.known.clone()?;
+        let room = WILL_HASHES_MAX - self.will.hashes;
+        let work = move || look_up(index, &local, &known, room);
+        let file = tokio::task::spawn_blocking(work).await.ok()??;
+        self.will.hashes += file.groups.len();
         self.will.told.insert(index);
-        Some(WillFile {
-            index,
-            size: source.size(),
-            modified: source.modified(),
-            stamp: source.stamp(),
-            first: 0,
-            groups,
-        })
+        Some(file)
     }
 
     /// The receiver says that it can do without us.
@@ -134,4 +129,22 @@ impl<L: Outbound> Run<'_, L> {
         self.transfer.reporter.tell(News::GoesOn(goes_on)).await;
         Ok(())
     }
+}
+
+/// What is known of a file, if that is all of it and not more than `room` groups. Blocking.
+fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> Option<WillFile> {
+    let source = SourceFile::open(local).ok()?;
+    let count = group_count(source.size());
+    if count as usize > room {
+        return None;
+    }
+    let hash = |group| known.get(source.stamp(), group);
+    Some(WillFile {
+        index,
+        size: source.size(),
+        modified: source.modified(),
+        stamp: source.stamp(),
+        first: 0,
+        groups: (0..count).map(hash).collect::<Option<_>>()?,
+    })
 }

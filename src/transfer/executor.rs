@@ -44,6 +44,8 @@ pub struct Estate {
     pub path: PathInfo,
     /// Who fed us last, if not the origin.
     pub feeder: Option<Feeder>,
+    /// Who may have the files.
+    pub heirs: Vec<Feeder>,
     /// Becomes true when the origin is back.
     pub back: watch::Receiver<bool>,
 }
@@ -92,6 +94,7 @@ impl Executor {
             note,
             path,
             feeder,
+            heirs,
             back,
         } = estate;
         Self {
@@ -100,7 +103,7 @@ impl Executor {
             path,
             back,
             files: will.files().clone(),
-            heirs: Heirs::new(feeder, will.heirs()),
+            heirs: Heirs::new(feeder, &heirs),
             say: VecDeque::new(),
             waiting: VecDeque::new(),
             begin: Instant::now(),

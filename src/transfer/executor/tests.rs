@@ -38,7 +38,6 @@ fn executor(heirs: &[u8]) -> (watch::Sender<bool>, Executor) {
         will.add(ID, file, Some(1)).unwrap();
     }
     let heirs = heirs.iter().map(|n| heir(*n)).collect();
-    will.name_heirs(heirs).unwrap();
     let (is_back, back) = watch::channel(false);
     let head = OfferHead {
         transfer: ID,
@@ -56,6 +55,7 @@ fn executor(heirs: &[u8]) -> (watch::Sender<bool>, Executor) {
         note: NOTE,
         path,
         feeder: None,
+        heirs,
         back,
     };
     (is_back, Executor::new(&will, estate))

@@ -28,7 +28,12 @@ pub(in crate::transfer) struct InSession {
     will_is: WillIs,
     /// What the sender said last that still holds when it is gone.
     last: Option<Last>,
+    /// Who has passed on what it must not: nobody to go on with. At most [`LIARS_MAX`].
+    liars: HashSet<TransferId>,
 }
+
+/// Liars that are remembered: more receivers than a session has.
+const LIARS_MAX: usize = 1024;
 
 /// How it stands with a will over this link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,7 @@ impl Incoming {
                 will: Will::default(),
                 will_is: WillIs::Old,
                 last: None,
+                liars: HashSet::new(),
             }
         });
         if session.note.replace(note).is_some() {
@@ -211,7 +217,7 @@ impl Incoming {
         // What the sender's person has paused waits for the sender.
         let is_paused = self.pauses.all().is_some() || self.pauses.has_theirs();
         let is_news = entries > before && !is_paused;
-        if !is_news || !session.will.covers(&table) {
+        if !is_news || !session.is_will(&table) {
             return None;
         }
         session.will_is = WillIs::Told(entries);
@@ -221,7 +227,7 @@ impl Incoming {
     /// Whether the sender has made a will for all that is missing. What its person has stopped
     /// stays so.
     pub fn has_will(&self) -> bool {
-        let covers = |session: &InSession| session.will.covers(&self.table.lock());
+        let covers = |session: &InSession| session.is_will(&self.table.lock());
         self.taken.is_some()
             && !self.pauses.all_is_theirs()
             && self.session.as_ref().is_some_and(covers)
@@ -236,7 +242,8 @@ impl Incoming {
             head: table.head(self.id),
             note: last.note,
             path: last.path.clone(),
-            feeder: last.feeder.clone(),
+            feeder: last.feeder.clone().filter(|f| session.is_honest(f)),
+            heirs: session.heirs(),
             back,
         };
         Some(Executor::new(&session.will, estate))
@@ -254,11 +261,35 @@ impl Incoming {
         session: &mut Option<InSession>,
     ) -> (TransferId, Trouble) {
         if let Some(session) = session
-            && let Some(trouble) = session.troubles.recv().await
+            && let Some((about, trouble)) = session.troubles.recv().await
         {
-            return trouble;
+            if trouble == Trouble::Lied && session.liars.len() < LIARS_MAX {
+                session.liars.insert(about);
+            }
+            return (about, trouble);
         }
         std::future::pending().await
+    }
+}
+
+impl InSession {
+    /// Whether nothing is missing that the sender would have to say or send, and somebody who has
+    /// not lied may have it.
+    fn is_will(&self, table: &FileTable) -> bool {
+        self.will.heirs().iter().any(|heir| self.is_honest(heir)) && self.will.covers(table)
+    }
+
+    /// Whom the sender named, without those who have lied.
+    fn heirs(&self) -> Vec<Feeder> {
+        let honest = |heir: &&Feeder| self.is_honest(heir);
+        self.will.heirs().iter().filter(honest).cloned().collect()
+    }
+
+    fn is_honest(&self, feeder: &Feeder) -> bool {
+        match feeder {
+            Feeder::Member { member, .. } => !self.liars.contains(member),
+            Feeder::Origin => true,
+        }
     }
 }
 

@@ -211,6 +211,9 @@ mod tests {
         add(&mut will, page(0, 3, 2, 1));
         assert!(will.covers(&table));
         assert_eq!(will.hashes, 4);
+        let groups = will.files().values().map(|file| file.groups.capacity());
+        assert_eq!(will.capacity, groups.sum::<usize>());
+        assert!(will.memory() >= will.capacity * size_of::<Hash>() + 2 * FILE_COST);
     }
 
     #[test]

@@ -59,19 +59,7 @@ struct Last {
 impl Incoming {
     /// The sender says that the same goes to others.
     pub(super) async fn join_session(&mut self, note: SessionNote) -> Result<(), Ended> {
-        let session = self.session.get_or_insert_with(|| {
-            let (feed, end, troubles) = Feed::new();
-            InSession {
-                feed,
-                troubles,
-                feeding: Some(end),
-                note: None,
-                will: Will::default(),
-                will_is: WillIs::Old,
-                last: None,
-                liars: HashSet::new(),
-            }
-        });
+        let session = self.session.get_or_insert_with(InSession::new);
         if session.note.replace(note).is_some() {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
@@ -273,6 +261,20 @@ impl Incoming {
 }
 
 impl InSession {
+    fn new() -> Self {
+        let (feed, end, troubles) = Feed::new();
+        Self {
+            feed,
+            troubles,
+            feeding: Some(end),
+            note: None,
+            will: Will::default(),
+            will_is: WillIs::Old,
+            last: None,
+            liars: HashSet::new(),
+        }
+    }
+
     /// Whether nothing is missing that the sender would have to say or send, and somebody who has
     /// not lied may have it.
     fn is_will(&self, table: &FileTable) -> bool {
@@ -310,4 +312,43 @@ fn make_plausible(feeder: &mut Feeder, sender: Option<SocketAddr>) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::peer::PeerId;
+    use crate::protocol::sessions::{FeedingKey, Ticket};
+
+    fn heir(n: u8) -> Feeder {
+        let peer = PeerId::from_bytes([n; 32]);
+        Feeder::Member {
+            member: TransferId([n; 16]),
+            peer,
+            addrs: Vec::new(),
+            ticket: Ticket::new(&FeedingKey([n; 32]), peer),
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_goes_on_with_those_who_have_lied() {
+        let mut session = InSession::new();
+        session.will.name_heirs(vec![heir(1), heir(2)]).unwrap();
+        let say = session.feeding.take().unwrap().troubles;
+        let mut session = Some(session);
+        for (n, trouble, left) in [
+            (1, Trouble::Gone, vec![heir(1), heir(2)]),
+            (1, Trouble::Lied, vec![heir(2)]),
+            (2, Trouble::Lied, vec![]),
+        ] {
+            say.send((TransferId([n; 16]), trouble)).await.unwrap();
+            let told = Incoming::next_trouble(&mut session).await;
+            assert_eq!(told, (TransferId([n; 16]), trouble));
+            let session = session.as_ref().unwrap();
+            assert_eq!(session.heirs(), left);
+            // Without files nothing is missing.
+            assert_eq!(session.is_will(&FileTable::default()), !left.is_empty());
+        }
+    }
 }

@@ -229,6 +229,10 @@ pub trait Inbound: Send + 'static {
     fn head(&self) -> &OfferHead;
     /// How the bytes travel now.
     fn path(&self) -> PathInfo;
+    /// Whether the sender itself is there. If not, nobody says anew what its person has paused.
+    fn is_senders(&self) -> bool {
+        true
+    }
     /// The person agreed: let the peer send files (raises the connection's limits).
     fn consent(&mut self);
     /// Sends a message; waits while the peer does not read. Not cancel-safe.

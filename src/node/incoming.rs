@@ -119,7 +119,8 @@ impl IncomingTask {
         }
     }
 
-    /// Goes on without the sender, until that makes a link again, which is returned too.
+    /// Goes on without the sender, until that makes a link again, which is returned too. It is
+    /// called meanwhile: what nobody else gives, only it can.
     async fn alone(&mut self) -> (Ended, Option<Box<QuicInbound>>) {
         let (is_back, back) = watch::channel(false);
         let Some(executor) = self.incoming.executor(back) else {
@@ -130,18 +131,26 @@ impl IncomingTask {
             incoming,
             orders,
             links,
+            callee,
+            connector,
+            peer,
             ..
         } = self;
+        let mut wait = RETRY_MIN;
+        let mut ours = connector.addrs();
         let run = incoming.run(executor, orders);
         tokio::pin!(run);
         let mut link = None;
         loop {
+            let call = call(callee, connector, *peer, wait);
             tokio::select! {
                 ended = &mut run => return (ended, link),
                 Some(new) = links.recv(), if link.is_none() => {
                     link = Some(Box::new(new));
                     is_back.send_replace(true);
                 }
+                () = call, if link.is_none() => wait = (wait * 2).min(RETRY_MAX),
+                Ok(()) = ours.changed() => wait = RETRY_MIN,
             }
         }
     }
@@ -158,18 +167,8 @@ impl IncomingTask {
                 self.reporter.event(TransferEvent::Fail).await;
                 return Next::Over;
             }
-            let callee = self.callee.clone();
-            let connector = self.connector.clone();
-            let connected = self.connector.pooled(self.peer).is_some();
-            let call = async {
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = callee.appears() => {}
-                }
-                if !connected {
-                    let _ = callee.connect(&connector, ATTEMPT).await;
-                }
-            };
+            let (callee, connector) = (self.callee.clone(), self.connector.clone());
+            let call = call(&callee, &connector, self.peer, wait);
             tokio::select! {
                 link = self.links.recv() => {
                     return link.map_or(Next::Over, |link| Next::Link(Box::new(link)));
@@ -191,6 +190,19 @@ impl IncomingTask {
                 Ok(()) = ours.changed() => wait = RETRY_MIN,
             }
         }
+    }
+}
+
+/// Calls the sender after `wait`, or as soon as it is said to be somewhere, unless there is a
+/// connection. Cancel-safe.
+async fn call(callee: &Callee, connector: &Connector, peer: PeerId, wait: Duration) {
+    let connected = connector.pooled(peer).is_some();
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = callee.appears() => {}
+    }
+    if !connected {
+        let _ = callee.connect(connector, ATTEMPT).await;
     }
 }
 

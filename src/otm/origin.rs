@@ -98,6 +98,9 @@ impl Origin {
                     self.name_liar(feeder, id).await;
                 }
                 self.tree.trouble(id, feeder, trouble, now);
+                if trouble == Trouble::Gone || self.tree.is_excluded(feeder) {
+                    self.is_gone(feeder);
+                }
             }
             MemberNews::Complete { entries } => {
                 self.tree.complete(id, now);
@@ -108,6 +111,7 @@ impl Origin {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.open = false;
                 }
+                self.is_gone(id);
             }
         }
     }

@@ -290,8 +290,11 @@ fn receiver(record: &MemberRecord, transfer: Option<&TransferSnapshot>) -> Recei
 }
 
 /// Whether somebody who does not have everything yet needs us no more. Who is paused waits for us.
+/// Of one that has no link to us nothing is known: what it knows in case that we leave ends with
+/// its program.
 fn goes_on(t: &TransferSnapshot) -> bool {
-    t.passing.goes_on && !t.state.is_final() && t.state != TransferState::Paused
+    let is_known = !matches!(t.state, TransferState::Paused | TransferState::Interrupted);
+    t.passing.goes_on && !t.state.is_final() && is_known
 }
 
 fn eta(here: &[&TransferSnapshot]) -> Option<u64> {

@@ -9,7 +9,7 @@
 mod heirs;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -44,6 +44,8 @@ pub struct Estate {
     pub path: PathInfo,
     /// Who fed us last, if not the origin.
     pub feeder: Option<Feeder>,
+    /// Who may have the files.
+    pub heirs: Vec<Feeder>,
     /// Becomes true when the origin is back.
     pub back: watch::Receiver<bool>,
 }
@@ -64,9 +66,11 @@ pub struct Executor {
     /// Not before then.
     begin: Instant,
     open: Arc<Semaphore>,
+    /// Those that are begun, and that may be over.
+    begun: Vec<Weak<Place>>,
     planned: FileIndex,
     settled: HashSet<FileIndex>,
-    /// What the person here has paused.
+    /// What a person has paused.
     paused: HashSet<Scope>,
     /// Bytes that are here, and since when there are no more.
     done: (u64, Instant),
@@ -90,6 +94,7 @@ impl Executor {
             note,
             path,
             feeder,
+            heirs,
             back,
         } = estate;
         Self {
@@ -98,11 +103,12 @@ impl Executor {
             path,
             back,
             files: will.files().clone(),
-            heirs: Heirs::new(feeder, will.heirs()),
+            heirs: Heirs::new(feeder, &heirs),
             say: VecDeque::new(),
             waiting: VecDeque::new(),
             begin: Instant::now(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
+            begun: Vec::new(),
             planned: 0,
             settled: HashSet::new(),
             paused: HashSet::new(),
@@ -171,8 +177,8 @@ impl Executor {
 
     /// Whether somebody else, and not the person here, keeps something from coming.
     fn is_owed(&self) -> bool {
-        let begun = self.open.available_permits() < OPEN_MAX;
-        self.paused.is_empty() && (begun || !self.waiting.is_empty())
+        let mut begun = self.begun.iter().filter_map(Weak::upgrade);
+        self.is_ready() || begun.any(|place| !self.stops(place.index))
     }
 
     fn name_feeder(&mut self) {
@@ -189,12 +195,31 @@ impl Executor {
         }
     }
 
-    /// The next file that is not here yet.
+    /// Whether a person has paused this file.
+    fn stops(&self, index: FileIndex) -> bool {
+        [Scope::Transfer, Scope::File(index)]
+            .iter()
+            .any(|scope| self.paused.contains(scope))
+    }
+
+    /// Whether a file may begin.
+    fn is_ready(&self) -> bool {
+        self.waiting.iter().any(|index| !self.stops(*index))
+    }
+
+    /// The next file that is not here yet and that nobody has paused.
     fn next_file(&mut self, place: OwnedSemaphorePermit) -> Option<(FileHeader, WillReader)> {
-        while let Some(index) = self.waiting.pop_front() {
+        while let Some(at) = self.waiting.iter().position(|index| !self.stops(*index)) {
+            let index = self.waiting.remove(at)?;
             if let Some(file) = self.files.get(&index)
                 && !self.settled.contains(&index)
             {
+                let place = Arc::new(Place {
+                    index,
+                    _permit: place,
+                });
+                self.begun.retain(|begun| begun.strong_count() > 0);
+                self.begun.push(Arc::downgrade(&place));
                 let reader = WillReader {
                     file: file.clone(),
                     next: 0,
@@ -216,6 +241,10 @@ impl Inbound for Executor {
 
     fn path(&self) -> PathInfo {
         self.path.clone()
+    }
+
+    fn is_senders(&self) -> bool {
+        false
     }
 
     fn consent(&mut self) {}
@@ -264,7 +293,7 @@ impl Inbound for Executor {
             };
             let next = tokio::select! {
                 _ = self.back.wait_for(|back| *back) => Next::Back,
-                Ok(place) = place, if !self.waiting.is_empty() => Next::Begin(place),
+                Ok(place) = place, if self.is_ready() => Next::Begin(place),
                 () = tokio::time::sleep_until(self.done.1 + STALL_MAX) => Next::Still,
             };
             match next {
@@ -290,7 +319,14 @@ impl Inbound for Executor {
 pub struct WillReader {
     file: Arc<Bequest>,
     next: u32,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<Place>,
+}
+
+/// The place of a file among those that are begun at once.
+#[derive(Debug)]
+struct Place {
+    index: FileIndex,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl FileReader for WillReader {

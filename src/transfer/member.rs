@@ -45,11 +45,11 @@ pub struct Joined {
 }
 
 /// Who gives a receiver the rest if the sender leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heirs {
     /// How many entries they have: of what was added later nobody has anything.
     pub entries: u32,
-    /// Where they are, those who have everything first.
+    /// Where they are, those who have everything first. Empty if nobody can give it any more.
     pub feeders: Vec<Feeder>,
 }
 

@@ -339,8 +339,8 @@ impl<'a, L: Inbound> Run<'a, L> {
             SenderMessage::WillFile(file) => self.incoming.take_will_file(file),
             SenderMessage::Will(heirs) => {
                 let sender = self.link.path().addr;
-                self.incoming.take_heirs(heirs, sender)?;
-                self.tell_can_go_on().await
+                // Whether that is enough is looked at once a second: it takes a walk over all.
+                self.incoming.take_heirs(heirs, sender)
             }
             SenderMessage::Entries(_)
             | SenderMessage::EntriesEnd { .. }

@@ -342,7 +342,14 @@ impl Incoming {
         for entry in entries {
             table.push(entry).map_err(Ended::Misbehaved)?;
         }
-        Ok(self.share.cover(table.memory()))
+        let memory = table.memory();
+        drop(table);
+        // A will is the lesser good: without it the sender only has to stay.
+        if self.share.cover(memory + self.will_memory()) {
+            return Ok(true);
+        }
+        self.give_up_will();
+        Ok(self.share.cover(memory))
     }
 
     /// The sender lists its files anew: what is done and begun is taken from the journal, which

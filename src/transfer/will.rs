@@ -11,11 +11,16 @@ use crate::protocol::groups::{FILE_SIZE_MAX, Hash, group_count};
 use crate::protocol::message::{FileHeader, FileIndex, HAVE_GROUPS_MAX, TransferId};
 use crate::protocol::sessions::{Feeder, HEIRS_MAX, WILL_HASHES_MAX, WillFile};
 
+/// Bytes that a file takes in the map and by itself, beside what it holds.
+const FILE_COST: usize = 128;
+
 /// What the origin has said so far.
 #[derive(Debug, Default, Clone)]
 pub struct Will {
     files: BTreeMap<FileIndex, Arc<Bequest>>,
     hashes: usize,
+    /// Hashes that there is memory for.
+    capacity: usize,
     /// Who may have the files; empty until the will is complete.
     heirs: Vec<Feeder>,
 }
@@ -68,7 +73,10 @@ impl Will {
         };
         if first == 0 {
             let old = self.files.remove(&index);
-            self.hashes -= old.map_or(0, |old| old.groups.len());
+            if let Some(old) = old {
+                self.hashes -= old.groups.len();
+                self.capacity -= old.groups.capacity();
+            }
         }
         let (told, groups_new) = match self.files.get(&index) {
             Some(known) if known.header != header => return Err(Offence::Contradiction),
@@ -88,7 +96,10 @@ impl Will {
             groups: Vec::new(),
         };
         let file = self.files.entry(index).or_insert_with(|| Arc::new(new()));
-        Arc::make_mut(file).groups.extend(groups_new);
+        self.capacity -= file.groups.capacity();
+        let known = &mut Arc::make_mut(file).groups;
+        known.extend(groups_new);
+        self.capacity += known.capacity();
         Ok(())
     }
 
@@ -126,7 +137,7 @@ impl Will {
 
     /// Bytes of memory that it takes, about.
     pub fn memory(&self) -> usize {
-        self.hashes * size_of::<Hash>() + self.files.len() * (size_of::<Bequest>() + 64)
+        self.capacity * size_of::<Hash>() + self.files.len() * (size_of::<Bequest>() + FILE_COST)
     }
 }
 
@@ -200,6 +211,9 @@ mod tests {
         add(&mut will, page(0, 3, 2, 1));
         assert!(will.covers(&table));
         assert_eq!(will.hashes, 4);
+        let groups = will.files().values().map(|file| file.groups.capacity());
+        assert_eq!(will.capacity, groups.sum::<usize>());
+        assert!(will.memory() >= will.capacity * size_of::<Hash>() + 2 * FILE_COST);
     }
 
     #[test]

@@ -206,13 +206,17 @@ async fn who_is_restarted_in_the_middle_goes_on() {
 
 /// The sender leaves as soon as it may. Returns how many did not have everything then.
 async fn leave(swarm: &Swarm) -> usize {
+    may_leave(swarm).await;
+    let open = swarm.members.values().filter(|m| !m.is_over());
+    open.map(Member::cut).count()
+}
+
+async fn may_leave(swarm: &Swarm) {
     let may = |swarm: &Swarm| {
         let mut members = swarm.members.values();
         members.all(|member| member.is_over() || member.goes_on())
     };
     swarm.until("that it may leave", may).await;
-    let open = swarm.members.values().filter(|m| !m.is_over());
-    open.map(Member::cut).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,4 +293,25 @@ async fn when_all_who_had_it_leave_as_well_nobody_hangs() {
         }
     }
     assert!(lost > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_senders_person_has_paused_stays_so_when_the_sender_has_left() {
+    let mut swarm = Swarm::new(1, 3, 24);
+    swarm.common.network.delay.store(900, Ordering::Relaxed);
+    swarm.start(0, Manner::Honest);
+    let done = |s: &Swarm| s.members[&0].is_over();
+    swarm.until("one is done", done).await;
+    (1..3).for_each(|n| swarm.start(n, Manner::Honest));
+    may_leave(&swarm).await;
+    swarm.members[&1].pause_there("d/big").await;
+    let paused = |s: &Swarm| s.members[&1].is_paused("d/big");
+    swarm.until("the pause", paused).await;
+    assert_eq!(leave(&swarm).await, 2);
+    let other = swarm.members.remove(&2).unwrap();
+    assert_eq!(other.ended().await, Ended::Completed);
+    let waits = &swarm.members[&1];
+    // Much longer than the other one took.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!waits.is_over() && waits.is_paused("d/big"));
 }

@@ -9,7 +9,7 @@ use peerconnect::config::{ConflictPolicy, PassOn};
 use peerconnect::net::memory::{Faults, Scissors, pair_with};
 use peerconnect::otm::origin::SessionNews;
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::message::TransferId;
+use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
 use peerconnect::protocol::sessions::{FeedingKey, SessionNote};
 use peerconnect::storage::journal::Journal;
 use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
@@ -21,6 +21,7 @@ use peerconnect::transfer::receiver::{Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
 use peerconnect::transfer::sender::Outgoing;
 use peerconnect::transfer::sources::Sources;
+use peerconnect::transfer::status::FileState;
 use peerconnect::transfer::table::SharedTable;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -46,8 +47,9 @@ pub struct Member {
     goes_on: Arc<AtomicBool>,
     scissors: Scissors,
     work: JoinHandle<Ended>,
+    to_sender: mpsc::Sender<Order>,
     /// For the program itself: dropped when it dies.
-    _orders: [mpsc::Sender<Order>; 2],
+    _to_receiver: mpsc::Sender<Order>,
 }
 
 pub fn id(n: usize) -> TransferId {
@@ -105,7 +107,8 @@ impl Member {
             goes_on,
             scissors,
             work,
-            _orders: [to_sender, to_receiver],
+            to_sender,
+            _to_receiver: to_receiver,
         }
     }
 
@@ -113,6 +116,23 @@ impl Member {
     pub fn die(&self) {
         self.alive.send_replace(false);
         self.scissors.cut();
+    }
+
+    fn file(&self, name: &str) -> FileIndex {
+        let table = self.table.lock();
+        let mut files = 0..table.len();
+        files.find(|file| table.path(*file) == name).unwrap()
+    }
+
+    /// The sender's person pauses a file.
+    pub async fn pause_there(&self, name: &str) {
+        let scope = Scope::File(self.file(name));
+        self.to_sender.send(Order::Pause(scope)).await.unwrap();
+    }
+
+    pub fn is_paused(&self, name: &str) -> bool {
+        let file = self.file(name);
+        self.table.lock().state(file) == Some(FileState::Paused)
     }
 
     /// The link to the sender is gone.

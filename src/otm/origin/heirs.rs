@@ -1,5 +1,7 @@
 //! Who has everything, for the case that this program ends.
 
+use std::mem::take;
+
 use super::{Member, Origin, Place};
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{Feeder, HEIRS_MAX};
@@ -16,11 +18,33 @@ impl Origin {
         if let Some(member) = self.members.get_mut(&id) {
             (member.complete, member.open) = (Some(entries), false);
         }
-        let open = self.members.iter().filter(|(_, member)| member.open);
-        let open: Vec<TransferId> = open.map(|(id, _)| *id).collect();
-        for id in open {
+        for id in self.open() {
             self.name_heirs(id);
         }
+    }
+
+    /// A member cannot be reached. If it has everything, it is none any more who could give that
+    /// to those who are left: they learn who can, or that nobody can.
+    pub(super) fn is_gone(&mut self, id: TransferId) {
+        let had = self.members.get_mut(&id).and_then(|m| m.complete.take());
+        if had.is_none() {
+            return;
+        }
+        for id in self.open() {
+            let known = self.members.get_mut(&id).map_or(0, |m| take(&mut m.heirs));
+            self.name_heirs(id);
+            if let Some(member) = self.members.get(&id)
+                && (known > 0 && member.heirs == 0)
+            {
+                member.joined.heirs.send_replace(Some(Heirs::default()));
+            }
+        }
+    }
+
+    /// Who is there, and does not have everything.
+    fn open(&self) -> Vec<TransferId> {
+        let open = self.members.iter().filter(|(_, member)| member.open);
+        open.map(|(id, _)| *id).collect()
     }
 
     /// Tells a member who has everything, if somebody has and it does not know enough of them.

@@ -174,6 +174,35 @@ async fn who_has_everything_and_passes_on_is_named_to_all_who_do_not() {
     assert_eq!(*anna.borrow_and_update(), None, "it has everything");
 }
 
+#[tokio::test(start_paused = true)]
+async fn when_an_heir_is_gone_the_others_are_named_and_then_that_nobody_is_left() {
+    let room = Room::open();
+    let _anna = room.join(0, true).await;
+    let _ben = room.join(1, true).await;
+    let (_, mut carl) = room.join_to_inherit(2, true).await;
+    let gone = |feeder| MemberNews::Trouble {
+        feeder: id(feeder),
+        trouble: Trouble::Gone,
+    };
+    room.say(0, COMPLETE).await;
+    room.say(1, COMPLETE).await;
+    let is = |wanted: &'static [u8]| {
+        let ids: Vec<TransferId> = wanted.iter().map(|n| id(*n)).collect();
+        move |heirs: &Option<Heirs>| heirs.is_some() && named(heirs) == ids
+    };
+    carl.wait_for(is(&[0, 1])).await.unwrap();
+    room.say(2, gone(0)).await;
+    carl.wait_for(is(&[1])).await.unwrap();
+    // The same once more changes nothing.
+    room.say(2, gone(0)).await;
+    room.say(2, gone(1)).await;
+    carl.wait_for(is(&[])).await.unwrap();
+    // Somebody else has it after all.
+    let _again = room.join(0, true).await;
+    room.say(0, COMPLETE).await;
+    carl.wait_for(is(&[0])).await.unwrap();
+}
+
 #[test]
 fn addresses_are_told_only_where_they_mean_something() {
     let addrs = |list: &[[u8; 4]]| -> Vec<SocketAddr> {

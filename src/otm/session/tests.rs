@@ -157,3 +157,14 @@ fn a_transfer_is_in_one_session_at_a_time() {
     sessions.forget_gone(|transfer| transfer == id(3));
     assert!(sessions.get(id(101)).is_none());
 }
+
+#[test]
+fn who_has_no_link_to_us_or_is_paused_is_not_known_to_go_on() {
+    let mut one = transfer(1, TransferState::Transferring);
+    one.passing.goes_on = true;
+    assert!(picture(&[one.clone()]).may_leave());
+    for state in [TransferState::Interrupted, TransferState::Paused] {
+        one.state = state;
+        assert!(!picture(&[one.clone()]).may_leave(), "{state:?}");
+    }
+}

@@ -38,7 +38,6 @@ fn executor(heirs: &[u8]) -> (watch::Sender<bool>, Executor) {
         will.add(ID, file, Some(1)).unwrap();
     }
     let heirs = heirs.iter().map(|n| heir(*n)).collect();
-    will.name_heirs(heirs).unwrap();
     let (is_back, back) = watch::channel(false);
     let head = OfferHead {
         transfer: ID,
@@ -56,6 +55,7 @@ fn executor(heirs: &[u8]) -> (watch::Sender<bool>, Executor) {
         note: NOTE,
         path,
         feeder: None,
+        heirs,
         back,
     };
     (is_back, Executor::new(&will, estate))
@@ -215,4 +215,41 @@ async fn when_nobody_gives_anything_for_a_minute_it_ends_unless_the_person_has_p
     assert_eq!(lost(executor.recv().await), "the others give nothing");
     let waited = start.elapsed();
     assert!(waited >= STALL_MAX * 3 / 2 && waited < STALL_MAX * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_has_paused_is_left_alone_and_the_rest_comes() {
+    let (_back, mut executor) = executor(&[1]);
+    begin(&mut executor).await;
+    let steer = |action| {
+        let scope = Scope::File(0);
+        ReceiverMessage::Steer(Steer { scope, action })
+    };
+    let pause = SteerAction::Pause(PauseReason::Person);
+    executor.send(steer(pause)).await.unwrap();
+    executor.release(1);
+    assert_eq!(file(&mut executor).await.0, 1);
+    let paused = tokio::time::timeout(STALL_MAX * 5, executor.recv()).await;
+    assert!(paused.is_err());
+    executor.send(steer(SteerAction::Resume)).await.unwrap();
+    assert_eq!(file(&mut executor).await.0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_paused_file_does_not_keep_the_others_waiting_for_ever() {
+    let (_back, mut executor) = executor(&[1]);
+    begin(&mut executor).await;
+    executor.release(1);
+    let (_first, _second) = (file(&mut executor).await, file(&mut executor).await);
+    let steer = |index, action| {
+        let scope = Scope::File(index);
+        ReceiverMessage::Steer(Steer { scope, action })
+    };
+    let pause = SteerAction::Pause(PauseReason::Person);
+    executor.send(steer(0, pause)).await.unwrap();
+    executor.send(steer(1, pause)).await.unwrap();
+    let paused = tokio::time::timeout(STALL_MAX * 5, executor.recv()).await;
+    assert!(paused.is_err(), "nobody owes anything");
+    executor.send(steer(1, SteerAction::Resume)).await.unwrap();
+    assert_eq!(lost(executor.recv().await), "the others give nothing");
 }

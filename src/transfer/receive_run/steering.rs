@@ -18,14 +18,19 @@ use crate::transfer::status::{FileState, PausedBy};
 
 impl<L: Inbound> Run<'_, L> {
     /// Pauses outlive the link that they were made on, and the program. Those of the sender are
-    /// the sender's to repeat; of the disk we see for ourselves.
+    /// the sender's to repeat, and stay if it is not there; of the disk we see for ourselves.
     pub(super) async fn repeat_pauses(&mut self) -> Result<(), Ended> {
         self.find_paused();
-        for index in self.incoming.pauses.forget_theirs() {
-            self.show(index, FileState::Waiting);
+        let is_senders = self.link.is_senders();
+        if is_senders {
+            for index in self.incoming.pauses.forget_theirs() {
+                self.show(index, FileState::Waiting);
+            }
         }
         match self.incoming.pauses.all() {
             None => {}
+            // Nobody carries out a will then.
+            Some(PausedBy::Peer) if !is_senders => {}
             Some(PausedBy::DiskFull | PausedBy::Peer) => {
                 self.incoming.pauses.resume(Scope::Transfer);
                 self.incoming.reporter.tell(News::PausedBy(None)).await;
@@ -36,7 +41,7 @@ impl<L: Inbound> Run<'_, L> {
                 self.steer(Scope::Transfer, action).await?;
             }
         }
-        for index in self.incoming.pauses.ours() {
+        for index in self.incoming.pauses.files() {
             self.show(index, FileState::Paused);
             let action = SteerAction::Pause(PauseReason::Person);
             self.steer(Scope::File(index), action).await?;
@@ -171,6 +176,12 @@ impl<L: Inbound> Run<'_, L> {
                 self.steer(scope, SteerAction::Pause(PauseReason::Person))
                     .await
             }
+            // The sender's person has paused it, and cannot hear that somebody here wants it.
+            Order::Resume(Scope::File(index))
+                if !self.link.is_senders() && self.incoming.pauses.is_theirs(index) =>
+            {
+                Ok(())
+            }
             Order::Resume(scope) => {
                 self.steer(scope, SteerAction::Resume).await?;
                 self.resume(scope).await
@@ -201,7 +212,7 @@ impl<L: Inbound> Run<'_, L> {
     }
 
     /// Tells the sender that it may leave, as soon as that is so.
-    pub(super) async fn tell_can_go_on(&mut self) -> Result<(), Ended> {
+    async fn tell_can_go_on(&mut self) -> Result<(), Ended> {
         match self.incoming.can_go_on() {
             Some(entries) => self.send(ReceiverMessage::CanGoOn(entries)).await,
             None => Ok(()),

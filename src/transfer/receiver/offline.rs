@@ -24,14 +24,17 @@ impl Incoming {
                 }
             }
             Order::Resume(scope) => {
-                self.pauses.resume(scope);
+                self.pauses.resume_ours(scope);
                 match scope {
                     Scope::Transfer => {
                         self.keep_pause(false);
-                        self.reporter.tell(News::PausedBy(None)).await;
+                        let by = self.pauses.all();
+                        self.reporter.tell(News::PausedBy(by)).await;
                     }
                     Scope::File(index) => {
-                        self.table.lock().set_state(index, FileState::Waiting);
+                        if !self.pauses.has(index) {
+                            self.table.lock().set_state(index, FileState::Waiting);
+                        }
                         self.keep_file_pause(index, false);
                     }
                 }

@@ -28,7 +28,12 @@ pub(in crate::transfer) struct InSession {
     will_is: WillIs,
     /// What the sender said last that still holds when it is gone.
     last: Option<Last>,
+    /// Who has passed on what it must not: nobody to go on with. At most [`LIARS_MAX`].
+    liars: HashSet<TransferId>,
 }
+
+/// Liars that are remembered: more receivers than a session has.
+const LIARS_MAX: usize = 1024;
 
 /// How it stands with a will over this link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,18 +59,7 @@ struct Last {
 impl Incoming {
     /// The sender says that the same goes to others.
     pub(super) async fn join_session(&mut self, note: SessionNote) -> Result<(), Ended> {
-        let session = self.session.get_or_insert_with(|| {
-            let (feed, end, troubles) = Feed::new();
-            InSession {
-                feed,
-                troubles,
-                feeding: Some(end),
-                note: None,
-                will: Will::default(),
-                will_is: WillIs::Old,
-                last: None,
-            }
-        });
+        let session = self.session.get_or_insert_with(InSession::new);
         if session.note.replace(note).is_some() {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
@@ -162,10 +156,23 @@ impl Incoming {
         let added = session.will.add(self.id, file, offered);
         added.map_err(Ended::Misbehaved)?;
         if !self.share.cover(memory + session.will.memory()) {
+            self.give_up_will();
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that the will takes, about.
+    pub(super) fn will_memory(&self) -> usize {
+        let session = self.session.as_ref();
+        session.map_or(0, |session| session.will.memory())
+    }
+
+    /// There is no room for a will.
+    pub(super) fn give_up_will(&mut self) {
+        if let Some(session) = &mut self.session {
             session.will = Will::default();
             session.will_is = WillIs::TooLarge;
         }
-        Ok(())
     }
 
     /// Who has the files if the sender leaves.
@@ -195,8 +202,10 @@ impl Incoming {
         };
         let table = self.table.lock();
         let entries = table.len();
-        let is_news = entries > before && self.pauses.all().is_none();
-        if !is_news || !session.will.covers(&table) {
+        // What the sender's person has paused waits for the sender.
+        let is_paused = self.pauses.all().is_some() || self.pauses.has_theirs();
+        let is_news = entries > before && !is_paused;
+        if !is_news || !session.is_will(&table) {
             return None;
         }
         session.will_is = WillIs::Told(entries);
@@ -206,9 +215,9 @@ impl Incoming {
     /// Whether the sender has made a will for all that is missing. What its person has stopped
     /// stays so.
     pub fn has_will(&self) -> bool {
-        let covers = |session: &InSession| session.will.covers(&self.table.lock());
+        let covers = |session: &InSession| session.is_will(&self.table.lock());
         self.taken.is_some()
-            && self.pauses.all() != Some(PausedBy::Peer)
+            && !self.pauses.all_is_theirs()
             && self.session.as_ref().is_some_and(covers)
     }
 
@@ -221,7 +230,8 @@ impl Incoming {
             head: table.head(self.id),
             note: last.note,
             path: last.path.clone(),
-            feeder: last.feeder.clone(),
+            feeder: last.feeder.clone().filter(|f| session.is_honest(f)),
+            heirs: session.heirs(),
             back,
         };
         Some(Executor::new(&session.will, estate))
@@ -239,11 +249,49 @@ impl Incoming {
         session: &mut Option<InSession>,
     ) -> (TransferId, Trouble) {
         if let Some(session) = session
-            && let Some(trouble) = session.troubles.recv().await
+            && let Some((about, trouble)) = session.troubles.recv().await
         {
-            return trouble;
+            if trouble == Trouble::Lied && session.liars.len() < LIARS_MAX {
+                session.liars.insert(about);
+            }
+            return (about, trouble);
         }
         std::future::pending().await
+    }
+}
+
+impl InSession {
+    fn new() -> Self {
+        let (feed, end, troubles) = Feed::new();
+        Self {
+            feed,
+            troubles,
+            feeding: Some(end),
+            note: None,
+            will: Will::default(),
+            will_is: WillIs::Old,
+            last: None,
+            liars: HashSet::new(),
+        }
+    }
+
+    /// Whether nothing is missing that the sender would have to say or send, and somebody who has
+    /// not lied may have it.
+    fn is_will(&self, table: &FileTable) -> bool {
+        self.will.heirs().iter().any(|heir| self.is_honest(heir)) && self.will.covers(table)
+    }
+
+    /// Whom the sender named, without those who have lied.
+    fn heirs(&self) -> Vec<Feeder> {
+        let honest = |heir: &&Feeder| self.is_honest(heir);
+        self.will.heirs().iter().filter(honest).cloned().collect()
+    }
+
+    fn is_honest(&self, feeder: &Feeder) -> bool {
+        match feeder {
+            Feeder::Member { member, .. } => !self.liars.contains(member),
+            Feeder::Origin => true,
+        }
     }
 }
 
@@ -264,4 +312,43 @@ fn make_plausible(feeder: &mut Feeder, sender: Option<SocketAddr>) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::peer::PeerId;
+    use crate::protocol::sessions::{FeedingKey, Ticket};
+
+    fn heir(n: u8) -> Feeder {
+        let peer = PeerId::from_bytes([n; 32]);
+        Feeder::Member {
+            member: TransferId([n; 16]),
+            peer,
+            addrs: Vec::new(),
+            ticket: Ticket::new(&FeedingKey([n; 32]), peer),
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_goes_on_with_those_who_have_lied() {
+        let mut session = InSession::new();
+        session.will.name_heirs(vec![heir(1), heir(2)]).unwrap();
+        let say = session.feeding.take().unwrap().troubles;
+        let mut session = Some(session);
+        for (n, trouble, left) in [
+            (1, Trouble::Gone, vec![heir(1), heir(2)]),
+            (1, Trouble::Lied, vec![heir(2)]),
+            (2, Trouble::Lied, vec![]),
+        ] {
+            say.send((TransferId([n; 16]), trouble)).await.unwrap();
+            let told = Incoming::next_trouble(&mut session).await;
+            assert_eq!(told, (TransferId([n; 16]), trouble));
+            let session = session.as_ref().unwrap();
+            assert_eq!(session.heirs(), left);
+            // Without files nothing is missing.
+            assert_eq!(session.is_will(&FileTable::default()), !left.is_empty());
+        }
+    }
 }

@@ -146,7 +146,7 @@ impl<L: Outbound> Run<'_, L> {
         match word {
             Word::Feeder(feeder) => self.on_feeder(feeder).await,
             Word::Heirs(heirs) => {
-                self.on_heirs(heirs);
+                self.on_heirs(heirs).await;
                 Ok(())
             }
         }

@@ -1,10 +1,13 @@
 //! What a receiver is told in case this program ends: the hashes of everything that it lacks, and
 //! who has it.
 
+use std::path::Path;
+
 use super::*;
 use crate::protocol::message::HAVE_GROUPS_MAX;
 use crate::protocol::sessions::{HEIRS_MAX, REFERRED_MIN, WILL_HASHES_MAX, WillFile};
 use crate::storage::source::SourceFile;
+use crate::transfer::known::KnownHashes;
 use crate::transfer::member::Heirs;
 
 /// What was told over one link, and what is still to be told.
@@ -12,6 +15,8 @@ use crate::transfer::member::Heirs;
 pub(super) struct Testament {
     /// Who has everything, until the receiver was told.
     heirs: Option<Heirs>,
+    /// Whether those that the receiver knows are there, as far as is known.
+    stands: bool,
     /// The next file that may have to be told.
     next: FileIndex,
     told: HashSet<FileIndex>,
@@ -46,7 +51,12 @@ impl Testament {
 
 impl<L: Outbound> Run<'_, L> {
     /// Those have everything: if the receiver knows them, and all hashes, it can do without us.
-    pub(super) fn on_heirs(&mut self, mut heirs: Heirs) {
+    pub(super) async fn on_heirs(&mut self, mut heirs: Heirs) {
+        if heirs.feeders.is_empty() {
+            (self.will.heirs, self.will.stands) = (None, false);
+            self.transfer.reporter.tell(News::GoesOn(false)).await;
+            return;
+        }
         let has_all = self.transfer.shared.table.lock().len() <= heirs.entries;
         if self.part != Part::None && self.link.knows_wills() && has_all {
             heirs.feeders.truncate(HEIRS_MAX);
@@ -61,7 +71,7 @@ impl<L: Outbound> Run<'_, L> {
         if self.will.page.is_none()
             && let Some(index) = self.next_unknown()
         {
-            self.will.page = self.will_file(index);
+            self.will.page = self.will_file(index).await;
         }
         if let Some(page) = self.will.next_page() {
             return self.send(SenderMessage::WillFile(page)).await;
@@ -70,7 +80,10 @@ impl<L: Outbound> Run<'_, L> {
             return Ok(());
         }
         match self.will.heirs.take() {
-            Some(heirs) => self.send(SenderMessage::Will(heirs.feeders)).await,
+            Some(heirs) => {
+                self.will.stands = true;
+                self.send(SenderMessage::Will(heirs.feeders)).await
+            }
             None => Ok(()),
         }
     }
@@ -92,25 +105,17 @@ impl<L: Outbound> Run<'_, L> {
     }
 
     /// All that is to be known of a file; `None` if it is not known here, or too much.
-    fn will_file(&mut self, index: FileIndex) -> Option<WillFile> {
+    async fn will_file(&mut self, index: FileIndex) -> Option<WillFile> {
         self.will.next = index + 1;
         let path = self.transfer.shared.table.lock().path(index).to_owned();
         let local = self.transfer.sources.local(index, &path)?;
-        let source = SourceFile::open(&local).ok()?;
-        let known = self.transfer.shared.known.as_ref()?;
-        let hash = |group| known.get(source.stamp(), group);
-        let groups: Option<Vec<Hash>> = (0..group_count(source.size())).map(hash).collect();
-        let groups = groups.filter(|groups| groups.len() <= WILL_HASHES_MAX - self.will.hashes)?;
-        self.will.hashes += groups.len();
+        let known = self.transfer.shared.known.clone()?;
+        let room = WILL_HASHES_MAX - self.will.hashes;
+        let work = move || look_up(index, &local, &known, room);
+        let file = tokio::task::spawn_blocking(work).await.ok()??;
+        self.will.hashes += file.groups.len();
         self.will.told.insert(index);
-        Some(WillFile {
-            index,
-            size: source.size(),
-            modified: source.modified(),
-            stamp: source.stamp(),
-            first: 0,
-            groups,
-        })
+        Some(file)
     }
 
     /// The receiver says that it can do without us.
@@ -118,8 +123,28 @@ impl<L: Outbound> Run<'_, L> {
         if self.part == Part::None || !self.link.knows_wills() || entries > self.told {
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
+        // What crossed with the news that its heirs are gone counts no more.
         let all = entries == self.transfer.shared.table.lock().len();
-        self.transfer.reporter.tell(News::GoesOn(all)).await;
+        let goes_on = all && self.will.stands;
+        self.transfer.reporter.tell(News::GoesOn(goes_on)).await;
         Ok(())
     }
+}
+
+/// What is known of a file, if that is all of it and not more than `room` groups. Blocking.
+fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> Option<WillFile> {
+    let source = SourceFile::open(local).ok()?;
+    let count = group_count(source.size());
+    if count as usize > room {
+        return None;
+    }
+    let hash = |group| known.get(source.stamp(), group);
+    Some(WillFile {
+        index,
+        size: source.size(),
+        modified: source.modified(),
+        stamp: source.stamp(),
+        first: 0,
+        groups: (0..count).map(hash).collect::<Option<_>>()?,
+    })
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use peerconnect::fault::Fault;
+use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::node::api::{
-    CodeCommand, CodeSnapshot, CodeState, Command, NodeHandle, ReceiveRule, Reply,
+    AGREED_FOR, CodeCommand, CodeSnapshot, CodeState, Command, NodeHandle, ReceiveRule, Reply,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::codes::{InvalidCode, OneTimeCode};
@@ -156,7 +156,7 @@ pub(crate) async fn redeem(
 }
 
 /// Waits for the offer: as long as the sender is there, for it may have much to look at, or so
-/// long.
+/// long; never longer than it would be taken.
 async fn appears(
     node: &NodeHandle,
     peer: PeerId,
@@ -165,6 +165,7 @@ async fn appears(
     signals: &mut Signals,
 ) -> Result<(), Fault> {
     let mut overview = node.overview();
+    let last = Instant::now() + AGREED_FOR;
     let mut until = Instant::now() + patience;
     loop {
         let picture = overview.borrow_and_update().clone();
@@ -182,7 +183,10 @@ async fn appears(
             changed = overview.changed() => if changed.is_err() {
                 return Err(Fault::Internal { what: "the node has ended".into() });
             },
-            () = tokio::time::sleep_until(until) => {
+            () = tokio::time::sleep_until(until.min(last)) => {
+                if Instant::now() >= last {
+                    return Err(Fault::Code { trouble: CodeTrouble::Late });
+                }
                 if !known.is_some_and(|known| known.connected) {
                     return Err(gone());
                 }

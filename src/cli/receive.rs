@@ -70,21 +70,36 @@ async fn take_by_code(
 ) -> Result<Exit, Fault> {
     let picture = instance.node.overview().borrow().clone();
     context.out.emit(Event::Hello(&picture.me)).await;
+    let Context { out, signals, .. } = context;
+    let transfer = redeem(&instance.node, code, rule, args.retry, out, signals).await?;
+    let goal = Goal::These(vec![transfer]);
+    Ok(attend(goal, None, args, instance, context).await)
+}
+
+/// Shows what comes until the goal is reached.
+async fn attend(
+    goal: Goal,
+    answers: Option<Answers>,
+    args: &ReceiveArgs,
+    instance: &Instance,
+    context: &mut Context,
+) -> Exit {
     let person = person(context);
     if person.is_none() && !instance.is_shared() {
         warn_about_names(&args.take, context);
     }
     let Context { out, signals, .. } = context;
-    let transfer = redeem(&instance.node, code, rule, args.retry, out, signals).await?;
-    let goal = Goal::These(vec![transfer]);
     let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
+    if let Some(answers) = answers {
+        face.answers = answers;
+    }
     face.person = person;
     face.retry = Some(args.retry);
     let exit = face.run().await;
     if !instance.is_shared() {
         pass_on(instance, context).await;
     }
-    Ok(exit)
+    exit
 }
 
 async fn wait_for_one(
@@ -104,20 +119,7 @@ async fn wait_for_one(
         until: args.timeout.map(|timeout| Instant::now() + timeout),
         declinable: matches!(answers, Answers::Person | Answers::Peer(_)),
     };
-    let person = person(context);
-    if person.is_none() && !instance.is_shared() {
-        warn_about_names(&args.take, context);
-    }
-    let Context { out, signals, .. } = context;
-    let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
-    face.answers = answers;
-    face.person = person;
-    face.retry = Some(args.retry);
-    let exit = face.run().await;
-    if !instance.is_shared() {
-        pass_on(instance, context).await;
-    }
-    Ok(exit)
+    Ok(attend(goal, Some(answers), args, instance, context).await)
 }
 
 /// Others that get the same may still be getting it from here: they need not look for somebody

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::check::{Finding, Grade};
-pub use super::codes::{CodeCommand, CodeSnapshot, CodeState};
+pub use super::codes::{AGREED_FOR, CodeCommand, CodeSnapshot, CodeState};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
 pub use super::who::{LegacyMe, Me, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};

@@ -38,10 +38,10 @@ const GUESSING_MAX: usize = 16;
 const ENDED_MAX: usize = 16;
 /// Names of what a code is for that faces are told.
 const NAMES_MAX: usize = 16;
-/// Transfers that were agreed on and have not been offered yet, and how long they may take: the
-/// sender may have to list a million files first.
+/// Transfers that were agreed on and have not been offered yet.
 const AGREED_MAX: usize = 16;
-const AGREED_FOR: Duration = Duration::from_secs(30 * 60);
+/// How long they may take: the sender may have to list a million files first.
+pub const AGREED_FOR: Duration = Duration::from_secs(30 * 60);
 /// Peers of which it is remembered that they knew a code.
 const PROVEN_MAX: usize = 256;
 /// News of tasks that may wait for the node.

@@ -47,6 +47,9 @@ impl Home {
         command
             .env_clear()
             .env("PEERCONNECT_CONFIG_DIR", self.config())
+            // Without it the system tells the home of whoever runs the tests, and what no other
+            // folder is named for would go into their downloads.
+            .env("HOME", self.folder.path())
             // Tests that run at once must not find each other.
             .env("PEERCONNECT_ANNOUNCE", "never")
             .args(args)

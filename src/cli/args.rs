@@ -259,9 +259,10 @@ pub(crate) struct SendArgs {
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
           conflicts_with_all = ["paths", "limit", "separate", "dry_run"])]
     pub(crate) text: Option<String>,
-    /// To whom: the name (or its beginning) of a peer in this network or a known one, its id, a
-    /// group (`peerconnect peers group`), a peerconnect: link, or an address; may be given several
-    /// times, for several receivers; without it you choose, or get a one-time code
+    /// To whom: the name (or its beginning) of a peer in this network or a known one, the whole
+    /// name of an old version, an id, a group (`peerconnect peers group`), a peerconnect: link, or
+    /// an address; may be given several times, for several receivers; without it you choose, or
+    /// get a one-time code
     #[arg(long, value_name = "PEER")]
     pub(crate) to: Vec<String>,
     /// To whoever types a one-time code, such as 7-river-copper, which this prints: it is looked up

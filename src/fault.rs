@@ -13,7 +13,7 @@ mod words;
 
 pub use self::code::CodeTrouble;
 pub use self::original::Trouble;
-use self::words::{declined, no_texts, peer_room, source, text_lost};
+use self::words::{declined, no_links, no_texts, peer_room, source, text_lost};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -165,6 +165,11 @@ pub enum Fault {
         /// Name of the peer.
         peer: String,
     },
+    /// The program at the other side takes no links between files.
+    NoLinks {
+        /// Name of the link, as it was to be sent.
+        path: String,
+    },
     /// The connection broke before the other side said that it has the text.
     TextLost {
         /// Name of the peer.
@@ -297,6 +302,7 @@ impl Fault {
             Self::SomeFailed { .. } => ("some-failed", 14),
             Self::Version { .. } => ("version", 15),
             Self::NoTexts { .. } => ("no-texts", 15),
+            Self::NoLinks { .. } => ("no-links", 15),
             Self::TextLost { .. } => ("lost", 8),
             Self::Misbehaved { .. } => ("misbehaved", 1),
             Self::PortInUse { .. } => ("port-in-use", 4),
@@ -457,6 +463,7 @@ impl Fault {
                 "Update the older of the two.".into(),
             ),
             Self::NoTexts { peer } => no_texts(peer),
+            Self::NoLinks { path } => no_links(path),
             Self::TextLost { peer } => text_lost(peer),
             Self::Misbehaved { peer, offence } => (
                 format!("{} sent something that makes no sense.", Shown(peer)),

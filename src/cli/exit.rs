@@ -16,6 +16,7 @@ impl Exit {
     pub(crate) const USAGE: Self = Self(2);
     /// No way: as [`Fault::NoRoute`].
     pub(crate) const NO_WAY: Self = Self(4);
+    pub(crate) const DECLINED: Self = Self(6);
     pub(crate) const NO_ANSWER: Self = Self(7);
     pub(crate) const SOME_FAILED: Self = Self(14);
     pub(crate) const INTERRUPTED: Self = Self(130);
@@ -37,9 +38,11 @@ impl Exit {
     /// as they are known.
     pub(crate) fn of_transfer(transfer: &TransferSnapshot, kinds: &BTreeSet<u8>) -> Self {
         if transfer.state != TransferState::Completed {
-            return match &transfer.fault {
-                Some(fault) => Self::of(fault),
-                None => Self::of(&Fault::Internal {
+            return match (&transfer.fault, transfer.state) {
+                (Some(fault), _) => Self::of(fault),
+                // Somebody here said no.
+                (None, TransferState::Rejected) => Self::DECLINED,
+                (None, _) => Self::of(&Fault::Internal {
                     what: String::new(),
                 }),
             };
@@ -74,9 +77,25 @@ pub(crate) fn fault_of_file(path: &str, why: SinkFault) -> Fault {
         SinkFault::Damaged => Fault::VerifyFailed { path },
         SinkFault::Source(reason) => Fault::Source { path, reason },
         SinkFault::Cancelled => Fault::Cancelled,
-        SinkFault::Unsupported => Fault::CannotWrite {
-            path: path.into(),
-            why: "old versions know no links between files".into(),
-        },
+        SinkFault::Unsupported => Fault::NoLinks { path },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::snapshot;
+
+    #[test]
+    fn what_was_declined_here_and_what_failed_without_a_reason_are_told_apart() {
+        let code = |state| Exit::of_transfer(&snapshot(state), &BTreeSet::new()).0;
+        assert_eq!(code(TransferState::Rejected), 6);
+        assert_eq!(code(TransferState::Failed), 1);
+    }
+
+    #[test]
+    fn a_link_that_an_old_version_cannot_take_is_not_blamed_on_its_disk() {
+        let fault = fault_of_file("a/link", SinkFault::Unsupported);
+        assert_eq!((fault.slug(), fault.exit_code()), ("no-links", 15));
     }
 }

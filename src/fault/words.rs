@@ -64,6 +64,14 @@ pub(super) fn no_texts(peer: &str) -> (String, String, String) {
     )
 }
 
+pub(super) fn no_links(path: &str) -> (String, String, String) {
+    (
+        format!("\"{}\" is a link, and old versions take none.", Shown(path)),
+        "It was left out.".into(),
+        "If what it points to is wanted there, send that as well.".into(),
+    )
+}
+
 pub(super) fn text_lost(peer: &str) -> (String, String, String) {
     let peer = Shown(peer);
     (

@@ -54,6 +54,7 @@ pub(crate) fn with_nearby(
         groups: Arc::new([]),
         nearby: nearby.into(),
         presence: Presence::Announce,
+        listens_since: std::time::SystemTime::UNIX_EPOCH,
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),

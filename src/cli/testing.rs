@@ -131,6 +131,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
         groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Look,
+        listens_since: std::time::SystemTime::UNIX_EPOCH,
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: Arc::new([]),

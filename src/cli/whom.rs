@@ -1,6 +1,6 @@
 //! To whom: a name that is looked for in the network, or a choice among those who are there.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{
@@ -27,8 +27,14 @@ const CHOICES_MAX: usize = 20;
 
 /// Whether the node has just begun to listen to the network.
 pub(crate) fn is_fresh(instance: &Instance) -> bool {
-    let looks = instance.node.overview().borrow().presence != Presence::Off;
-    !instance.is_shared() && looks
+    hears_little(&instance.node.overview().borrow(), SystemTime::now())
+}
+
+/// Whether those who were there before us may not have been heard of at `now`. One whose clock was
+/// turned back has listened for long enough.
+fn hears_little(picture: &Overview, now: SystemTime) -> bool {
+    let heard = now.duration_since(picture.listens_since);
+    picture.presence != Presence::Off && heard.is_ok_and(|heard| heard < LISTEN)
 }
 
 /// Waits until a node that has just begun has heard of those who are near.
@@ -462,6 +468,21 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn whoever_has_just_begun_to_listen_waits_for_those_who_were_there_before() {
+        let mut picture = overview(vec![]);
+        picture.listens_since = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let after = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(hears_little(&picture, after(101)));
+        assert!(!hears_little(&picture, after(103)));
+        assert!(
+            !hears_little(&picture, after(99)),
+            "the clock was turned back"
+        );
+        picture.presence = Presence::Off;
+        assert!(!hears_little(&picture, after(101)), "nobody will be heard");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -315,6 +316,9 @@ pub struct Overview {
     pub nearby: Arc<[Nearby]>,
     /// Whether others are looked for, and told of us.
     pub presence: Presence,
+    /// Since when they are listened for: who was there before is heard of a second or two later.
+    #[serde(default = "long_ago")]
+    pub listens_since: SystemTime,
     /// Whether multicast works on this computer, without which others are not found by
     /// themselves; `None` if it was not looked at, because others are heard or not looked for.
     #[serde(default)]
@@ -336,6 +340,11 @@ pub struct Overview {
     pub notices: Arc<[String]>,
     /// What the person has set.
     pub chosen: Arc<Chosen>,
+}
+
+/// As a program tells that does not say it.
+fn long_ago() -> SystemTime {
+    SystemTime::UNIX_EPOCH
 }
 
 /// The settings as a person wants them.

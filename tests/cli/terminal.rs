@@ -204,6 +204,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
         groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Off,
+        listens_since: std::time::SystemTime::now(),
         transfers: transfers.into(),
         sessions: Arc::new([]),
         texts: texts.into(),

@@ -21,7 +21,7 @@ mod unreached;
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -102,6 +102,7 @@ pub type NearPeers = Arc<[NearPeer]>;
 #[derive(Debug)]
 pub struct Discovery {
     presence: Presence,
+    since: SystemTime,
     inputs: mpsc::Sender<Input>,
     near: Near,
     /// Ends the task when it is dropped.
@@ -148,6 +149,7 @@ impl Discovery {
         };
         Self {
             presence: options.presence,
+            since: SystemTime::now(),
             inputs,
             near,
             stop,
@@ -158,6 +160,11 @@ impl Discovery {
     /// How much is said and listened to.
     pub fn presence(&self) -> Presence {
         self.presence
+    }
+
+    /// Since when it listens. Whoever announced himself before is heard of a second or two later.
+    pub fn since(&self) -> SystemTime {
+        self.since
     }
 
     /// Where other sources tell what they hear.

@@ -24,6 +24,7 @@ fn picture(name: &str) -> Overview {
         groups: Arc::new([]),
         nearby: Arc::new([]),
         presence: Presence::Off,
+        listens_since: std::time::SystemTime::UNIX_EPOCH,
         transfers: Arc::new([]),
         sessions: Arc::new([]),
         texts: Arc::new([]),

@@ -1,5 +1,7 @@
 //! Pictures of the node.
 
+use std::time::SystemTime;
+
 use super::*;
 
 impl Core {
@@ -49,6 +51,7 @@ impl Core {
             groups: self.records.groups().into(),
             nearby: self.nearby().into(),
             presence: self.discovery.presence(),
+            listens_since: self.discovery.since(),
             multicast: self.checks.multicast.works(),
             sessions: self.sessions.snapshots(&transfers).into(),
             transfers: transfers.into(),
@@ -108,6 +111,7 @@ pub(in crate::node) fn first_picture(
         groups: Arc::new([]),
         nearby: Arc::new([]),
         presence,
+        listens_since: SystemTime::now(),
         multicast: None,
         transfers: Arc::new([]),
         sessions: Arc::new([]),

@@ -98,8 +98,7 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
             write_line("text_state", body, to);
         }
         Event::TextSummary(t, exit) => {
-            let mut body = text(t);
-            body["state"] = text_word(t.state).into();
+            let mut body = listed_text(t);
             body["exit"] = exit.0.into();
             // An original never says so.
             body["delivered"] = (t.state == TextState::Delivered).into();
@@ -268,6 +267,13 @@ pub(crate) fn text(t: &TextSnapshot) -> serde_json::Value {
         },
         "encrypted": !t.is_legacy(), "bytes": t.bytes,
     })
+}
+
+/// A text that is not there yet, in a list.
+pub(crate) fn listed_text(t: &TextSnapshot) -> serde_json::Value {
+    let mut body = text(t);
+    body["state"] = text_word(t.state).into();
+    body
 }
 
 fn text_word(state: TextState) -> &'static str {

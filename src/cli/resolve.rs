@@ -1,7 +1,9 @@
 //! What people type for a transfer, a peer or a file, and what is meant by it.
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview, PeerInfo, Reply, SessionSnapshot};
+use peerconnect::node::api::{
+    Command, NodeHandle, Overview, PeerInfo, Reply, SessionSnapshot, TextSnapshot,
+};
 use peerconnect::node::names::ID_START_MIN;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
@@ -60,6 +62,21 @@ pub(crate) fn whole<'a>(picture: &'a Overview, id: &str) -> Result<Whole<'a>, Fa
                 other.id().to_string().get(..8).unwrap_or_default()
             ),
         }),
+    }
+}
+
+/// The only text that is not there yet and whose id starts with these digits. An id of a transfer
+/// comes first.
+pub(crate) fn open_text<'a>(picture: &'a Overview, id: &str) -> Option<&'a TextSnapshot> {
+    if !matches!(whole(picture, id), Err(Fault::NotFound { .. })) || id.is_empty() {
+        return None;
+    }
+    let digits = id.to_ascii_lowercase();
+    let fits = |t: &&TextSnapshot| !t.state.is_final() && t.id.to_string().starts_with(&digits);
+    let mut found = picture.texts.iter().filter(fits);
+    match (found.next(), found.next()) {
+        (Some(only), None) => Some(only),
+        (None | Some(_), _) => None,
     }
 }
 

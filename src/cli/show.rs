@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, NodeHandle, Overview, Reply, SessionSnapshot};
+use peerconnect::node::api::{
+    Command, NodeHandle, Overview, Reply, SessionSnapshot, TextSnapshot, TextState,
+};
 use peerconnect::otm::session::{MemberEnd, Receiver};
 use peerconnect::storage::store::{HistoryRecord, TextRecord};
 use peerconnect::text::{Shown, bytes, count, duration};
@@ -13,7 +15,7 @@ use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 
 use super::exit::Exit;
-use super::human::{names, top_names};
+use super::human::{claimed_text, names, top_names};
 use super::instance::{Purpose, reach};
 use super::output::Output;
 use super::progress::{percent, phase, session_percent};
@@ -69,13 +71,17 @@ async fn show_list(picture: &Overview, out: &mut Output) {
         for t in picture.transfers.iter() {
             out.object("transfer", json::transfer(t)).await;
         }
+        for t in open_texts(picture) {
+            out.object("text", json::listed_text(t)).await;
+        }
         return;
     }
-    if picture.transfers.is_empty() {
+    let mut rows = rows(picture);
+    rows.extend(open_texts(picture).map(text_row));
+    if rows.is_empty() {
         out.say("No transfers.");
         return;
     }
-    let rows = rows(picture);
     let head = ["ID", "PEER", "STATE", "DONE", "SIZE", "FILES"];
     table(&head, &rows, out).await;
 }
@@ -171,6 +177,32 @@ fn transfer_row(t: &TransferSnapshot) -> [String; 6] {
         known(format!("{}%", percent(t))),
         known(bytes(t.bytes)),
         top_names(t, 2),
+    ]
+}
+
+/// Texts that are not there yet: those that are can be read in the history.
+fn open_texts(picture: &Overview) -> impl Iterator<Item = &TextSnapshot> {
+    picture.texts.iter().filter(|t| !t.state.is_final())
+}
+
+fn text_row(t: &TextSnapshot) -> [String; 6] {
+    let way = match t.direction {
+        Direction::Sending => "to",
+        Direction::Receiving => "from",
+    };
+    let state = match (t.state, t.direction) {
+        (TextState::Asking, Direction::Receiving) => "waiting for your answer",
+        (TextState::Asking, Direction::Sending) => "waiting for an answer",
+        (TextState::Moving | TextState::Delivered, _) => "on its way",
+        (TextState::HandedOver | TextState::Failed, _) => "on its way",
+    };
+    [
+        t.id.short(),
+        format!("{way} {}", claimed_text(t)),
+        state.to_owned(),
+        "-".to_owned(),
+        bytes(t.bytes.into()),
+        "(a text)".to_owned(),
     ]
 }
 

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use peerconnect::config::ConflictAnswer;
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Again, Command, NodeHandle, Overview, Reply};
+use peerconnect::node::api::{
+    Again, Command, NodeHandle, Overview, Reply, TextCommand, TextSnapshot,
+};
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::count;
 use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::Direction;
 
 use super::Context;
 use super::args::Steered;
@@ -56,15 +59,27 @@ pub(crate) async fn cancel(steered: &Steered, context: &mut Context) -> Result<E
     let cancelled = async {
         let node = &instance.node;
         let picture = picture(node);
+        if let Some(text) = resolve::open_text(&picture, &steered.id) {
+            node.call(Command::Text(TextCommand::Drop(text.id))).await?;
+            return Ok((text.id, text_cancelled(text)));
+        }
         let whole = resolve::whole(&picture, &steered.id)?;
         for (transfer, scope) in scopes(node, &picture, whole, steered.file.as_deref()).await? {
             node.call(Command::Cancel { transfer, scope }).await?;
         }
-        Ok(whole.id())
+        Ok((whole.id(), "Cancelled. Complete files stay."))
     };
-    let result: Result<TransferId, Fault> = cancelled.await;
+    let result: Result<_, Fault> = cancelled.await;
     instance.close().await;
-    done(context, result?, "Cancelled. Complete files stay.").await
+    let (id, text) = result?;
+    done(context, id, text).await
+}
+
+fn text_cancelled(t: &TextSnapshot) -> &'static str {
+    match t.direction {
+        Direction::Sending => "The text is taken back.",
+        Direction::Receiving => "The text is declined.",
+    }
 }
 
 pub(crate) async fn first(id: &str, file: &str, context: &mut Context) -> Result<Exit, Fault> {

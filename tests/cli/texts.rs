@@ -107,6 +107,38 @@ fn without_anybody_to_ask_a_text_of_a_stranger_waits_and_is_not_shown() {
 }
 
 #[test]
+fn a_text_that_waits_is_listed_and_can_be_declined_or_taken_back() {
+    let (sender, receiver) = (Home::new(), Home::new());
+    let mut receiving = receiver.start(&["daemon"]);
+    receiving.next("hello");
+    let link = receiving.link().to_owned();
+    let send = ["send", "--text", "psst", "--to", &link];
+    let sending = sender.start(&send);
+    let offer = receiving.next("text_offer");
+    let id = offer["id"].as_str().unwrap();
+    let listed = receiver.run(&["list", "--json"]).with_code(0);
+    let line = listed.only("text");
+    assert_eq!(
+        (&line["id"], &line["state"]),
+        (&offer["id"], &json!("waiting"))
+    );
+    let table = receiver.run(&["list"]).with_code(0).lines.join("\n");
+    assert!(table.contains("waiting for your answer"), "{table}");
+    assert!(!table.contains("psst"), "{table}");
+    receiver.run(&["cancel", &id[..4]]).with_code(0);
+    let ended = sending.end().with_code(6);
+    assert_eq!(ended.only("error")["code"], "declined");
+    assert!(receiver.run(&["list", "--json"]).lines.is_empty());
+
+    let sending = sender.start(&send);
+    receiving.next("text_offer");
+    let listed = sender.run(&["list", "--json"]).with_code(0);
+    let id = listed.only("text")["id"].as_str().unwrap().to_owned();
+    sender.run(&["cancel", &id]).with_code(0);
+    sending.end().with_code(130);
+}
+
+#[test]
 fn who_waits_for_one_peer_gets_its_text_without_a_question() {
     let (sender, receiver) = (Home::new(), Home::new());
     let key = sender.run(&["id", "--json", "--no-legacy"]).only("id");

@@ -21,7 +21,9 @@ mod relays;
 mod units;
 
 pub use changes::Setting;
-pub use choices::{Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn};
+pub use choices::{
+    Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, PortMapping,
+};
 pub use paths::{Paths, create_private_dir};
 pub use relays::typed as typed_relays;
 pub use units::{InvalidUnit, parse_bytes, parse_duration};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub rate_limit: Option<u64>,
     /// Whether this computer passes on to others what a sender sends to all of them.
     pub pass_on: PassOn,
+    /// Whether the router is asked to lead a port of its own to this computer.
+    pub port_mapping: PortMapping,
     /// Relays where this computer listens, so that peers can call that cannot reach it otherwise.
     #[serde(deserialize_with = "relays::read", serialize_with = "relays::write")]
     pub relays: Vec<RelayHint>,
@@ -87,6 +91,9 @@ impl Default for Settings {
             rate_limit: None,
             // Everybody is done sooner, and nobody pays for it.
             pass_on: PassOn::Local,
+            // People elsewhere reach this computer without a relay; who calls still has to prove
+            // who he is.
+            port_mapping: PortMapping::On,
             // No third party unless somebody chose one.
             relays: Vec::new(),
             // Long enough to come from the next room, short enough not to wait in vain.
@@ -287,20 +294,35 @@ impl Settings {
                 text(&self.pass_on.to_string()),
             ),
             (
+                "answer_timeout",
+                "How long an offer waits for your answer, as in \"90s\", \"5min\", \"2h\".",
+                text(&format!("{}s", self.answer_timeout.as_secs())),
+            ),
+        ];
+        fields.extend(self.reach_fields());
+        fields.extend(self.legacy_fields());
+        fields
+    }
+
+    /// Those about people elsewhere.
+    fn reach_fields(&self) -> [Field; 2] {
+        let text = |text: &str| toml::Value::from(text).to_string();
+        [
+            (
+                "port_mapping",
+                "Whether to ask your router (by PCP or NAT-PMP) to lead a port to this computer, \
+                 so that\n# people elsewhere reach it without a relay: \"on\" (while it shows \
+                 itself nearby) or \"off\".",
+                text(&self.port_mapping.to_string()),
+            ),
+            (
                 "relays",
                 "Relays that connect you with people who cannot reach this computer directly: \
                  the links\n# that `peerconnect relay` prints, as in [\"peerconnect:...\"]. They \
                  cannot read what is sent.",
                 relays::written(&self.relays),
             ),
-            (
-                "answer_timeout",
-                "How long an offer waits for your answer, as in \"90s\", \"5min\", \"2h\".",
-                text(&format!("{}s", self.answer_timeout.as_secs())),
-            ),
-        ];
-        fields.extend(self.legacy_fields());
-        fields
+        ]
     }
 
     /// Those about old versions.

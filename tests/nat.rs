@@ -13,6 +13,8 @@
 )]
 
 mod common;
+#[path = "nat/router_port.rs"]
+mod router_port;
 
 use std::path::Path;
 use std::process::Command;

@@ -35,6 +35,7 @@ pub(crate) fn me() -> Me {
         rate_limit: None,
         pid: std::process::id(),
         relays: Vec::new(),
+        router_port: peerconnect::net::RouterPort::Off,
         legacy: None,
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use egui::{Key, Label, Margin, TextEdit, ThemePreference, Ui};
 use peerconnect::config::{
-    Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Setting, Settings, parse_bytes,
-    typed_relays,
+    Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, PortMapping, Setting, Settings,
+    parse_bytes, typed_relays,
 };
 use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::Command;
@@ -184,6 +184,14 @@ impl Page<'_> {
                 }
             }
             self.below(ui, "port");
+        });
+        let note = "Asked by PCP or NAT-PMP, so that people elsewhere reach you without a relay.";
+        row(ui, "Port at the router", note, |ui| {
+            let options = [(PortMapping::On, "On"), (PortMapping::Off, "Off")];
+            let now = self.settings().port_mapping;
+            if let Some(mapping) = choice(ui, "Port at the router", now, &options) {
+                self.set(Setting::PortMapping(mapping));
+            }
         });
         self.relays(ui);
         let note = "What works here, and what to do about the rest.";

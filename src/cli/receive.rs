@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use peerconnect::config::ConflictPolicy;
 use peerconnect::fault::Fault;
+use peerconnect::net::RouterPort;
 use peerconnect::node::api::{Command, Overview, ReceiveRule};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
 use peerconnect::text::count;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Context;
 use super::args::{JsonStyle, ReceiveArgs, TakeArgs};
@@ -25,6 +27,8 @@ use super::{resolve, tell_relays};
 
 /// How long `receive` goes on for others when it has everything itself.
 const PASS_ON_MAX: Duration = Duration::from_secs(60);
+/// How long the router may take to open a port before the link is shown without it.
+const ROUTER_MAX: Duration = Duration::from_millis(400);
 /// Where a one-time code may stand, which nobody else can read there.
 const CODE_VARIABLE: &str = "PEERCONNECT_CODE";
 
@@ -113,7 +117,7 @@ async fn wait_for_one(
     if instance.is_shared() {
         instance.node.call(Command::Expect(rule)).await?;
     }
-    context.out.emit(Event::Hello(&picture.me)).await;
+    hello(instance, context).await;
     let goal = Goal::Next {
         not: seen(&picture, instance.is_shared()),
         until: args.timeout.map(|timeout| Instant::now() + timeout),
@@ -166,7 +170,7 @@ pub(crate) async fn daemon(args: TakeArgs, context: &mut Context) -> Result<Exit
             return Err(fault);
         }
     };
-    context.out.emit(Event::Hello(&picture.me)).await;
+    hello(&instance, context).await;
     let goal = Goal::Stay {
         not: seen(&picture, false),
     };
@@ -181,6 +185,17 @@ pub(crate) async fn daemon(args: TakeArgs, context: &mut Context) -> Result<Exit
     let exit = face.run().await;
     instance.close().await;
     Ok(exit)
+}
+
+/// Says who and where we are. The router is given a moment first to say where people elsewhere find
+/// us: what is said here is passed on to them.
+async fn hello(instance: &Instance, context: &mut Context) {
+    let mut overview = instance.node.overview();
+    let is_known = |picture: &Arc<Overview>| picture.me.router_port != RouterPort::Asking;
+    // Whatever else may happen to the node, the face says.
+    let _ = timeout(ROUTER_MAX, overview.wait_for(is_known)).await;
+    let picture = instance.node.overview().borrow().clone();
+    context.out.emit(Event::Hello(&picture.me)).await;
 }
 
 fn rule(args: &TakeArgs, default: &Path, context: &Context) -> Result<ReceiveRule, Fault> {

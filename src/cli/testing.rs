@@ -125,6 +125,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             rate_limit: None,
             pid: 1,
             relays: Vec::new(),
+            router_port: peerconnect::net::RouterPort::Off,
             legacy: None,
         },
         peers: Arc::new([]),

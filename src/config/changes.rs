@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Paths, Settings, SettingsError,
-    typed_relays,
+    Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Paths, PortMapping, Settings,
+    SettingsError, typed_relays,
 };
 use crate::protocol::link_uri::{LINK_RELAYS_MAX, RelayHint};
 use crate::protocol::message::NAME_LEN_MAX;
@@ -34,6 +34,8 @@ pub enum Setting {
     RateLimit(Option<u64>),
     /// See [`Settings::pass_on`].
     PassOn(PassOn),
+    /// See [`Settings::port_mapping`].
+    PortMapping(PortMapping),
     /// See [`Settings::relays`].
     Relays(Vec<RelayHint>),
     /// See [`Settings::answer_timeout`].
@@ -81,6 +83,7 @@ impl Setting {
             Self::OnConflict(_) => "on_conflict",
             Self::RateLimit(_) => "rate_limit",
             Self::PassOn(_) => "pass_on",
+            Self::PortMapping(_) => "port_mapping",
             Self::Relays(_) => "relays",
             Self::AnswerTimeout(_) => "answer_timeout",
             Self::Legacy(_) => "legacy",
@@ -116,7 +119,7 @@ impl Setting {
             }
             Self::Relays(_) => return Ok(()),
             Self::Announce(_) | Self::OnConflict(_) | Self::PassOn(_) => return Ok(()),
-            Self::Legacy(_) | Self::LegacyUnanswered(_) => return Ok(()),
+            Self::Legacy(_) | Self::LegacyUnanswered(_) | Self::PortMapping(_) => return Ok(()),
         };
         Err(invalid(self.key(), why))
     }
@@ -130,6 +133,7 @@ impl Setting {
             Self::OnConflict(policy) => settings.on_conflict = policy,
             Self::RateLimit(limit) => settings.rate_limit = limit,
             Self::PassOn(pass_on) => settings.pass_on = pass_on,
+            Self::PortMapping(mapping) => settings.port_mapping = mapping,
             Self::Relays(relays) => settings.relays = relays,
             Self::AnswerTimeout(time) => settings.answer_timeout = time,
             Self::Legacy(mode) => settings.legacy = mode,
@@ -169,6 +173,7 @@ impl Settings {
             "on_conflict" => Setting::OnConflict(self.on_conflict),
             "rate_limit" => Setting::RateLimit(self.rate_limit),
             "pass_on" => Setting::PassOn(self.pass_on),
+            "port_mapping" => Setting::PortMapping(self.port_mapping),
             "relays" => Setting::Relays(self.relays.clone()),
             "answer_timeout" => Setting::AnswerTimeout(self.answer_timeout),
             "legacy" => Setting::Legacy(self.legacy),
@@ -216,6 +221,7 @@ mod tests {
             ("on_conflict", "ask"),
             ("rate_limit", "20M"),
             ("pass_on", "never"),
+            ("port_mapping", "off"),
             ("relays", link.as_str()),
             ("answer_timeout", "2min"),
             ("legacy", "off"),

@@ -58,6 +58,26 @@ impl fmt::Display for ConflictPolicy {
     }
 }
 
+/// Whether the router is asked to lead a port of its own to this computer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortMapping {
+    /// It is, while others are told that this computer is there.
+    #[default]
+    On,
+    /// It is asked nothing.
+    Off,
+}
+
+impl fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// Whether this computer talks to programs of the original's kind, which encrypt nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::acceptor::{self, Arrival};
 use super::connection::PeerConnection;
 use super::connector::Connector;
+use super::mapping::{self, RouterPort};
 use super::pool::Shared;
 use super::relay::RelayStanding;
 use super::routed_socket::RoutedSocket;
@@ -121,10 +122,13 @@ pub async fn bind(
     let connector = Connector::new(shared.clone());
     let mut follower = JoinSet::new();
     follower.spawn(moves::follow(shared.clone(), socket, local));
+    let mut router = JoinSet::new();
+    router.spawn(mapping::keep(shared.clone(), local));
     let net = Net {
         shared,
         local,
         follower,
+        _router: router,
     };
     Ok((connector, arrived, net))
 }
@@ -147,6 +151,8 @@ pub struct Net {
     local: SocketAddr,
     /// The task that follows changes of the network.
     follower: JoinSet<()>,
+    /// The task that keeps a port open at the router, and gives it up at the end.
+    _router: JoinSet<()>,
 }
 
 impl Net {
@@ -173,6 +179,17 @@ impl Net {
         self.shared.relays.standings()
     }
 
+    /// Whether the router shall lead a port of its own to this computer from now on, so that
+    /// peers elsewhere can call. Nothing is asked of it before.
+    pub fn want_router_port(&self, wanted: bool) {
+        self.shared.mapping.want(wanted);
+    }
+
+    /// How it stands with that port, now and whenever it changes.
+    pub fn router_port(&self) -> watch::Receiver<RouterPort> {
+        self.shared.mapping.stands()
+    }
+
     /// Stops taking calls, closes all connections with [`Code::Done`], and waits until the other
     /// sides have heard of it, 3 s at most.
     pub async fn shutdown(mut self) {
@@ -192,7 +209,9 @@ impl Net {
                 while tasks.join_next().await.is_some() {}
             }
         };
-        if timeout(SHUTDOWN_WAIT, ended).await.is_err() {
+        let released = self.shared.mapping.release();
+        let (ended, ()) = tokio::join!(timeout(SHUTDOWN_WAIT, ended), released);
+        if ended.is_err() {
             tracing::debug!("some peers did not hear of the shutdown in time");
         }
     }

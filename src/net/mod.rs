@@ -21,6 +21,7 @@ mod frames;
 pub mod handshake;
 mod interfaces;
 pub mod link;
+mod mapping;
 pub mod memory;
 mod moves;
 mod near_send;
@@ -51,6 +52,7 @@ pub use connector::{ConnectError, Connector, Dial, resolve};
 pub use echo::hears_multicast;
 pub use endpoint::{BindError, DEFAULT_PORT, EndpointOptions, Net, bind};
 pub use interfaces::is_local_network;
+pub use mapping::RouterPort;
 pub use transfer_link::{QuicInbound, QuicOutbound};
 pub use whereabouts::is_plausible;
 

@@ -13,6 +13,7 @@ use super::admission::{Admission, Admitted};
 use super::connection::{Mark, PeerConnection};
 use super::handshake::HANDSHAKE_DEADLINE;
 use super::link::LinkError;
+use super::mapping::{Mapping, RouterPort};
 use super::relay::Relays;
 use super::router;
 use super::routes::Routes;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     /// Ways through relays.
     pub(super) routes: Arc<Routes>,
     pub(super) relays: Relays,
+    /// A port at the router.
+    pub(super) mapping: Mapping,
     /// Where others may find us.
     addrs: watch::Sender<Vec<SocketAddr>>,
     /// Those of this computer only: what relays say does not change them.
@@ -101,6 +104,7 @@ impl Shared {
             own: watch::Sender::new(addrs.clone()),
             routes,
             relays: Relays::default(),
+            mapping: Mapping::default(),
             addrs: watch::Sender::new(addrs),
             changes: watch::Sender::new(()),
             running: Mutex::new(Some(Running {
@@ -201,9 +205,16 @@ impl Shared {
         self.tell_addrs(&state);
     }
 
+    /// From now on it stands like this with a port at the router.
+    pub(super) fn mapped(&self, stands: RouterPort) {
+        let state = self.state();
+        self.mapping.set(stands);
+        self.tell_addrs(&state);
+    }
+
     fn tell_addrs(&self, state: &State) {
         let mut addrs = self.own.borrow().clone();
-        for addr in state.seen.values() {
+        for addr in self.mapping.at().iter().chain(state.seen.values()) {
             if !addrs.contains(addr) {
                 addrs.push(*addr);
             }

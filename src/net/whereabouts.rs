@@ -106,7 +106,7 @@ async fn listen(
 
 /// Whether an address says nothing about a network that is somebody's own: neither that of a home
 /// nor that of a carrier (RFC 6598).
-fn is_for_everybody(ip: IpAddr) -> bool {
+pub(super) fn is_for_everybody(ip: IpAddr) -> bool {
     let is_shared = match ip.to_canonical() {
         IpAddr::V4(ip) => matches!(ip.octets(), [100, 64..=127, ..]),
         IpAddr::V6(_) => false,

@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::net::connector::Connector;
 use crate::net::link::{PathInfo, PathKind};
 use crate::net::relay::{RelayStanding, RelayState};
-use crate::net::{hears_multicast, is_local_network};
+use crate::net::{RouterPort, hears_multicast, is_local_network};
 
 /// How long others in the network, and relays, are waited for before it is said that they are not
 /// there; and a direct way, once a peer is reached.
@@ -77,6 +77,10 @@ pub enum Finding {
         /// Our UDP port.
         port: u16,
     },
+    /// The router leads this port of its own here.
+    RouterPort(SocketAddr),
+    /// It leads none, though it was asked for one.
+    NoRouterPort(u16),
     /// No relay is set up.
     NoRelay {
         /// Whether one would help: this computer has no address of the Internet.
@@ -316,7 +320,10 @@ fn echo(picture: &Overview) -> Option<JoinHandle<bool>> {
 
 fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let own = own_addrs(facts.picture);
-    let mut found = vec![network(&own), port(facts.wanted, &own)];
+    let mut found = vec![
+        network(&own, facts.picture.me.router_port.addr()),
+        port(facts.wanted, &own),
+    ];
     if facts.picture.presence == Presence::Off {
         found.push(Finding::Quiet);
     } else {
@@ -330,6 +337,7 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         });
     }
     found.extend(missed(facts.picture));
+    found.extend(router_port(facts.picture.me.router_port, &own));
     found.extend(relays(&facts.picture.me.relays, &own));
     found
 }
@@ -350,10 +358,11 @@ fn own_addrs(picture: &Overview) -> Vec<SocketAddr> {
     addrs.filter_map(|text| text.parse().ok()).collect()
 }
 
-fn network(own: &[SocketAddr]) -> Finding {
+fn network(own: &[SocketAddr], mapped: Option<SocketAddr>) -> Finding {
+    let inside = own.iter().filter(|addr| Some(**addr) != mapped);
     match own.iter().all(|addr| addr.ip().is_loopback()) {
         true => Finding::NoNetwork,
-        false => Finding::Network(own.iter().map(SocketAddr::ip).collect()),
+        false => Finding::Network(inside.map(SocketAddr::ip).collect()),
     }
 }
 
@@ -362,6 +371,17 @@ fn port(wanted: u16, own: &[SocketAddr]) -> Finding {
     match wanted == port || wanted == 0 {
         true => Finding::Listening(port),
         false => Finding::PortTaken { wanted, port },
+    }
+}
+
+fn router_port(stands: RouterPort, own: &[SocketAddr]) -> Option<Finding> {
+    let is_public = |addr: &SocketAddr| !is_local_network(addr.ip());
+    match stands {
+        RouterPort::Open(addr) => Some(Finding::RouterPort(addr)),
+        // Where one is reached without, none is missing.
+        RouterPort::None if own.iter().any(is_public) => None,
+        RouterPort::None => own.first().map(|addr| Finding::NoRouterPort(addr.port())),
+        RouterPort::Off | RouterPort::Asking => None,
     }
 }
 

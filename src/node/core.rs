@@ -30,6 +30,7 @@ use super::control;
 use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
+use super::near::wants_router_port;
 use super::outgoing::{Contact, OutgoingTask, To};
 use super::passing::Shelves;
 use super::records::{Records, Unfinished};
@@ -39,6 +40,7 @@ use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
+use crate::net::RouterPort;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
@@ -130,6 +132,7 @@ pub(super) struct Core {
     pub(super) checks: Checks,
     addrs: watch::Receiver<Vec<SocketAddr>>,
     pub(super) relays: watch::Receiver<Vec<RelayStanding>>,
+    pub(super) router_port: watch::Receiver<RouterPort>,
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
     pub(super) legacy: Option<Legacy>,
@@ -160,17 +163,15 @@ impl Core {
         let (connector, arrivals, net) = listen(&identity, &options).await?;
         let checks = Checks::new(options.port.unwrap_or(options.settings.port));
         let (legacy, heard) = Legacy::listen(&options, &identity, net.local_port())?.unzip();
+        let discovery = near::discover(identity.id(), &options, net.local_port());
         let NodeOptions {
             paths,
             settings,
-            bind: ip,
             rule,
             resume,
-            presence,
             wake,
             ..
         } = options;
-        let discovery = near::discover(identity.id(), &settings, net.local_port(), ip, presence);
         let (records, unfinished) = Records::start(store).map_err(|e| internal(e.to_string()))?;
         let first = picture::first_picture(identity.id(), &settings, discovery.presence());
         let (handle, requests, pictures) = NodeHandle::new(first);
@@ -203,6 +204,7 @@ impl Core {
             codes: CodeBook::default(),
             addrs: net.addrs(),
             relays: net.relays(),
+            router_port: net.router_port(),
             net,
             discovery,
             checks,
@@ -310,6 +312,7 @@ impl Core {
                 }
                 Ok(()) = self.addrs.changed() => self.changed = true,
                 Ok(()) = self.relays.changed() => self.changed = true,
+                Ok(()) = self.router_port.changed() => self.changed = true,
                 () = self.checks.multicast.changed() => self.changed = true,
                 _ = look.tick() => {
                     self.name_originals();
@@ -446,7 +449,11 @@ async fn listen(
         }
         bound => bound,
     };
-    let listening = bound.inspect(|(_, _, net)| net.listen_at(&settings.relays));
+    let presence = super::near::presence(settings, node.presence);
+    let listening = bound.inspect(|(_, _, net)| {
+        net.listen_at(&settings.relays);
+        net.want_router_port(wants_router_port(settings, presence));
+    });
     listening.map_err(|error| match error {
         BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),
         other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),

@@ -1,13 +1,12 @@
 //! Who is near, together with what is remembered, and how peers are called by it.
 
-use std::net::IpAddr;
-
+use super::NodeOptions;
 use super::api::{Found, Nearby, Presence, Reply};
 use super::core::Core;
 use super::dial::{Callee, add_relay};
 use super::names::{self, Meant};
 use super::outgoing::To;
-use crate::config::{Announce, Settings};
+use crate::config::{Announce, PortMapping, Settings};
 use crate::fault::Fault;
 use crate::net::discovery::{Discovery, DiscoveryOptions, Input, NearPeer, Who};
 use crate::peer::PeerId;
@@ -15,19 +14,13 @@ use crate::protocol::link_uri::Address;
 use crate::transfer::bookkeeper::unix_now;
 
 /// Begins to find others and be found, as far as the settings allow it.
-pub(super) fn discover(
-    me: PeerId,
-    settings: &Settings,
-    port: u16,
-    bind: Option<IpAddr>,
-    presence: Presence,
-) -> Discovery {
+pub(super) fn discover(me: PeerId, options: &NodeOptions, port: u16) -> Discovery {
     Discovery::start(DiscoveryOptions {
         me,
-        name: settings.name.clone(),
+        name: options.settings.name.clone(),
         port,
-        bind,
-        presence: self::presence(settings, presence),
+        bind: options.bind,
+        presence: presence(&options.settings, options.presence),
     })
 }
 
@@ -37,6 +30,12 @@ pub(super) fn presence(settings: &Settings, wanted: Presence) -> Presence {
         Announce::All => wanted,
         Announce::Never => Presence::Off,
     }
+}
+
+/// Whether the router shall lead a port here: for those who can be told of it, and only where
+/// something may be sent into the network at all.
+pub(super) fn wants_router_port(settings: &Settings, presence: Presence) -> bool {
+    presence == Presence::Announce && settings.port_mapping == PortMapping::On
 }
 
 impl Core {

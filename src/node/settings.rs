@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::api::{Chosen, Reply};
 use super::commands::{Replied, not_found};
 use super::core::Core;
+use super::near::wants_router_port;
 use crate::config::{LegacyMode, Setting, Settings};
 use crate::fault::Fault;
 use crate::peer::PeerId;
@@ -32,6 +33,8 @@ impl Core {
         // Those that are not wanted any more are used until the end.
         let relays = self.settings.relays.clone();
         self.use_relays(&relays)?;
+        let wanted = wants_router_port(&self.settings, self.discovery.presence());
+        self.net.want_router_port(wanted);
         if let Some(legacy) = &self.legacy {
             legacy.set(&self.settings);
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::RouterPort;
 use crate::net::link::PathInfo;
 use crate::net::relay::RelayStanding;
 use crate::peer::PeerId;
@@ -31,6 +32,9 @@ pub struct Me {
     pub legacy: Option<LegacyMe>,
     /// Relays where we listen, and how it stands with them.
     pub relays: Vec<RelayStanding>,
+    /// How it stands with a port at the router.
+    #[serde(default)]
+    pub router_port: RouterPort,
 }
 
 /// What originals know about us.

@@ -198,6 +198,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
             rate_limit: None,
             pid: 1,
             relays: Vec::new(),
+            router_port: peerconnect::net::RouterPort::Off,
             legacy: None,
         },
         peers: Arc::new([anna]),

@@ -24,6 +24,8 @@ pub struct Side {
     network: Vec<String>,
     /// A program that runs it, with arguments.
     pub through: Vec<String>,
+    /// Who is told in the network that it is there.
+    pub announce: &'static str,
     child: Option<Child>,
 }
 
@@ -42,6 +44,7 @@ impl Side {
             args: Vec::new(),
             network: network.iter().map(|arg| String::from(*arg)).collect(),
             through: Vec::new(),
+            announce: "never",
             child: None,
         }
     }
@@ -60,7 +63,7 @@ impl Side {
             .args(words)
             .env_clear()
             .env("PEERCONNECT_CONFIG_DIR", self.home.join("config"))
-            .env("PEERCONNECT_ANNOUNCE", "never")
+            .env("PEERCONNECT_ANNOUNCE", self.announce)
             .args(&self.args)
             .args(["--json", "--no-legacy"])
             .args(&self.network)

@@ -183,3 +183,32 @@ async fn why_nobody_is_heard_is_looked_at_once_and_again_only_where_it_does_not_
         assert!(multicast.look_if_due(&picture).is_none(), "no network");
     }
 }
+
+#[test]
+fn a_port_at_the_router_is_told_where_it_matters() {
+    let settings = crate::config::Settings::default();
+    let me = PeerId::from_bytes([7; 32]);
+    let told = |addrs: &[&str], stands: RouterPort| {
+        let mut picture = first_picture(me, &settings, Presence::Announce);
+        picture.me.addrs = addrs.iter().map(ToString::to_string).collect();
+        picture.me.router_port = stands;
+        findings(&Facts {
+            picture: &picture,
+            wanted: 3485,
+            multicast: None,
+        })
+    };
+    let (home, outside) = ("192.168.1.7:3485", "198.51.100.1:40001");
+    let open = RouterPort::Open(outside.parse().unwrap());
+    let found = told(&[home, outside], open);
+    assert_eq!(found[0], Finding::Network(vec![[192, 168, 1, 7].into()]));
+    assert!(found.contains(&Finding::RouterPort(outside.parse().unwrap())));
+    assert!(found.contains(&Finding::NoRelay { needed: false }));
+    let missing = Finding::NoRouterPort(3485);
+    assert!(told(&[home], RouterPort::None).contains(&missing));
+    assert!(!told(&["203.0.113.5:3485"], RouterPort::None).contains(&missing));
+    for unknown in [RouterPort::Off, RouterPort::Asking] {
+        let codes: Vec<_> = told(&[home], unknown).iter().map(Finding::code).collect();
+        assert!(!codes.iter().any(|code| code.ends_with("router-port")));
+    }
+}

@@ -20,6 +20,8 @@ impl Finding {
             Self::Nearby(_) => "nearby",
             Self::NobodyNear => "nobody-near",
             Self::Missed { .. } => "not-reached",
+            Self::RouterPort(_) => "router-port",
+            Self::NoRouterPort(_) => "no-router-port",
             Self::NoRelay { .. } => "no-relay",
             Self::Relay { standing, .. } => match standing.state {
                 RelayState::Udp(_) => "relay",
@@ -51,6 +53,7 @@ impl Finding {
             | Self::Listening(_)
             | Self::Multicast
             | Self::Nearby(_)
+            | Self::RouterPort(_)
             | Self::NoRelay { needed: false }
             | Self::RouterOpen => Grade::Good,
             Self::PortTaken { .. }
@@ -58,6 +61,7 @@ impl Finding {
             | Self::NoMulticast
             | Self::NobodyNear
             | Self::Missed { .. }
+            | Self::NoRouterPort(_)
             | Self::NoRelay { needed: true }
             | Self::RouterStrict => Grade::Hint,
             Self::NoNetwork | Self::PeerNotReached(_) => Grade::Bad,
@@ -97,6 +101,10 @@ impl Finding {
             }
             Self::NobodyNear => "No other PeerConnect is heard in this network".into(),
             Self::Missed { by, count, .. } => missed(by, *count),
+            Self::RouterPort(addr) => {
+                format!("The router leads its port {addr} to this computer")
+            }
+            Self::NoRouterPort(_) => "The router leads no port to this computer".into(),
             Self::NoRelay { needed: false } => "No relay is set up".into(),
             Self::NoRelay { needed: true } => {
                 "No relay is set up: people in other networks can hardly reach this computer".into()
@@ -147,6 +155,10 @@ impl Finding {
                 "A firewall on this computer may block UDP port {port}. Windows: allow \
                  PeerConnect for Private networks; Linux: sudo ufw allow {port}/udp."
             ),
+            Self::NoRouterPort(port) => format!(
+                "People elsewhere reach it through a relay, or once the router's settings allow \
+                 programs to open ports (PCP or NAT-PMP), or lead UDP port {port} here."
+            ),
             Self::Relay { standing, .. } => relay_advice(standing)?.into(),
             Self::RouterStrict => {
                 "Transfers to people behind other routers go through the relay.".into()
@@ -166,6 +178,7 @@ impl Finding {
             | Self::Listening(_)
             | Self::Multicast
             | Self::Nearby(_)
+            | Self::RouterPort(_)
             | Self::NoRelay { needed: false }
             | Self::RouterOpen
             | Self::PeerReached { .. } => return None,

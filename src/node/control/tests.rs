@@ -18,6 +18,7 @@ fn picture(name: &str) -> Overview {
             rate_limit: None,
             pid: 1,
             relays: Vec::new(),
+            router_port: crate::net::RouterPort::Off,
             legacy: None,
         },
         peers: Arc::new([]),

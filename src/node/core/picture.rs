@@ -31,6 +31,7 @@ impl Core {
                 peer_id: legacy.us.to_string(),
             }),
             relays,
+            router_port: *self.router_port.borrow(),
         };
         let peers = self.records.peers().into_iter().map(|(id, record)| {
             let connection = self.connector.pooled(id);
@@ -106,6 +107,7 @@ pub(in crate::node) fn first_picture(
             pid: std::process::id(),
             legacy: None,
             relays: Vec::new(),
+            router_port: RouterPort::Off,
         },
         peers: Arc::new([]),
         groups: Arc::new([]),

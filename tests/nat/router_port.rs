@@ -1,0 +1,125 @@
+//! A port that the router opens for who asks it: then nobody else is needed.
+
+use std::fs::File;
+use std::process::{Child, Stdio};
+
+use super::*;
+
+/// The program that a router has for those who ask for ports.
+struct Ports {
+    child: Child,
+    said: std::path::PathBuf,
+}
+
+impl Ports {
+    /// At the router in front of `b`.
+    async fn at(lab: &Lab, speaks: &str, outside: &str, dir: &Path) -> Self {
+        let said = dir.join("ports");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nat/natlab_ports.py");
+        let words = lab.at("nb");
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .arg("python3")
+            .arg(script)
+            .args([speaks, "192.168.2.1", outside])
+            .stdin(Stdio::null())
+            .stdout(File::create(&said).unwrap())
+            .spawn()
+            .unwrap();
+        let ports = Self { child, said };
+        ports.until("ready").await;
+        ports
+    }
+
+    async fn until(&self, word: &str) {
+        let start = Instant::now();
+        loop {
+            let said = std::fs::read_to_string(&self.said).unwrap();
+            if said.lines().any(|line| line.starts_with(word)) {
+                return;
+            }
+            assert!(start.elapsed() < common::side::HANG, "no {word}: {said}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Ports {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn side(lab: &Lab, host: &str, dir: &Path) -> Side {
+    let mut side = Side::at(dir.join(host), &["--port", "3485"]);
+    side.through = lab.at(host);
+    side.announce = "all";
+    side
+}
+
+fn receiver(lab: &Lab, dir: &Path) -> Side {
+    let mut receiver = side(lab, "b", dir);
+    let inbox = receiver.home.join("in").to_str().unwrap().to_owned();
+    let args = ["daemon", "--yes", "--out", &inbox];
+    receiver.args = args.map(String::from).into();
+    receiver.start();
+    receiver
+}
+
+/// The receiver is behind the strictest of routers, and there is no relay.
+async fn reached(speaks: &str, port: &str) {
+    let Some(lab) = Lab::up("a=sym b=sym") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ports = Ports::at(&lab, speaks, "203.0.113.102", dir.path()).await;
+    let mut receiver = receiver(&lab, dir.path());
+    let hello = receiver.line("hello").await;
+    let addrs = hello["addrs"].as_array().unwrap();
+    let outside = format!("203.0.113.102:{port}");
+    assert!(addrs.iter().any(|addr| *addr == *outside), "{hello}");
+
+    let mut sender = side(&lab, "a", dir.path());
+    let film = sender.home.join("film");
+    std::fs::write(&film, content(7, SIZE)).unwrap();
+    let link = hello["link"].as_str().unwrap();
+    sender.args = ["send", "--to", link, film.to_str().unwrap()]
+        .map(String::from)
+        .into();
+    sender.start();
+    assert!(sender.end().await.success(), "{}", sender.said());
+    assert_eq!(sender.line("path").await["kind"], "direct");
+    let there = tree(&receiver.home.join("in"));
+    assert!(there.into_iter().eq([("film".into(), content(7, SIZE))]));
+
+    // Whoever leaves closes the door.
+    receiver.signal(Signal::INT);
+    receiver.end().await;
+    ports.until("closed").await;
+}
+
+#[tokio::test]
+async fn a_port_that_the_router_opens_by_pcp_makes_a_relay_unnecessary() {
+    reached("pcp", "3485").await;
+}
+
+#[tokio::test]
+async fn so_does_another_one_that_an_older_router_opens_by_nat_pmp() {
+    reached("natpmp", "43485").await;
+}
+
+#[tokio::test]
+async fn a_router_behind_another_one_is_no_help_and_keeps_no_port_open() {
+    let Some(lab) = Lab::up("a=linux b=linux cb=linux") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ports = Ports::at(&lab, "pcp", "100.64.2.2", dir.path()).await;
+    let mut receiver = receiver(&lab, dir.path());
+    let hello = receiver.line("hello").await;
+    ports.until("open").await;
+    ports.until("closed").await;
+    assert_eq!(hello["addrs"].as_array().unwrap().len(), 1, "{hello}");
+    receiver.kill();
+}

@@ -62,7 +62,7 @@ pub(crate) enum Action {
     ShowLink(bool),
     /// Look at the network, and call this device, if any.
     Check(Option<String>),
-    /// Put us into the desktop's applications menu, or take us out.
+    /// Put us into the desktop's applications menu or among what it starts, or take us out.
     ChangeMenu(MenuChange),
     /// Turn to this page.
     Show(Page),

@@ -1,7 +1,6 @@
 //! The window itself: `logic` takes in what has happened, `ui` draws it, and what a person did
 //! comes back as [`Action`]s that are carried out here.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -11,6 +10,7 @@ use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
 use crate::about_ui::about_ui;
+use crate::attention::Attention;
 use crate::bridge::Bridge;
 use crate::check_ui::{CheckDraft, check_ui};
 use crate::codes_ui::codes_ui;
@@ -93,16 +93,14 @@ pub struct App {
     pub(crate) model: Model,
     pub(crate) drafts: Drafts,
     pub(crate) title: String,
-    /// Questions that the person's attention was called to.
-    pub(crate) called: Vec<TransferId>,
+    /// What the person's attention was called to.
+    pub(crate) attention: Attention,
     /// The node lives in this process and ends with the window.
     pub(crate) own_node: bool,
     /// The window may close now.
     pub(crate) closing: bool,
     /// The node goes on without the window until it has nothing to do.
     pub(crate) behind: bool,
-    /// What is over and was told, or needs no telling.
-    pub(crate) told: BTreeSet<TransferId>,
     /// That the node has ended was said.
     pub(crate) over: bool,
 }
@@ -115,8 +113,7 @@ impl App {
         ctx.options_mut(|o| o.quit_shortcuts.clear());
         let (bridge, first) = Bridge::new(node, ctx);
         let (finish, done) = mpsc::sync_channel(DONE_MAX);
-        let over = first.transfers.iter().filter(|t| t.state.is_final());
-        let told = over.map(|t| t.id).collect();
+        let attention = Attention::beginning_with(&first);
         let own_node = first.me.pid == std::process::id();
         let mut model = Model::new(first);
         model.takes_drops = !matches!(outside.drops, Drops::None);
@@ -130,10 +127,9 @@ impl App {
             model,
             drafts: Drafts::default(),
             title: String::new(),
-            called: Vec::new(),
+            attention,
             closing: false,
             behind: false,
-            told,
             over: false,
         }
     }

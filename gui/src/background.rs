@@ -33,19 +33,7 @@ impl Background {
 
     /// Reaches the node that runs, or starts one. Waits for it: call it where that is no harm.
     pub(crate) fn start(&self, wake: Wake) -> Result<NodeHandle, Fault> {
-        let options = NodeOptions {
-            settings: Settings::load(&self.paths)?,
-            paths: self.paths.clone(),
-            bind: None,
-            port: None,
-            legacy_port: None,
-            legacy_req_port: None,
-            rule: None,
-            resume: ResumeAtStart::All,
-            presence: Presence::Announce,
-            confine: false,
-            wake: Some(wake),
-        };
+        let options = options(&self.paths, Some(wake))?;
         let (ready, started) = mpsc::sync_channel(1);
         let alive = self.alive.clone();
         std::thread::Builder::new()
@@ -66,7 +54,24 @@ impl Background {
     }
 }
 
-fn internal(error: std::io::Error) -> Fault {
+/// A node that people use at a window.
+pub(crate) fn options(paths: &Paths, wake: Option<Wake>) -> Result<NodeOptions, Fault> {
+    Ok(NodeOptions {
+        settings: Settings::load(paths)?,
+        paths: paths.clone(),
+        bind: None,
+        port: None,
+        legacy_port: None,
+        legacy_req_port: None,
+        rule: None,
+        resume: ResumeAtStart::All,
+        presence: Presence::Announce,
+        confine: false,
+        wake,
+    })
+}
+
+pub(crate) fn internal(error: std::io::Error) -> Fault {
     Fault::Internal {
         what: error.to_string(),
     }
@@ -108,7 +113,7 @@ fn hold(options: NodeOptions, ready: &Ready) -> Result<(), Fault> {
 }
 
 /// Ends node and program. The window asks nobody: whoever sent the signal does not look at it.
-async fn end(instance: Instance, signals: &mut Signals, code: i32) {
+pub(crate) async fn end(instance: Instance, signals: &mut Signals, code: i32) {
     tokio::select! {
         _ = timeout(SIGNAL_WAIT, instance.close()) => {}
         _ = signals.next() => {}
@@ -117,14 +122,14 @@ async fn end(instance: Instance, signals: &mut Signals, code: i32) {
 }
 
 /// Requests of the system to end.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn open() -> std::io::Result<Self> {
+    pub(crate) fn open() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -133,7 +138,7 @@ impl Signals {
     }
 
     /// The exit code that the next one asks for. Cancel-safe.
-    async fn next(&mut self) -> i32 {
+    pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.interrupt.recv() => 130,
             _ = self.terminate.recv() => 143,

@@ -103,7 +103,7 @@ impl App {
         });
     }
 
-    /// Puts us into the desktop's applications menu, or takes us out.
+    /// Puts us into the desktop's applications menu or among what it starts, or takes us out.
     pub(crate) fn change_menu(&self, change: MenuChange) {
         let menu = Arc::clone(&self.outside.menu);
         self.elsewhere(move || {
@@ -114,6 +114,12 @@ impl App {
                 }
                 (Ok(()), MenuChange::Remove) => {
                     Done::Did("PeerConnect is not in the applications menu any more.")
+                }
+                (Ok(()), MenuChange::Start) => Done::Did(
+                    "PeerConnect starts with the computer from the next time on, without a window.",
+                ),
+                (Ok(()), MenuChange::StartNoMore) => {
+                    Done::Did("PeerConnect does not start with the computer any more.")
                 }
             })
         });

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use egui::{Context, Modal, Ui, ViewportCommand};
 use peerconnect::node::api::Command;
-use peerconnect::protocol::message::TransferId;
 use peerconnect::text::count;
 use peerconnect::transfer::status::Direction;
 
 use crate::app::App;
 use crate::look;
 use crate::model::{About, Action, Leaving, Model};
-use crate::notes::{self, Note};
 use crate::theme::{self, Tone};
 use crate::words;
 
@@ -49,10 +47,9 @@ impl App {
     /// the system tell what has ended meanwhile.
     pub(crate) fn call_attention(&mut self, ctx: &Context) {
         let away = !ctx.input(|i| i.viewport().focused.unwrap_or(true));
-        let (open, mut notes) = self.open_questions();
+        let mut notes = self.attention.questions(&self.model.overview);
         let new = !notes.is_empty();
-        self.called = open;
-        notes.extend(self.newly_over());
+        notes.extend(self.attention.ends(&self.model.overview));
         if new && away {
             ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(
                 egui::UserAttentionType::Informational,
@@ -64,30 +61,6 @@ impl App {
                 self.notify(note);
             }
         }
-    }
-
-    /// What waits for the person, and words for what was not there before.
-    fn open_questions(&self) -> (Vec<TransferId>, Vec<Note>) {
-        let offers = self.model.questions().map(|t| (t.id, notes::offer(t)));
-        let conflicts = self.model.conflicts();
-        let conflicts = conflicts.map(|(t, conflict)| (t.id, notes::conflict(t, conflict)));
-        let texts = self.model.overview.texts.iter();
-        let texts = texts.filter(|t| t.is_question() || t.has_come());
-        let texts = texts.map(|t| (t.id, notes::text(t)));
-        let all: Vec<(TransferId, Note)> = offers.chain(conflicts).chain(texts).collect();
-        let open = all.iter().map(|(id, _)| *id).collect();
-        let new = all.into_iter().filter(|(id, _)| !self.called.contains(id));
-        (open, new.map(|(_, note)| note).collect())
-    }
-
-    /// Words for transfers that have ended since this was asked last.
-    fn newly_over(&mut self) -> Vec<Note> {
-        let overview = &self.model.overview;
-        let over = || overview.transfers.iter().filter(|t| t.state.is_final());
-        let new = over().filter(|t| !self.told.contains(&t.id));
-        let notes = new.filter_map(notes::over).collect();
-        self.told = over().map(|t| t.id).collect();
-        notes
     }
 
     /// Holds the window open and asks, if closing it would stop a transfer.

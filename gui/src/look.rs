@@ -101,6 +101,11 @@ impl Look {
         set_notifies(ctx, self.notify);
     }
 
+    /// Whether the system is told what happens while nobody looks at the window.
+    pub fn notifies(&self) -> bool {
+        self.notify
+    }
+
     /// How the window looks now. A window over the whole screen keeps its size from before.
     pub(crate) fn observe(&mut self, ctx: &Context) {
         self.theme = match ctx.options(|o| o.theme_preference) {

@@ -11,6 +11,7 @@ use peerconnect::config::Paths;
 use peerconnect_gui::{APP_ID, Asked, Drops, Log, Look, Opened, Outside, Window, XServer, icon};
 
 mod background;
+mod hidden;
 
 use background::Background;
 
@@ -21,15 +22,16 @@ const NO_WINDOW: u8 = 2;
 const COMMAND_LINE: &str = "Use the command line: peerconnect send FILE… --to LINK, peerconnect \
                             receive; see peerconnect --help.";
 
-const USAGE: &str = "Usage: peerconnect-gui [LINK] [FILE]…";
+const USAGE: &str = "Usage: peerconnect-gui [LINK] [FILE]… | --hidden";
 
 const HELP: &str = "\
 Opens the window of PeerConnect, which sends files between computers.
 
-Usage: peerconnect-gui [LINK] [FILE]…
+Usage: peerconnect-gui [LINK] [FILE]… | --hidden
 
-  LINK   The link of a device (peerconnect:…), to be added
-  FILE   Files and folders to send
+  LINK      The link of a device (peerconnect:…), to be added
+  FILE      Files and folders to send
+  --hidden  Without a window until somebody waits for an answer
 
 On the command line: peerconnect --help";
 
@@ -37,8 +39,10 @@ On the command line: peerconnect --help";
 const END_WAIT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    let opened = match Asked::of(std::env::args_os().skip(1)) {
-        Asked::Window(opened) => opened,
+    let (opened, focus) = match Asked::of(std::env::args_os().skip(1)) {
+        Asked::Window(opened) => (opened, Focus::Taken),
+        Asked::Question => (Opened::default(), Focus::Left),
+        Asked::Hidden => return hide(),
         Asked::Help => {
             let _ = writeln!(std::io::stdout(), "{HELP}");
             return ExitCode::SUCCESS;
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
     };
     let open = Arc::new(AtomicBool::new(false));
     hush_panics_until(open.clone());
-    let result = catch_unwind(AssertUnwindSafe(|| run(open.clone(), opened)));
+    let result = catch_unwind(AssertUnwindSafe(|| run(open.clone(), opened, focus)));
     let missing = match result {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         // Libraries of the display that are missing are panics in winit.
@@ -65,6 +69,26 @@ fn main() -> ExitCode {
     ExitCode::from(NO_WINDOW)
 }
 
+/// Whether a window that opens takes the keyboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Focus {
+    /// The person has asked for it.
+    Taken,
+    /// It opens by itself: whoever types goes on typing where he is.
+    Left,
+}
+
+/// Runs without a window.
+fn hide() -> ExitCode {
+    match hidden::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            let _ = writeln!(std::io::stderr(), "{fault}");
+            ExitCode::from(fault.exit_code())
+        }
+    }
+}
+
 /// Panics while the window opens are told in our words; later ones are faults of this program and
 /// are told as such.
 fn hush_panics_until(open: Arc<AtomicBool>) {
@@ -76,7 +100,7 @@ fn hush_panics_until(open: Arc<AtomicBool>) {
     }));
 }
 
-fn run(open: Arc<AtomicBool>, opened: Opened) -> eframe::Result {
+fn run(open: Arc<AtomicBool>, opened: Opened, focus: Focus) -> eframe::Result {
     let log = Log::default();
     log.install();
     let paths = Paths::find(None);
@@ -85,6 +109,7 @@ fn run(open: Arc<AtomicBool>, opened: Opened) -> eframe::Result {
         .with_app_id(APP_ID)
         .with_title("PeerConnect")
         .with_icon(icon())
+        .with_active(focus == Focus::Taken)
         .with_inner_size(look.size())
         .with_min_inner_size(Look::SIZE_MIN);
     let server = XServer::connect();

@@ -1,11 +1,13 @@
-//! The desktop's applications menu: with an entry there, links and files can be opened with this
-//! program (XDG Desktop Entry Specification; the handler of a scheme is a MIME type of
-//! `x-scheme-handler/`).
+//! What the desktop knows about this program. With an entry in its applications menu, links and
+//! files can be opened with it (XDG Desktop Entry Specification; the handler of a scheme is a MIME
+//! type of `x-scheme-handler/`); with one among what it starts, the program is there at once.
 
 use std::fs;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use crate::opened::HIDDEN;
 
 /// Also the window's application id, by which the desktop knows which entry a window belongs to.
 pub const APP_ID: &str = "peerconnect";
@@ -13,30 +15,108 @@ pub const APP_ID: &str = "peerconnect";
 /// Marks an entry as made by this program.
 const OURS: &str = "X-PeerConnect-Made=true";
 
-/// What is to be done with our entry.
+/// What is to be done with our entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MenuChange {
     /// Make it, or make it anew.
     Add,
     /// Take it out.
     Remove,
+    /// Have the program started with the desktop, without a window.
+    Start,
+    /// Do not.
+    StartNoMore,
 }
 
-/// Changes the menu of whoever runs this. The error is a sentence for people.
+/// Changes what the desktop of whoever runs this knows about us. The error is a sentence for
+/// people.
 pub(crate) fn change(change: MenuChange) -> Result<(), String> {
-    let exe = std::env::current_exe().map_err(|error| unable(&error))?;
-    let menu = Menu::find().ok_or("This account has no home folder.")?;
+    let exe = std::env::current_exe().map_err(|error| unable(change, &error))?;
+    let no_home = "This account has no home folder.";
+    let menu = || Menu::find().ok_or(no_home);
+    let start = || {
+        folder("XDG_CONFIG_HOME", ".config")
+            .map(Autostart)
+            .ok_or(no_home)
+    };
     match change {
-        MenuChange::Add => menu.add(&exe),
-        MenuChange::Remove => menu.remove(),
+        MenuChange::Add => menu()?.add(&exe),
+        MenuChange::Remove => menu()?.remove(),
+        MenuChange::Start => start()?.add(&exe),
+        MenuChange::StartNoMore => start()?.remove(),
     }
-    .map_err(|error| unable(&error))?;
-    menu.tell(change);
+    .map_err(|error| unable(change, &error))?;
+    if matches!(change, MenuChange::Add | MenuChange::Remove) {
+        menu()?.tell(change);
+    }
     Ok(())
 }
 
-fn unable(error: &io::Error) -> String {
-    format!("The applications menu could not be changed: {error}.")
+fn unable(change: MenuChange, error: &io::Error) -> String {
+    let what = match change {
+        MenuChange::Add | MenuChange::Remove => "The applications menu",
+        MenuChange::Start | MenuChange::StartNoMore => "What starts with the computer",
+    };
+    format!("{what} could not be changed: {error}.")
+}
+
+/// A folder of this account, where `variable` says or below its home (XDG Base Directory
+/// Specification).
+fn folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(variable).map(PathBuf::from);
+    let set = set.filter(|path| path.is_absolute());
+    set.or_else(|| Some(std::env::home_dir()?.join(below_home)))
+}
+
+/// What the desktop starts when somebody logs in: an entry in `$XDG_CONFIG_HOME/autostart`
+/// (XDG Desktop Application Autostart Specification).
+struct Autostart(PathBuf);
+
+impl Autostart {
+    fn entry(&self) -> PathBuf {
+        self.0.join("autostart").join(format!("{APP_ID}.desktop"))
+    }
+
+    fn add(&self, exe: &Path) -> io::Result<()> {
+        check_there(exe)?;
+        check_ours(&self.entry())?;
+        write(&self.entry(), autostart_entry(exe)?.as_bytes())
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        check_ours(&self.entry())?;
+        removed(&self.entry())
+    }
+}
+
+/// After an update the running program may be gone from where it was started.
+fn check_there(exe: &Path) -> io::Result<()> {
+    match exe.is_file() {
+        true => Ok(()),
+        false => {
+            let why = "this program is not any more where it was started; start it anew";
+            Err(io::Error::other(why))
+        }
+    }
+}
+
+/// An entry that somebody else has made stays as it is.
+fn check_ours(entry: &Path) -> io::Result<()> {
+    match fs::read_to_string(entry) {
+        Ok(text) if text.lines().any(|line| line == OURS) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) | Err(_) => {
+            let why = format!("{} was made by somebody else", entry.display());
+            Err(io::Error::other(why))
+        }
+    }
+}
+
+fn removed(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Where entries are: `$XDG_DATA_HOME`.
@@ -44,10 +124,7 @@ struct Menu(PathBuf);
 
 impl Menu {
     fn find() -> Option<Self> {
-        let set = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-        let data = set.filter(|path| path.is_absolute());
-        data.or_else(|| Some(std::env::home_dir()?.join(".local/share")))
-            .map(Self)
+        folder("XDG_DATA_HOME", ".local/share").map(Self)
     }
 
     fn entry(&self) -> PathBuf {
@@ -61,37 +138,16 @@ impl Menu {
     }
 
     fn add(&self, exe: &Path) -> io::Result<()> {
-        // After an update the running program may be gone from where it was started.
-        if !exe.is_file() {
-            let why = "this program is not any more where it was started; start it anew";
-            return Err(io::Error::other(why));
-        }
-        self.check_ours()?;
+        check_there(exe)?;
+        check_ours(&self.entry())?;
         write(&self.picture(), &picture()?)?;
         write(&self.entry(), entry(exe)?.as_bytes())
     }
 
-    /// An entry that somebody else has made stays as it is.
-    fn check_ours(&self) -> io::Result<()> {
-        match fs::read_to_string(self.entry()) {
-            Ok(entry) if entry.lines().any(|line| line == OURS) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Ok(_) | Err(_) => {
-                let why = format!("{} was made by somebody else", self.entry().display());
-                Err(io::Error::other(why))
-            }
-        }
-    }
-
     fn remove(&self) -> io::Result<()> {
-        self.check_ours()?;
-        for file in [self.entry(), self.picture()] {
-            match fs::remove_file(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
+        check_ours(&self.entry())?;
+        removed(&self.entry())?;
+        removed(&self.picture())
     }
 
     /// Desktops that do not watch the folder are told by their own programs, where they have them.
@@ -133,11 +189,31 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-fn entry(exe: &Path) -> io::Result<String> {
+/// The path of this program as an argument of `Exec`.
+fn program(exe: &Path) -> io::Result<String> {
     let exe = exe
         .to_str()
         .filter(|exe| !exe.contains(char::is_control))
         .ok_or_else(|| io::Error::other("this program has a name that no menu can hold"))?;
+    Ok(quoted(exe))
+}
+
+fn autostart_entry(exe: &Path) -> io::Result<String> {
+    Ok(format!(
+        "[Desktop Entry]\n\
+         Type=Application\n\
+         Version=1.0\n\
+         Name=PeerConnect\n\
+         Comment=Take files from other computers\n\
+         Icon={APP_ID}\n\
+         Exec={} {HIDDEN}\n\
+         Terminal=false\n\
+         {OURS}\n",
+        program(exe)?
+    ))
+}
+
+fn entry(exe: &Path) -> io::Result<String> {
     Ok(format!(
         "[Desktop Entry]\n\
          Type=Application\n\
@@ -152,7 +228,7 @@ fn entry(exe: &Path) -> io::Result<String> {
          MimeType=x-scheme-handler/peerconnect;\n\
          StartupWMClass={APP_ID}\n\
          {OURS}\n",
-        quoted(exe)
+        program(exe)?
     ))
 }
 
@@ -223,6 +299,25 @@ mod tests {
         menu.remove().unwrap_err();
         assert!(fs::read_to_string(menu.entry()).unwrap().contains("mine"));
         assert!(!menu.picture().exists());
+    }
+
+    #[test]
+    fn it_is_started_with_the_desktop_until_it_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let start = Autostart(home.path().join("config"));
+        start.remove().unwrap();
+        let exe = home.path().join("peerconnect-gui");
+        start.add(&exe).unwrap_err();
+        fs::write(&exe, "").unwrap();
+        start.add(&exe).unwrap();
+        let entry = fs::read_to_string(start.entry()).unwrap();
+        let exec = format!("\nExec=\"{}\" --hidden\n", exe.display());
+        assert!(entry.contains(&exec), "{entry}");
+        start.remove().unwrap();
+        assert!(!start.entry().exists());
+        fs::write(start.entry(), "[Desktop Entry]\nExec=mine\n").unwrap();
+        start.add(&exe).unwrap_err();
+        start.remove().unwrap_err();
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(crate) fn over(t: &TransferSnapshot) -> Option<Note> {
 
 /// Tells the system. Where there is nobody who shows notifications, nothing happens.
 #[cfg(target_os = "linux")]
-pub(crate) fn show(note: &Note) {
+pub fn show(note: &Note) {
     if let Err(error) = call(note) {
         tracing::debug!(%error, "no notification");
     }

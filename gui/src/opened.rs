@@ -9,6 +9,11 @@ use crate::words;
 /// Most files on a command line: what follows is left out.
 const PATHS_MAX: usize = 10_000;
 
+/// Asks for no window until one is needed.
+pub(crate) const HIDDEN: &str = "--hidden";
+/// Asks for a window for a question.
+pub const QUESTION: &str = "--question";
+
 /// What somebody wants to do with the window.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Opened {
@@ -25,6 +30,10 @@ pub struct Opened {
 pub enum Asked {
     /// The window, with this.
     Window(Opened),
+    /// The window, because somebody waits for an answer; it takes the keyboard from nobody.
+    Question,
+    /// No window, until somebody waits for an answer.
+    Hidden,
     /// To be told what can be asked for.
     Help,
     /// Nothing that there is.
@@ -49,6 +58,8 @@ impl Asked {
             match argument.to_str() {
                 Some("--") if !only_paths => only_paths = true,
                 Some("-h" | "--help") if !only_paths => return Self::Help,
+                Some(HIDDEN) if !only_paths => return Self::Hidden,
+                Some(QUESTION) if !only_paths => return Self::Question,
                 Some(option) if option.starts_with('-') && !only_paths => {
                     return Self::Unknown(option.to_owned());
                 }
@@ -102,6 +113,8 @@ mod tests {
     #[test]
     fn options_are_answered() {
         assert_eq!(asked(&["-h"]), Asked::Help);
+        assert_eq!(asked(&["--hidden"]), Asked::Hidden);
+        assert_eq!(asked(&["--question"]), Asked::Question);
         assert_eq!(asked(&["--hep"]), Asked::Unknown("--hep".into()));
     }
 }

@@ -358,11 +358,19 @@ impl Page<'_> {
 
     fn menu(&mut self, ui: &mut Ui) {
         let note = "So that links and files can be opened with PeerConnect.";
-        row(ui, "Applications menu", note, |ui| {
-            let names = [(MenuChange::Add, "Add"), (MenuChange::Remove, "Remove")];
+        let names = [(MenuChange::Add, "Add"), (MenuChange::Remove, "Remove")];
+        self.desktop(ui, "Applications menu", note, names);
+        let note = "Without a window, until somebody sends you something.";
+        let names = [(MenuChange::Start, "Yes"), (MenuChange::StartNoMore, "No")];
+        self.desktop(ui, "Start with the computer", note, names);
+    }
+
+    /// What the desktop is asked to do. It may have changed since: what holds is not shown.
+    fn desktop(&mut self, ui: &mut Ui, title: &str, note: &str, names: [(MenuChange, &str); 2]) {
+        row(ui, title, note, |ui| {
             for (change, name) in names {
+                let named = format!("{name}: {}", title.to_lowercase());
                 let button = theme::small(ui, name);
-                let named = format!("{name}: applications menu");
                 if button.accessible_name(&named).clicked() {
                     self.actions.push(Action::ChangeMenu(change));
                 }

@@ -317,7 +317,7 @@ pub struct Overview {
     /// Whether others are looked for, and told of us.
     pub presence: Presence,
     /// Since when they are listened for: who was there before is heard of a second or two later.
-    #[serde(default = "long_ago")]
+    #[serde(default = "super::who::long_ago")]
     pub listens_since: SystemTime,
     /// Whether multicast works on this computer, without which others are not found by
     /// themselves; `None` if it was not looked at, because others are heard or not looked for.
@@ -340,11 +340,6 @@ pub struct Overview {
     pub notices: Arc<[String]>,
     /// What the person has set.
     pub chosen: Arc<Chosen>,
-}
-
-/// As a program tells that does not say it.
-fn long_ago() -> SystemTime {
-    SystemTime::UNIX_EPOCH
 }
 
 /// The settings as a person wants them.
@@ -488,6 +483,12 @@ impl NodeHandle {
     /// The node as it is now, and every later picture. The channel closes when the node ends.
     pub fn overview(&self) -> watch::Receiver<Arc<Overview>> {
         self.overview.clone()
+    }
+
+    /// Whether anybody [attends](Command::Attend) to a node of this process, at whatever face. Of
+    /// another process's node this is not known: nobody, then.
+    pub fn is_attended(&self) -> bool {
+        self.people.is_anybody_there()
     }
 
     /// Whether the node has ended.

@@ -1,6 +1,7 @@
 //! Ourselves and those we know, as faces see them.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,11 @@ use crate::net::link::PathInfo;
 use crate::net::relay::RelayStanding;
 use crate::peer::PeerId;
 use crate::storage::store::PeerRecord;
+
+/// What a program means that does not say since when.
+pub(super) fn long_ago() -> SystemTime {
+    SystemTime::UNIX_EPOCH
+}
 
 /// Ourselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,8 @@
 #  2. the window sends a file, with typed link and path, to a command line that receives;
 #  3. the command line sees, pauses and continues what runs in the window;
 #  4. the window on a node that somebody else runs; leaving; no display at all;
-#  5. what it shows of the past and can set; closed while files come, they come all the same.
+#  5. what it shows of the past and can set; closed while files come, they come all the same;
+#  6. started without a window, it opens one for a question.
 # Builds what it needs. Pictures and logs go to target/window/one/.
 #
 # Needs: xvfb xdotool imagemagick libxcursor1 libxi6 libxkbcommon-x11-0 (Debian's names) and a
@@ -188,6 +189,30 @@ code=0
 wait "$receiver" || code=$?
 [ "$code" -eq 143 ] || fail "the window ended with $code after SIGTERM"
 [ -z "$(find "$work/receiver" -name '*.sock*')" ] || fail "the control socket was left behind"
+
+# --- 6. Started without a window, it opens one when somebody waits for an answer, and stays.
+at_window "$window" --hidden >>"$out/window.log" 2>&1 &
+hidden=$!
+pids+=("$hidden")
+until_true 20 "our link" link
+untitled 'PeerConnect' || fail "there is a window though none was wanted"
+printf 'hello' >"$work/called.txt"
+at_line "$line" send --json --to "$(link)" "$work/called.txt" >"$out/6-send.jsonl" 2>&1 &
+sender=$!
+pids+=("$sender")
+until_true 30 "a window for the question" titled 'wants to send you files'
+id=$(xdotool search --onlyvisible --name 'wants to send you files' | head -n 1)
+xdotool windowfocus "$id"
+accept_question 11-called
+ended 30 "the sender" "$sender"
+same "$work/called.txt" "$work/receiver/Downloads/called.txt"
+xdotool key ctrl+q
+until_true 10 "the window to be gone" untitled 'PeerConnect'
+link >/dev/null || fail "it ended with its window"
+kill "$hidden"
+code=0
+wait "$hidden" || code=$?
+[ "$code" -eq 143 ] || fail "it ended with $code after SIGTERM"
 
 [ ! -s "$out/window.log" ] || fail "the window wrote to its terminal"
 echo "drive.sh: ok; pictures in $out"

@@ -58,6 +58,11 @@ fn we_get_into_the_menu_of_the_desktop_and_out_again() {
     assert!(stage.says("PeerConnect is in the applications menu."));
     stage.click("Remove: applications menu");
     assert!(stage.says("not in the applications menu any more"));
+    stage.click("Yes: start with the computer");
+    assert!(stage.says("starts with the computer from the next time on"));
+    stage.click("No: start with the computer");
+    assert!(stage.says("does not start with the computer any more"));
     let changed = stage.changed.lock().unwrap().clone();
-    assert_eq!(changed, [MenuChange::Add, MenuChange::Remove]);
+    use MenuChange::{Add, Remove, Start, StartNoMore};
+    assert_eq!(changed, [Add, Remove, Start, StartNoMore]);
 }

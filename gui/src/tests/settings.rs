@@ -107,7 +107,7 @@ fn what_waits_for_a_restart_says_so_and_only_that() {
 
 #[test]
 fn colours_and_size_of_the_window_are_chosen() {
-    let mut stage = open([900.0, 1400.0], Theme::Light, &[]);
+    let mut stage = open([900.0, 1600.0], Theme::Light, &[]);
     stage.click("Colours: Dark");
     let ctx = stage.window.ctx.clone();
     assert!(ctx.theme() == Theme::Dark);

@@ -8,6 +8,15 @@ use peerconnect::protocol::message::TransferId;
 use crate::model::is_question;
 use crate::notes::{self, Note};
 
+/// Something that waits for the person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Words for it.
+    pub note: Note,
+    /// Whether it comes from somebody whom the person trusts.
+    pub trusted: bool,
+}
+
 /// What it was called to already.
 #[derive(Debug, Default)]
 pub struct Attention {
@@ -26,21 +35,21 @@ impl Attention {
         }
     }
 
-    /// Words for what waits for the person and did not when this was asked last.
-    pub fn questions(&mut self, overview: &Overview) -> Vec<Note> {
-        let transfers = || overview.transfers.iter();
-        let offers = transfers().filter(|t| is_question(t));
-        let offers = offers.map(|t| (t.id, notes::offer(t)));
-        let conflicts = transfers().filter_map(|t| Some((t, t.conflict.as_ref()?)));
-        let conflicts = conflicts.map(|(t, conflict)| (t.id, notes::conflict(t, conflict)));
-        let texts = overview.texts.iter();
-        let texts = texts.filter(|t| t.is_question() || t.has_come());
-        let texts = texts.map(|t| (t.id, notes::text(t)));
-        let all: Vec<(TransferId, Note)> = offers.chain(conflicts).chain(texts).collect();
-        let open = all.iter().map(|(id, _)| *id).collect();
-        let before = std::mem::replace(&mut self.called, open);
-        let new = all.into_iter().filter(|(id, _)| !before.contains(id));
-        new.map(|(_, note)| note).collect()
+    /// What waits for the person and did not when this was asked last.
+    pub fn questions(&mut self, overview: &Overview) -> Vec<Question> {
+        let open = open(overview);
+        let ids = open.iter().map(|(id, _)| *id).collect();
+        let before = std::mem::replace(&mut self.called, ids);
+        let new = open.into_iter().filter(|(id, _)| !before.contains(id));
+        new.map(|(_, question)| question).collect()
+    }
+
+    /// All that waits for the person, whether he was called or not.
+    pub fn open_questions(overview: &Overview) -> Vec<Question> {
+        open(overview)
+            .into_iter()
+            .map(|(_, question)| question)
+            .collect()
     }
 
     /// Words for transfers that have ended since this was asked last.
@@ -50,6 +59,20 @@ impl Attention {
         let new = transfers.filter(|t| t.state.is_final() && !before.contains(&t.id));
         new.filter_map(notes::over).collect()
     }
+}
+
+fn open(overview: &Overview) -> Vec<(TransferId, Question)> {
+    let transfers = || overview.transfers.iter();
+    let offers = transfers().filter(|t| is_question(t));
+    let offers = offers.map(|t| (t.id, t.trusted, notes::offer(t)));
+    let conflicts = transfers().filter_map(|t| Some((t, t.conflict.as_ref()?)));
+    let conflicts = conflicts.map(|(t, c)| (t.id, t.trusted, notes::conflict(t, c)));
+    let texts = overview.texts.iter();
+    let texts = texts.filter(|t| t.is_question() || t.has_come());
+    let texts = texts.map(|t| (t.id, t.trusted, notes::text(t)));
+    let all = offers.chain(conflicts).chain(texts);
+    all.map(|(id, trusted, note)| (id, Question { note, trusted }))
+        .collect()
 }
 
 fn ended(overview: &Overview) -> BTreeSet<TransferId> {

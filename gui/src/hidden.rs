@@ -4,21 +4,29 @@
 //! The window is a process of its own on this node, so that it can be closed, and opened again, as
 //! often as the person likes.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use peerconnect::config::Paths;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::NodeHandle;
 use peerconnect::node::instance;
-use peerconnect_gui::{Attention, Log, Look, Note, QUESTION, notify};
+use peerconnect_gui::{Attention, Log, Look, Note, QUESTION, Question, notify};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use crate::background::{Signals, end, internal, options};
 
-/// Most things that the system is told at once.
+/// Most things that the system is told at once, and the least time between two such times.
 const NOTES_MAX: usize = 3;
+const NOTES_PAUSE: Duration = Duration::from_secs(3);
+/// Least time between two windows that open by themselves. Strangers could have them pop up as
+/// often as they like; what they want is told by a notification meanwhile.
+const STRANGERS_PAUSE: Duration = Duration::from_secs(600);
+const TRUSTED_PAUSE: Duration = Duration::from_secs(10);
 
-/// Stays until the node ends or the system wants it to. At once if one runs already: whoever
-/// started that one looks after it.
+/// Stays until the system wants it to end. Where another one runs already, it is there when that
+/// one ends.
 pub(crate) fn run() -> Result<(), Fault> {
     Log::default().install();
     let paths = Paths::find(None);
@@ -27,20 +35,27 @@ pub(crate) fn run() -> Result<(), Fault> {
         .build()
         .map_err(internal)?;
     runtime.block_on(async {
-        let instance = instance::reach(options(&paths, None)?).await?;
-        if instance.is_shared() {
+        let mut signals = Signals::open().map_err(internal)?;
+        loop {
+            let instance = instance::reach(options(&paths, None)?).await?;
+            if instance.is_shared() {
+                let mut pictures = instance.node.overview();
+                drop(instance);
+                tokio::select! {
+                    () = async { while pictures.changed().await.is_ok() {} } => continue,
+                    code = signals.next() => std::process::exit(code),
+                }
+            }
+            let code = tokio::select! {
+                () = watch(&instance.node, &paths) => None,
+                code = signals.next() => Some(code),
+            };
+            match code {
+                None => instance.close().await,
+                Some(code) => end(instance, &mut signals, code).await,
+            }
             return Ok(());
         }
-        let mut signals = Signals::open().map_err(internal)?;
-        let code = tokio::select! {
-            () = watch(&instance.node, &paths) => None,
-            code = signals.next() => Some(code),
-        };
-        match code {
-            None => instance.close().await,
-            Some(code) => end(instance, &mut signals, code).await,
-        }
-        Ok(())
     })
 }
 
@@ -48,27 +63,73 @@ pub(crate) fn run() -> Result<(), Fault> {
 async fn watch(node: &NodeHandle, paths: &Paths) {
     let mut pictures = node.overview();
     let mut attention = Attention::beginning_with(&pictures.borrow());
-    let mut window: Option<Child> = None;
+    let mut caller = Caller::default();
     loop {
         let picture = pictures.borrow_and_update().clone();
         let questions = attention.questions(&picture);
-        let mut notes = attention.ends(&picture);
-        let is_open = window
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)));
+        let ends = attention.ends(&picture);
         // Whoever has a window is told by that one.
-        if !is_open && !node.is_attended() {
-            if !questions.is_empty() {
-                window = open_window();
-                if window.is_none() {
-                    notes.splice(..0, questions);
-                }
-            }
-            tell(notes, paths);
+        if caller.window.is_none() && !node.is_attended() {
+            caller.call(questions, ends, paths);
         }
-        if pictures.changed().await.is_err() {
+        tokio::select! {
+            changed = pictures.changed() => if changed.is_err() {
+                return;
+            },
+            ended = caller.window_ends() => if !ended.is_some_and(|status| status.success()) {
+                // Perhaps there was no display to open it on: nobody has seen what waits.
+                let open = Attention::open_questions(&pictures.borrow());
+                caller.tell(open.into_iter().map(|q| q.note).collect(), paths);
+            },
+        }
+    }
+}
+
+/// Calls the person, and not too often.
+#[derive(Default)]
+struct Caller {
+    window: Option<Child>,
+    opened: Option<Instant>,
+    told: Option<Instant>,
+}
+
+impl Caller {
+    fn call(&mut self, questions: Vec<Question>, mut notes: Vec<Note>, paths: &Paths) {
+        let pause = match questions.iter().any(|question| question.trusted) {
+            true => TRUSTED_PAUSE,
+            false => STRANGERS_PAUSE,
+        };
+        let rested = self.opened.is_none_or(|opened| opened.elapsed() >= pause);
+        if !questions.is_empty() && rested {
+            self.window = open_window();
+            self.opened = Some(Instant::now());
+        }
+        if self.window.is_none() {
+            notes.splice(..0, questions.into_iter().map(|question| question.note));
+        }
+        self.tell(notes, paths);
+    }
+
+    /// Has the system tell these, unless the person does not want it. It may take its time.
+    fn tell(&mut self, mut notes: Vec<Note>, paths: &Paths) {
+        let rested = self.told.is_none_or(|told| told.elapsed() >= NOTES_PAUSE);
+        if notes.is_empty() || !rested || !Look::load(paths).notifies() {
             return;
         }
+        self.told = Some(Instant::now());
+        notes.truncate(NOTES_MAX);
+        tokio::task::spawn_blocking(move || notes.iter().for_each(notify));
+    }
+
+    /// Waits until the window is closed; for ever if there is none. `None` if that is not known.
+    /// Cancel-safe.
+    async fn window_ends(&mut self) -> Option<ExitStatus> {
+        let Some(window) = &mut self.window else {
+            return std::future::pending().await;
+        };
+        let ended = window.wait().await.ok();
+        self.window = None;
+        ended
     }
 }
 
@@ -83,13 +144,4 @@ fn open_window() -> Option<Child> {
     opened
         .inspect_err(|error| tracing::warn!(%error, "no window can be opened"))
         .ok()
-}
-
-/// Has the system tell these, unless the person does not want it. It may take its time.
-fn tell(mut notes: Vec<Note>, paths: &Paths) {
-    if notes.is_empty() || !Look::load(paths).notifies() {
-        return;
-    }
-    notes.truncate(NOTES_MAX);
-    tokio::task::spawn_blocking(move || notes.iter().for_each(notify));
 }

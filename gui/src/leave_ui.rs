@@ -47,8 +47,9 @@ impl App {
     /// the system tell what has ended meanwhile.
     pub(crate) fn call_attention(&mut self, ctx: &Context) {
         let away = !ctx.input(|i| i.viewport().focused.unwrap_or(true));
-        let mut notes = self.attention.questions(&self.model.overview);
-        let new = !notes.is_empty();
+        let questions = self.attention.questions(&self.model.overview);
+        let new = !questions.is_empty();
+        let mut notes: Vec<_> = questions.into_iter().map(|q| q.note).collect();
         notes.extend(self.attention.ends(&self.model.overview));
         if new && away {
             ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(

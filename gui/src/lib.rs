@@ -58,7 +58,7 @@ mod samples;
 mod tests;
 
 pub use app::App;
-pub use attention::Attention;
+pub use attention::{Attention, Question};
 pub use bridge::wake_function;
 pub use drops::{Drops, Pointer, XServer};
 pub use icons::icon;

@@ -60,6 +60,10 @@ pub(crate) async fn cancel(steered: &Steered, context: &mut Context) -> Result<E
         let node = &instance.node;
         let picture = picture(node);
         if let Some(text) = resolve::open_text(&picture, &steered.id) {
+            if steered.file.is_some() {
+                let why = format!("{} is a text: it has no files", steered.id);
+                return Err(Fault::Invalid { why });
+            }
             node.call(Command::Text(TextCommand::Drop(text.id))).await?;
             return Ok((text.id, text_cancelled(text)));
         }

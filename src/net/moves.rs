@@ -67,6 +67,7 @@ pub(super) async fn follow(shared: Arc<Shared>, socket: UdpSocket, local: Socket
         sleep(LAST_PACKETS).await;
         announce(&shared, &socket);
         shared.moved_to(interfaces::candidates(local.ip(), local.port()));
+        shared.network_changed();
         if now != own {
             tracing::info!("the network has changed");
             own = now;

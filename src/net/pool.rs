@@ -39,6 +39,8 @@ pub(super) struct Shared {
     addrs: watch::Sender<Vec<SocketAddr>>,
     /// Those of this computer only: what relays say does not change them.
     own: watch::Sender<Vec<SocketAddr>>,
+    /// Says that the network has changed.
+    network: watch::Sender<()>,
     /// Says that the state changed.
     changes: watch::Sender<()>,
     /// `None` from the shutdown on.
@@ -102,6 +104,7 @@ impl Shared {
             admission: Admission::default(),
             state: Mutex::default(),
             own: watch::Sender::new(addrs.clone()),
+            network: watch::Sender::new(()),
             routes,
             relays: Relays::default(),
             mapping: Mapping::default(),
@@ -195,6 +198,16 @@ impl Shared {
         self.own.subscribe()
     }
 
+    /// The network has changed in some way.
+    pub(super) fn network_changed(&self) {
+        self.network.send_replace(());
+    }
+
+    /// Whenever the network may have changed: addresses, links or routes.
+    pub(super) fn network_changes(&self) -> watch::Receiver<()> {
+        self.network.subscribe()
+    }
+
     /// A relay sees us there, or is not connected any more.
     pub(super) fn seen_by(&self, relay: PeerId, addr: Option<SocketAddr>) {
         let mut state = self.state();
@@ -214,7 +227,12 @@ impl Shared {
 
     fn tell_addrs(&self, state: &State) {
         let mut addrs = self.own.borrow().clone();
-        for addr in self.mapping.at().iter().chain(state.seen.values()) {
+        // Whoever is told only some of them needs this one: it may be the only one that works from
+        // elsewhere.
+        if let Some(addr) = self.mapping.at().filter(|addr| !addrs.contains(addr)) {
+            addrs.insert(addrs.len().min(1), addr);
+        }
+        for addr in state.seen.values() {
             if !addrs.contains(addr) {
                 addrs.push(*addr);
             }

@@ -375,12 +375,14 @@ fn port(wanted: u16, own: &[SocketAddr]) -> Finding {
 }
 
 fn router_port(stands: RouterPort, own: &[SocketAddr]) -> Option<Finding> {
-    let is_public = |addr: &SocketAddr| !is_local_network(addr.ip());
     match stands {
         RouterPort::Open(addr) => Some(Finding::RouterPort(addr)),
-        // Where one is reached without, none is missing.
-        RouterPort::None if own.iter().any(is_public) => None,
-        RouterPort::None => own.first().map(|addr| Finding::NoRouterPort(addr.port())),
+        // Only where there is a router, as the best of our addresses tells: what relays see, and
+        // what is for IPv6 and for tunnels, comes after it.
+        RouterPort::None => own
+            .first()
+            .filter(|addr| matches!(addr.ip(), IpAddr::V4(ip) if ip.is_private()))
+            .map(|addr| Finding::NoRouterPort(addr.port())),
         RouterPort::Off | RouterPort::Asking => None,
     }
 }

@@ -123,3 +123,28 @@ async fn a_router_behind_another_one_is_no_help_and_keeps_no_port_open() {
     assert_eq!(hello["addrs"].as_array().unwrap().len(), 1, "{hello}");
     receiver.kill();
 }
+
+#[tokio::test]
+async fn behind_a_tunnel_the_router_is_asked_nothing_and_the_address_of_the_home_is_not_told() {
+    let Some(lab) = Lab::up("a=linux b=linux") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ports = Ports::at(&lab, "pcp", "203.0.113.102", dir.path()).await;
+    lab.ip("b", "link add tunnel type veth peer name farend");
+    lab.ip("b", "addr add 10.8.0.2/24 dev tunnel");
+    lab.ip("b", "link set tunnel up");
+    lab.ip("b", "link set farend up");
+    // As programs for tunnels do it, to win against the route that is there.
+    lab.ip("b", "route add 0.0.0.0/1 via 10.8.0.1 dev tunnel");
+    lab.ip("b", "route add 128.0.0.0/1 via 10.8.0.1 dev tunnel");
+    let mut receiver = receiver(&lab, dir.path());
+    let hello = receiver.line("hello").await;
+    assert!(!hello.to_string().contains("203.0.113"), "{hello}");
+    assert_eq!(std::fs::read_to_string(&ports.said).unwrap(), "ready\n");
+
+    // Without it the router is asked at once.
+    lab.ip("b", "link del tunnel");
+    ports.until("open").await;
+    receiver.kill();
+}

@@ -209,6 +209,16 @@ same "$work/called.txt" "$work/receiver/Downloads/called.txt"
 xdotool key ctrl+q
 until_true 10 "the window to be gone" untitled 'PeerConnect'
 link >/dev/null || fail "it ended with its window"
+# A stranger cannot have windows pop up as often as he likes.
+printf 'hello again' >"$work/again.txt"
+at_line "$line" send --json --to "$(link)" "$work/again.txt" >"$out/6-again.jsonl" 2>&1 &
+sender=$!
+pids+=("$sender")
+until_true 10 "the second question" listed waiting
+sleep 1
+untitled 'PeerConnect' || fail "a stranger's second question opened another window"
+kill "$sender"
+wait "$sender" || true
 kill "$hidden"
 code=0
 wait "$hidden" || code=$?

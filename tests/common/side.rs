@@ -108,6 +108,22 @@ impl Side {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Stops it where it is, until it is killed.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.as_ref().unwrap().id());
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            // It may have ended by itself.
+            !stat.contains(") R ") && !stat.contains(") S ") && !stat.contains(") D ")
+        };
+        let start = Instant::now();
+        while !is_stopped() {
+            assert!(start.elapsed() < HANG, "it goes on: {}", self.said());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();

@@ -22,6 +22,9 @@ const NO_WINDOW: u8 = 2;
 const COMMAND_LINE: &str = "Use the command line: peerconnect send FILE… --to LINK, peerconnect \
                             receive; see peerconnect --help.";
 
+/// How there comes to be a command line, where only the window was built.
+const INSTALL: &str = " In a clone, cargo install --path . installs it.";
+
 const USAGE: &str = "Usage: peerconnect-gui [LINK] [FILE]… | --hidden";
 
 const HELP: &str = "\
@@ -65,7 +68,11 @@ fn main() -> ExitCode {
         Ok(Err(error)) => format!("No window can be drawn here ({error})."),
     };
     // Without a standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{missing} {COMMAND_LINE}");
+    let install = match has_command_line() {
+        true => "",
+        false => INSTALL,
+    };
+    let _ = writeln!(std::io::stderr(), "{missing} {COMMAND_LINE}{install}");
     ExitCode::from(NO_WINDOW)
 }
 
@@ -87,6 +94,12 @@ fn hide() -> ExitCode {
             ExitCode::from(fault.exit_code())
         }
     }
+}
+
+/// Whether the command line is beside this program, as it is where both were built or installed.
+fn has_command_line() -> bool {
+    let here = std::env::current_exe();
+    here.is_ok_and(|exe| exe.with_file_name("peerconnect").is_file())
 }
 
 /// Panics while the window opens are told in our words; later ones are faults of this program and

@@ -20,6 +20,9 @@ fn without_a_display_it_says_what_to_do_in_one_line_and_ends_with_2() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("No display found. Use the command line: peerconnect send"));
     assert!(ended.stdout.is_empty());
+    let built = std::path::Path::new(env!("CARGO_BIN_EXE_peerconnect-gui"));
+    let both = built.with_file_name("peerconnect").is_file();
+    assert_eq!(said.contains("cargo install"), !both, "{said}");
     // Nothing was started that would leave something behind.
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }

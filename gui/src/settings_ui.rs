@@ -350,6 +350,9 @@ const SCALES: [(u32, &str); 5] = [
 /// What belongs to this window alone. It is kept with its size.
 impl Page<'_> {
     fn window(&mut self, ui: &mut Ui) {
+        if self.model.overview.me.pid != std::process::id() {
+            self.behind(ui);
+        }
         if cfg!(target_os = "linux") {
             self.menu(ui);
         }
@@ -363,6 +366,17 @@ impl Page<'_> {
         let note = "Without a window, until somebody sends you something.";
         let names = [(MenuChange::Start, "Yes"), (MenuChange::StartNoMore, "No")];
         self.desktop(ui, "Start with the computer", note, names);
+    }
+
+    /// Whoever started it without a window has no other way to end it.
+    fn behind(&mut self, ui: &mut Ui) {
+        let note = "Another PeerConnect on this computer goes on when this window is closed.";
+        row(ui, "Runs in the background", note, |ui| {
+            if theme::small(ui, "End it").clicked() {
+                let end = Action::Ask(Command::Shutdown, About::Nothing);
+                self.actions.push(end);
+            }
+        });
     }
 
     /// What the desktop is asked to do. It may have changed since: what holds is not shown.

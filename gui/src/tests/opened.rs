@@ -66,3 +66,17 @@ fn we_get_into_the_menu_of_the_desktop_and_out_again() {
     use MenuChange::{Add, Remove, Start, StartNoMore};
     assert_eq!(changed, [Add, Remove, Start, StartNoMore]);
 }
+
+#[test]
+fn what_runs_without_the_window_can_be_ended_from_it() {
+    let mut overview = (*crate::samples::overview(vec![], vec![])).clone();
+    let size = [900.0, 2400.0];
+    let mut stage = Stage::sized(overview.clone().into(), size, egui::Theme::Light);
+    stage.click("Settings");
+    assert!(!stage.says("Runs in the background"));
+    overview.me.pid += 1;
+    let mut stage = Stage::sized(overview.into(), size, egui::Theme::Light);
+    stage.click("Settings");
+    stage.click("End it");
+    assert_eq!(stage.command(), Command::Shutdown);
+}

@@ -5,6 +5,19 @@ use std::process::{Child, Stdio};
 
 use super::*;
 
+/// A lab whose routers can be asked for ports. `None` where this cannot be had. With
+/// `PEERCONNECT_TEST_ALL=1` that is a failure.
+fn with_python(options: &str) -> Option<Lab> {
+    let version = Command::new("python3").arg("--version").output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return Lab::up(options);
+    }
+    let must = std::env::var_os("PEERCONNECT_TEST_ALL").is_some();
+    assert!(!must, "no python3");
+    eprintln!("skipped: needs python3");
+    None
+}
+
 /// The program that a router has for those who ask for ports.
 struct Ports {
     child: Child,
@@ -69,7 +82,7 @@ fn receiver(lab: &Lab, dir: &Path) -> Side {
 
 /// The receiver is behind the strictest of routers, and there is no relay.
 async fn reached(speaks: &str, port: &str) {
-    let Some(lab) = Lab::up("a=sym b=sym") else {
+    let Some(lab) = with_python("a=sym b=sym") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -111,7 +124,7 @@ async fn so_does_another_one_that_an_older_router_opens_by_nat_pmp() {
 
 #[tokio::test]
 async fn a_router_behind_another_one_is_no_help_and_keeps_no_port_open() {
-    let Some(lab) = Lab::up("a=linux b=linux cb=linux") else {
+    let Some(lab) = with_python("a=linux b=linux cb=linux") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -126,7 +139,7 @@ async fn a_router_behind_another_one_is_no_help_and_keeps_no_port_open() {
 
 #[tokio::test]
 async fn behind_a_tunnel_the_router_is_asked_nothing_and_the_address_of_the_home_is_not_told() {
-    let Some(lab) = Lab::up("a=linux b=linux") else {
+    let Some(lab) = with_python("a=linux b=linux") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

@@ -199,37 +199,35 @@ fn program(exe: &Path) -> io::Result<String> {
 }
 
 fn autostart_entry(exe: &Path) -> io::Result<String> {
-    Ok(format!(
-        "[Desktop Entry]\n\
-         Type=Application\n\
-         Version=1.0\n\
-         Name=PeerConnect\n\
-         Comment=Take files from other computers\n\
-         Icon={APP_ID}\n\
-         Exec={} {HIDDEN}\n\
-         Terminal=false\n\
-         {OURS}\n",
-        program(exe)?
-    ))
+    let exec = format!("{} {HIDDEN}", program(exe)?);
+    Ok(desktop_entry("Take files from other computers", &exec, ""))
 }
 
 fn entry(exe: &Path) -> io::Result<String> {
-    Ok(format!(
+    let more = format!(
+        "GenericName=File transfer\n\
+         Categories=Network;FileTransfer;\n\
+         MimeType=x-scheme-handler/peerconnect;\n\
+         StartupWMClass={APP_ID}\n"
+    );
+    let comment = "Send files to other computers, directly and encrypted";
+    let exec = format!("{} %U", program(exe)?);
+    Ok(desktop_entry(comment, &exec, &more))
+}
+
+/// An entry with these values and, in whole lines, more of them.
+fn desktop_entry(comment: &str, exec: &str, more: &str) -> String {
+    format!(
         "[Desktop Entry]\n\
          Type=Application\n\
          Version=1.0\n\
          Name=PeerConnect\n\
-         GenericName=File transfer\n\
-         Comment=Send files to other computers, directly and encrypted\n\
+         Comment={comment}\n\
          Icon={APP_ID}\n\
-         Exec={} %U\n\
+         Exec={exec}\n\
          Terminal=false\n\
-         Categories=Network;FileTransfer;\n\
-         MimeType=x-scheme-handler/peerconnect;\n\
-         StartupWMClass={APP_ID}\n\
-         {OURS}\n",
-        program(exe)?
-    ))
+         {more}{OURS}\n"
+    )
 }
 
 /// An argument of `Exec`. The value of a key undoes one layer of `\`, its quotes another; `%`

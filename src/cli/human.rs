@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use peerconnect::fault::{Face, Fault};
-use peerconnect::node::api::{Me, SessionSnapshot};
+use peerconnect::node::api::SessionSnapshot;
 use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
@@ -21,9 +21,11 @@ use super::progress::{Bars, Plain, Symbols, percent, width_of_results};
 
 pub(crate) mod sessions;
 mod texts;
+mod waiting;
 
 use self::sessions::{receiver_names, total};
 pub(crate) use self::texts::claimed_text;
+use self::waiting::waiting;
 
 /// Up to so many files, each gets a line when it is done.
 const FILE_LINES_MAX: u32 = 20;
@@ -274,14 +276,6 @@ fn error_text_of(whose: &str, fault: &Fault, symbols: Symbols) -> String {
             text.push_str(&format!("  {part}\n"));
         }
     }
-    text
-}
-
-fn waiting(me: &Me) -> String {
-    let mut text = format!("Waiting. You are \"{}\".\n", Shown(&me.name));
-    text.push_str(&format!("  Send to: {}\n", me.link));
-    let addrs = me.addrs.join("  ");
-    text.push_str(&format!("  Or, in the same network: {addrs}"));
     text
 }
 

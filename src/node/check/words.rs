@@ -157,7 +157,8 @@ impl Finding {
             ),
             Self::NoRouterPort(port) => format!(
                 "People elsewhere reach it through a relay, or once the router's settings allow \
-                 programs to open ports (PCP or NAT-PMP), or lead UDP port {port} here."
+                 programs to open ports (PCP or NAT-PMP), or lead UDP port {port} here. While a \
+                 VPN takes everything, the router is not asked."
             ),
             Self::Relay { standing, .. } => relay_advice(standing)?.into(),
             Self::RouterStrict => {

@@ -303,6 +303,59 @@ fn files_are_sent_to_a_name_and_twins_are_told_apart() {
     assert_eq!(names, ["Kitchen PC"]);
 }
 
+#[test]
+fn a_code_is_enough_in_the_same_network() {
+    let Some(lan) = Lan::new(3) else { return };
+    let homes = [Home::new(), Home::new(), Home::new()];
+    let file = homes[0].write("film", 300_000, 1);
+    let file = file.to_str().unwrap();
+    let mut sender = lan.start(0, &homes[0], &["send", "--code", file]);
+    let line = sender.next("code");
+    assert_eq!(line["reach"], "nearby");
+    let code = line["code"].as_str().unwrap().to_owned();
+    let number = code.split('-').next().unwrap();
+    // Another one waits in the same network, with another number.
+    let other = homes[2].write("other", 1000, 2);
+    let mut other = lan.start(2, &homes[2], &["send", other.to_str().unwrap()]);
+    let second = other.next("code");
+    assert!(
+        !second["code"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("{number}-"))
+    );
+    // Whoever waits with a code takes nothing: nobody is told that he is there.
+    let peers = lan.start(1, &homes[1], &["peers"]).end().with_code(0);
+    assert!(peers.of_kind("peer").is_empty(), "{peers:?}");
+
+    let receive = |code: &str| {
+        let begun = Instant::now();
+        let ended = lan
+            .start(1, &homes[1], &["receive", "--out", "in", code])
+            .end();
+        told("used a code", begun);
+        ended
+    };
+    let wrong = match code.ends_with("zebra-zebra") {
+        true => format!("{number}-river-river"),
+        false => format!("{number}-zebra-zebra"),
+    };
+    let refused = receive(&wrong).with_code(5);
+    assert_eq!(refused.only("error")["code"], "bad-code");
+    let line = sender.next("code");
+    assert_eq!(line["wrong"], 1);
+    let code = line["code"].as_str().unwrap().to_owned();
+    receive(&code).with_code(0);
+    sender.end().with_code(0);
+    let arrived = std::fs::read(homes[1].file("in/film")).unwrap();
+    assert!(arrived == program::content(300_000, 1));
+    receive(&code).with_code(5);
+    // A code whose sender gives it up is not announced any more.
+    other.signal(Signal::INT);
+    other.end().with_code(130);
+    receive(second["code"].as_str().unwrap()).with_code(5);
+}
+
 fn block_multicast(lan: &Lan, host: usize) {
     let block = "add table inet block; \
                  add chain inet block out { type filter hook output priority 0; }; \

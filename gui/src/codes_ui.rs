@@ -1,7 +1,7 @@
 //! One-time codes that wait here to be typed on another computer.
 
 use egui::{Align, Label, Layout, RichText, Ui};
-use peerconnect::node::api::{CodeCommand, CodeSnapshot, CodeState, Command};
+use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, CodeState, Command};
 use peerconnect::text::{Shown, duration};
 
 use crate::model::{About, Action, Model};
@@ -41,9 +41,13 @@ fn waiting(ui: &mut Ui, now: u64, code: &CodeSnapshot, actions: &mut Vec<Action>
     }
     let names = shorten(&Shown(&code.names.join(", ")).to_string(), NAMES_LEN);
     let left = duration(code.expires.saturating_sub(now));
+    let place = match code.reach {
+        CodeReach::Anywhere => "",
+        CodeReach::Nearby => ", in the same network",
+    };
     let text = format!(
-        "For {names}. Read it to the one who shall have that, to type it where a device is added. \
-         It works once, within {left}."
+        "For {names}. Read it to the one who shall have that, to type it where a device is added\
+         {place}. It works once, within {left}."
     );
     ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
     let right = Layout::right_to_left(Align::Center);

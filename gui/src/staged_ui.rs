@@ -261,7 +261,7 @@ fn path_line(ui: &mut Ui, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
 }
 
 const CODE_HINT: &str = "For somebody on the phone: a number and two words that are good for \
-                         this once. Both sides need the same relay";
+                         this once, in the same network or at a relay that both sides use";
 
 fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     let chosen: Vec<String> = model
@@ -288,7 +288,7 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
                 }
             }
             // There it can be looked up.
-            if !model.overview.me.relays.is_empty() {
+            if model.overview.has_codes() {
                 let code = theme::plain(ui, "Get a code").on_hover_text(CODE_HINT);
                 if code.clicked() {
                     actions.push(Action::SendWithCode);

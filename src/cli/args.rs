@@ -265,9 +265,9 @@ pub(crate) struct SendArgs {
     /// get a one-time code
     #[arg(long, value_name = "PEER")]
     pub(crate) to: Vec<String>,
-    /// To whoever types a one-time code, such as 7-river-copper, which this prints: it is looked up
-    /// at a relay that both sides use, and works once. So without --to, too, where nobody can be
-    /// asked
+    /// To whoever types a one-time code, such as 7-river-copper, which this prints: it works once,
+    /// in the same network, and elsewhere if both sides use the same relay. So without --to, too,
+    /// where nobody can be asked
     #[arg(long, conflicts_with_all = ["to", "text", "separate"])]
     pub(crate) code: bool,
     /// Most bytes per second for all sending together, such as 20M

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::node::api::{
-    AGREED_FOR, CodeCommand, CodeSnapshot, CodeState, Command, NodeHandle, ReceiveRule, Reply,
+    AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, NodeHandle, ReceiveRule,
+    Reply,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::codes::{InvalidCode, OneTimeCode};
@@ -83,7 +84,9 @@ async fn until_used(
 async fn tell(code: &str, snapshot: &CodeSnapshot, relays: &RelayArgs, out: &mut Output) {
     let left = snapshot.expires.saturating_sub(show::now());
     if out.is_json() {
-        let body = json!({ "code": code, "expires_s": left, "wrong": snapshot.wrong });
+        let body = json!({
+            "code": code, "expires_s": left, "wrong": snapshot.wrong, "reach": snapshot.reach,
+        });
         out.object("code", body).await;
         return out.flush().await;
     }
@@ -94,8 +97,13 @@ async fn tell(code: &str, snapshot: &CodeSnapshot, relays: &RelayArgs, out: &mut
     out.flush().await;
     let relays = relays.links.iter().map(|link| format!(" --relay {link}"));
     let relays: String = relays.collect();
+    let place = match (snapshot.reach, relays.is_empty()) {
+        (CodeReach::Anywhere, _) => "",
+        (CodeReach::Nearby, true) => ", in the same network",
+        (CodeReach::Nearby, false) => ", in the same network (no relay is reached)",
+    };
     out.say(&format!(
-        "On the other computer: peerconnect receive {code}{relays}\n  \
+        "On the other computer{place}: peerconnect receive {code}{relays}\n  \
          It works once, within {}, and as long as this waits. (Ctrl+C: it is worth nothing.)",
         duration(left)
     ));

@@ -258,9 +258,9 @@ pub(crate) async fn choose(
     }
     let picture = instance.node.overview().borrow().clone();
     let choices = choices(&picture);
-    let codes = match picture.me.relays.is_empty() {
-        true => Codes::Never,
-        false => codes,
+    let codes = match picture.has_codes() {
+        true => codes,
+        false => Codes::Never,
     };
     if choices.is_empty() {
         if codes == Codes::Offered {

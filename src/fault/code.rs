@@ -16,7 +16,7 @@ pub enum CodeTrouble {
     NoRelay,
     /// Relays are reached, but want no more questions from here now.
     Busy,
-    /// There is nobody to ask, or tell: no relay is set.
+    /// There is nobody to ask, or tell: no relay is set, and those nearby are not looked for.
     NoWay,
     /// Somebody typed wrong codes again and again.
     Guessed,
@@ -50,12 +50,14 @@ impl CodeTrouble {
             Self::Nobody => (
                 "Nobody waits with this code.",
                 "Codes work once, for an hour, and as long as the sender waits.",
-                "Check its number, or ask for a new one. Both sides must use the same relay."
+                "Check its number, or ask for a new one. Both sides must be in the same network, or \
+                 use the same relay."
                     .into(),
             ),
             Self::NoRelay => (
                 "No relay is reached.",
-                "A code is looked up at a relay. It may be off, or too old for codes.",
+                "A code is looked up at a relay, where nobody nearby has it. The relay may be off, \
+                 or too old for codes.",
                 face.pick(
                     "See what `peerconnect doctor` says, or use a link instead of a code.".into(),
                     "Try again in a while, or use a link instead of a code.".into(),
@@ -67,8 +69,8 @@ impl CodeTrouble {
                 "Try again in a minute.".into(),
             ),
             Self::NoWay => (
-                "A code needs a relay where it can be looked up.",
-                "None is set.",
+                "There is nowhere to look a code up.",
+                "No relay is set, and computers nearby are not looked for (announce = never).",
                 face.pick(
                     "Add --relay LINK on both sides, or use --to with a name \
                      (`peerconnect peers` shows who is there), a peerconnect: link or an address."

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::check::{Finding, Grade};
-pub use super::codes::{AGREED_FOR, CodeCommand, CodeSnapshot, CodeState};
+pub use super::codes::{AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
 pub use super::who::{LegacyMe, Me, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};
@@ -398,6 +398,11 @@ impl Overview {
     /// The code whose transfer will have this id.
     pub fn code(&self, id: TransferId) -> Option<&CodeSnapshot> {
         self.codes.iter().find(|code| code.id == id)
+    }
+
+    /// Whether codes can be made and used here: at a relay, or in the same network.
+    pub fn has_codes(&self) -> bool {
+        !self.me.relays.is_empty() || self.presence != Presence::Off
     }
 
     /// The group with this name, in upper or lower case.

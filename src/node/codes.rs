@@ -93,6 +93,8 @@ pub struct CodeSnapshot {
     pub expires: u64,
     /// How often something wrong was typed elsewhere.
     pub wrong: u32,
+    /// Where it can be typed.
+    pub reach: CodeReach,
     /// What it is for: names of files and folders, 16 at most.
     pub names: Vec<String>,
     /// How it stands with it.
@@ -108,6 +110,16 @@ impl std::fmt::Debug for CodeSnapshot {
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a code can be typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeReach {
+    /// Where a relay of ours is reached, and nearby.
+    Anywhere,
+    /// In the same network only: there is no relay, or none is reached.
+    Nearby,
 }
 
 /// How it stands with a code.
@@ -127,6 +139,7 @@ struct Waiting {
     id: TransferId,
     paths: Vec<PathBuf>,
     code: Option<OneTimeCode>,
+    reach: CodeReach,
     expires: Instant,
     /// The same for people.
     until: u64,
@@ -146,6 +159,7 @@ impl Waiting {
             code: code.map(ToString::to_string),
             expires: self.until,
             wrong: self.wrong,
+            reach: self.reach,
             names: self
                 .paths
                 .iter()
@@ -169,7 +183,7 @@ pub(super) enum CodeNews {
     /// A number was found for a code, or not.
     Numbered {
         id: TransferId,
-        result: Result<u16, Fault>,
+        result: Result<(u16, CodeReach), Fault>,
     },
     /// Somebody has guessed `code`. To be decided whether that counts.
     Guessed {
@@ -280,6 +294,7 @@ impl CodeBook {
             id,
             paths,
             code: None,
+            reach: CodeReach::Nearby,
             expires: Instant::now() + CODE_LIFETIME,
             until: unix_now() + CODE_LIFETIME.as_secs(),
             wrong: 0,
@@ -303,7 +318,12 @@ impl CodeBook {
     }
 
     /// A code has its number, and with it its words. `false` if it is not wanted any more.
-    pub(super) fn numbered(&mut self, id: TransferId, number: u16) -> Result<bool, Fault> {
+    pub(super) fn numbered(
+        &mut self,
+        id: TransferId,
+        number: u16,
+        reach: CodeReach,
+    ) -> Result<bool, Fault> {
         let words = random()?;
         let others = self.numbers();
         if others.contains(&number) {
@@ -315,6 +335,7 @@ impl CodeBook {
         let is_wanted = waiting.is_some();
         if let Some(waiting) = waiting {
             waiting.code = Some(OneTimeCode::new(number, words));
+            waiting.reach = reach;
         }
         Ok(is_wanted)
     }

@@ -142,6 +142,8 @@ mod tests {
             other @ (Input::Gone(..)
             | Input::Alive(_)
             | Input::Known(_)
+            | Input::Codes(_)
+            | Input::SeekCodes
             | Input::Unreached(_)
             | Input::Reached(_)) => panic!("{other:?}"),
         });

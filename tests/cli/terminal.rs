@@ -11,8 +11,8 @@ use peerconnect::config::{ConflictAnswer, ConflictPolicy, Paths};
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::{
-    CodeCommand, CodeSnapshot, CodeState, Command, Decision, Found, Me, NodeHandle, Overview,
-    PeerInfo, Presence, Reply, Target, TextCommand, TextSnapshot, TextState,
+    CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Decision, Found, Me, NodeHandle,
+    Overview, PeerInfo, Presence, Reply, Target, TextCommand, TextSnapshot, TextState,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
@@ -496,6 +496,7 @@ fn with_code(code: Option<&str>, wrong: u32) -> Arc<Overview> {
         code: Some(code.into()),
         expires: 4_000_000_000,
         wrong,
+        reach: CodeReach::Anywhere,
         names: vec!["a.pdf".into()],
         state: CodeState::Waiting,
     });

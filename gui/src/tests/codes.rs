@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::net::relay::{RelayStanding, RelayState};
-use peerconnect::node::api::{CodeCommand, CodeSnapshot, CodeState, Command, Overview};
+use peerconnect::node::api::{
+    CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Overview, Presence,
+};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::link_uri::RelayHint;
 
@@ -17,6 +19,7 @@ fn waiting(code: Option<&str>, wrong: u32) -> CodeSnapshot {
         code: code.map(str::to_owned),
         expires: samples::NOW + 3000,
         wrong,
+        reach: CodeReach::Anywhere,
         names: vec!["holiday".into(), "a.pdf".into()],
         state: CodeState::Waiting,
     }
@@ -40,8 +43,20 @@ fn a_code_for_what_is_staged_can_be_had_where_it_can_be_looked_up() {
     let (_dir, paths) = files(&[("a.txt", 1)]);
     let mut stage = Stage::with(vec![], vec![]);
     stage.drop_files(&[&paths[0]]);
+    let hidden = |mut overview: Overview, presence| {
+        overview.presence = presence;
+        Arc::new(overview)
+    };
+    let alone = || Arc::unwrap_or_clone(samples::overview(vec![], vec![]));
+    stage.publish(hidden(alone(), Presence::Off));
     assert!(stage.find("Get a code").is_none());
-    stage.publish(with(None));
+    for somewhere in [
+        hidden(alone(), Presence::Announce),
+        hidden(Arc::unwrap_or_clone(with(None)), Presence::Off),
+    ] {
+        stage.publish(somewhere);
+        assert!(stage.find("Get a code").is_some());
+    }
     stage.click("Get a code");
     let paths_sent = paths.clone();
     let send = Command::Code(CodeCommand::Send { paths: paths_sent });
@@ -62,6 +77,13 @@ fn a_code_is_shown_as_long_as_it_waits_and_why_it_does_not_any_more() {
     stage.publish(with(Some(waiting(Some("7-river-copper"), 0))));
     assert!(stage.says("7-river-copper"));
     assert!(!stage.says("Somebody typed a wrong code"));
+    assert!(!stage.says("in the same network"));
+    let nearby = CodeSnapshot {
+        reach: CodeReach::Nearby,
+        ..waiting(Some("7-river-copper"), 0)
+    };
+    stage.publish(with(Some(nearby)));
+    assert!(stage.says("in the same network"));
     stage.publish(with(Some(waiting(Some("7-lake-moss"), 1))));
     assert!(stage.says("7-lake-moss") && !stage.says("7-river-copper"));
     assert!(stage.says("Somebody typed a wrong code"));

@@ -5,15 +5,20 @@
 //! so what it holds is counted every second: beyond the limits it is ended, and started anew after
 //! a pause. What is known to [`super::list`] lives on meanwhile.
 
+mod codes;
+
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use mdns_sd::{
-    DaemonStatus, IfKind, Metrics, Receiver, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo,
-    TryRecvError,
+    DaemonStatus, IfKind, Metrics, Receiver, ResolvedService, ScopedIp, ServiceDaemon,
+    ServiceEvent, ServiceInfo, TryRecvError,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
+use self::codes::ToldCodes;
+use super::codes::NearCode;
 use super::list::{CONFIRM_WAIT, Sighting};
 use super::record;
 use crate::peer::PeerId;
@@ -59,6 +64,10 @@ pub(super) struct DnsOptions {
     pub(super) announce: bool,
     /// Peers that are told that we do not reach them.
     pub(super) unreached: Vec<PeerId>,
+    /// Numbers of one-time codes that wait here. Others are told of them in any case.
+    pub(super) codes: BTreeSet<u16>,
+    /// Whether codes of others are looked for.
+    pub(super) seeks_codes: bool,
 }
 
 /// What was heard.
@@ -68,6 +77,8 @@ pub(super) enum Heard {
     Seen(Sighting),
     /// That one has gone.
     Gone(PeerId),
+    /// Of a code that waits somewhere.
+    Code(NearCode),
     /// Nothing any more, for a while.
     Lost,
 }
@@ -90,6 +101,7 @@ enum State {
 struct Running {
     daemon: ServiceDaemon,
     events: Receiver<ServiceEvent>,
+    codes: ToldCodes,
     count: Option<Receiver<Metrics>>,
     unanswered: u32,
     guard: Interval,
@@ -131,7 +143,7 @@ impl DnsSd {
                         }
                     }
                 }
-                State::Running(running) => match running.next().await {
+                State::Running(running) => match running.next(&self.options).await {
                     Some(heard) => return heard,
                     None => {
                         if running.since.elapsed() > PAUSE_MAX {
@@ -178,6 +190,21 @@ impl DnsSd {
         true
     }
 
+    /// Tells others from now on that codes with these numbers wait here.
+    pub(super) fn say_codes(&mut self, codes: BTreeSet<u16>) {
+        self.options.codes = codes;
+    }
+
+    /// Looks for codes of others, or no longer.
+    pub(super) fn seek_codes(&mut self, seeks: bool) {
+        self.options.seeks_codes = seeks;
+        if let State::Running(running) = &mut self.state
+            && seeks
+        {
+            running.codes.ask_again();
+        }
+    }
+
     /// Says goodbye to the network.
     pub(super) async fn goodbye(self) {
         let State::Running(running) = self.state else {
@@ -209,6 +236,7 @@ impl Running {
             Ok(events) => Ok(Self {
                 daemon,
                 events,
+                codes: ToldCodes::default(),
                 count: None,
                 unanswered: 0,
                 guard: ticks(GUARD_EVERY),
@@ -241,9 +269,11 @@ impl Running {
     }
 
     /// What is heard next; `None` if this must end. Cancel-safe.
-    async fn next(&mut self) -> Option<Heard> {
+    async fn next(&mut self, options: &DnsOptions) -> Option<Heard> {
         loop {
+            self.codes.tell(&self.daemon, options);
             tokio::select! {
+                code = self.codes.next() => return Some(Heard::Code(code)),
                 event = self.events.recv_async() => match event {
                     Ok(event) => if let Some(heard) = heard(&event) {
                         return Some(heard);
@@ -329,9 +359,7 @@ fn heard(event: &ServiceEvent) -> Option<Heard> {
     match event {
         ServiceEvent::ServiceResolved(service) => {
             let text = |key: &str| service.get_property_val(key).flatten();
-            let addrs = service.addresses.iter();
-            let addrs = addrs.filter_map(|ip| socket_addr(ip, service.port));
-            let seen = record::sighting(&service.fullname, text, addrs);
+            let seen = record::sighting(&service.fullname, text, addrs(service));
             seen.map(Heard::Seen)
         }
         ServiceEvent::ServiceRemoved(_, name) => record::id_of(name).map(Heard::Gone),
@@ -341,6 +369,11 @@ fn heard(event: &ServiceEvent) -> Option<Heard> {
         | ServiceEvent::SearchStopped(_)
         | _ => None,
     }
+}
+
+fn addrs(service: &ResolvedService) -> impl Iterator<Item = SocketAddr> {
+    let ips = service.addresses.iter();
+    ips.filter_map(|ip| socket_addr(ip, service.port))
 }
 
 /// Link-local IPv6 addresses mean something only together with the interface they were heard on.

@@ -13,12 +13,13 @@
 //! with [`Who::Key`], programs of the original's kind with [`Who::Original`]. They say a sighting
 //! again at least once a minute, and say so when somebody has gone.
 
+mod codes;
 mod dns_sd;
 mod list;
 mod record;
 mod unreached;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::codes::Seeking;
+pub use self::codes::{NearCode, NearCodes};
 use self::dns_sd::{DnsOptions, DnsSd, Heard};
 pub use self::list::{
     Ask, NEARBY_ADDRS_MAX, NEARBY_MAX, NearPeer, OriginalId, PeerList, Sighting, Source, Who,
@@ -93,6 +96,10 @@ pub enum Input {
     Reached(PeerId),
     /// These are known to us from now on: there is always room for them in the list.
     Known(HashSet<PeerId>),
+    /// One-time codes with these numbers, and no others, wait here to be typed nearby.
+    Codes(BTreeSet<u16>),
+    /// Somebody looks for codes that wait nearby.
+    SeekCodes,
 }
 
 /// Who is near.
@@ -103,6 +110,8 @@ pub type NearPeers = Arc<[NearPeer]>;
 pub struct Discovery {
     presence: Presence,
     since: SystemTime,
+    /// What was said of codes.
+    codes: BTreeSet<u16>,
     inputs: mpsc::Sender<Input>,
     near: Near,
     /// Ends the task when it is dropped.
@@ -116,6 +125,7 @@ impl Discovery {
     pub fn start(options: DiscoveryOptions) -> Self {
         let (inputs, waiting) = mpsc::channel(INPUTS_MAX);
         let (pictures, near) = watch::channel(NearPeers::default());
+        let (found, codes) = watch::channel(NearCodes::default());
         let (stop, stopped) = oneshot::channel();
         let loopback = options.bind.is_some_and(|ip| ip.is_loopback());
         let list = PeerList::new(options.me, loopback, std::time::Instant::now());
@@ -130,14 +140,19 @@ impl Discovery {
                 bind: options.bind,
                 announce: options.presence == Presence::Announce,
                 unreached: Vec::new(),
+                codes: BTreeSet::new(),
+                seeks_codes: false,
             })),
         };
+        let looks = dns.is_some();
         let task = Task {
             list,
             dns,
             inputs: waiting,
             knocks: JoinSet::new(),
             unreached: Unreached::default(),
+            seeking: Seeking::new(options.me),
+            found,
             pictures,
             published: Instant::now() - PICTURE_PAUSE,
         };
@@ -145,11 +160,13 @@ impl Discovery {
         tasks.spawn(task.run(stopped));
         let near = Near {
             peers: near,
+            codes: looks.then_some(codes),
             tell: Some(inputs.clone()),
         };
         Self {
             presence: options.presence,
             since: SystemTime::now(),
+            codes: BTreeSet::new(),
             inputs,
             near,
             stop,
@@ -165,6 +182,16 @@ impl Discovery {
     /// Since when it listens. Whoever announced himself before is heard of a second or two later.
     pub fn since(&self) -> SystemTime {
         self.since
+    }
+
+    /// Tells the computers nearby that codes with these numbers wait here, if anything is said at
+    /// all. To be called again now and then: when there is too much to do, it is said later.
+    pub fn say_codes(&mut self, numbers: impl IntoIterator<Item = u16>) {
+        let numbers: BTreeSet<u16> = numbers.into_iter().collect();
+        let is_new = numbers != self.codes;
+        if is_new && self.inputs.try_send(Input::Codes(numbers.clone())).is_ok() {
+            self.codes = numbers;
+        }
     }
 
     /// Where other sources tell what they hear.
@@ -201,6 +228,8 @@ impl Discovery {
 #[derive(Debug, Clone)]
 pub struct Near {
     peers: watch::Receiver<NearPeers>,
+    /// `None` if nothing is listened to.
+    codes: Option<watch::Receiver<NearCodes>>,
     tell: Option<mpsc::Sender<Input>>,
 }
 
@@ -209,6 +238,7 @@ impl Near {
     pub fn nobody() -> Self {
         Self {
             peers: watch::channel(NearPeers::default()).1,
+            codes: None,
             tell: None,
         }
     }
@@ -234,6 +264,19 @@ impl Near {
             let _ = tell.try_send(Input::Unreached(id));
         }
         peer.addrs.first().copied().filter(|_| peer.shut)
+    }
+
+    /// Whether codes can be told and found nearby.
+    pub fn has_codes(&self) -> bool {
+        self.codes.is_some()
+    }
+
+    /// Looks for one-time codes that wait nearby, for 10 seconds. Gives the pictures of those that
+    /// were found; `None` if nothing is listened to, or there is too much to do.
+    pub fn seek_codes(&self) -> Option<watch::Receiver<NearCodes>> {
+        let (codes, tell) = (self.codes.clone()?, self.tell.as_ref()?);
+        tell.try_send(Input::SeekCodes).ok()?;
+        Some(codes)
     }
 
     /// Waits until this peer is said to be at an address that is not in `tried`; for ever if that
@@ -263,6 +306,8 @@ struct Task {
     knocks: JoinSet<(Who, Knocked)>,
     /// Whom we tell that we do not reach them.
     unreached: Unreached,
+    seeking: Seeking,
+    found: watch::Sender<NearCodes>,
     pictures: watch::Sender<NearPeers>,
     published: Instant,
 }
@@ -277,7 +322,11 @@ impl Task {
                 } else {
                     PICTURE_EVERY
                 };
-            let polls = [self.list.next_poll(), self.unreached.next_poll()];
+            let polls = [
+                self.list.next_poll(),
+                self.unreached.next_poll(),
+                self.seeking.next_poll(),
+            ];
             let poll = polls.into_iter().flatten().min().map(Instant::from_std);
             let until = poll.map_or(picture, |poll| poll.min(picture));
             let heard = async {
@@ -307,6 +356,9 @@ impl Task {
             {
                 self.unreached.unsaid();
             }
+            if self.seeking.is_over(now.into_std()) {
+                self.seek(false);
+            }
             changed |= self.list.take_changed();
             let age = now - self.published;
             if age >= PICTURE_EVERY || (changed && age >= PICTURE_PAUSE) {
@@ -332,6 +384,11 @@ impl Task {
         match heard {
             Heard::Seen(sighting) => self.list.saw(now, Source::DnsSd, sighting),
             Heard::Gone(id) => self.list.gone(Source::DnsSd, &Who::Key(id)),
+            Heard::Code(code) => {
+                if self.seeking.heard(code) {
+                    self.found.send_replace(self.seeking.found());
+                }
+            }
             Heard::Lost => self.list.orphan(now, Source::DnsSd),
         }
     }
@@ -348,7 +405,23 @@ impl Task {
             }
             Input::Reached(id) => self.unreached.reached(id),
             Input::Known(known) => self.list.set_known(known),
+            Input::Codes(numbers) => {
+                if let Some(dns) = &mut self.dns {
+                    dns.say_codes(numbers);
+                }
+            }
+            Input::SeekCodes => {
+                self.seeking.begin(now);
+                self.seek(true);
+            }
         }
+    }
+
+    fn seek(&mut self, seeks: bool) {
+        if let Some(dns) = &mut self.dns {
+            dns.seek_codes(seeks);
+        }
+        self.found.send_replace(self.seeking.found());
     }
 
     fn on_knocked(&mut self, who: &Who, knocked: Knocked) {

@@ -2,11 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::list::{Sighting, Who};
+use super::codes::NearCode;
+use super::list::{NEARBY_ADDRS_MAX, Sighting, Who};
 use crate::peer::PeerId;
+use crate::protocol::codes::NUMBER_MAX;
 
 /// Service type of our own peers (RFC 6763).
 pub(super) const SERVICE: &str = "_peerconnect._udp.local.";
+
+/// Service type of one-time codes that wait to be typed.
+pub(super) const CODE_SERVICE: &str = "_peercode._udp.local.";
 
 /// Version of the keys below: with another one they mean something else.
 const VERSION: &str = "1";
@@ -79,6 +84,54 @@ pub(super) fn sighting<'a>(
         name: utf8(KEY_NAME).unwrap_or_default().to_owned(),
         addrs,
         unreached: ids(utf8(KEY_UNREACHED).unwrap_or_default()),
+    })
+}
+
+/// The keys of the TXT record of a code that waits here.
+pub(super) fn code_properties() -> [(&'static str, String); 1] {
+    [(KEY_VERSION, VERSION.into())]
+}
+
+/// The label of the instance of a code: its number, and who has made it.
+pub(super) fn code_instance(number: u16, id: PeerId) -> String {
+    format!("{number}-{id}")
+}
+
+/// The full name of the instance of a code.
+pub(super) fn code_full_name(number: u16, id: PeerId) -> String {
+    format!("{}.{CODE_SERVICE}", code_instance(number, id))
+}
+
+/// The name that the addresses of a code are found under.
+pub(super) fn code_host(number: u16, id: PeerId) -> String {
+    format!("{}.local.", code_instance(number, id))
+}
+
+/// What the record of a code tells, if it is one of ours. `text` gives the values of its keys.
+pub(super) fn near_code<'a>(
+    full_name: &str,
+    text: impl Fn(&str) -> Option<&'a [u8]>,
+    addrs: impl Iterator<Item = SocketAddr>,
+) -> Option<NearCode> {
+    if text(KEY_VERSION)? != VERSION.as_bytes() {
+        return None;
+    }
+    let (number, rest) = full_name.split_once('-')?;
+    let (id, service) = rest.split_at_checked(PeerId::TEXT_LEN)?;
+    if !service
+        .strip_prefix('.')?
+        .eq_ignore_ascii_case(CODE_SERVICE)
+    {
+        return None;
+    }
+    let number = number.parse().ok()?;
+    let mut addrs: Vec<SocketAddr> = addrs.collect();
+    addrs.sort_by_key(rank);
+    addrs.truncate(NEARBY_ADDRS_MAX);
+    (1..=NUMBER_MAX).contains(&number).then_some(NearCode {
+        number,
+        peer: id.parse().ok()?,
+        addrs,
     })
 }
 
@@ -173,6 +226,35 @@ mod tests {
         assert_eq!(seen.addrs, [private, global, zeroconf, link_local]);
     }
 
+    fn read_code(full_name: &str, version: &[u8]) -> Option<NearCode> {
+        let text = |key: &str| (key == KEY_VERSION).then_some(version);
+        near_code(full_name, text, ["10.0.0.2:1".parse().unwrap()].into_iter())
+    }
+
+    #[test]
+    fn a_code_that_is_announced_is_read_back_and_nothing_else_is() {
+        for number in [1, 7, NUMBER_MAX] {
+            let seen = read_code(&code_full_name(number, id()), b"1").unwrap();
+            assert_eq!((seen.number, seen.peer), (number, id()));
+            assert!(code_instance(number, id()).len() <= 63);
+        }
+        let good = code_full_name(7, id());
+        assert_eq!(read_code(&good, b"2"), None);
+        for bad in [
+            code_full_name(0, id()),
+            code_full_name(NUMBER_MAX + 1, id()),
+            format!("-{good}"),
+            good.replace("7-", "7"),
+            good.replace("7-", "x-"),
+            good.replace("7-", "7-a"),
+            good.replace("_peercode", "_peerconnect"),
+            full_name(id()),
+            "7-é".repeat(20),
+        ] {
+            assert_eq!(read_code(&bad, b"1"), None, "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_record_makes_the_reader_panic(
@@ -182,6 +264,7 @@ mod tests {
             prop_assert_eq!(read(&name, &keys), None);
             prop_assert!(ids(&list).is_empty());
             let _ = id_of(&format!("{name}.{SERVICE}"));
+            let _ = read_code(&format!("7-{name}.{CODE_SERVICE}"), b"1");
         }
     }
 }

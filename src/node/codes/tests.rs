@@ -3,6 +3,7 @@
 use super::*;
 
 const NUMBER: u16 = 7;
+const REACH: CodeReach = CodeReach::Anywhere;
 
 fn id(n: u8) -> TransferId {
     TransferId([n; 16])
@@ -17,7 +18,7 @@ fn one() -> (CodeBook, OneTimeCode) {
     let mut book = CodeBook::default();
     book.begin(id(1), vec!["/srv/film".into()]).unwrap();
     assert_eq!(book.snapshots()[0].code, None, "it has no number yet");
-    assert_eq!(book.numbered(id(1), NUMBER), Ok(true));
+    assert_eq!(book.numbered(id(1), NUMBER, REACH), Ok(true));
     let code = now(&book);
     (book, code)
 }
@@ -102,7 +103,7 @@ async fn there_are_not_any_number_of_codes() {
     // One that is not wanted any more by the time it has its number.
     let cancelled = CodeState::Ended(Fault::Cancelled);
     assert_eq!(book.end(id(0), cancelled), None);
-    assert_eq!(book.numbered(id(0), NUMBER), Ok(false));
+    assert_eq!(book.numbered(id(0), NUMBER, REACH), Ok(false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,9 +127,9 @@ async fn what_was_agreed_on_is_that_transfer_of_that_peer_once_and_not_for_ever(
 async fn two_codes_never_have_one_number() {
     let (mut book, code) = one();
     book.begin(id(2), Vec::new()).unwrap();
-    assert!(book.numbered(id(2), NUMBER).is_err());
+    assert!(book.numbered(id(2), NUMBER, REACH).is_err());
     assert_eq!(now(&book), code, "the first stays as it is");
-    assert_eq!(book.numbered(id(2), NUMBER + 1), Ok(true));
+    assert_eq!(book.numbered(id(2), NUMBER + 1, REACH), Ok(true));
     assert_eq!(book.numbers(), HashSet::from([NUMBER, NUMBER + 1]));
 }
 

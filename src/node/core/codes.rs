@@ -4,7 +4,7 @@ use super::*;
 use crate::fault::CodeTrouble;
 use crate::net::code_link::QuicCode;
 use crate::node::api::{CodeCommand, CodeState, Reply, Target};
-use crate::node::codes::{CodeNews, Guessed, Redeem, hear, name};
+use crate::node::codes::{CodeNews, CodeReach, Guessed, Redeem, hear, name};
 use crate::node::commands::{Answer, Replied, not_found, random_id};
 use crate::node::sending::check_paths;
 
@@ -20,7 +20,8 @@ impl Core {
 
     fn make_code(&mut self, paths: Vec<PathBuf>) -> Replied {
         check_paths(&paths)?;
-        if self.connector.relays().is_empty() {
+        let near = self.discovery.near().clone();
+        if self.connector.relays().is_empty() && !near.has_codes() {
             return Err(Fault::Code {
                 trouble: CodeTrouble::NoWay,
             });
@@ -30,13 +31,18 @@ impl Core {
         let (connector, news) = (self.connector.clone(), self.codes.reporter());
         let used = self.codes.numbers();
         self.tasks.spawn(async move {
-            let result = name(&connector, &used).await;
+            let result = name(&connector, &near, &used).await;
             let _ = news.send(CodeNews::Numbered { id, result }).await;
         });
         Ok(Reply::Transfer {
             id,
             attached: false,
         })
+    }
+
+    /// Tells those nearby which codes wait here, if that changed.
+    pub(super) fn tell_codes(&mut self) {
+        self.discovery.say_codes(self.codes.numbers());
     }
 
     fn drop_code(&mut self, id: TransferId) -> Replied {
@@ -163,9 +169,9 @@ impl Core {
         }
     }
 
-    fn on_number(&mut self, id: TransferId, result: Result<u16, Fault>) {
-        let numbered = result.and_then(|number| {
-            let is_wanted = self.codes.numbered(id, number)?;
+    fn on_number(&mut self, id: TransferId, result: Result<(u16, CodeReach), Fault>) {
+        let numbered = result.and_then(|(number, reach)| {
+            let is_wanted = self.codes.numbered(id, number, reach)?;
             Ok((!is_wanted).then_some(number))
         });
         let freed = match numbered {

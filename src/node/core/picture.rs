@@ -8,6 +8,7 @@ impl Core {
     pub(super) fn publish(&mut self) {
         self.changed = false;
         self.tell_known();
+        self.tell_codes();
         let addrs = self.addrs.borrow().clone();
         let texts = addrs.iter().map(ToString::to_string).collect();
         let relays = self.relays.borrow().clone();

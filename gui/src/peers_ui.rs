@@ -137,7 +137,7 @@ fn other_ways(ui: &mut Ui, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
     if theme::plain(ui, "Show my link").clicked() {
         actions.push(Action::ShowLink(true));
     }
-    if theme::plain(ui, "Enter a link or address").clicked() {
+    if theme::plain(ui, "Enter a link, address or code").clicked() {
         draft.enter = true;
         ui.request_repaint();
     }
@@ -163,7 +163,7 @@ fn add_form(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Ve
                 .on_disabled_hover_text("Paste a link or type an address first")
                 .clicked();
             let field = TextEdit::singleline(&mut draft.typed)
-                .hint_text(theme::note(ui, Tone::Weak, "Link or address"))
+                .hint_text(theme::note(ui, Tone::Weak, "Link, address or code"))
                 .margin(Margin::symmetric(8, 6))
                 .desired_width(f32::INFINITY);
             let field = ui.add(field).labelled_by(label).on_hover_text(ADD_HINT);

@@ -50,8 +50,8 @@ impl CodeTrouble {
             Self::Nobody => (
                 "Nobody waits with this code.",
                 "Codes work once, for an hour, and as long as the sender waits.",
-                "Check its number, or ask for a new one. Both sides must be in the same network, or \
-                 use the same relay."
+                "Check its number, or ask for a new one. Both sides must be in the same network, \
+                 or use the same relay."
                     .into(),
             ),
             Self::NoRelay => (
@@ -70,7 +70,7 @@ impl CodeTrouble {
             ),
             Self::NoWay => (
                 "There is nowhere to look a code up.",
-                "No relay is set, and computers nearby are not looked for (announce = never).",
+                "No relay is set, and those nearby are not looked for (announce = never).",
                 face.pick(
                     "Add --relay LINK on both sides, or use --to with a name \
                      (`peerconnect peers` shows who is there), a peerconnect: link or an address."

@@ -395,16 +395,6 @@ impl Overview {
         self.texts.iter().find(|text| text.id == id)
     }
 
-    /// The code whose transfer will have this id.
-    pub fn code(&self, id: TransferId) -> Option<&CodeSnapshot> {
-        self.codes.iter().find(|code| code.id == id)
-    }
-
-    /// Whether codes can be made and used here: at a relay, or in the same network.
-    pub fn has_codes(&self) -> bool {
-        !self.me.relays.is_empty() || self.presence != Presence::Off
-    }
-
     /// The group with this name, in upper or lower case.
     pub fn group(&self, name: &str) -> Option<&GroupRecord> {
         let name = name.trim().to_lowercase();

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use self::agreed::Agreed;
 pub(super) use self::naming::name;
 pub(super) use self::redeem::Redeem;
-use super::api::ReceiveRule;
+use super::api::{Overview, Presence, ReceiveRule};
 use super::commands::random;
 use crate::fault::{CodeTrouble, Fault};
 use crate::net::code_link::QuicCode;
@@ -131,6 +131,18 @@ pub enum CodeState {
     Used,
     /// Nobody can use it any more.
     Ended(Fault),
+}
+
+impl Overview {
+    /// The code whose transfer will have this id.
+    pub fn code(&self, id: TransferId) -> Option<&CodeSnapshot> {
+        self.codes.iter().find(|code| code.id == id)
+    }
+
+    /// Whether codes can be made and used here: at a relay, or in the same network.
+    pub fn has_codes(&self) -> bool {
+        !self.me.relays.is_empty() || self.presence != Presence::Off
+    }
 }
 
 /// A code that waits.

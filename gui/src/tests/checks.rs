@@ -74,7 +74,7 @@ fn an_empty_list_says_what_is_known_and_leads_on() {
         assert!(stage.find(fact).is_some(), "{fact}");
     }
     assert!(stage.says("Is PeerConnect open on the other computer"));
-    stage.click("Enter a link or address");
+    stage.click("Enter a link, address or code");
     stage.window.event(egui::Event::Text("10.0.0.9".into()));
     stage.run();
     assert_eq!(

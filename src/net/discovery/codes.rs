@@ -117,9 +117,9 @@ mod tests {
         assert!(seeking.heard(heard.clone()));
         assert!(!seeking.heard(heard.clone()), "that is known");
         let moved = code(7, 1, "10.0.0.3:1");
-        assert!(seeking.heard(moved.clone()));
+        assert!(seeking.heard(code(7, 1, "10.0.0.3:1")));
         assert!(!seeking.heard(code(7, 9, "10.0.0.2:1")), "our own");
-        assert_eq!(*seeking.found(), [moved.clone()]);
+        assert_eq!(*seeking.found(), [moved]);
         // Whoever comes later keeps the search going.
         seeking.begin(begun + SEEK_FOR / 2);
         assert!(!seeking.is_over(begun + SEEK_FOR));

@@ -381,7 +381,7 @@ impl PeerList {
     }
 
     /// Addresses that can be those of a computer near us, each once.
-    fn usable(&self, addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    pub(super) fn usable(&self, addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let mut usable = Vec::new();
         for addr in addrs {
             let ip = addr.ip().to_canonical();

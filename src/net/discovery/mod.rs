@@ -384,7 +384,8 @@ impl Task {
         match heard {
             Heard::Seen(sighting) => self.list.saw(now, Source::DnsSd, sighting),
             Heard::Gone(id) => self.list.gone(Source::DnsSd, &Who::Key(id)),
-            Heard::Code(code) => {
+            Heard::Code(mut code) => {
+                code.addrs = self.list.usable(code.addrs);
                 if self.seeking.heard(code) {
                     self.found.send_replace(self.seeking.found());
                 }

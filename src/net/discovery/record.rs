@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::codes::NearCode;
-use super::list::{NEARBY_ADDRS_MAX, Sighting, Who};
+use super::list::{Sighting, Who};
 use crate::peer::PeerId;
 use crate::protocol::codes::NUMBER_MAX;
 
@@ -127,7 +127,6 @@ pub(super) fn near_code<'a>(
     let number = number.parse().ok()?;
     let mut addrs: Vec<SocketAddr> = addrs.collect();
     addrs.sort_by_key(rank);
-    addrs.truncate(NEARBY_ADDRS_MAX);
     (1..=NUMBER_MAX).contains(&number).then_some(NearCode {
         number,
         peer: id.parse().ok()?,

@@ -314,19 +314,20 @@ fn a_code_is_enough_in_the_same_network() {
     assert_eq!(line["reach"], "nearby");
     let code = line["code"].as_str().unwrap().to_owned();
     let number = code.split('-').next().unwrap();
-    // Another one waits in the same network, with another number.
+    // Another one waits in the same network, made by a program that goes on when it is given up.
+    let _daemon = lan.daemon(2, &homes[2], "kitchen");
     let other = homes[2].write("other", 1000, 2);
-    let mut other = lan.start(2, &homes[2], &["send", other.to_str().unwrap()]);
-    let second = other.next("code");
-    assert!(
-        !second["code"]
-            .as_str()
-            .unwrap()
-            .starts_with(&format!("{number}-"))
-    );
+    let mut other = lan.start(2, &homes[2], &["send", "--code", other.to_str().unwrap()]);
+    let second = other.next("code")["code"].as_str().unwrap().to_owned();
+    assert_ne!(second.split('-').next().unwrap(), number);
     // Whoever waits with a code takes nothing: nobody is told that he is there.
     let peers = lan.start(1, &homes[1], &["peers"]).end().with_code(0);
-    assert!(peers.of_kind("peer").is_empty(), "{peers:?}");
+    let names: Vec<_> = peers
+        .of_kind("peer")
+        .iter()
+        .map(|p| p["name"].clone())
+        .collect();
+    assert_eq!(names, ["kitchen"]);
 
     let receive = |code: &str| {
         let begun = Instant::now();
@@ -350,10 +351,71 @@ fn a_code_is_enough_in_the_same_network() {
     let arrived = std::fs::read(homes[1].file("in/film")).unwrap();
     assert!(arrived == program::content(300_000, 1));
     receive(&code).with_code(5);
-    // A code whose sender gives it up is not announced any more.
+    // A code that is given up is not announced any more: nobody is asked, and none is wrong.
     other.signal(Signal::INT);
     other.end().with_code(130);
-    receive(second["code"].as_str().unwrap()).with_code(5);
+    let ended = receive(&second).with_code(5);
+    let message = ended.only("error")["message"].to_string();
+    assert!(message.contains("Nobody waits"), "{message}");
+}
+
+/// Says again and again that codes with a number wait at peers that do not exist.
+const ROGUES: &str = r#"
+import base64, os, socket, struct, sys, time
+def name(text):
+    return b"".join(bytes([len(part)]) + part.encode() for part in text.split(".")) + b"\0"
+service = "_peercode._udp.local"
+def record(of, kind, data, flush=0x8000):
+    return name(of) + struct.pack(">HHIH", kind, 1 | flush, 120, len(data)) + data
+def rogue():
+    label = sys.argv[2] + "-" + base64.b32encode(os.urandom(32)).decode().lower().rstrip("=")
+    full, host = label + "." + service, label + ".local"
+    return [record(service, 12, name(full), 0),
+            record(full, 33, struct.pack(">HHH", 0, 0, 9) + name(host)),
+            record(full, 16, b"\x03v=1"), record(host, 1, socket.inet_aton(sys.argv[1]))]
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
+out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+out.bind((sys.argv[1], 5353))
+rogues = [rogue() for _ in range(3)]
+while True:
+    for records in rogues:
+        head = struct.pack(">HHHHHH", 0, 0x8400, 0, len(records), 0, 0)
+        out.sendto(head + b"".join(records), ("224.0.0.251", 5353))
+    time.sleep(0.05)
+"#;
+
+#[test]
+fn who_only_claims_a_code_keeps_nobody_from_using_it() {
+    let Some(lan) = Lan::new(3) else { return };
+    let homes = [Home::new(), Home::new()];
+    let file = homes[0].write("film", 300_000, 1);
+    let mut sender = lan.start(0, &homes[0], &["send", "--code", file.to_str().unwrap()]);
+    let code = sender.next("code")["code"].as_str().unwrap().to_owned();
+    let number = code.split('-').next().unwrap();
+    let ip = addr(2);
+    let ip = ip.split('/').next().unwrap();
+    let mut rogues = Command::new("ip");
+    rogues.args([
+        "netns",
+        "exec",
+        &lan.host(2),
+        "python3",
+        "-c",
+        ROGUES,
+        ip,
+        number,
+    ]);
+    let Ok(mut rogues) = rogues.spawn() else {
+        return;
+    };
+    let receiver = lan.start(1, &homes[1], &["receive", "--out", "in", &code]);
+    receiver.end().with_code(0);
+    sender.end().with_code(0);
+    rogues.kill().unwrap();
+    rogues.wait().unwrap();
+    let arrived = std::fs::read(homes[1].file("in/film")).unwrap();
+    assert!(arrived == program::content(300_000, 1));
 }
 
 fn block_multicast(lan: &Lan, host: usize) {

@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p peerconnect --bench side_by_side` (as root also over a veth pair with MTU
 //! 1500). Options behind `--`: `--gib N` size of the large file (2), `--files N` number of small
-//! ones (10,000), `--rounds N` (3, the median counts).
+//! ones (10,000), `--small N` size of each in bytes (4,096), `--rounds N` (3, the median counts).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod contest;
@@ -28,15 +28,12 @@ fn main() {
         at.and_then(|at| args.get(at + 1)?.parse().ok())
             .unwrap_or(default)
     };
-    let (gib, files, rounds) = (
-        number("--gib", 2),
-        number("--files", 10_000),
-        number("--rounds", 3),
-    );
+    let (gib, rounds) = (number("--gib", 2), number("--rounds", 3));
+    let (files, small) = (number("--files", 10_000), number("--small", 4096));
     let work = workspace();
     let sets = [
         ("one large file", large_file(&work, gib)),
-        ("many small files", small_files(&work, files)),
+        ("many small files", small_files(&work, files, small)),
     ];
     let mut wires = vec![Wire::loopback()];
     match Wire::veth() {
@@ -84,11 +81,11 @@ fn large_file(work: &Path, gib: u64) -> PathBuf {
     dir
 }
 
-fn small_files(work: &Path, files: u64) -> PathBuf {
+fn small_files(work: &Path, files: u64, size: u64) -> PathBuf {
     let dir = work.join("small");
     fs::create_dir_all(&dir).unwrap();
     let mut random = blake3::Hasher::new().finalize_xof();
-    let mut piece = vec![0; 4096];
+    let mut piece = vec![0; size.try_into().unwrap()];
     for i in 0..files {
         random.fill(&mut piece);
         fs::write(dir.join(format!("file-{i:06}")), &piece).unwrap();

@@ -64,7 +64,8 @@ async fn until_used(
             if let Some(code) = &snapshot.code
                 && told.as_ref() != Some(code)
             {
-                tell(code, snapshot, relays, out).await;
+                let has_relays = !picture.me.relays.is_empty();
+                tell(code, snapshot, (relays, has_relays), out).await;
                 told = Some(code.clone());
             }
         }
@@ -81,7 +82,12 @@ async fn until_used(
 }
 
 /// The code alone on stdout, and what to do with it on stderr.
-async fn tell(code: &str, snapshot: &CodeSnapshot, relays: &RelayArgs, out: &mut Output) {
+async fn tell(
+    code: &str,
+    snapshot: &CodeSnapshot,
+    (relays, has_relays): (&RelayArgs, bool),
+    out: &mut Output,
+) {
     let left = snapshot.expires.saturating_sub(show::now());
     if out.is_json() {
         let body = json!({
@@ -97,10 +103,12 @@ async fn tell(code: &str, snapshot: &CodeSnapshot, relays: &RelayArgs, out: &mut
     out.flush().await;
     let relays = relays.links.iter().map(|link| format!(" --relay {link}"));
     let relays: String = relays.collect();
-    let place = match (snapshot.reach, relays.is_empty()) {
+    let place = match (snapshot.reach, has_relays) {
         (CodeReach::Anywhere, _) => "",
-        (CodeReach::Nearby, true) => ", in the same network",
-        (CodeReach::Nearby, false) => ", in the same network (no relay is reached)",
+        (CodeReach::Nearby, false) => ", in the same network",
+        (CodeReach::Nearby, true) => {
+            ", in the same network (elsewhere once a relay is reached, as none is now)"
+        }
     };
     out.say(&format!(
         "On the other computer{place}: peerconnect receive {code}{relays}\n  \

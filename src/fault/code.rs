@@ -14,7 +14,7 @@ pub enum CodeTrouble {
     Nobody,
     /// Nothing could be asked, or told: no relay is reached.
     NoRelay,
-    /// Relays are reached, but want no more questions from here now.
+    /// Relays, or whoever made the code, want no more questions now.
     Busy,
     /// There is nobody to ask, or tell: no relay is set, and those nearby are not looked for.
     NoWay,
@@ -64,8 +64,8 @@ impl CodeTrouble {
                 ),
             ),
             Self::Busy => (
-                "The relay wants no more questions about codes now.",
-                "Too many came from your network in the last minute.",
+                "There are too many questions about codes now.",
+                "The relay, or whoever made the code, answers no more of them for a while.",
                 "Try again in a minute.".into(),
             ),
             Self::NoWay => (

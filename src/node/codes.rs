@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use self::agreed::Agreed;
@@ -34,6 +35,8 @@ pub const CODES_MAX: usize = 8;
 pub const GUESSES_MAX: u32 = 5;
 /// Guesses that may be looked at at once.
 const GUESSING_MAX: usize = 16;
+/// How long one of them is waited for in any case, when there are too many.
+const GUESSING_FOR: Duration = Duration::from_secs(1);
 /// Codes whose end is remembered for faces.
 const ENDED_MAX: usize = 16;
 /// Names of what a code is for that faces are told.
@@ -94,6 +97,7 @@ pub struct CodeSnapshot {
     /// How often something wrong was typed elsewhere.
     pub wrong: u32,
     /// Where it can be typed.
+    #[serde(default)]
     pub reach: CodeReach,
     /// What it is for: names of files and folders, 16 at most.
     pub names: Vec<String>,
@@ -113,12 +117,13 @@ impl std::fmt::Debug for CodeSnapshot {
 }
 
 /// Where a code can be typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodeReach {
     /// Where a relay of ours is reached, and nearby.
+    #[default]
     Anywhere,
-    /// In the same network only: there is no relay, or none is reached.
+    /// In the same network only: there is no relay, or none was reached when it was made.
     Nearby,
 }
 
@@ -199,6 +204,7 @@ pub(super) enum CodeNews {
     },
     /// Somebody has guessed `code`. To be decided whether that counts.
     Guessed {
+        from: PeerId,
         id: TransferId,
         code: OneTimeCode,
         right: bool,
@@ -223,6 +229,14 @@ pub(super) enum CodeNews {
     Late,
 }
 
+/// A peer that has typed a code there.
+#[derive(Debug)]
+struct Guessing {
+    since: Instant,
+    /// What listens to it, until its guess is here.
+    task: Option<AbortHandle>,
+}
+
 /// What became of a guess.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Guessed {
@@ -241,7 +255,7 @@ pub(super) struct CodeBook {
     ended: VecDeque<CodeSnapshot>,
     /// What was used and is about to be sent.
     used: HashMap<TransferId, Vec<PathBuf>>,
-    guessing: HashSet<PeerId>,
+    guessing: HashMap<PeerId, Guessing>,
     agreed: HashMap<TransferId, Agreed>,
     /// Who has shown that he knows a code, in this run; the last ones.
     proven: VecDeque<PeerId>,
@@ -254,7 +268,7 @@ impl Default for CodeBook {
             waiting: Vec::new(),
             ended: VecDeque::new(),
             used: HashMap::new(),
-            guessing: HashSet::new(),
+            guessing: HashMap::new(),
             agreed: HashMap::new(),
             proven: VecDeque::new(),
             news: mpsc::channel(NEWS_MAX),
@@ -379,6 +393,12 @@ impl CodeBook {
         ended.collect()
     }
 
+    /// Whether this is a code of ours that waits.
+    pub(super) fn has_made(&self, code: &OneTimeCode) -> bool {
+        let mut codes = self.waiting.iter().filter_map(|w| w.code.as_ref());
+        codes.any(|ours| ours == code)
+    }
+
     /// The code with this number, if one waits.
     pub(super) fn with_number(&self, number: u16) -> Option<(TransferId, OneTimeCode)> {
         let fits = |waiting: &&Waiting| waiting.code.as_ref().is_some_and(|c| c.number() == number);
@@ -389,9 +409,40 @@ impl CodeBook {
         Some((waiting.id, waiting.code.clone()?))
     }
 
-    /// Whether a guess of this peer can be looked at now; it is then, until [`Self::heard`].
+    /// Whether a guess of this peer can be looked at now; it is then, until [`Self::heard`]. Whoever
+    /// says nothing makes room for others.
     pub(super) fn listens_to(&mut self, peer: PeerId) -> bool {
-        self.guessing.len() < GUESSING_MAX && self.guessing.insert(peer)
+        if self.guessing.contains_key(&peer) {
+            return false;
+        }
+        if self.guessing.len() >= GUESSING_MAX {
+            let silent = self.guessing.iter();
+            let silent = silent.filter(|(_, guess)| guess.since.elapsed() > GUESSING_FOR);
+            let longest = silent.min_by_key(|(_, guess)| guess.since);
+            let Some(longest) = longest.map(|(peer, _)| *peer) else {
+                return false;
+            };
+            if let Some(task) = self.guessing.remove(&longest).and_then(|guess| guess.task) {
+                task.abort();
+            }
+        }
+        let (since, task) = (Instant::now(), None);
+        self.guessing.insert(peer, Guessing { since, task });
+        true
+    }
+
+    /// The task that looks at the guess of this peer.
+    pub(super) fn is_looked_at_by(&mut self, peer: PeerId, task: AbortHandle) {
+        if let Some(guess) = self.guessing.get_mut(&peer) {
+            guess.task = Some(task);
+        }
+    }
+
+    /// This peer has made its guess. Whether it counts: not if nobody looks at it any more.
+    pub(super) fn has_guessed(&mut self, peer: PeerId) -> bool {
+        let guess = self.guessing.get_mut(&peer);
+        // It is about to be answered: that is not broken off.
+        guess.is_some_and(|guess| guess.task.take().is_some())
     }
 
     /// The guess of this peer was answered.
@@ -459,7 +510,7 @@ impl CodeBook {
 pub(super) async fn hear(
     link: QuicCode,
     (id, code): (TransferId, OneTimeCode),
-    us: PeerId,
+    (us, from): (PeerId, PeerId),
     news: &mpsc::Sender<CodeNews>,
 ) -> bool {
     let guess = match link.hear(&code, us).await {
@@ -471,6 +522,7 @@ pub(super) async fn hear(
     };
     let (decided, decision) = oneshot::channel();
     let told = CodeNews::Guessed {
+        from,
         id,
         code,
         right: guess.is_right(),

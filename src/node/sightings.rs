@@ -143,7 +143,7 @@ mod tests {
             | Input::Alive(_)
             | Input::Known(_)
             | Input::Codes(_)
-            | Input::SeekCodes
+            | Input::SeekCodes(_)
             | Input::Unreached(_)
             | Input::Reached(_)) => panic!("{other:?}"),
         });

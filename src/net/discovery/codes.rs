@@ -3,6 +3,7 @@
 //! Whoever announces a number says only that it may be asked for the words behind it: it is a hint,
 //! as all that is heard, and whoever lies has one guess.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::peer::PeerId;
 
 /// How long is looked for codes after somebody has asked for them.
-const SEEK_FOR: Duration = Duration::from_secs(10);
-/// Most that are remembered of one number.
-const SAME_MAX: usize = 4;
-/// Most that are remembered.
-const CODES_MAX: usize = 1024;
+pub const SEEK_FOR: Duration = Duration::from_secs(10);
+/// Numbers that are looked for at once.
+const SOUGHT_MAX: usize = 16;
+/// Most peers that are remembered for one of them.
+const SAME_MAX: usize = 8;
 
 /// A code that waits nearby, by what is said there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,30 +28,46 @@ pub struct NearCode {
     pub addrs: Vec<SocketAddr>,
 }
 
-/// All that were heard since somebody began to look.
-pub type NearCodes = Arc<[NearCode]>;
+/// What was heard since somebody began to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeardCodes {
+    /// All numbers that somebody has used.
+    pub numbers: BTreeSet<u16>,
+    /// Codes with numbers that were looked for, which wait now.
+    pub found: Vec<NearCode>,
+}
+
+/// A picture of that.
+pub type NearCodes = Arc<HeardCodes>;
 
 /// What is looked for, and was found.
 #[derive(Debug)]
 pub(super) struct Seeking {
     me: PeerId,
     until: Option<Instant>,
-    found: Vec<NearCode>,
+    sought: VecDeque<u16>,
+    heard: HeardCodes,
 }
 
 impl Seeking {
     pub(super) fn new(me: PeerId) -> Self {
-        let found = Vec::new();
         Self {
             me,
             until: None,
-            found,
+            sought: VecDeque::new(),
+            heard: HeardCodes::default(),
         }
     }
 
-    /// Somebody looks for codes from now on, for a while.
-    pub(super) fn begin(&mut self, now: Instant) {
+    /// Somebody looks for a code with this number, or for all numbers, from now on, for a while.
+    /// What is known is to be heard again then.
+    pub(super) fn begin(&mut self, now: Instant, number: Option<u16>) {
         self.until = Some(now + SEEK_FOR);
+        let new = number.filter(|number| !self.sought.contains(number));
+        self.sought.extend(new);
+        if self.sought.len() > SOUGHT_MAX {
+            self.sought.pop_front();
+        }
     }
 
     /// When nobody looks any more.
@@ -62,8 +79,7 @@ impl Seeking {
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
         let is_over = self.until.is_some_and(|until| until <= now);
         if is_over {
-            self.until = None;
-            self.found.clear();
+            *self = Self::new(self.me);
         }
         is_over
     }
@@ -73,23 +89,40 @@ impl Seeking {
         if self.until.is_none() || code.peer == self.me || code.addrs.is_empty() {
             return false;
         }
+        let is_new = self.heard.numbers.insert(code.number);
+        is_new | self.is_found(code)
+    }
+
+    fn is_found(&mut self, code: NearCode) -> bool {
+        if !self.sought.contains(&code.number) {
+            return false;
+        }
+        let found = &mut self.heard.found;
         let same = |old: &&mut NearCode| old.number == code.number && old.peer == code.peer;
-        if let Some(old) = self.found.iter_mut().find(same) {
+        if let Some(old) = found.iter_mut().find(same) {
             let is_news = old.addrs != code.addrs;
             *old = code;
             return is_news;
         }
-        let with_number = self.found.iter().filter(|old| old.number == code.number);
-        let has_room = with_number.count() < SAME_MAX && self.found.len() < CODES_MAX;
+        let with_number = found.iter().filter(|old| old.number == code.number);
+        let has_room = with_number.count() < SAME_MAX && found.len() < SOUGHT_MAX * SAME_MAX;
         if has_room {
-            self.found.push(code);
+            found.push(code);
         }
         has_room
     }
 
-    /// All that were found.
-    pub(super) fn found(&self) -> NearCodes {
-        self.found.clone().into()
+    /// A code does not wait any more. Whether that is news.
+    pub(super) fn gone(&mut self, number: u16, peer: PeerId) -> bool {
+        let before = self.heard.found.len();
+        let stays = |code: &NearCode| code.number != number || code.peer != peer;
+        self.heard.found.retain(stays);
+        self.heard.found.len() != before
+    }
+
+    /// All that was heard.
+    pub(super) fn picture(&self) -> NearCodes {
+        self.heard.clone().into()
     }
 }
 
@@ -113,33 +146,45 @@ mod tests {
         let heard = code(7, 1, "10.0.0.2:1");
         assert!(!seeking.heard(heard.clone()), "nobody looks");
         assert_eq!(seeking.next_poll(), None);
-        seeking.begin(begun);
+        seeking.begin(begun, None);
+        assert!(seeking.heard(heard.clone()), "the number is taken");
+        assert!(!seeking.heard(heard.clone()));
+        assert!(seeking.picture().found.is_empty(), "nobody wants that one");
+        seeking.begin(begun, Some(7));
         assert!(seeking.heard(heard.clone()));
         assert!(!seeking.heard(heard.clone()), "that is known");
         let moved = code(7, 1, "10.0.0.3:1");
         assert!(seeking.heard(code(7, 1, "10.0.0.3:1")));
         assert!(!seeking.heard(code(7, 9, "10.0.0.2:1")), "our own");
-        assert_eq!(*seeking.found(), [moved]);
+        assert!(seeking.heard(code(8, 1, "10.0.0.2:1")));
+        assert_eq!(seeking.picture().found, [moved]);
+        assert_eq!(seeking.picture().numbers, [7, 8].into());
+        assert!(!seeking.gone(8, heard.peer) && seeking.gone(7, heard.peer));
+        assert!(seeking.picture().found.is_empty());
         // Whoever comes later keeps the search going.
-        seeking.begin(begun + SEEK_FOR / 2);
+        seeking.begin(begun + SEEK_FOR / 2, None);
         assert!(!seeking.is_over(begun + SEEK_FOR));
         let end = seeking.next_poll().unwrap();
         assert!(seeking.is_over(end) && !seeking.is_over(end));
-        assert!(seeking.found().is_empty());
+        assert_eq!(*seeking.picture(), HeardCodes::default());
     }
 
     #[test]
     fn a_flood_of_codes_has_a_bound_and_leaves_room_for_other_numbers() {
         let mut seeking = Seeking::new(PeerId::from_bytes([0; 32]));
-        seeking.begin(Instant::now());
+        let now = Instant::now();
+        seeking.begin(now, Some(7));
         for peer in 1..=255 {
             seeking.heard(code(7, peer, "10.0.0.2:1"));
         }
-        assert_eq!(seeking.found().len(), SAME_MAX);
+        assert_eq!(seeking.picture().found.len(), SAME_MAX);
+        seeking.begin(now, Some(8));
         assert!(seeking.heard(code(8, 1, "10.0.0.2:1")));
-        for number in 0..u16::MAX {
+        for number in 0..10_000 {
+            seeking.begin(now, Some(number));
             seeking.heard(code(number, 1, "10.0.0.2:1"));
         }
-        assert_eq!(seeking.found().len(), CODES_MAX);
+        assert!(seeking.picture().found.len() <= SOUGHT_MAX * SAME_MAX);
+        assert!(seeking.sought.len() <= SOUGHT_MAX);
     }
 }

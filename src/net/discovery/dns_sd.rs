@@ -79,6 +79,8 @@ pub(super) enum Heard {
     Gone(PeerId),
     /// Of a code that waits somewhere.
     Code(NearCode),
+    /// That one does not wait any more.
+    CodeGone(u16, PeerId),
     /// Nothing any more, for a while.
     Lost,
 }
@@ -273,7 +275,7 @@ impl Running {
         loop {
             self.codes.tell(&self.daemon, options);
             tokio::select! {
-                code = self.codes.next() => return Some(Heard::Code(code)),
+                heard = self.codes.next() => return Some(heard),
                 event = self.events.recv_async() => match event {
                     Ok(event) => if let Some(heard) = heard(&event) {
                         return Some(heard);

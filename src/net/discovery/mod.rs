@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::codes::Seeking;
-pub use self::codes::{NearCode, NearCodes};
+pub use self::codes::{HeardCodes, NearCode, NearCodes, SEEK_FOR};
 use self::dns_sd::{DnsOptions, DnsSd, Heard};
 pub use self::list::{
     Ask, NEARBY_ADDRS_MAX, NEARBY_MAX, NearPeer, OriginalId, PeerList, Sighting, Source, Who,
@@ -57,8 +57,9 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 pub enum Presence {
     /// Nothing is sent, nothing is listened to.
     Off,
-    /// Others are looked for and not told where we are. Programs of the original's kind are
-    /// excepted: who looks for them has to tell.
+    /// Others are looked for and not told where we are. There are two exceptions: while a
+    /// one-time code waits here to be typed nearby, and programs of the original's kind, because
+    /// who looks for them has to tell.
     Look,
     /// Others are told of us, too.
     Announce,
@@ -98,8 +99,8 @@ pub enum Input {
     Known(HashSet<PeerId>),
     /// One-time codes with these numbers, and no others, wait here to be typed nearby.
     Codes(BTreeSet<u16>),
-    /// Somebody looks for codes that wait nearby.
-    SeekCodes,
+    /// Somebody looks for the code with this number nearby, or for all numbers that are used.
+    SeekCodes(Option<u16>),
 }
 
 /// Who is near.
@@ -271,11 +272,12 @@ impl Near {
         self.codes.is_some()
     }
 
-    /// Looks for one-time codes that wait nearby, for 10 seconds. Gives the pictures of those that
-    /// were found; `None` if nothing is listened to, or there is too much to do.
-    pub fn seek_codes(&self) -> Option<watch::Receiver<NearCodes>> {
+    /// Looks for the one-time code with this number nearby, or for all numbers that are used there,
+    /// for [`SEEK_FOR`]. Gives the pictures of what was heard; `None` if nothing is listened to.
+    /// Cancel-safe.
+    pub async fn seek_codes(&self, number: Option<u16>) -> Option<watch::Receiver<NearCodes>> {
         let (codes, tell) = (self.codes.clone()?, self.tell.as_ref()?);
-        tell.try_send(Input::SeekCodes).ok()?;
+        tell.send(Input::SeekCodes(number)).await.ok()?;
         Some(codes)
     }
 
@@ -387,7 +389,12 @@ impl Task {
             Heard::Code(mut code) => {
                 code.addrs = self.list.usable(code.addrs);
                 if self.seeking.heard(code) {
-                    self.found.send_replace(self.seeking.found());
+                    self.found.send_replace(self.seeking.picture());
+                }
+            }
+            Heard::CodeGone(number, peer) => {
+                if self.seeking.gone(number, peer) {
+                    self.found.send_replace(self.seeking.picture());
                 }
             }
             Heard::Lost => self.list.orphan(now, Source::DnsSd),
@@ -411,8 +418,8 @@ impl Task {
                     dns.say_codes(numbers);
                 }
             }
-            Input::SeekCodes => {
-                self.seeking.begin(now);
+            Input::SeekCodes(number) => {
+                self.seeking.begin(now, number);
                 self.seek(true);
             }
         }
@@ -422,7 +429,7 @@ impl Task {
         if let Some(dns) = &mut self.dns {
             dns.seek_codes(seeks);
         }
-        self.found.send_replace(self.seeking.found());
+        self.found.send_replace(self.seeking.picture());
     }
 
     fn on_knocked(&mut self, who: &Who, knocked: Knocked) {
@@ -468,6 +475,12 @@ mod tests {
         }
     }
 
+    /// Waits for a new picture, and not for ever.
+    async fn changed(discovery: &mut Discovery) {
+        let changed = timeout(PICTURE_EVERY, discovery.changed()).await;
+        changed.expect("nothing has changed");
+    }
+
     fn original(name: &str) -> Sighting {
         Sighting {
             who: Who::Original(OriginalId {
@@ -490,13 +503,13 @@ mod tests {
             .send(Input::Seen(Source::Original, seen))
             .await
             .unwrap();
-        discovery.changed().await;
+        changed(&mut discovery).await;
         assert_eq!(discovery.near().peers()[0].name, "old");
         inputs
             .send(Input::Gone(Source::Original, who))
             .await
             .unwrap();
-        discovery.changed().await;
+        changed(&mut discovery).await;
         assert!(discovery.near().peers().is_empty());
         discovery.shutdown().await;
     }
@@ -524,7 +537,7 @@ mod tests {
             .first()
             .is_none_or(|peer| peer.name != "399")
         {
-            discovery.changed().await;
+            changed(&mut discovery).await;
             pictures += 1;
         }
         let most = begun.elapsed().as_millis() / PICTURE_PAUSE.as_millis() + 1;
@@ -553,7 +566,8 @@ mod tests {
         );
         let new = Input::Seen(Source::OriginalKeys, at("10.0.0.3:1"));
         inputs.send(new).await.unwrap();
-        near.elsewhere(Some(id), &tried).await;
+        let moved = timeout(soon, near.elsewhere(Some(id), &tried)).await;
+        moved.expect("the new address is not heard");
         assert_eq!(near.addrs(id), ["10.0.0.3:1".parse().unwrap()]);
         assert!(timeout(soon, near.elsewhere(None, &[])).await.is_err());
         assert!(

@@ -116,22 +116,26 @@ pub(super) fn near_code<'a>(
     if text(KEY_VERSION)? != VERSION.as_bytes() {
         return None;
     }
-    let (number, rest) = full_name.split_once('-')?;
-    let (id, service) = rest.split_at_checked(PeerId::TEXT_LEN)?;
-    if !service
-        .strip_prefix('.')?
-        .eq_ignore_ascii_case(CODE_SERVICE)
-    {
-        return None;
-    }
-    let number = number.parse().ok()?;
+    let (number, peer) = code_of(full_name)?;
     let mut addrs: Vec<SocketAddr> = addrs.collect();
     addrs.sort_by_key(rank);
-    (1..=NUMBER_MAX).contains(&number).then_some(NearCode {
+    Some(NearCode {
         number,
-        peer: id.parse().ok()?,
+        peer,
         addrs,
     })
+}
+
+/// The code whose instance has this full name: its number, and who has made it.
+pub(super) fn code_of(full_name: &str) -> Option<(u16, PeerId)> {
+    let (digits, rest) = full_name.split_once('-')?;
+    let (id, service) = rest.split_at_checked(PeerId::TEXT_LEN)?;
+    let service = service.strip_prefix('.')?;
+    let number: u16 = digits.parse().ok()?;
+    let is_number = (1..=NUMBER_MAX).contains(&number) && digits == number.to_string();
+    let is_code = is_number && service.eq_ignore_ascii_case(CODE_SERVICE);
+    let peer = id.parse().ok()?;
+    is_code.then_some((number, peer))
 }
 
 /// The ids in a list, of which no more are read than may be in it. What is none is not there.
@@ -246,6 +250,8 @@ mod tests {
             good.replace("7-", "7"),
             good.replace("7-", "x-"),
             good.replace("7-", "7-a"),
+            good.replace("7-", "+7-"),
+            good.replace("7-", "07-"),
             good.replace("_peercode", "_peerconnect"),
             full_name(id()),
             "7-é".repeat(20),

@@ -20,9 +20,13 @@ use crate::protocol::relay::NoNumber;
 const TRIES: [u16; 8] = [
     99, 99, 999, 999, NUMBER_MAX, NUMBER_MAX, NUMBER_MAX, NUMBER_MAX,
 ];
-/// How long is listened for the numbers of others nearby: they answer within 0.12 s (RFC 6762,
-/// section 6), and the first question may be lost.
+/// Without a relay, where nobody can say that a number is taken but those who are heard.
+const NEAR_TRIES_MIN: u16 = 999;
+/// How long is listened for the numbers of others nearby: most answer within 0.12 s (RFC 6762,
+/// section 6).
 const LISTEN: Duration = Duration::from_millis(400);
+/// What was heard longer ago is asked for anew.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// What the relays say to a number.
 enum Said {
@@ -43,51 +47,64 @@ pub(in crate::node) async fn name(
     near: &Near,
     used: &HashSet<u16>,
 ) -> Result<(u16, CodeReach), Fault> {
-    let mut nearby = Nearby {
-        heard: near.seek_codes(),
-        until: Instant::now() + LISTEN,
-    };
+    let mut nearby = Nearby::new(near).await;
     let mut trouble = CodeTrouble::Busy;
-    for most in TRIES {
+    let least = match connector.relays().is_empty() {
+        true => NEAR_TRIES_MIN,
+        false => 0,
+    };
+    for most in TRIES.map(|most| most.max(least)) {
         let number = u16::from_be_bytes(random()?) % most + 1;
         if used.contains(&number) {
             continue;
         }
-        let said = claim(connector, number).await;
-        let reach = match said {
+        let reach = match claim(connector, number).await {
             Said::Ours => Some(CodeReach::Anywhere),
-            Said::Busy | Said::Nothing if near.has_codes() => Some(CodeReach::Nearby),
-            Said::Taken | Said::Busy | Said::Nothing => None,
-        };
-        if let Some(reach) = reach
-            && !nearby.has(number).await
-        {
-            return Ok((number, reach));
-        }
-        connector.release(number).await;
-        if reach.is_none() && !matches!(said, Said::Taken) {
-            if matches!(said, Said::Nothing) {
+            // It will be theirs, too, when they are reached again.
+            Said::Nothing if near.has_codes() => Some(CodeReach::Nearby),
+            Said::Nothing => {
                 trouble = CodeTrouble::NoRelay;
+                break;
             }
-            break;
+            Said::Busy => {
+                connector.release(number).await;
+                break;
+            }
+            Said::Taken => None,
+        };
+        match reach {
+            Some(reach) if !nearby.has(number).await => return Ok((number, reach)),
+            Some(_) | None => connector.release(number).await,
         }
     }
     Err(Fault::Code { trouble })
 }
 
 /// What others nearby have.
-struct Nearby {
+struct Nearby<'a> {
+    near: &'a Near,
     heard: Option<watch::Receiver<NearCodes>>,
-    until: Instant,
+    asked: Instant,
 }
 
-impl Nearby {
+impl<'a> Nearby<'a> {
+    async fn new(near: &'a Near) -> Self {
+        Self {
+            heard: near.seek_codes(None).await,
+            asked: Instant::now(),
+            near,
+        }
+    }
+
     async fn has(&mut self, number: u16) -> bool {
+        if self.asked.elapsed() > FRESH {
+            *self = Self::new(self.near).await;
+        }
         let Some(heard) = &self.heard else {
             return false;
         };
-        sleep_until(self.until).await;
-        heard.borrow().iter().any(|code| code.number == number)
+        sleep_until(self.asked + LISTEN).await;
+        heard.borrow().numbers.contains(&number)
     }
 }
 
@@ -107,4 +124,30 @@ async fn claim(connector: &Connector, number: u16) -> Said {
         }
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::discovery::HeardCodes;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_that_is_heard_nearby_is_somebody_elses() {
+        let (pictures, heard) = watch::channel(NearCodes::default());
+        let near = Near::nobody();
+        let mut nearby = Nearby {
+            near: &near,
+            heard: Some(heard),
+            asked: Instant::now(),
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(LISTEN / 2).await;
+            let numbers = [7].into();
+            let found = Vec::new();
+            pictures.send_replace(HeardCodes { numbers, found }.into());
+            std::future::pending::<()>().await;
+        });
+        assert!(nearby.has(7).await);
+        assert!(!nearby.has(8).await);
+    }
 }

@@ -7,6 +7,7 @@ use crate::node::api::{CodeCommand, CodeState, Reply, Target};
 use crate::node::codes::{CodeNews, CodeReach, Guessed, Redeem, hear, name};
 use crate::node::commands::{Answer, Replied, not_found, random_id};
 use crate::node::sending::check_paths;
+use crate::protocol::codes::OneTimeCode;
 
 impl Core {
     pub(in crate::node) fn on_code_command(&mut self, command: CodeCommand, answer: Answer) {
@@ -69,7 +70,12 @@ impl Core {
         let code = typed.parse().map_err(|error| Fault::Invalid {
             why: format!("{error}"),
         });
-        let checked = code.and_then(|code| {
+        let checked = code.and_then(|code: OneTimeCode| {
+            if self.codes.has_made(&code) {
+                return Err(Fault::Invalid {
+                    why: "this code was made on this computer; it is for another one".into(),
+                });
+            }
             let folder = rule.as_ref().map(|rule| &rule.folder);
             folder.map_or(Ok(()), |folder| self.check_folder(folder))?;
             Ok(code)
@@ -115,10 +121,11 @@ impl Core {
             return;
         }
         let (id, news) = (found.0, self.codes.reporter());
-        self.tasks.spawn(async move {
-            let admitted = hear(link, found, us, &news).await.then_some(id);
+        let task = self.tasks.spawn(async move {
+            let admitted = hear(link, found, (us, from), &news).await.then_some(id);
             let _ = news.send(CodeNews::Heard { from, admitted }).await;
         });
+        self.codes.is_looked_at_by(from, task);
     }
 
     pub(super) async fn on_code_news(&mut self, news: CodeNews) {
@@ -126,11 +133,16 @@ impl Core {
         match news {
             CodeNews::Numbered { id, result } => self.on_number(id, result),
             CodeNews::Guessed {
+                from,
                 id,
                 code,
                 right,
                 decided,
             } => {
+                if !self.codes.has_guessed(from) {
+                    // Nothing was answered, so nothing was learned.
+                    return;
+                }
                 let guessed = self.codes.guessed(id, &code, right);
                 tracing::info!(?guessed, "somebody typed a code");
                 let _ = decided.send(matches!(guessed, Guessed::Right { .. }));

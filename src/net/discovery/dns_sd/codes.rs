@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent, ServiceInfo};
 
-use super::{DnsOptions, addrs};
-use crate::net::discovery::codes::NearCode;
+use super::{DnsOptions, Heard, addrs};
 use crate::net::discovery::record;
 
 /// What a daemon was told of codes. Whatever it could not take is told again with the next
@@ -47,13 +46,13 @@ impl ToldCodes {
         self.events = None;
     }
 
-    /// The next code that waits somewhere. Cancel-safe; for ever if none is looked for.
-    pub(super) async fn next(&mut self) -> NearCode {
+    /// What is heard next of codes elsewhere. Cancel-safe; for ever if none are looked for.
+    pub(super) async fn next(&mut self) -> Heard {
         while let Some(events) = &self.events {
             match events.recv_async().await {
                 Ok(event) => {
-                    if let Some(code) = heard(&event) {
-                        return code;
+                    if let Some(heard) = heard(&event) {
+                        return heard;
                     }
                 }
                 // More came than could be taken in.
@@ -79,10 +78,19 @@ fn service(number: u16, options: &DnsOptions) -> mdns_sd::Result<ServiceInfo> {
     Ok(service)
 }
 
-fn heard(event: &ServiceEvent) -> Option<NearCode> {
-    let ServiceEvent::ServiceResolved(service) = event else {
-        return None;
-    };
-    let text = |key: &str| service.get_property_val(key).flatten();
-    record::near_code(&service.fullname, text, addrs(service))
+fn heard(event: &ServiceEvent) -> Option<Heard> {
+    match event {
+        ServiceEvent::ServiceResolved(service) => {
+            let text = |key: &str| service.get_property_val(key).flatten();
+            let code = record::near_code(&service.fullname, text, addrs(service));
+            code.map(Heard::Code)
+        }
+        ServiceEvent::ServiceRemoved(_, name) => {
+            record::code_of(name).map(|(number, peer)| Heard::CodeGone(number, peer))
+        }
+        ServiceEvent::ServiceFound(..)
+        | ServiceEvent::SearchStarted(_)
+        | ServiceEvent::SearchStopped(_)
+        | _ => None,
+    }
 }

@@ -86,15 +86,19 @@ pub(crate) struct Standing {
     ratio: f64,
 }
 
+/// How often somebody may try who fails: the original's way of reading breaks now and then.
+const TRIES: u32 = 5;
+
 /// Everybody once in each round, one after the other: the speed of a machine that others share
-/// changes within minutes, and what ran side by side can still be compared. Who fails a round is
-/// left out.
+/// changes within minutes, and what ran side by side can still be compared. Who fails a round for
+/// good is left out.
 pub(crate) fn race(wire: &Wire, source: &Path, work: &Path, rounds: u64) -> Vec<Standing> {
     let contestants = Contestant::all(wire);
     let rounds: Vec<Vec<Option<Outcome>>> = (0..rounds.max(1))
         .map(|_| {
             let each = contestants.iter();
-            each.map(|c| alone(*c, wire, source, work)).collect()
+            each.map(|c| (0..TRIES).find_map(|_| alone(*c, wire, source, work)))
+                .collect()
         })
         .collect();
     let standing = |(at, contestant): (usize, &Contestant)| {

@@ -10,7 +10,7 @@ use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
+    Direction, FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
 };
 use tokio::time::Instant;
 
@@ -285,6 +285,20 @@ impl Tracker {
             peer: self.last.peer_name.clone(),
             kept: self.last.bytes_done,
             total: self.last.bytes,
+        }
+    }
+
+    /// The fault of a node that ended, from its last picture.
+    pub(crate) fn left(&self) -> Fault {
+        if !self.last.is_legacy() {
+            return self.lost();
+        }
+        Fault::Original {
+            peer: self.last.peer_name.clone(),
+            trouble: match self.last.direction {
+                Direction::Sending => Trouble::KilledSending,
+                Direction::Receiving => Trouble::KilledReceiving,
+            },
         }
     }
 

@@ -33,6 +33,10 @@ pub enum Trouble {
     LeftUnanswered,
     /// It got everything from another original, which does not say whether it did.
     Unconfirmed,
+    /// This program was killed while files went out: nobody knows how much has arrived.
+    KilledSending,
+    /// This program was killed while files came in.
+    KilledReceiving,
 }
 
 impl Trouble {
@@ -42,6 +46,7 @@ impl Trouble {
             Self::Lost { .. } => ("lost", 8),
             Self::Deaf { .. } => ("peer-deaf", 3),
             Self::LeftSending { .. } | Self::LeftReceiving { .. } => ("incomplete", 8),
+            Self::KilledSending | Self::KilledReceiving => ("incomplete", 8),
             Self::LeftUnanswered => ("not-taken", 7),
             Self::Unconfirmed => ("unconfirmed", 0),
         }
@@ -51,6 +56,7 @@ impl Trouble {
         match self {
             Self::Lost { .. } | Self::Deaf { .. } => true,
             Self::LeftSending { .. } | Self::LeftReceiving { .. } => false,
+            Self::KilledSending | Self::KilledReceiving => false,
             Self::LeftUnanswered | Self::Unconfirmed => false,
         }
     }
@@ -80,6 +86,16 @@ impl Trouble {
                 format!("PeerConnect was ended before {peer} had everything."),
                 arrived(kept),
                 "It runs an old version, which cannot continue. Send the rest again.".into(),
+            ),
+            Self::KilledSending => (
+                format!("PeerConnect was ended before {peer} had everything."),
+                "How much has arrived is not known.".into(),
+                "It runs an old version, which cannot continue. Send it again.".into(),
+            ),
+            Self::KilledReceiving => (
+                format!("PeerConnect was ended before everything from {peer} was here."),
+                "Complete files are kept, the rest is not.".into(),
+                "It runs an old version, which cannot continue. Ask for the rest again.".into(),
             ),
             Self::LeftReceiving { kept } => (
                 format!("PeerConnect was ended before everything from {peer} was here."),

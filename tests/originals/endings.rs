@@ -7,7 +7,7 @@ use peerconnect::peer::{LegacyPeer, Party};
 use peerconnect::protocol::legacy::LegacyId;
 use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::storage::journal::{Journal, JournalHead, Record};
-use peerconnect::storage::store::HistoryRecord;
+use peerconnect::storage::store::{HistoryRecord, OutgoingRecord, Store};
 use peerconnect::transfer::state::TransferState;
 
 use crate::common::{Shape, Site, content, tree};
@@ -107,6 +107,40 @@ async fn what_was_on_its_way_is_incomplete_after_a_crash() {
     assert_eq!(trouble(&records[0]), Trouble::LeftReceiving { kept: 5 });
     let journals = std::fs::read_dir(site.paths().journals()).unwrap();
     assert_eq!(journals.count(), 0);
+}
+
+#[tokio::test]
+async fn what_went_out_is_told_to_be_broken_off_after_a_crash_and_not_sent_by_itself() {
+    let mut site = Shape::legacy("from").start();
+    site.stop().await;
+    let store = Store::open(&site.paths().state).unwrap();
+    let transfer = TransferId([9; 16]);
+    let paths = vec![site.inbox().join("film"), site.inbox().join("a.pdf")];
+    let record = OutgoingRecord {
+        transfer,
+        peer: None,
+        peer_name: "attic".into(),
+        target: "legacy:10.0.0.9:3485/3486".into(),
+        paths: paths.clone(),
+        created: 1,
+        accepted: true,
+    };
+    store.put_outgoing(&record).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        site.restart();
+        let overview = site.until(|o| Some(o.clone())).await;
+        assert!(overview.transfers.is_empty());
+        let records = history(&site).await;
+        assert_eq!(records.len(), 1, "once: {records:?}");
+        assert_eq!(trouble(&records[0]), Trouble::KilledSending);
+        assert_eq!(records[0].names, ["film", "a.pdf"]);
+        assert_eq!(
+            (&records[0].sources, records[0].transfer),
+            (&paths, transfer)
+        );
+        site.stop().await;
+    }
 }
 
 #[tokio::test]

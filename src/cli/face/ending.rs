@@ -64,7 +64,7 @@ impl Face<'_> {
         };
         for tracker in self.trackers.values_mut() {
             if tracker.exit.is_none() {
-                let fault = tracker.lost();
+                let fault = tracker.left();
                 exit = Exit::of(&fault);
                 self.out
                     .emit(Event::Error(Some(&tracker.last), None, &fault))

@@ -47,14 +47,12 @@ impl Core {
         }
     }
 
-    /// Remembers a transfer of ours beyond the end of this program. One to an original could not
-    /// be continued then: nobody would know what has arrived.
+    /// Remembers a transfer of ours beyond the end of this program. One to an original cannot be
+    /// continued then, because nobody knows what has arrived, but its end is told.
     pub(in crate::node) async fn keep(&self, record: OutgoingRecord) {
-        if record.target.parse::<LegacyAddress>().is_err() {
-            self.records
-                .write(move |store| store.put_outgoing(&record))
-                .await;
-        }
+        self.records
+            .write(move |store| store.put_outgoing(&record))
+            .await;
     }
 
     /// A connection may have moved from a relay to a direct way, or back.

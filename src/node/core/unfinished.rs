@@ -7,6 +7,7 @@ use crate::fault::Trouble;
 use crate::protocol::groups::group_len;
 use crate::storage::folder::Folder;
 use crate::storage::name::SafePath;
+use crate::storage::store::SOURCES_KEPT_MAX;
 use crate::transfer::plan::Rules;
 use crate::transfer::status::TOP_NAMES_MAX;
 
@@ -76,16 +77,19 @@ impl Core {
 
     /// Enters what earlier runs left; what shall go on at once is started.
     pub(super) async fn find_unfinished(&mut self, unfinished: Unfinished, resume: ResumeAtStart) {
+        let (broken_off, outgoing) = to_originals(unfinished.outgoing);
+        for record in broken_off {
+            self.tell_broken_off(record).await;
+        }
         self.wishes = unfinished.wishes;
         self.standings = unfinished.standings;
-        self.find_sessions(unfinished.sessions, &unfinished.outgoing)
-            .await;
+        self.find_sessions(unfinished.sessions, &outgoing).await;
         let wanted = |id| match resume {
             ResumeAtStart::All => true,
             ResumeAtStart::None => false,
             ResumeAtStart::Only(only) => only == id,
         };
-        for record in unfinished.outgoing {
+        for record in outgoing {
             if wanted(record.transfer) {
                 self.continue_outgoing(record).await;
             } else {
@@ -110,6 +114,39 @@ impl Core {
         for id in gone {
             self.forget_standing(id).await;
         }
+    }
+
+    /// This program was killed while files went to an original: that is over.
+    async fn tell_broken_off(&mut self, record: OutgoingRecord) {
+        let id = record.transfer;
+        let names = record.paths.iter().filter_map(|path| path.file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        let few = record.paths.len() <= SOURCES_KEPT_MAX;
+        let record = HistoryRecord {
+            transfer: id,
+            sent: true,
+            peer: None,
+            names: names.take(TOP_NAMES_MAX).collect(),
+            sources: if few { record.paths } else { Vec::new() },
+            folder: None,
+            files: 0,
+            bytes: 0,
+            failed: 0,
+            fault: Some(Fault::Original {
+                peer: record.peer_name.clone(),
+                trouble: Trouble::KilledSending,
+            }),
+            peer_name: record.peer_name,
+            started: record.created,
+            ended: unix_now(),
+            text: None,
+        };
+        self.records
+            .write(move |store| {
+                store.push_history(&record)?;
+                store.remove_outgoing(id)
+            })
+            .await;
     }
 
     /// Remembers how far all transfers are.
@@ -287,6 +324,12 @@ impl Core {
             .write(move |store| store.put_wishes(id, &wishes))
             .await;
     }
+}
+
+/// Those to originals, and all others.
+fn to_originals(records: Vec<OutgoingRecord>) -> (Vec<OutgoingRecord>, Vec<OutgoingRecord>) {
+    let is_plain = |record: &OutgoingRecord| record.target.parse::<LegacyAddress>().is_ok();
+    records.into_iter().partition(is_plain)
 }
 
 /// All that is known of a transfer that has not begun.

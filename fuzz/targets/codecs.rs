@@ -7,7 +7,7 @@ use peerconnect::net::link::Piece;
 use peerconnect::net::pieces::decode_chunks;
 use peerconnect::node::api::{Command, Overview, Reply};
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::codes::{CodeMade, CodeTyped, OneTimeCode};
+use peerconnect::protocol::codes::{CodeMade, CodeTyped, OneTimeCode, TypedCode};
 use peerconnect::protocol::frame::{self, FRAME_MAX};
 use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
@@ -89,6 +89,9 @@ pub fn addresses(data: &[u8]) {
     }
     if let Ok(code) = text.parse::<OneTimeCode>() {
         assert_eq!(code.to_string().parse(), Ok(code));
+    }
+    if let Ok(typed) = text.parse::<TypedCode>() {
+        assert_eq!(typed.to_string().parse(), Ok(typed));
     }
     if let Ok(id) = text.parse::<TransferId>() {
         assert_eq!(id.to_string().parse(), Ok(id));

@@ -46,6 +46,8 @@ pub(crate) enum Action {
     Attach(TransferId),
     /// Connect to what is typed.
     AddPeer(String),
+    /// Show a link where devices are added, for the person to use it.
+    ShowTyped(String),
     /// Select a row.
     Select(TransferId),
     /// Show or hide the files of a transfer.

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use egui::{Context, Frame, Margin, Panel, ScrollArea, Ui, ViewportCommand};
 use peerconnect::node::api::{CodeCommand, Command, NodeHandle, Who};
+use peerconnect::protocol::codes::TypedCode;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
@@ -153,9 +154,7 @@ impl App {
     /// Shows what the window was opened with. Nothing of it is done: the person decides.
     pub(crate) fn open_with(&mut self, opened: Opened) {
         if let Some(link) = opened.link {
-            self.drafts.peers.typed = link;
-            let text = "A link was opened. Add connects to the device that it is of.";
-            self.model.say(Tone::Plain, text);
+            self.show_link(link);
         }
         if !opened.paths.is_empty() {
             self.look(opened.paths);
@@ -167,6 +166,16 @@ impl App {
             );
             self.model.say(Tone::Error, text);
         }
+    }
+
+    /// Puts a link where devices are added, for the person to use it.
+    fn show_link(&mut self, link: String) {
+        let text = match link.parse::<TypedCode>() {
+            Ok(_) => "A one-time link is here. Add takes what it is for, without a question.",
+            Err(_) => "A link was opened. Add connects to the device that it is of.",
+        };
+        self.model.say(Tone::Plain, text);
+        self.drafts.peers.typed = link;
     }
 
     /// Takes in what has happened since the last frame. Also called while the window is hidden.
@@ -304,6 +313,7 @@ impl App {
             Action::SendWithCode => self.send_with_code(),
             Action::Text(action) => self.act_on_text(action),
             Action::Attach(transfer) => self.attach(transfer),
+            Action::ShowTyped(link) => self.show_link(link),
             Action::AddPeer(text) => {
                 model.adding = true;
                 self.ask(crate::asking::adding(text), About::AddPeer);

@@ -2,16 +2,16 @@
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{CodeCommand, Command, Reply, Target, Who};
-use peerconnect::protocol::codes::OneTimeCode;
+use peerconnect::protocol::codes::TypedCode;
 
 use crate::app::App;
 use crate::model::About;
 use crate::theme::Tone;
 
-/// What was typed where a device is added: a one-time code that somebody has read out, or where
-/// the device is.
+/// What was typed where a device is added: a one-time code that somebody has read out, or a link
+/// with one, or where the device is.
 pub(crate) fn adding(text: String) -> Command {
-    match text.parse::<OneTimeCode>() {
+    match text.parse::<TypedCode>() {
         Ok(_) => Command::Code(CodeCommand::Receive {
             code: text,
             rule: None,

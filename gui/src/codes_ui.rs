@@ -2,6 +2,7 @@
 
 use egui::{Align, Label, Layout, RichText, Ui};
 use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, CodeState, Command};
+use peerconnect::protocol::codes::TypedCode;
 use peerconnect::text::{Shown, duration};
 
 use crate::model::{About, Action, Model};
@@ -11,6 +12,10 @@ use crate::theme::{self, Tone};
 /// Letters of what a code is for.
 const NAMES_LEN: usize = 60;
 
+const LINK_HINT: &str = "For a message: whoever opens it first gets the files. It says where this \
+                         device is, so it needs neither the same network nor a relay where that \
+                         can be reached";
+
 /// A card for each.
 pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     let mut actions = Vec::new();
@@ -18,7 +23,7 @@ pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
         if code.state == CodeState::Waiting {
             theme::loud_card(ui).show(ui, |ui| {
                 ui.set_width(ui.available_width());
-                ui.push_id(code.id.0, |ui| waiting(ui, model.now, code, &mut actions));
+                ui.push_id(code.id.0, |ui| waiting(ui, model, code, &mut actions));
             });
             ui.add_space(10.0);
         }
@@ -26,7 +31,7 @@ pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     actions
 }
 
-fn waiting(ui: &mut Ui, now: u64, code: &CodeSnapshot, actions: &mut Vec<Action>) {
+fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Action>) {
     match &code.code {
         Some(text) => {
             let text = RichText::new(text).monospace().size(24.0);
@@ -40,7 +45,7 @@ fn waiting(ui: &mut Ui, now: u64, code: &CodeSnapshot, actions: &mut Vec<Action>
         ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
     }
     let names = shorten(&Shown(&code.names.join(", ")).to_string(), NAMES_LEN);
-    let left = duration(code.expires.saturating_sub(now));
+    let left = duration(code.expires.saturating_sub(model.now));
     let place = match code.reach {
         CodeReach::Anywhere => "",
         CodeReach::Nearby => ", in the same network",
@@ -53,10 +58,15 @@ fn waiting(ui: &mut Ui, now: u64, code: &CodeSnapshot, actions: &mut Vec<Action>
     let right = Layout::right_to_left(Align::Center);
     ui.horizontal(|ui| {
         ui.with_layout(right, |ui| {
-            if let Some(text) = &code.code
-                && theme::plain(ui, "Copy the code").clicked()
-            {
-                actions.push(Action::Copy(text.clone()));
+            if let Some(text) = &code.code {
+                if theme::plain(ui, "Copy the code").clicked() {
+                    actions.push(Action::Copy(text.clone()));
+                }
+                let link = theme::plain(ui, "Copy as a link").on_hover_text(LINK_HINT);
+                if link.clicked() {
+                    let link = TypedCode::one_time_link(&model.overview.me.link, text);
+                    actions.push(Action::Copy(link));
+                }
             }
             if theme::plain(ui, "Give the code up").clicked() {
                 let drop = Command::Code(CodeCommand::Drop(code.id));

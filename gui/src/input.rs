@@ -9,6 +9,7 @@ use egui::{
     Pos2, Stroke, StrokeKind, Ui,
 };
 use peerconnect::node::api::{Command, Target, Who};
+use peerconnect::protocol::codes::TypedCode;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::text::Shown;
 
@@ -112,8 +113,8 @@ fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
     Vec::new()
 }
 
-/// Pasted files and pictures are staged, a link of a device is connected to; any other text can be
-/// sent as one.
+/// Pasted files and pictures are staged, a link of a device is connected to, one with a one-time
+/// code is shown; any other text can be sent as one.
 fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
     let (text, picture) = ctx.input(|i| {
         let (mut text, mut picture) = (None, None);
@@ -133,6 +134,10 @@ fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
         return Vec::new();
     };
     let trimmed = text.trim();
+    if is_link(trimmed) && trimmed.parse::<TypedCode>().is_ok() {
+        // To use it is to take files.
+        return vec![Action::ShowTyped(trimmed.to_owned())];
+    }
     if is_link(trimmed) {
         return vec![Action::AddPeer(trimmed.to_owned())];
     }

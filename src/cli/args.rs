@@ -270,6 +270,10 @@ pub(crate) struct SendArgs {
     /// where nobody can be asked
     #[arg(long, conflicts_with_all = ["to", "text", "separate"])]
     pub(crate) code: bool,
+    /// Show a one-time code as a link, too, and as a QR code: it needs no relay where this computer
+    /// can be reached
+    #[arg(long, conflicts_with_all = ["to", "text", "separate"])]
+    pub(crate) qr: bool,
     /// Most bytes per second for all sending together, such as 20M
     #[arg(long, value_name = "RATE", value_parser = config::parse_bytes)]
     pub(crate) limit: Option<u64>,
@@ -339,7 +343,7 @@ pub(crate) struct RelayServerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
-    /// Take what the sender with this one-time code sends, such as 7-river-copper, without a
+    /// Take what the sender with this one-time code or link sends, such as 7-river-copper, without a
     /// question. Careful: others at this computer may see what is typed here; --code asks for it
     /// instead [env: PEERCONNECT_CODE]
     #[arg(value_name = "CODE", num_args = 0..=3, conflicts_with = "from")]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::node::api::{
-    AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, NodeHandle, ReceiveRule,
-    Reply,
+    AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Me, NodeHandle,
+    ReceiveRule, Reply,
 };
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::codes::{InvalidCode, OneTimeCode};
+use peerconnect::protocol::codes::{InvalidCode, TypedCode};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::text::duration;
 use serde_json::json;
@@ -21,12 +21,21 @@ use super::send::unexpected;
 use super::show;
 use super::signals::Signals;
 
+/// How a code is shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// What the other side has to say, too.
+    pub(crate) relays: &'a RelayArgs,
+    /// Also as a link, and as a QR code of it.
+    pub(crate) qr: bool,
+}
+
 /// Makes a code for `paths`, shows it, and waits until somebody has used it. Returns the transfer
 /// that has begun then.
 pub(crate) async fn offer(
     node: &NodeHandle,
     paths: Vec<std::path::PathBuf>,
-    relays: &RelayArgs,
+    shown: Shown<'_>,
     out: &mut Output,
     signals: &mut Signals,
 ) -> Result<TransferId, Fault> {
@@ -35,7 +44,7 @@ pub(crate) async fn offer(
     let Reply::Transfer { id, .. } = reply else {
         return Err(unexpected(&reply));
     };
-    let used = until_used(node, id, relays, out, signals).await;
+    let used = until_used(node, id, shown, out, signals).await;
     if used.is_err() {
         // It may have ended by itself.
         let _ = node.call(Command::Code(CodeCommand::Drop(id))).await;
@@ -46,7 +55,7 @@ pub(crate) async fn offer(
 async fn until_used(
     node: &NodeHandle,
     id: TransferId,
-    relays: &RelayArgs,
+    shown: Shown<'_>,
     out: &mut Output,
     signals: &mut Signals,
 ) -> Result<(), Fault> {
@@ -64,8 +73,7 @@ async fn until_used(
             if let Some(code) = &snapshot.code
                 && told.as_ref() != Some(code)
             {
-                let has_relays = !picture.me.relays.is_empty();
-                tell(code, snapshot, (relays, has_relays), out).await;
+                tell(code, snapshot, &picture.me, shown, out).await;
                 told = Some(code.clone());
             }
         }
@@ -82,16 +90,13 @@ async fn until_used(
 }
 
 /// The code alone on stdout, and what to do with it on stderr.
-async fn tell(
-    code: &str,
-    snapshot: &CodeSnapshot,
-    (relays, has_relays): (&RelayArgs, bool),
-    out: &mut Output,
-) {
+async fn tell(code: &str, snapshot: &CodeSnapshot, me: &Me, shown: Shown<'_>, out: &mut Output) {
+    let link = TypedCode::one_time_link(&me.link, code);
     let left = snapshot.expires.saturating_sub(show::now());
     if out.is_json() {
         let body = json!({
             "code": code, "expires_s": left, "wrong": snapshot.wrong, "reach": snapshot.reach,
+            "link": link,
         });
         out.object("code", body).await;
         return out.flush().await;
@@ -101,12 +106,16 @@ async fn tell(
     }
     out.line(code).await;
     out.flush().await;
-    let relays = relays.links.iter().map(|link| format!(" --relay {link}"));
+    let relays = shown
+        .relays
+        .links
+        .iter()
+        .map(|link| format!(" --relay {link}"));
     let relays: String = relays.collect();
-    let place = match (snapshot.reach, has_relays) {
+    let place = match (snapshot.reach, me.relays.is_empty()) {
         (CodeReach::Anywhere, _) => "",
-        (CodeReach::Nearby, false) => ", in the same network",
-        (CodeReach::Nearby, true) => {
+        (CodeReach::Nearby, true) => ", in the same network",
+        (CodeReach::Nearby, false) => {
             ", in the same network (elsewhere once a relay is reached, as none is now)"
         }
     };
@@ -115,6 +124,15 @@ async fn tell(
          It works once, within {}, and as long as this waits. (Ctrl+C: it is worth nothing.)",
         duration(left)
     ));
+    if shown.qr {
+        out.say(&format!(
+            "Or, wherever this computer can be reached, with this link instead of the code:\n{link}"
+        ));
+        // Without it there is the link.
+        if let Ok(image) = show::qr(&link) {
+            out.say(&image);
+        }
+    }
 }
 
 /// The code that was typed, at the prompt or as words of the command line.
@@ -135,7 +153,7 @@ pub(crate) async fn typed(words: &[String], signals: &mut Signals) -> Result<Str
         }
         words => words.join(" "),
     };
-    let code: Result<OneTimeCode, InvalidCode> = text.parse();
+    let code: Result<TypedCode, InvalidCode> = text.parse();
     code.map(|code| code.to_string())
         .map_err(|error| Fault::Invalid {
             why: error.to_string(),

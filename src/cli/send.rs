@@ -60,7 +60,9 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
             Chosen::These(to) => start(&instance.node, to, paths, args.separate).await?,
             Chosen::Code => {
                 let node = &instance.node;
-                let id = code::offer(node, paths, &args.relays, out, signals).await?;
+                let (relays, qr) = (&args.relays, args.qr);
+                let shown = code::Shown { relays, qr };
+                let id = code::offer(node, paths, shown, out, signals).await?;
                 Started::one(id, false)
             }
         };

@@ -331,17 +331,21 @@ pub(crate) async fn id(qr: bool, context: &mut Context) -> Result<Exit, Fault> {
     out.line(&format!("addrs  {addrs}")).await;
     out.line(&format!("link   {}", me.link)).await;
     if qr {
-        let code = qrcode::QrCode::new(me.link.as_bytes()).map_err(|error| Fault::Internal {
-            what: format!("the QR code: {error}"),
-        })?;
-        let image = code
-            .render::<qrcode::render::unicode::Dense1x2>()
-            .dark_color(qrcode::render::unicode::Dense1x2::Light)
-            .light_color(qrcode::render::unicode::Dense1x2::Dark)
-            .build();
-        out.line(&image).await;
+        out.line(&self::qr(&me.link)?).await;
     }
     Ok(Exit::OK)
+}
+
+/// A text as a QR code for a dark terminal.
+pub(crate) fn qr(text: &str) -> Result<String, Fault> {
+    let code = qrcode::QrCode::new(text.as_bytes()).map_err(|error| Fault::Internal {
+        what: format!("the QR code: {error}"),
+    })?;
+    Ok(code
+        .render::<qrcode::render::unicode::Dense1x2>()
+        .dark_color(qrcode::render::unicode::Dense1x2::Light)
+        .light_color(qrcode::render::unicode::Dense1x2::Dark)
+        .build())
 }
 
 /// Rows under a head, each column as wide as its widest cell.

@@ -64,7 +64,7 @@ pub enum CodeCommand {
     /// Takes what is sent with a code. Replies [`Reply::Agreed`](super::api::Reply::Agreed) when
     /// both sides have shown that they know it.
     Receive {
-        /// As a person typed it.
+        /// As a person typed it, or the one-time link that it stands in.
         code: String,
         /// How the transfer is taken; `None`: as the settings say, without a question.
         rule: Option<ReceiveRule>,
@@ -416,8 +416,10 @@ impl CodeBook {
             return false;
         }
         if self.guessing.len() >= GUESSING_MAX {
+            let is_silent =
+                |guess: &Guessing| guess.task.is_some() && guess.since.elapsed() > GUESSING_FOR;
             let silent = self.guessing.iter();
-            let silent = silent.filter(|(_, guess)| guess.since.elapsed() > GUESSING_FOR);
+            let silent = silent.filter(|(_, guess)| is_silent(guess));
             let longest = silent.min_by_key(|(_, guess)| guess.since);
             let Some(longest) = longest.map(|(peer, _)| *peer) else {
                 return false;

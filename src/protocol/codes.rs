@@ -2,6 +2,8 @@
 //! carry by which two peers prove to each other that they know the same one. See "A code" in
 //! `README.md` beside this file.
 //!
+//! Behind a link, as in `peerconnect:…#7-river-copper`, a code needs nobody to look its number up.
+//!
 //! The number says behind which peer to look; it is no secret. The words are: whoever does not
 //! know them has one guess, and the side that made the code counts.
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::link_uri::{Link, LinkUriError};
 use super::message::TransferId;
 use super::pake::{Proof, Share};
 use super::words::WORDS;
@@ -25,6 +28,9 @@ pub const NUMBER_MAX: u16 = 9999;
 pub const CODE_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Least letters of a word that stand for it, if no other word begins so.
 const PREFIX_MIN: usize = 3;
+/// Between a link and the code behind it: what follows is for the one who opens it (RFC 3986,
+/// section 3.5).
+const BEHIND_LINK: char = '#';
 /// Longest text that is looked at.
 const TEXT_LEN_MAX: usize = 256;
 
@@ -74,6 +80,9 @@ pub enum InvalidCode {
     /// No code has this word; at most 32 characters of it.
     #[error("\"{0}\" is none of the words of codes")]
     Word(String),
+    /// It stands behind a link that is none.
+    #[error(transparent)]
+    Link(#[from] LinkUriError),
 }
 
 impl FromStr for OneTimeCode {
@@ -102,6 +111,51 @@ impl FromStr for OneTimeCode {
             number,
             words: [word(one)?, word(other)?],
         })
+    }
+}
+
+/// A code as somebody has typed or pasted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypedCode {
+    /// Who has made it, and where he is, if it stands behind a link.
+    pub link: Option<Link>,
+    /// The code.
+    pub code: OneTimeCode,
+}
+
+impl TypedCode {
+    /// The text of a link that has this code behind it, good for once.
+    pub fn one_time_link(link: &str, code: &str) -> String {
+        format!("{link}{BEHIND_LINK}{code}")
+    }
+}
+
+impl FromStr for TypedCode {
+    type Err = InvalidCode;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCode> {
+        match text.split_once(BEHIND_LINK) {
+            Some((link, code)) => Ok(Self {
+                link: Some(link.parse()?),
+                code: code.parse()?,
+            }),
+            None => Ok(Self {
+                link: None,
+                code: text.parse()?,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for TypedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.link {
+            Some(link) => f.write_str(&Self::one_time_link(
+                &link.to_string(),
+                &self.code.to_string(),
+            )),
+            None => self.code.fmt(f),
+        }
     }
 }
 
@@ -224,7 +278,43 @@ mod tests {
         assert_eq!(format!("{code:?}"), "OneTimeCode(7-..)");
     }
 
+    #[test]
+    fn a_code_may_stand_behind_a_link() {
+        let link = Link {
+            id: crate::peer::PeerId::of_public_key(b"anna"),
+            addrs: vec!["10.0.0.2:3485".parse().unwrap()],
+            relays: Vec::new(),
+        };
+        let text = TypedCode::one_time_link(&link.to_string(), "7-river-copper");
+        let typed: TypedCode = text.parse().unwrap();
+        assert_eq!(typed.link, Some(link.clone()));
+        assert_eq!(typed.to_string(), text);
+        let spaced = format!(" {} \n", text.replace('#', " # "));
+        assert_eq!(spaced.parse(), Ok(typed));
+        let alone: TypedCode = "7 River copper".parse().unwrap();
+        assert_eq!(
+            (&alone.link, alone.to_string()),
+            (&None, "7-river-copper".into())
+        );
+        for bad in [
+            link.to_string(),
+            format!("{link}#"),
+            format!("{link}#7-river"),
+            format!("{link}#7-river-copper#7-river-copper"),
+            "peerconnect:abc#7-river-copper".into(),
+            "#7-river-copper".into(),
+        ] {
+            assert!(bad.parse::<TypedCode>().is_err(), "{bad}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_text_makes_a_typed_code_panic(text in ".{0,300}", link in ".{0,40}") {
+            let _ = text.parse::<TypedCode>();
+            let _ = format!("peerconnect:{link}#{text}").parse::<TypedCode>();
+        }
+
         #[test]
         fn codes_round_trip_as_text(number in 1..=NUMBER_MAX, random: [u8; 4]) {
             let code = OneTimeCode::new(number, random);

@@ -78,6 +78,24 @@ fn a_code_is_all_that_the_other_side_needs() {
 }
 
 #[test]
+fn a_one_time_link_needs_nobody_to_look_its_code_up() {
+    let mut scene = Scene::new();
+    let line = scene.code();
+    let link = line["link"].as_str().unwrap().to_owned();
+    assert!(link.ends_with(&format!("#{}", code(&line))), "{link}");
+    let receiver = Home::new();
+    // It has no relay.
+    let receive = |link: &str| receiver.start(&["receive", "--out", "in", link]).end();
+    receive(&link).with_code(0);
+    let got = std::fs::read(receiver.file("in/film")).unwrap();
+    assert_eq!(got, content(300_000, 1));
+    scene.sender.end().with_code(0);
+    let damaged = link.replacen("peerconnect:a", "peerconnect:b", 1);
+    receive(&damaged).with_code(2);
+    assert!(!link.contains("peerconnect:b"));
+}
+
+#[test]
 fn a_wrong_code_is_used_up_and_the_sender_gets_another() {
     let mut scene = Scene::new();
     let first = code(&scene.code());

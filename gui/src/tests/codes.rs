@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use egui::{Event, OutputCommand};
+use egui_kittest::kittest::Queryable;
 use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::{
     CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Overview, Presence,
 };
 use peerconnect::peer::PeerId;
-use peerconnect::protocol::link_uri::RelayHint;
+use peerconnect::protocol::codes::TypedCode;
+use peerconnect::protocol::link_uri::{Link, RelayHint};
 
 use super::{Stage, files};
 use crate::samples;
@@ -67,6 +70,40 @@ fn a_code_for_what_is_staged_can_be_had_where_it_can_be_looked_up() {
         trouble: CodeTrouble::NoWay,
     }));
     assert!(stage.says("Ready to send"));
+}
+
+/// A link with a code behind it.
+fn one_time_link() -> String {
+    let link = Link {
+        id: PeerId::of_public_key(b"anna"),
+        addrs: vec!["10.0.0.2:3485".parse().unwrap()],
+        relays: Vec::new(),
+    };
+    TypedCode::one_time_link(&link.to_string(), "7-river-copper")
+}
+
+#[test]
+fn a_one_time_link_is_copied_from_the_card() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.publish(with(Some(waiting(Some("7-river-copper"), 0))));
+    stage.window.get_by_label("Copy as a link").click();
+    stage.window.step();
+    let commands = &stage.window.output().platform_output.commands;
+    let link = TypedCode::one_time_link(&samples::me().link, "7-river-copper");
+    assert!(commands.contains(&OutputCommand::CopyText(link)));
+}
+
+#[test]
+fn a_one_time_link_that_is_pasted_is_shown_and_used_only_by_the_person() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.window.event(Event::Paste(one_time_link()));
+    stage.run();
+    assert!(stage.says("Add takes what it is for, without a question"));
+    assert!(stage.commands().is_empty());
+    stage.click("Add");
+    let code = one_time_link();
+    let receive = CodeCommand::Receive { code, rule: None };
+    assert_eq!(stage.command(), Command::Code(receive));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::node::api::{ReceiveRule, Reply};
 use crate::node::dial::Callee;
 use crate::peer::PeerId;
 use crate::protocol::codes::OneTimeCode;
-use crate::protocol::link_uri::RelayHint;
+use crate::protocol::link_uri::{Link, RelayHint};
 use crate::protocol::message::Code;
 use crate::protocol::relay::NoNumber;
 
@@ -56,6 +56,8 @@ const SENDER: &str = "the sender";
 /// A code, and what is needed to use it.
 pub(in crate::node) struct Redeem {
     pub(in crate::node) code: OneTimeCode,
+    /// Where it was made, if that is known: nobody else is asked then.
+    pub(in crate::node) made_at: Option<Link>,
     pub(in crate::node) rule: Option<ReceiveRule>,
     pub(in crate::node) us: PeerId,
     pub(in crate::node) connector: Connector,
@@ -67,7 +69,8 @@ impl Redeem {
     /// Finds the sender, and has both sides show that they know the code.
     pub(in crate::node) async fn run(self) -> Result<Reply, Fault> {
         let relays = self.connector.relays();
-        if relays.is_empty() && !self.near.has_codes() {
+        let made_at = self.made_at.clone();
+        if made_at.is_none() && relays.is_empty() && !self.near.has_codes() {
             return Err(trouble(CodeTrouble::NoWay));
         }
         let mut missed = Missed::nobody(match relays.is_empty() {
@@ -80,6 +83,10 @@ impl Redeem {
             relay_guesses: Semaphore::new(RELAY_GUESSES),
             near_guesses: Semaphore::new(NEAR_GUESSES),
         });
+        if let Some(link) = made_at {
+            let asked = search.ask(Candidate::behind(link)).await;
+            return asked.map_err(|missed| missed.fault);
+        }
         let mut ways = JoinSet::new();
         for relay in relays {
             ways.spawn(search.clone().at_relay(relay));
@@ -140,8 +147,29 @@ impl Missed {
 struct Candidate {
     peer: PeerId,
     addrs: Vec<SocketAddr>,
-    /// Where he was named; `None` if he was found nearby.
-    relay: Option<RelayHint>,
+    relays: Vec<RelayHint>,
+    found: Found,
+}
+
+/// How somebody was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// By a relay, or by the link that the code stood in.
+    Named,
+    /// By what he says nearby.
+    Nearby,
+}
+
+impl Candidate {
+    /// Who has made a one-time link.
+    fn behind(link: Link) -> Self {
+        Self {
+            peer: link.id,
+            addrs: link.addrs,
+            relays: link.relays,
+            found: Found::Named,
+        }
+    }
 }
 
 /// Whether a peer has had its guess; whoever holds the lock is being asked.
@@ -172,7 +200,8 @@ impl Search {
                 let candidate = Candidate {
                     peer,
                     addrs: Vec::new(),
-                    relay: Some(relay),
+                    relays: vec![relay],
+                    found: Found::Named,
                 };
                 return self.ask(candidate).await;
             }
@@ -200,7 +229,8 @@ impl Search {
                     let candidate = Candidate {
                         peer: code.peer,
                         addrs: code.addrs.clone(),
-                        relay: None,
+                        relays: Vec::new(),
+                        found: Found::Nearby,
                     };
                     let search = self.clone();
                     calls.spawn(async move { search.ask(candidate).await });
@@ -224,29 +254,32 @@ impl Search {
 
     /// Whether somebody knows the code.
     async fn ask(&self, candidate: Candidate) -> Result<Reply, Missed> {
-        let Candidate { peer, addrs, relay } = candidate;
-        let (failed, guesses, connect) = match relay {
-            Some(_) => (Says::NotReached, &self.relay_guesses, CONNECT),
-            None => (Says::NotNearby, &self.near_guesses, CONNECT_NEAR),
+        let Candidate {
+            peer,
+            addrs,
+            relays,
+            found,
+        } = candidate;
+        let (failed, guesses, connect) = match found {
+            Found::Named => (Says::NotReached, &self.relay_guesses, CONNECT),
+            Found::Nearby => (Says::NotNearby, &self.near_guesses, CONNECT_NEAR),
         };
         let callee = Callee {
             expect: Some(peer),
             addrs,
-            relays: relay.into_iter().collect(),
+            relays,
             near: self.redeem.near.clone(),
             host: None,
             shown: SENDER.into(),
         };
         let connection = callee.connect(&self.redeem.connector, connect).await;
-        let connection = connection.map_err(|fault| match failed {
+        let connection = connection.map_err(|fault| match found {
             // What anybody claims nearby is no ground for more than that.
-            Says::NotNearby => Missed::new(
-                failed,
-                Fault::PeerOffline {
-                    peer: SENDER.into(),
-                },
-            ),
-            _ => Missed::new(failed, fault),
+            Found::Nearby => {
+                let peer = SENDER.into();
+                Missed::new(failed, Fault::PeerOffline { peer })
+            }
+            Found::Named => Missed::new(failed, fault),
         })?;
         let turn = self.turn(peer);
         let mut had_guess = turn.lock().await;

@@ -7,7 +7,7 @@ use crate::node::api::{CodeCommand, CodeState, Reply, Target};
 use crate::node::codes::{CodeNews, CodeReach, Guessed, Redeem, hear, name};
 use crate::node::commands::{Answer, Replied, not_found, random_id};
 use crate::node::sending::check_paths;
-use crate::protocol::codes::OneTimeCode;
+use crate::protocol::codes::TypedCode;
 
 impl Core {
     pub(in crate::node) fn on_code_command(&mut self, command: CodeCommand, answer: Answer) {
@@ -67,21 +67,23 @@ impl Core {
     }
 
     fn redeem(&mut self, typed: &str, rule: Option<ReceiveRule>, answer: Answer) {
-        let code = typed.parse().map_err(|error| Fault::Invalid {
+        let typed: Result<TypedCode, _> = typed.parse();
+        let typed = typed.map_err(|error| Fault::Invalid {
             why: format!("{error}"),
         });
-        let checked = code.and_then(|code: OneTimeCode| {
-            if self.codes.has_made(&code) {
+        let checked = typed.and_then(|TypedCode { link, code }| {
+            let is_ours = link.as_ref().is_some_and(|link| link.id == self.me);
+            if is_ours || self.codes.has_made(&code) {
                 return Err(Fault::Invalid {
                     why: "this code was made on this computer; it is for another one".into(),
                 });
             }
             let folder = rule.as_ref().map(|rule| &rule.folder);
             folder.map_or(Ok(()), |folder| self.check_folder(folder))?;
-            Ok(code)
+            Ok((link, code))
         });
-        let code = match checked {
-            Ok(code) => code,
+        let (made_at, code) = match checked {
+            Ok(checked) => checked,
             Err(fault) => {
                 let _ = answer.send(Err(fault));
                 return;
@@ -89,6 +91,7 @@ impl Core {
         };
         let redeem = Redeem {
             code,
+            made_at,
             rule,
             us: self.me,
             connector: self.connector.clone(),

@@ -343,8 +343,8 @@ pub(crate) struct RelayServerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
-    /// Take what the sender with this one-time code or link sends, such as 7-river-copper, without a
-    /// question. Careful: others at this computer may see what is typed here; --code asks for it
+    /// Take what the sender with this one-time code or link sends, such as 7-river-copper, without
+    /// a question. Careful: others at this computer may see what is typed here; --code asks for it
     /// instead [env: PEERCONNECT_CODE]
     #[arg(value_name = "CODE", num_args = 0..=3, conflicts_with = "from")]
     pub(crate) code: Vec<String>,

@@ -30,6 +30,12 @@ pub(crate) struct Shown<'a> {
     pub(crate) qr: bool,
 }
 
+impl<'a> Shown<'a> {
+    pub(crate) fn new(relays: &'a RelayArgs, qr: bool) -> Self {
+        Self { relays, qr }
+    }
+}
+
 /// Makes a code for `paths`, shows it, and waits until somebody has used it. Returns the transfer
 /// that has begun then.
 pub(crate) async fn offer(

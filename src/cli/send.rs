@@ -27,6 +27,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     }
     let by_code = args.code || (args.to.is_empty() && person(context).is_none());
     let relays = context.use_relays(&args.relays);
+    let shown = code::Shown::new(&args.relays, args.qr);
     let Context {
         global,
         paths: folders,
@@ -60,10 +61,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
             Chosen::These(to) => start(&instance.node, to, paths, args.separate).await?,
             Chosen::Code => {
                 let node = &instance.node;
-                let (relays, qr) = (&args.relays, args.qr);
-                let shown = code::Shown { relays, qr };
-                let id = code::offer(node, paths, shown, out, signals).await?;
-                Started::one(id, false)
+                Started::one(code::offer(node, paths, shown, out, signals).await?, false)
             }
         };
         if started.attached {

@@ -5,6 +5,7 @@
 //! right one gets the transfer that it was made for, and takes it without a question.
 
 mod agreed;
+mod guessers;
 mod naming;
 mod redeem;
 
@@ -14,10 +15,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use self::agreed::Agreed;
+use self::guessers::Guessers;
 pub(super) use self::naming::name;
 pub(super) use self::redeem::Redeem;
 use super::api::{Overview, Presence, ReceiveRule};
@@ -33,10 +34,6 @@ use crate::transfer::bookkeeper::unix_now;
 pub const CODES_MAX: usize = 8;
 /// Wrong guesses after which a code is given up, new words or not.
 pub const GUESSES_MAX: u32 = 5;
-/// Guesses that may be looked at at once.
-const GUESSING_MAX: usize = 16;
-/// How long one of them is waited for in any case, when there are too many.
-const GUESSING_FOR: Duration = Duration::from_secs(1);
 /// Codes whose end is remembered for faces.
 const ENDED_MAX: usize = 16;
 /// Names of what a code is for that faces are told.
@@ -229,14 +226,6 @@ pub(super) enum CodeNews {
     Late,
 }
 
-/// A peer that has typed a code there.
-#[derive(Debug)]
-struct Guessing {
-    since: Instant,
-    /// What listens to it, until its guess is here.
-    task: Option<AbortHandle>,
-}
-
 /// What became of a guess.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Guessed {
@@ -255,7 +244,7 @@ pub(super) struct CodeBook {
     ended: VecDeque<CodeSnapshot>,
     /// What was used and is about to be sent.
     used: HashMap<TransferId, Vec<PathBuf>>,
-    guessing: HashMap<PeerId, Guessing>,
+    pub(super) guessers: Guessers,
     agreed: HashMap<TransferId, Agreed>,
     /// Who has shown that he knows a code, in this run; the last ones.
     proven: VecDeque<PeerId>,
@@ -268,7 +257,7 @@ impl Default for CodeBook {
             waiting: Vec::new(),
             ended: VecDeque::new(),
             used: HashMap::new(),
-            guessing: HashMap::new(),
+            guessers: Guessers::default(),
             agreed: HashMap::new(),
             proven: VecDeque::new(),
             news: mpsc::channel(NEWS_MAX),
@@ -407,49 +396,6 @@ impl CodeBook {
             return None;
         }
         Some((waiting.id, waiting.code.clone()?))
-    }
-
-    /// Whether a guess of this peer can be looked at now; it is then, until [`Self::heard`]. Whoever
-    /// says nothing makes room for others.
-    pub(super) fn listens_to(&mut self, peer: PeerId) -> bool {
-        if self.guessing.contains_key(&peer) {
-            return false;
-        }
-        if self.guessing.len() >= GUESSING_MAX {
-            let is_silent =
-                |guess: &Guessing| guess.task.is_some() && guess.since.elapsed() > GUESSING_FOR;
-            let silent = self.guessing.iter();
-            let silent = silent.filter(|(_, guess)| is_silent(guess));
-            let longest = silent.min_by_key(|(_, guess)| guess.since);
-            let Some(longest) = longest.map(|(peer, _)| *peer) else {
-                return false;
-            };
-            if let Some(task) = self.guessing.remove(&longest).and_then(|guess| guess.task) {
-                task.abort();
-            }
-        }
-        let (since, task) = (Instant::now(), None);
-        self.guessing.insert(peer, Guessing { since, task });
-        true
-    }
-
-    /// The task that looks at the guess of this peer.
-    pub(super) fn is_looked_at_by(&mut self, peer: PeerId, task: AbortHandle) {
-        if let Some(guess) = self.guessing.get_mut(&peer) {
-            guess.task = Some(task);
-        }
-    }
-
-    /// This peer has made its guess. Whether it counts: not if nobody looks at it any more.
-    pub(super) fn has_guessed(&mut self, peer: PeerId) -> bool {
-        let guess = self.guessing.get_mut(&peer);
-        // It is about to be answered: that is not broken off.
-        guess.is_some_and(|guess| guess.task.take().is_some())
-    }
-
-    /// The guess of this peer was answered.
-    pub(super) fn heard(&mut self, peer: PeerId) {
-        self.guessing.remove(&peer);
     }
 
     /// Somebody has guessed `code`, which was the one of `id` when he began.

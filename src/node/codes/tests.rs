@@ -83,54 +83,6 @@ async fn a_wrong_guess_changes_the_code_and_too_many_end_it() {
 }
 
 #[tokio::test]
-async fn a_peer_has_one_guess_at_a_time() {
-    let mut book = CodeBook::default();
-    assert!(book.listens_to(peer(1)));
-    assert!(!book.listens_to(peer(1)));
-    book.heard(peer(1));
-    assert!(book.listens_to(peer(1)));
-    let others = (2..100).filter(|n| book.listens_to(peer(*n)));
-    assert_eq!(others.count(), GUESSING_MAX - 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn silent_strangers_keep_nobody_from_guessing() {
-    let mut book = CodeBook::default();
-    let begin = |book: &mut CodeBook, n: u8| {
-        let begun = book.listens_to(peer(n));
-        let task = tokio::spawn(std::future::pending::<()>());
-        if begun {
-            book.is_looked_at_by(peer(n), task.abort_handle());
-        }
-        (begun, task)
-    };
-    let (_, honest) = begin(&mut book, 1);
-    assert!(book.has_guessed(peer(1)), "it is about to be answered");
-    tokio::time::advance(GUESSING_FOR / 2).await;
-    let silent: Vec<_> = (2..=GUESSING_MAX as u8)
-        .map(|n| begin(&mut book, n))
-        .collect();
-    assert!(!begin(&mut book, 100).0, "they have just begun");
-    tokio::time::advance(GUESSING_FOR * 2).await;
-    assert!(begin(&mut book, 100).0);
-    assert!(book.guessing.contains_key(&peer(1)) && book.guessing.len() == GUESSING_MAX);
-    let mut ended = silent
-        .into_iter()
-        .map(|(_, task)| task)
-        .filter(|task| task.is_finished());
-    tokio::task::yield_now().await;
-    let gone: Vec<u8> = (2..=GUESSING_MAX as u8)
-        .filter(|n| !book.guessing.contains_key(&peer(*n)))
-        .collect();
-    assert_eq!(gone.len(), 1);
-    assert!(ended.next().is_some() && !honest.is_finished());
-    assert!(
-        !book.has_guessed(peer(gone[0])),
-        "what it said too late is not looked at"
-    );
-}
-
-#[tokio::test]
 async fn there_are_not_any_number_of_codes() {
     let mut book = CodeBook::default();
     for n in 0..CODES_MAX as u8 {

@@ -119,7 +119,7 @@ impl Core {
             return;
         };
         let (us, from) = (self.me, from.id());
-        if !self.codes.listens_to(from) {
+        if !self.codes.guessers.listens_to(from) {
             self.tasks.spawn(link.refuse(Code::Busy));
             return;
         }
@@ -128,7 +128,7 @@ impl Core {
             let admitted = hear(link, found, (us, from), &news).await.then_some(id);
             let _ = news.send(CodeNews::Heard { from, admitted }).await;
         });
-        self.codes.is_looked_at_by(from, task);
+        self.codes.guessers.is_looked_at_by(from, task);
     }
 
     pub(super) async fn on_code_news(&mut self, news: CodeNews) {
@@ -142,7 +142,7 @@ impl Core {
                 right,
                 decided,
             } => {
-                if !self.codes.has_guessed(from) {
+                if !self.codes.guessers.has_guessed(from) {
                     // Nothing was answered, so nothing was learned.
                     return;
                 }
@@ -156,7 +156,7 @@ impl Core {
                 });
             }
             CodeNews::Heard { from, admitted } => {
-                self.codes.heard(from);
+                self.codes.guessers.heard(from);
                 if let Some(id) = admitted {
                     self.begin_used(id, from).await;
                 }

@@ -71,6 +71,11 @@ pub enum Fault {
         /// Seconds that were waited.
         seconds: u64,
     },
+    /// What was offered here was declined, or nobody answered in time.
+    NotTaken {
+        /// Name of the sender.
+        peer: String,
+    },
     /// The other side cancelled.
     CancelledByPeer {
         /// Name of the peer.
@@ -282,6 +287,7 @@ impl Fault {
                 Room::NotWritable => ("cannot-write", 10),
             },
             Self::NoAnswer { .. } => ("no-answer", 7),
+            Self::NotTaken { .. } => ("not-taken", 6),
             Self::CancelledByPeer { .. } => ("cancelled-by-peer", 6),
             Self::Cancelled => ("cancelled", 130),
             Self::Lost { .. } => ("lost", 8),
@@ -384,6 +390,11 @@ impl Fault {
                 ),
                 "Nothing was sent.".into(),
                 "Send again when somebody is there.".into(),
+            ),
+            Self::NotTaken { peer } => (
+                format!("What {} offered was not taken.", Shown(peer)),
+                "It was declined here, or nobody answered in time.".into(),
+                none(),
             ),
             Self::CancelledByPeer { peer } => (
                 format!("{} cancelled.", Shown(peer)),

@@ -128,7 +128,8 @@ async fn tell(code: &str, snapshot: &CodeSnapshot, me: &Me, shown: Shown<'_>, ou
     out.say(&format!(
         "On the other computer{place}: peerconnect receive {code}{relays}\n  \
          It works once, within {}, and as long as this waits. (Ctrl+C: it is worth nothing.)",
-        duration(left)
+        // To the minute: nobody counts seconds of an hour.
+        duration(left.div_ceil(60) * 60)
     ));
     if shown.qr {
         out.say(&format!(

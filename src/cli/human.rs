@@ -349,7 +349,9 @@ fn state(t: &TransferSnapshot) -> Option<String> {
             bytes(t.bytes)
         ),
         (TransferState::Paused, _) => match t.paused_by {
-            Some(PausedBy::Us) => "Paused.".into(),
+            Some(PausedBy::Us) => {
+                format!("Paused. Go on with: peerconnect resume {}", t.id.short())
+            }
             Some(PausedBy::Peer) => format!("Paused by {peer}."),
             Some(PausedBy::DiskFull) => match &t.fault {
                 Some(fault) => format!("Paused: {fault}"),

@@ -73,8 +73,11 @@ async fn take_by_code(
     context: &mut Context,
 ) -> Result<Exit, Fault> {
     let picture = instance.node.overview().borrow().clone();
-    context.out.emit(Event::Hello(&picture.me)).await;
     let Context { out, signals, .. } = context;
+    // People wait for nobody but the sender of the code.
+    if out.is_json() {
+        out.emit(Event::Hello(&picture.me)).await;
+    }
     let transfer = redeem(&instance.node, code, rule, args.retry, out, signals).await?;
     let goal = Goal::These(vec![transfer]);
     Ok(attend(goal, None, args, instance, context).await)

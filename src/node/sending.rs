@@ -130,15 +130,18 @@ impl Core {
         id: TransferId,
         recipient: Recipient,
     ) -> Result<bool, Fault> {
-        let running = self
-            .book
-            .get(id)
-            .is_some_and(|entry| entry.orders.is_some());
+        let entry = self.book.get(id);
+        let running = entry.is_some_and(|entry| entry.orders.is_some());
+        let paused = entry.is_some_and(|entry| entry.is_paused_here());
         // The peer may have moved since: what was typed now is where it is.
         if let Some(record) = self.outgoing.get_mut(&id) {
             record.target = recipient.typed;
         }
         if running {
+            if paused {
+                // Whoever sends it once more wants it to go on.
+                self.order(id, Order::Resume(Scope::Transfer))?;
+            }
             self.call_beside(recipient.to);
         } else {
             self.resume(id, Scope::Transfer).await?;

@@ -3,7 +3,7 @@
 use peerconnect::config::Setting;
 use peerconnect::config::{ConflictAnswer, ConflictPolicy};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Again, Command, Decision, Target};
+use peerconnect::node::api::{Again, Command, Decision, Overview, Reply, Target};
 use peerconnect::protocol::message::{DeclineReason, Scope, TransferId};
 use peerconnect::transfer::state::TransferState;
 
@@ -282,7 +282,7 @@ async fn what_was_declined_is_sent_again_and_of_what_failed_only_that() {
     let again = async |transfer, what| {
         let command = Command::SendAgain { transfer, what };
         match from.call(command).await {
-            peerconnect::node::api::Reply::Transfer { id, .. } => id,
+            Reply::Transfer { id, .. } => id,
             other => panic!("{other:?}"),
         }
     };
@@ -291,6 +291,13 @@ async fn what_was_declined_is_sent_again_and_of_what_failed_only_that() {
     to.call(answer(first, Decision::Decline)).await;
     let end = from.ended(first).await;
     assert_eq!(end.state, TransferState::Rejected);
+    to.ended(first).await;
+    let history = Command::History { count: 10 };
+    let Reply::History(records) = to.call(history).await else {
+        panic!("no history");
+    };
+    let not_taken = matches!(records[0].fault, Some(Fault::NotTaken { .. }));
+    assert!(not_taken && records.len() == 1, "{records:?}");
 
     let second = again(first, Again::All).await;
     asked(&to, second).await;
@@ -312,6 +319,33 @@ async fn what_was_declined_is_sent_again_and_of_what_failed_only_that() {
     };
     let refused = from.handle.call(nothing).await.unwrap_err();
     assert_eq!(refused.slug(), "invalid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_paused_goes_on_when_the_same_is_sent_once_more() {
+    let (to, from) = (Shape::asking("to").start(), Shape::new("from").start());
+    let file = from.file("film", b"film");
+    let id = from.send(&to.link(), &[&file]).await;
+    asked(&to, id).await;
+    let pause = Command::Pause {
+        transfer: id,
+        scope: Scope::Transfer,
+    };
+    from.call(pause).await;
+    let decision = ACCEPT;
+    to.call(Command::Answer {
+        transfer: id,
+        decision,
+    })
+    .await;
+    let paused = |o: &Overview| {
+        let t = o.transfer(id)?;
+        (t.state == TransferState::Paused).then_some(())
+    };
+    from.until(paused).await;
+    assert_eq!(from.send(&to.link(), &[&file]).await, id);
+    from.completed(id).await;
+    assert_eq!(tree(&to.inbox())["film"], b"film");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,12 +123,12 @@ impl Endpoint {
         // The port is the sender's to choose, the computer is not.
         let requests = match said.addr.port() {
             0 => from,
-            port => beside(from, from.ip(), port),
+            port => beside(from, self.links.place(from, said.addr.ip()), port),
         };
         let is_own_kind = self.note_own_kind(now, from, requests, &said);
         match said.kind {
             DiscoveryKind::Find => {
-                let to = match said.addr.ip() == from.ip() {
+                let to = match said.addr.ip() == requests.ip() {
                     true => requests,
                     false => from,
                 };
@@ -217,7 +217,7 @@ impl Endpoint {
 
     /// Somebody called us. Whether it is there, it must show by answering.
     fn meet(&mut self, now: Instant, from: SocketAddr, caller: Record) {
-        let is_near = caller.ip == from.ip() || self.links.share(from.ip(), caller.ip);
+        let is_near = self.links.is_beside(from, caller.ip);
         if caller.requests_port == 0 || !is_near || self.own_kind.has(&caller.id) {
             return;
         }

@@ -299,7 +299,7 @@ impl Endpoint {
     pub(super) fn find_all(&mut self) {
         let groups: Vec<LocalNet> = self.links.groups().copied().collect();
         for net in groups {
-            let find = self.discovery(DiscoveryKind::Find, net.ip);
+            let find = self.discovery(DiscoveryKind::Find, self.links.told(&net));
             self.transmit(Destination::Group(net), &find);
         }
     }

@@ -50,6 +50,48 @@ impl Links {
         nets.any(|net| contains(net, one) && contains(net, other))
     }
 
+    /// Whether `ip` is that of `from`, or of somebody in the same network. Whoever speaks with a
+    /// link-local address, which nobody does from outside, is in all networks of that interface.
+    pub(super) fn is_beside(&self, from: SocketAddr, ip: IpAddr) -> bool {
+        ip == from.ip() || self.share(from.ip(), ip) || self.is_at_link(from, ip)
+    }
+
+    /// Whether `from` is link-local, and `ip` in a network at the same interface.
+    fn is_at_link(&self, from: SocketAddr, ip: IpAddr) -> bool {
+        let SocketAddr::V6(from) = from else {
+            return false;
+        };
+        let mut nets = self.nets.iter();
+        is_link_local(from.ip())
+            && nets.any(|net| net.index == from.scope_id() && contains(net, ip))
+    }
+
+    /// Where somebody is who says that it is at `said`: there, if it was heard with a link-local
+    /// address beside it. Originals lose the interface of those, and listen elsewhere only.
+    pub(super) fn place(&self, from: SocketAddr, said: IpAddr) -> IpAddr {
+        let is_elsewhere = matches!(said, IpAddr::V6(said) if !is_link_local(&said));
+        match is_elsewhere && self.is_at_link(from, said) {
+            true => said,
+            false => from.ip(),
+        }
+    }
+
+    /// Our address that others in this network are told. Not the link-local one, if there is
+    /// another at that interface: originals forget at which interface they heard it.
+    pub(super) fn told(&self, net: &LocalNet) -> IpAddr {
+        let rank = |other: &&LocalNet| match other.ip {
+            IpAddr::V6(ip) if is_link_local(&ip) => 2,
+            IpAddr::V6(ip) if ip.is_unique_local() => 0,
+            IpAddr::V6(_) | IpAddr::V4(_) => 1,
+        };
+        let here = self.nets.iter();
+        let here = here.filter(|other| other.index == net.index && other.ip.is_ipv6());
+        match net.ip {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(_) => here.min_by_key(rank).map_or(net.ip, |best| best.ip),
+        }
+    }
+
     /// Our address as `remote` sees it, as far as that can be known.
     pub(super) fn source(&self, remote: SocketAddr) -> Option<IpAddr> {
         let ip = remote.ip();
@@ -152,6 +194,47 @@ mod tests {
             "nobody sends us to ourselves"
         );
         assert!(!share("192.168.1.9", "fe80::9"));
+    }
+
+    #[test]
+    fn who_speaks_with_a_link_local_address_may_be_in_any_network_of_that_interface() {
+        let links = links();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let beside = |from: &str, at: &str| links.is_beside(from.parse().unwrap(), ip(at));
+        assert!(beside("[fe80::9%2]:1", "2001:db8::9"));
+        assert!(
+            !beside("[fe80::9%3]:1", "2001:db8::9"),
+            "at another interface"
+        );
+        assert!(
+            !beside("[fe80::9%2]:1", "2001:db9::9"),
+            "in no network of ours"
+        );
+        assert!(!beside("[2001:db9::9]:1", "2001:db8::9"), "from outside");
+        assert!(beside("203.0.113.1:1", "203.0.113.1") && beside("10.9.0.1:1", "10.9.0.2"));
+        let place = |from: &str, said: &str| links.place(from.parse().unwrap(), ip(said));
+        assert_eq!(place("[fe80::9%2]:1", "2001:db8::9"), ip("2001:db8::9"));
+        assert_eq!(place("[fe80::9%2]:1", "fe80::7"), ip("fe80::9"));
+        assert_eq!(place("[fe80::9%3]:1", "2001:db8::9"), ip("fe80::9"));
+        assert_eq!(place("192.168.1.9:1", "192.168.1.8"), ip("192.168.1.9"));
+    }
+
+    #[test]
+    fn others_are_told_an_address_that_means_the_same_everywhere() {
+        let mut links = links();
+        let told = |links: &Links| -> Vec<String> {
+            let groups = links.groups();
+            groups.map(|net| links.told(net).to_string()).collect()
+        };
+        let (v4, two) = (["192.168.1.4", "10.0.0.1", "10.7.0.1"], "fe80::2");
+        assert_eq!(told(&links), [&v4[..], &["2001:db8::1", two]].concat());
+        let net = |ip: &str, index| LocalNet {
+            ip: ip.parse().unwrap(),
+            prefix: 64,
+            index,
+        };
+        links.nets.extend([net("fd77::1", 2), net("fd78::1", 9)]);
+        assert_eq!(told(&links), [&v4[..], &["fd77::1", two]].concat());
     }
 
     #[test]

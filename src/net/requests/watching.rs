@@ -270,7 +270,7 @@ impl Endpoint {
     }
 
     fn is_near(&self, record: &Record, requests: SocketAddr) -> bool {
-        record.ip == requests.ip() || self.links.share(record.ip, requests.ip())
+        self.links.is_beside(requests, record.ip)
     }
 
     /// A peer answered at `requests` with this record.

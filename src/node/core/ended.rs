@@ -40,7 +40,7 @@ impl Core {
             bytes: totals.bytes,
             text: None,
             failed: totals.files_failed,
-            fault: entry.fault().cloned(),
+            fault: entry.fault().cloned().or_else(|| not_taken(entry)),
             started: entry.started(),
             ended: unix_now(),
         };
@@ -138,6 +138,13 @@ fn names(entry: &Entry) -> Vec<String> {
 }
 
 /// What was chosen, if it is little enough to be remembered.
+/// What the history says of an offer that was turned down here, which is nobody's fault.
+fn not_taken(entry: &Entry) -> Option<Fault> {
+    let is_ours = entry.direction == Direction::Receiving;
+    let peer = entry.peer_name.clone();
+    (is_ours && entry.state() == TransferState::Rejected).then_some(Fault::NotTaken { peer })
+}
+
 fn sources(entry: &Entry) -> Vec<PathBuf> {
     let chosen = entry.sent.as_ref().map(|(record, _)| &record.paths);
     let few = chosen.filter(|paths| paths.len() <= SOURCES_KEPT_MAX);

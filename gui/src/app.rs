@@ -171,11 +171,14 @@ impl App {
     /// Puts a link where devices are added, for the person to use it.
     fn show_link(&mut self, link: String) {
         let text = match link.parse::<TypedCode>() {
-            Ok(_) => "A one-time link is here. Add takes what it is for, without a question.",
+            Ok(_) => {
+                "A one-time link is here. Add asks for its files: you see what they are first."
+            }
             Err(_) => "A link was opened. Add connects to the device that it is of.",
         };
         self.model.say(Tone::Plain, text);
         self.drafts.peers.typed = link;
+        self.model.page = Page::Transfers;
     }
 
     /// Takes in what has happened since the last frame. Also called while the window is hidden.

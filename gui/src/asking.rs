@@ -1,7 +1,7 @@
 //! What the window asks the node, and what it makes of the replies.
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{CodeCommand, Command, Reply, Target, Who};
+use peerconnect::node::api::{CodeCommand, Command, Reply, Taking, Target, Who};
 use peerconnect::protocol::codes::TypedCode;
 
 use crate::app::App;
@@ -9,12 +9,15 @@ use crate::model::About;
 use crate::theme::Tone;
 
 /// What was typed where a device is added: a one-time code that somebody has read out, or a link
-/// with one, or where the device is.
+/// with one, or where the device is. Links come from anywhere: there is a question then.
 pub(crate) fn adding(text: String) -> Command {
     match text.parse::<TypedCode>() {
-        Ok(_) => Command::Code(CodeCommand::Receive {
+        Ok(typed) => Command::Code(CodeCommand::Receive {
             code: text,
-            rule: None,
+            taking: match typed.link {
+                Some(_) => Taking::Asked,
+                None => Taking::AsSet,
+            },
         }),
         Err(_) => Command::AddPeer(Target::Text(text)),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::node::api::{
     AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Me, NodeHandle,
-    ReceiveRule, Reply,
+    ReceiveRule, Reply, Taking,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::codes::{InvalidCode, TypedCode};
@@ -178,8 +178,8 @@ pub(crate) async fn redeem(
 ) -> Result<TransferId, Fault> {
     out.say("Looking for the sender…");
     out.flush().await;
-    let rule = Some(rule);
-    let command = Command::Code(CodeCommand::Receive { code, rule });
+    let taking = Taking::ByRule(rule);
+    let command = Command::Code(CodeCommand::Receive { code, taking });
     let reply = tokio::select! {
         reply = node.call(command) => reply?,
         _ = signals.next() => return Err(Fault::Cancelled),

@@ -27,9 +27,12 @@ const BINDING_LABEL: &[u8] = b"EXPORTER-peerconnect-code";
 /// Why a code that was typed is good for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotProven {
-    /// The other side has no such code, or does not know its words.
+    /// The other side does not know the words, or says that they are wrong: it has seen a guess.
     #[error("the code is wrong")]
     Wrong,
+    /// The other side has no code with this number. It was shown nothing.
+    #[error("there is no such code")]
+    Denied,
     /// The other side knows no codes.
     #[error("the program there knows no codes")]
     Unknown,
@@ -196,7 +199,7 @@ impl PeerConnection {
         let mut control = in_time(self.open_code(head)).await?;
         let share = match in_time(control.recv()).await? {
             CodeMade::Share(share) => share,
-            CodeMade::No => return Err(NotProven::Wrong),
+            CodeMade::No => return Err(NotProven::Denied),
             CodeMade::Proof { .. } => {
                 return Err(control.judged(Offence::UnexpectedMessage.into()).into());
             }

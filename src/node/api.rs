@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::check::{Finding, Grade};
-pub use super::codes::{AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState};
+pub use super::codes::{AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState, Taking};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
 pub use super::who::{LegacyMe, Me, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use self::agreed::Agreed;
 use self::guessers::Guessers;
 pub(super) use self::naming::name;
-pub(super) use self::redeem::Redeem;
+pub(super) use self::redeem::{Agreements, Redeem};
 use super::api::{Overview, Presence, ReceiveRule};
 use super::commands::random;
 use crate::fault::{CodeTrouble, Fault};
@@ -63,11 +63,22 @@ pub enum CodeCommand {
     Receive {
         /// As a person typed it, or the one-time link that it stands in.
         code: String,
-        /// How the transfer is taken; `None`: as the settings say, without a question.
-        rule: Option<ReceiveRule>,
+        /// How the transfer is taken.
+        taking: Taking,
     },
     /// Nobody shall use this code any more, nor what was agreed on with it be sent or taken.
     Drop(TransferId),
+}
+
+/// How a transfer is taken whose code was typed here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Taking {
+    /// By this rule, without a question.
+    ByRule(ReceiveRule),
+    /// As the settings say, without a question.
+    AsSet,
+    /// Like any other offer.
+    Asked,
 }
 
 impl std::fmt::Debug for CodeCommand {
@@ -216,7 +227,7 @@ pub(super) enum CodeNews {
     Agreed {
         peer: PeerId,
         transfer: TransferId,
-        rule: Option<ReceiveRule>,
+        taking: Taking,
         /// Whether it will be taken.
         noted: oneshot::Sender<bool>,
     },

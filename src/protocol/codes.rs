@@ -135,11 +135,11 @@ impl FromStr for TypedCode {
 
     fn from_str(text: &str) -> Result<Self, InvalidCode> {
         match text.split_once(BEHIND_LINK) {
-            Some((link, code)) => Ok(Self {
+            Some((link, code)) if !link.trim().is_empty() => Ok(Self {
                 link: Some(link.parse()?),
                 code: code.parse()?,
             }),
-            None => Ok(Self {
+            Some(_) | None => Ok(Self {
                 link: None,
                 code: text.parse()?,
             }),
@@ -302,7 +302,6 @@ mod tests {
             format!("{link}#7-river"),
             format!("{link}#7-river-copper#7-river-copper"),
             "peerconnect:abc#7-river-copper".into(),
-            "#7-river-copper".into(),
         ] {
             assert!(bad.parse::<TypedCode>().is_err(), "{bad}");
         }

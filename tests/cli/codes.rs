@@ -83,13 +83,20 @@ fn a_one_time_link_needs_nobody_to_look_its_code_up() {
     let line = scene.code();
     let link = line["link"].as_str().unwrap().to_owned();
     assert!(link.ends_with(&format!("#{}", code(&line))), "{link}");
+    let Scene {
+        relay,
+        sender,
+        _homes,
+    } = scene;
+    relay.signal(rustix::process::Signal::TERM);
+    relay.end().with_code(0);
     let receiver = Home::new();
-    // It has no relay.
+    // There is no relay any more.
     let receive = |link: &str| receiver.start(&["receive", "--out", "in", link]).end();
     receive(&link).with_code(0);
     let got = std::fs::read(receiver.file("in/film")).unwrap();
     assert_eq!(got, content(300_000, 1));
-    scene.sender.end().with_code(0);
+    sender.end().with_code(0);
     let damaged = link.replacen("peerconnect:a", "peerconnect:b", 1);
     receive(&damaged).with_code(2);
     assert!(!link.contains("peerconnect:b"));

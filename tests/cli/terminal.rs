@@ -12,7 +12,7 @@ use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::{
     CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Decision, Found, Me, NodeHandle,
-    Overview, PeerInfo, Presence, Reply, Target, TextCommand, TextSnapshot, TextState,
+    Overview, PeerInfo, Presence, Reply, Taking, Target, TextCommand, TextSnapshot, TextState,
 };
 use peerconnect::node::control;
 use peerconnect::peer::PeerId;
@@ -539,11 +539,11 @@ fn a_code_can_be_typed_where_nobody_else_sees_it() {
     terminal.shows("The code, such as 7-river-copper: ");
     terminal.types("7 Lake moss");
     let sent = node.next();
-    let Command::Code(CodeCommand::Receive { code, rule }) = sent else {
+    let Command::Code(CodeCommand::Receive { code, taking }) = sent else {
         panic!("{sent:?}");
     };
     assert_eq!(code, "7-lake-moss");
-    assert!(rule.is_some_and(|rule| !rule.accept_all));
+    assert!(matches!(taking, Taking::ByRule(rule) if !rule.accept_all));
     let mut t = offer();
     t.question = None;
     t.state = TransferState::Completed;

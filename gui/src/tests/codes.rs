@@ -7,7 +7,7 @@ use egui_kittest::kittest::Queryable;
 use peerconnect::fault::{CodeTrouble, Fault};
 use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::{
-    CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Overview, Presence,
+    CodeCommand, CodeReach, CodeSnapshot, CodeState, Command, Overview, Presence, Taking,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::codes::TypedCode;
@@ -98,11 +98,14 @@ fn a_one_time_link_that_is_pasted_is_shown_and_used_only_by_the_person() {
     let mut stage = Stage::with(vec![], vec![]);
     stage.window.event(Event::Paste(one_time_link()));
     stage.run();
-    assert!(stage.says("Add takes what it is for, without a question"));
+    assert!(stage.says("Add asks for its files: you see what they are first"));
     assert!(stage.commands().is_empty());
     stage.click("Add");
     let code = one_time_link();
-    let receive = CodeCommand::Receive { code, rule: None };
+    let receive = CodeCommand::Receive {
+        code,
+        taking: Taking::Asked,
+    };
     assert_eq!(stage.command(), Command::Code(receive));
 }
 

@@ -7,7 +7,7 @@ use egui::{Event, Key, Modifiers, OutputCommand};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::config::Setting;
 use peerconnect::fault::{CodeTrouble, Fault};
-use peerconnect::node::api::{CodeCommand, Command, Presence, Reply, Target};
+use peerconnect::node::api::{CodeCommand, Command, Presence, Reply, Taking, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
@@ -202,7 +202,7 @@ fn after_code(answer: Result<Reply, Fault>) -> Stage {
     stage.press(Modifiers::NONE, Key::Enter);
     let typed = CodeCommand::Receive {
         code: "7 river copper".into(),
-        rule: None,
+        taking: Taking::AsSet,
     };
     assert_eq!(stage.command(), Command::Code(typed));
     assert!(stage.find("Looking…").is_some());

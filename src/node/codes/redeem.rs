@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -20,16 +21,17 @@ use crate::net::connector::Connector;
 use crate::net::discovery::Near;
 use crate::net::link::LinkError;
 use crate::net::relay::NoHelp;
-use crate::node::api::{ReceiveRule, Reply};
+use crate::node::api::{Reply, Taking};
 use crate::node::dial::Callee;
 use crate::peer::PeerId;
 use crate::protocol::codes::OneTimeCode;
 use crate::protocol::link_uri::{Link, RelayHint};
-use crate::protocol::message::Code;
+use crate::protocol::message::{Code, TransferId};
 use crate::protocol::relay::NoNumber;
 
-/// Peers that relays name and that may learn whether one guess of their own is right.
-const RELAY_GUESSES: usize = 3;
+/// Peers that relays name and that may learn whether one guess of their own is right: one for each
+/// relay that there can be.
+const RELAY_GUESSES: usize = 2;
 /// The same for peers that were found nearby.
 const NEAR_GUESSES: usize = 2;
 /// Calls to peers nearby for one code, and to each of them: they may be heard with some of their
@@ -58,11 +60,31 @@ pub(in crate::node) struct Redeem {
     pub(in crate::node) code: OneTimeCode,
     /// Where it was made, if that is known: nobody else is asked then.
     pub(in crate::node) made_at: Option<Link>,
-    pub(in crate::node) rule: Option<ReceiveRule>,
+    pub(in crate::node) taking: Taking,
     pub(in crate::node) us: PeerId,
     pub(in crate::node) connector: Connector,
     pub(in crate::node) near: Near,
     pub(in crate::node) news: mpsc::Sender<CodeNews>,
+    pub(in crate::node) agreements: Agreements,
+}
+
+/// What both sides have agreed on while a code was looked up, for whoever has to take it back.
+#[derive(Debug, Clone, Default)]
+pub(in crate::node) struct Agreements(Arc<Mutex<Vec<TransferId>>>);
+
+impl Agreements {
+    fn add(&self, transfer: TransferId) {
+        let all = self.0.lock();
+        all.unwrap_or_else(PoisonError::into_inner).push(transfer);
+    }
+
+    /// All but `kept`, once.
+    pub(in crate::node) fn take_others(&self, kept: Option<TransferId>) -> Vec<TransferId> {
+        let all = self.0.lock();
+        let mut all = std::mem::take(&mut *all.unwrap_or_else(PoisonError::into_inner));
+        all.retain(|transfer| Some(*transfer) != kept);
+        all
+    }
 }
 
 impl Redeem {
@@ -80,8 +102,8 @@ impl Redeem {
         let search = Arc::new(Search {
             redeem: self,
             turns: Mutex::default(),
-            relay_guesses: Semaphore::new(RELAY_GUESSES),
-            near_guesses: Semaphore::new(NEAR_GUESSES),
+            relay_guesses: Guesses::new(RELAY_GUESSES),
+            near_guesses: Guesses::new(NEAR_GUESSES),
         });
         if let Some(link) = made_at {
             let asked = search.ask(Candidate::behind(link)).await;
@@ -175,11 +197,40 @@ impl Candidate {
 /// Whether a peer has had its guess; whoever holds the lock is being asked.
 type HadGuess = Arc<Turn<bool>>;
 
+/// How many may still have a guess.
+#[derive(Debug)]
+struct Guesses {
+    left: AtomicUsize,
+    free: Semaphore,
+}
+
+impl Guesses {
+    fn new(most: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(most),
+            free: Semaphore::new(most),
+        }
+    }
+
+    /// Waits until somebody may be asked; `None` if all guesses were had.
+    async fn next(&self) -> Option<SemaphorePermit<'_>> {
+        self.free.acquire().await.ok()
+    }
+
+    /// Somebody has had his.
+    fn had(&self, guess: SemaphorePermit<'_>) {
+        guess.forget();
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.free.close();
+        }
+    }
+}
+
 struct Search {
     redeem: Redeem,
     turns: Mutex<HashMap<PeerId, HadGuess>>,
-    relay_guesses: Semaphore,
-    near_guesses: Semaphore,
+    relay_guesses: Guesses,
+    near_guesses: Guesses,
 }
 
 impl Search {
@@ -281,22 +332,22 @@ impl Search {
             }
             Found::Named => Missed::new(failed, fault),
         })?;
+        // First the guess, then the turn: whoever has the turn waits for nobody else.
+        let Some(guess) = guesses.next().await else {
+            return Err(Missed::nobody(CodeTrouble::Nobody));
+        };
         let turn = self.turn(peer);
         let mut had_guess = turn.lock().await;
         if *had_guess {
             return Err(Missed::nobody(CodeTrouble::Nobody));
         }
-        // Nobody closes it.
-        let guess = guesses.acquire().await.ok();
         match self.prove(&connection).await {
             Ok(proven) => self.agree(peer, proven).await,
             Err(fault) => {
                 let is_guess = fault == trouble(CodeTrouble::Wrong);
                 if is_guess {
                     *had_guess = true;
-                    if let Some(guess) = guess {
-                        guess.forget();
-                    }
+                    guesses.had(guess);
                 }
                 let says = if is_guess { Says::Guessed } else { failed };
                 Err(Missed::new(says, fault))
@@ -319,6 +370,7 @@ impl Search {
         };
         proven.map_err(|error| match error {
             NotProven::Wrong => trouble(CodeTrouble::Wrong),
+            NotProven::Denied => trouble(CodeTrouble::Nobody),
             NotProven::Unknown => Fault::Version {
                 peer: name(),
                 peer_is_newer: None,
@@ -338,11 +390,12 @@ impl Search {
     /// Both sides know the code: what comes is taken.
     async fn agree(&self, peer: PeerId, proven: Proven) -> Result<Reply, Missed> {
         let transfer = proven.transfer();
+        self.redeem.agreements.add(transfer);
         let (noted, is_noted) = oneshot::channel::<bool>();
         let agreed = CodeNews::Agreed {
             peer,
             transfer,
-            rule: self.redeem.rule.clone(),
+            taking: self.redeem.taking.clone(),
             noted,
         };
         let _ = self.redeem.news.send(agreed).await;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::fault::CodeTrouble;
 use crate::net::code_link::QuicCode;
-use crate::node::api::{CodeCommand, CodeState, Reply, Target};
-use crate::node::codes::{CodeNews, CodeReach, Guessed, Redeem, hear, name};
+use crate::node::api::{CodeCommand, CodeState, Reply, Taking, Target};
+use crate::node::codes::{Agreements, CodeNews, CodeReach, Guessed, Redeem, hear, name};
 use crate::node::commands::{Answer, Replied, not_found, random_id};
 use crate::node::sending::check_paths;
 use crate::protocol::codes::TypedCode;
@@ -13,7 +13,7 @@ impl Core {
     pub(in crate::node) fn on_code_command(&mut self, command: CodeCommand, answer: Answer) {
         let reply = match command {
             CodeCommand::Send { paths } => self.make_code(paths),
-            CodeCommand::Receive { code, rule } => return self.redeem(&code, rule, answer),
+            CodeCommand::Receive { code, taking } => return self.redeem(&code, taking, answer),
             CodeCommand::Drop(id) => self.drop_code(id),
         };
         let _ = answer.send(reply);
@@ -66,7 +66,7 @@ impl Core {
         }
     }
 
-    fn redeem(&mut self, typed: &str, rule: Option<ReceiveRule>, answer: Answer) {
+    fn redeem(&mut self, typed: &str, taking: Taking, answer: Answer) {
         let typed: Result<TypedCode, _> = typed.parse();
         let typed = typed.map_err(|error| Fault::Invalid {
             why: format!("{error}"),
@@ -78,8 +78,9 @@ impl Core {
                     why: "this code was made on this computer; it is for another one".into(),
                 });
             }
-            let folder = rule.as_ref().map(|rule| &rule.folder);
-            folder.map_or(Ok(()), |folder| self.check_folder(folder))?;
+            if let Taking::ByRule(rule) = &taking {
+                self.check_folder(&rule.folder)?;
+            }
             Ok((link, code))
         });
         let (made_at, code) = match checked {
@@ -92,21 +93,28 @@ impl Core {
         let redeem = Redeem {
             code,
             made_at,
-            rule,
+            taking,
             us: self.me,
             connector: self.connector.clone(),
             near: self.discovery.near().clone(),
             news: self.codes.reporter(),
+            agreements: Agreements::default(),
         };
+        let agreements = redeem.agreements.clone();
         let news = self.codes.reporter();
         // Takes seconds: the node goes on meanwhile. Nothing is taken for somebody who has gone.
         self.tasks.spawn(async move {
             let mut answer = answer;
             let redeemed = tokio::select! {
-                redeemed = redeem.run() => redeemed,
-                () = answer.closed() => return,
+                redeemed = redeem.run() => Some(redeemed),
+                () = answer.closed() => None,
             };
-            if let Err(Ok(Reply::Agreed { transfer, .. })) = answer.send(redeemed) {
+            let told = match &redeemed {
+                Some(Ok(Reply::Agreed { transfer, .. })) => Some(*transfer),
+                Some(_) | None => None,
+            };
+            let is_told = redeemed.is_some_and(|redeemed| answer.send(redeemed).is_ok());
+            for transfer in agreements.take_others(told.filter(|_| is_told)) {
                 let _ = news.send(CodeNews::Withdrawn(transfer)).await;
             }
         });
@@ -142,7 +150,7 @@ impl Core {
                 right,
                 decided,
             } => {
-                if !self.codes.guessers.has_guessed(from) {
+                if decided.is_closed() || !self.codes.guessers.has_guessed(from) {
                     // Nothing was answered, so nothing was learned.
                     return;
                 }
@@ -164,11 +172,21 @@ impl Core {
             CodeNews::Agreed {
                 peer,
                 transfer,
-                rule,
+                taking,
                 noted,
             } => {
-                self.codes.proved(peer);
-                let agreed = self.codes.agree(peer, transfer, rule);
+                let agreed = match taking {
+                    // It is asked about like any offer, also whether that is the right peer.
+                    Taking::Asked => true,
+                    Taking::AsSet | Taking::ByRule(_) => {
+                        self.codes.proved(peer);
+                        let rule = match taking {
+                            Taking::ByRule(rule) => Some(rule),
+                            Taking::AsSet | Taking::Asked => None,
+                        };
+                        self.codes.agree(peer, transfer, rule)
+                    }
+                };
                 self.records.became_familiar(peer);
                 if noted.send(agreed).is_err() {
                     self.codes.withdraw(transfer);

@@ -19,7 +19,12 @@ impl Core {
                 self.texts.met(transfer, Party::Legacy(peer), &name);
                 if let Some(entry) = self.book.get_mut(transfer) {
                     entry.peer = Some(Party::Legacy(peer));
-                    entry.peer_name = name;
+                    entry.peer_name.clone_from(&name);
+                }
+                if let Some(record) = self.outgoing.get_mut(&transfer) {
+                    record.peer_name = name;
+                    let record = record.clone();
+                    self.keep(record).await;
                 }
                 return;
             }

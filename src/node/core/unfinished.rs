@@ -116,9 +116,14 @@ impl Core {
         }
     }
 
-    /// This program was killed while files went to an original: that is over.
+    /// This program ended while files went to an original: that is over.
     async fn tell_broken_off(&mut self, record: OutgoingRecord) {
         let id = record.transfer;
+        if !record.accepted {
+            // Nothing was sent.
+            let remove = move |store: &Store| store.remove_outgoing(id);
+            return self.records.write(remove).await;
+        }
         let names = record.paths.iter().filter_map(|path| path.file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());
         let few = record.paths.len() <= SOURCES_KEPT_MAX;

@@ -80,10 +80,10 @@ async fn a_wrong_guess_is_seen_and_shown_nothing() {
             "{wrong}"
         );
     }
-    // Where there is no such number, one hears the same.
+    // Where there is no such number, that is said, and nothing was shown.
     let none = async { sender.typed().await.deny().await };
     let (typed, ()) = tokio::join!(receiver.types(&at, "8-river-copper"), none);
-    assert_eq!(typed, Err(NotProven::Wrong));
+    assert_eq!(typed, Err(NotProven::Denied));
     assert!(!at.is_closed());
 }
 

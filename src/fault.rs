@@ -13,7 +13,7 @@ mod words;
 
 pub use self::code::CodeTrouble;
 pub use self::original::Trouble;
-use self::words::{declined, no_links, no_texts, peer_room, source, text_lost};
+use self::words::{declined, incomplete, no_links, no_texts, peer_room, source, text_lost};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -411,14 +411,7 @@ impl Fault {
                 format!("{} of {} are safe.", bytes(*kept), bytes(*total)),
                 "It goes on where it stopped when both are online.".into(),
             ),
-            Self::Incomplete { peer, kept } => (
-                format!("{} broke off in the middle.", Shown(peer)),
-                format!(
-                    "{} in complete files are kept, the rest is not.",
-                    bytes(*kept)
-                ),
-                "It runs an old version, which cannot continue. Ask for the rest again.".into(),
-            ),
+            Self::Incomplete { peer, kept } => incomplete(peer, *kept),
             Self::Original { peer, trouble } => trouble.sentences(peer),
             Self::Code { trouble } => trouble.sentences(face),
             Self::DiskFull {

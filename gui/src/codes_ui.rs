@@ -12,9 +12,9 @@ use crate::theme::{self, Tone};
 /// Letters of what a code is for.
 const NAMES_LEN: usize = 60;
 
-const LINK_HINT: &str = "For a message: whoever opens it first, while this waits, gets the files. It says where this \
-                         device is, so it needs neither the same network nor a relay where that \
-                         can be reached";
+const LINK_HINT: &str = "For a message: whoever opens it first, while this waits, gets the files. \
+                         It says where this device is, so it needs neither the same network nor \
+                         a relay where that can be reached";
 
 /// A card for each.
 pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {

@@ -4,6 +4,17 @@ use super::{Face, Fault};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes};
 
+pub(super) fn incomplete(peer: &str, kept: u64) -> (String, String, String) {
+    (
+        format!("{} broke off in the middle.", Shown(peer)),
+        format!(
+            "{} in complete files are kept, the rest is not.",
+            bytes(kept)
+        ),
+        "It runs an old version, which cannot continue. Ask for the rest again.".into(),
+    )
+}
+
 pub(super) fn peer_room(peer: &str, room: Room) -> (String, String, String) {
     let peer = Shown(peer);
     let waiting = "It can be accepted as soon as there is room; nothing is lost.";

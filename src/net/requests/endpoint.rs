@@ -299,8 +299,13 @@ impl Endpoint {
     pub(super) fn find_all(&mut self) {
         let groups: Vec<LocalNet> = self.links.groups().copied().collect();
         for net in groups {
-            let find = self.discovery(DiscoveryKind::Find, self.links.told(&net));
+            let find = self.discovery(DiscoveryKind::Find, net.ip);
             self.transmit(Destination::Group(net), &find);
+            // Some reach only the one, and some only the other.
+            if let Some(wider) = self.links.wider(&net) {
+                let find = self.discovery(DiscoveryKind::Find, wider);
+                self.transmit(Destination::Group(net), &find);
+            }
         }
     }
 

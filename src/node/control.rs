@@ -273,9 +273,12 @@ pub async fn connect(paths: &Paths) -> io::Result<Option<NodeHandle>> {
     };
     let (from, to) = stream.into_split();
     let (mut from, mut to) = (FrameReader::new(from), FrameWriter(to));
-    let first = timeout(HELLO_WAIT, greet(&mut from, &mut to))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let greeted = timeout(HELLO_WAIT, greet(&mut from, &mut to)).await;
+    let first = match greeted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(first) => first,
+        Err(error) if is_leaving(error.kind()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let (handle, requests, pictures) = NodeHandle::new(Arc::unwrap_or_clone(first));
     tokio::spawn(proxy(from, to, requests, pictures));
     Ok(Some(handle))
@@ -286,6 +289,17 @@ fn is_nobody(kind: io::ErrorKind) -> bool {
     matches!(
         kind,
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// Whether a connection broke because the process there was just ending.
+fn is_leaving(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
     )
 }
 
@@ -311,7 +325,8 @@ where
     to.write(&ToNode::Hello { version }).await?;
     match from.next().await? {
         Some(FromNode::Overview(overview)) => Ok(overview),
-        Some(FromNode::Hello { .. } | FromNode::Reply { .. }) | None => other("no picture"),
+        Some(FromNode::Hello { .. } | FromNode::Reply { .. }) => other("no picture"),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 

@@ -248,6 +248,29 @@ async fn the_end_of_the_node_ends_its_faces_and_removes_the_socket() {
 }
 
 #[tokio::test]
+async fn who_ends_while_somebody_calls_counts_as_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::below(folder.path());
+    for accepts in [false, true] {
+        let socket = paths.control_socket();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let called = connect(&paths);
+        tokio::pin!(called);
+        // It is connected, and waits for a word.
+        let waits = timeout(Duration::from_millis(50), &mut called).await;
+        assert!(waits.is_err());
+        if accepts {
+            use std::io::Write;
+            let (mut accepted, _) = listener.accept().unwrap();
+            accepted.write_all(&[0, 0, 1]).unwrap();
+        }
+        drop(listener);
+        assert!(called.await.unwrap().is_none(), "{accepts}");
+        std::fs::remove_file(socket).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_socket_of_a_dead_process_is_replaced_and_of_a_living_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let paths = Paths::below(folder.path());

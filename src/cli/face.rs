@@ -265,8 +265,9 @@ impl<'a> Face<'a> {
                     if t.is_legacy() {
                         let who = claimed(t);
                         self.out.say(&format!(
-                            "{who} wants to send files. Not taken without a question: use \
-                             --accept-unencrypted to take whatever old versions send."
+                            "{who} wants to send files. They wait for an answer in the window, \
+                             though old versions are told yes meanwhile; without one nothing is \
+                             kept. --accept-unencrypted takes whatever old versions send."
                         ));
                         continue;
                     }

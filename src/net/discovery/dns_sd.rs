@@ -343,18 +343,23 @@ fn too_many(counted: &Metrics) -> Option<(&'static str, i64)> {
 
 fn service(options: &DnsOptions) -> mdns_sd::Result<ServiceInfo> {
     let keys = record::properties(options.me, &options.name, &options.unreached);
-    let mut service = ServiceInfo::new(
-        record::SERVICE,
-        &record::instance(options.me),
-        &record::host(options.me),
-        (),
-        options.port,
-        &keys[..],
-    )?
-    .enable_addr_auto();
-    // Nobody else has the name: it is our key. So nobody need be asked first.
-    service.set_requires_probe(false);
-    Ok(service)
+    let (instance, host) = (record::instance(options.me), record::host(options.me));
+    announced(record::SERVICE, &instance, &host, options.port, &keys)
+}
+
+/// A service at all our addresses.
+fn announced(
+    service: &str,
+    instance: &str,
+    host: &str,
+    port: u16,
+    keys: &[(&str, String)],
+) -> mdns_sd::Result<ServiceInfo> {
+    let announced = ServiceInfo::new(service, instance, host, (), port, keys)?;
+    let mut announced = announced.enable_addr_auto();
+    // Nobody else has the name: our key is in it. So nobody need be asked first.
+    announced.set_requires_probe(false);
+    Ok(announced)
 }
 
 fn heard(event: &ServiceEvent) -> Option<Heard> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent, ServiceInfo};
 
-use super::{DnsOptions, Heard, addrs};
+use super::{DnsOptions, Heard, addrs, announced};
 use crate::net::discovery::record;
 
 /// What a daemon was told of codes. Whatever it could not take is told again with the next
@@ -64,18 +64,11 @@ impl ToldCodes {
 }
 
 fn service(number: u16, options: &DnsOptions) -> mdns_sd::Result<ServiceInfo> {
-    let mut service = ServiceInfo::new(
-        record::CODE_SERVICE,
-        &record::code_instance(number, options.me),
-        // Of its own: it says goodbye alone.
-        &record::code_host(number, options.me),
-        (),
-        options.port,
-        &record::code_properties()[..],
-    )?
-    .enable_addr_auto();
-    service.set_requires_probe(false);
-    Ok(service)
+    let instance = record::code_instance(number, options.me);
+    // Of its own: it says goodbye alone.
+    let host = record::code_host(number, options.me);
+    let keys = record::code_properties();
+    announced(record::CODE_SERVICE, &instance, &host, options.port, &keys)
 }
 
 fn heard(event: &ServiceEvent) -> Option<Heard> {

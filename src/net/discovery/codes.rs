@@ -161,6 +161,10 @@ mod tests {
         assert_eq!(seeking.picture().numbers, [7, 8].into());
         assert!(!seeking.gone(8, heard.peer) && seeking.gone(7, heard.peer));
         assert!(seeking.picture().found.is_empty());
+        // It counts the first time it is heard, too.
+        seeking.begin(begun, Some(9));
+        assert!(seeking.heard(code(9, 1, "10.0.0.2:1")));
+        assert_eq!(seeking.picture().found, [code(9, 1, "10.0.0.2:1")]);
         // Whoever comes later keeps the search going.
         seeking.begin(begun + SEEK_FOR / 2, None);
         assert!(!seeking.is_over(begun + SEEK_FOR));

@@ -16,13 +16,15 @@ use crate::protocol::link_uri::RelayHint;
 
 mod changes;
 mod choices;
+mod lists;
 mod paths;
 mod relays;
 mod units;
 
 pub use changes::Setting;
 pub use choices::{
-    Announce, ConflictAnswer, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, PortMapping,
+    Announce, ConflictAnswer, ConflictPolicy, Dht, LegacyMode, LegacyUnanswered, PassOn,
+    PortMapping,
 };
 pub use paths::{Paths, create_private_dir};
 pub use relays::typed as typed_relays;
@@ -58,6 +60,11 @@ pub struct Settings {
     pub pass_on: PassOn,
     /// Whether the router is asked to lead a port of its own to this computer.
     pub port_mapping: PortMapping,
+    /// Whether peers are found by their keys in the DHT of BitTorrent.
+    pub dht: Dht,
+    /// Where to begin there, `HOST:PORT` each; the nodes of the public one if there are none.
+    #[serde(deserialize_with = "lists::read_nodes")]
+    pub dht_nodes: Vec<String>,
     /// Relays where this computer listens, so that peers can call that cannot reach it otherwise.
     #[serde(deserialize_with = "relays::read", serialize_with = "relays::write")]
     pub relays: Vec<RelayHint>,
@@ -94,6 +101,9 @@ impl Default for Settings {
             // People elsewhere reach this computer without a relay; who calls still has to prove
             // who he is.
             port_mapping: PortMapping::On,
+            // Strangers run it, and see the address of whoever asks.
+            dht: Dht::Off,
+            dht_nodes: Vec::new(),
             // No third party unless somebody chose one.
             relays: Vec::new(),
             // Long enough to come from the next room, short enough not to wait in vain.
@@ -305,7 +315,7 @@ impl Settings {
     }
 
     /// Those about people elsewhere.
-    fn reach_fields(&self) -> [Field; 2] {
+    fn reach_fields(&self) -> [Field; 4] {
         let text = |text: &str| toml::Value::from(text).to_string();
         [
             (
@@ -314,6 +324,20 @@ impl Settings {
                  so that\n# people elsewhere reach it without a relay: \"on\" (while it shows \
                  itself nearby) or \"off\".",
                 text(&self.port_mapping.to_string()),
+            ),
+            (
+                "dht",
+                "Whether to find people who are elsewhere by their keys alone, and be found by \
+                 those who have\n# your link, in the DHT of BitTorrent: \"on\" or \"off\". \
+                 Strangers run it: they see your address, not who\n# you are or whom you look \
+                 for.",
+                text(&self.dht.to_string()),
+            ),
+            (
+                "dht_nodes",
+                "Where to begin in the DHT, as in [\"dht.example.org:6881\"]. Default: where \
+                 BitTorrent does.",
+                lists::written(self.dht_nodes.clone()),
             ),
             (
                 "relays",

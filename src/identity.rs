@@ -17,8 +17,11 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData};
+use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SignatureVerificationAlgorithm,
+};
 
 use crate::peer::PeerId;
 use crate::protocol::texts::ALPNS;
@@ -27,6 +30,11 @@ pub use verifier::{InvalidCertificate, ProvenPeer, peer_id_of_certificate};
 
 /// Name of the key file in the folder given to [`Identity::load_or_create`].
 pub const KEY_FILE: &str = "identity.key";
+
+/// What a `SubjectPublicKeyInfo` of Ed25519 begins with, before the raw key (RFC 8410).
+const SPKI_START: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 
 /// Why there is no identity. All of it is for the person at this computer.
 #[derive(Debug, thiserror::Error)]
@@ -214,9 +222,59 @@ impl Identity {
         blake3::derive_key(purpose, self.inner.key.secret_pkcs8_der())
     }
 
+    /// Signs what is said in public, where no handshake proves who says it. `purpose` keeps it from
+    /// being taken for something else that the key signs.
+    pub(crate) fn sign(&self, purpose: &str, message: &[u8]) -> Result<Signed, IdentityError> {
+        let key = rustls::crypto::ring::sign::any_eddsa_type(&self.inner.key).map_err(crypto)?;
+        let signer = key.choose_scheme(&[SignatureScheme::ED25519]);
+        let signer = signer.ok_or_else(|| crypto("no signatures"))?;
+        let signature = signer.sign(&said(purpose, message)).map_err(crypto)?;
+        let spki = key.public_key().ok_or_else(|| crypto("no public key"))?;
+        let raw = spki
+            .as_ref()
+            .strip_prefix(&SPKI_START[..])
+            .unwrap_or_default();
+        match (raw.try_into(), signature.try_into()) {
+            (Ok(key), Ok(signature)) => Ok(Signed { key, signature }),
+            _ => Err(crypto("not an Ed25519 key")),
+        }
+    }
+
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.inner.key.clone_key())
     }
+}
+
+/// A signature, and the key that it is by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signed {
+    /// The raw public key (RFC 8032).
+    pub(crate) key: [u8; 32],
+    /// The signature.
+    pub(crate) signature: [u8; 64],
+}
+
+impl Signed {
+    /// Whether `id` said this message for this purpose.
+    pub(crate) fn is_by(&self, id: PeerId, purpose: &str, message: &[u8]) -> bool {
+        let spki = [&SPKI_START[..], &self.key].concat();
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        let mut known = algorithms.mapping.iter();
+        let ed25519 = known.find(|(scheme, _)| *scheme == SignatureScheme::ED25519);
+        let valid = |algorithm: &&dyn SignatureVerificationAlgorithm| {
+            let said = said(purpose, message);
+            algorithm
+                .verify_signature(&self.key, &said, &self.signature)
+                .is_ok()
+        };
+        PeerId::of_public_key(&spki) == id
+            && ed25519.is_some_and(|(_, algorithms)| algorithms.iter().any(valid))
+    }
+}
+
+/// What is signed: never what TLS 1.3 signs, which begins with 64 spaces (RFC 8446, 4.4.3).
+fn said(purpose: &str, message: &[u8]) -> Vec<u8> {
+    [b"PeerConnect says ", purpose.as_bytes(), b"\0", message].concat()
 }
 
 /// What a dial needs.

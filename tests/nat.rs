@@ -12,6 +12,8 @@
     unreachable_pub
 )]
 
+#[path = "nat/by_key.rs"]
+mod by_key;
 mod common;
 #[path = "nat/router_port.rs"]
 mod router_port;

@@ -36,6 +36,7 @@ pub(crate) fn me() -> Me {
         pid: std::process::id(),
         relays: Vec::new(),
         router_port: peerconnect::net::RouterPort::Off,
+        dht: peerconnect::net::DhtStanding::Off,
         legacy: None,
     }
 }

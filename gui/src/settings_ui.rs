@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use egui::{Key, Label, Margin, TextEdit, ThemePreference, Ui};
 use peerconnect::config::{
-    Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, PortMapping, Setting, Settings,
-    parse_bytes, typed_relays,
+    Announce, ConflictPolicy, Dht, LegacyMode, LegacyUnanswered, PassOn, PortMapping, Setting,
+    Settings, parse_bytes, typed_relays,
 };
 use peerconnect::net::relay::{RelayStanding, RelayState};
 use peerconnect::node::api::Command;
@@ -191,6 +191,16 @@ impl Page<'_> {
             let now = self.settings().port_mapping;
             if let Some(mapping) = choice(ui, "Port at the router", now, &options) {
                 self.set(Setting::PortMapping(mapping));
+            }
+        });
+        let note = "Finds people elsewhere by their keys alone, and lets those find you who have \
+                    your link, in the DHT of BitTorrent. Its strangers see your address, not who \
+                    you are.";
+        row(ui, "Find people anywhere", note, |ui| {
+            let options = [(Dht::On, "On"), (Dht::Off, "Off")];
+            let now = self.settings().dht;
+            if let Some(dht) = choice(ui, "Find people anywhere", now, &options) {
+                self.set(Setting::Dht(dht));
             }
         });
         self.relays(ui);

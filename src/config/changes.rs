@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Announce, ConflictPolicy, LegacyMode, LegacyUnanswered, PassOn, Paths, PortMapping, Settings,
-    SettingsError, typed_relays,
+    Announce, ConflictPolicy, Dht, LegacyMode, LegacyUnanswered, PassOn, Paths, PortMapping,
+    Settings, SettingsError, typed_relays,
 };
 use crate::protocol::link_uri::{LINK_RELAYS_MAX, RelayHint};
 use crate::protocol::message::NAME_LEN_MAX;
@@ -36,6 +36,10 @@ pub enum Setting {
     PassOn(PassOn),
     /// See [`Settings::port_mapping`].
     PortMapping(PortMapping),
+    /// See [`Settings::dht`].
+    Dht(Dht),
+    /// See [`Settings::dht_nodes`].
+    DhtNodes(Vec<String>),
     /// See [`Settings::relays`].
     Relays(Vec<RelayHint>),
     /// See [`Settings::answer_timeout`].
@@ -84,6 +88,8 @@ impl Setting {
             Self::RateLimit(_) => "rate_limit",
             Self::PassOn(_) => "pass_on",
             Self::PortMapping(_) => "port_mapping",
+            Self::Dht(_) => "dht",
+            Self::DhtNodes(_) => "dht_nodes",
             Self::Relays(_) => "relays",
             Self::AnswerTimeout(_) => "answer_timeout",
             Self::Legacy(_) => "legacy",
@@ -120,6 +126,7 @@ impl Setting {
             Self::Relays(_) => return Ok(()),
             Self::Announce(_) | Self::OnConflict(_) | Self::PassOn(_) => return Ok(()),
             Self::Legacy(_) | Self::LegacyUnanswered(_) | Self::PortMapping(_) => return Ok(()),
+            Self::Dht(_) | Self::DhtNodes(_) => return Ok(()),
         };
         Err(invalid(self.key(), why))
     }
@@ -134,6 +141,8 @@ impl Setting {
             Self::RateLimit(limit) => settings.rate_limit = limit,
             Self::PassOn(pass_on) => settings.pass_on = pass_on,
             Self::PortMapping(mapping) => settings.port_mapping = mapping,
+            Self::Dht(dht) => settings.dht = dht,
+            Self::DhtNodes(nodes) => settings.dht_nodes = nodes,
             Self::Relays(relays) => settings.relays = relays,
             Self::AnswerTimeout(time) => settings.answer_timeout = time,
             Self::Legacy(mode) => settings.legacy = mode,
@@ -174,6 +183,8 @@ impl Settings {
             "rate_limit" => Setting::RateLimit(self.rate_limit),
             "pass_on" => Setting::PassOn(self.pass_on),
             "port_mapping" => Setting::PortMapping(self.port_mapping),
+            "dht" => Setting::Dht(self.dht),
+            "dht_nodes" => Setting::DhtNodes(self.dht_nodes.clone()),
             "relays" => Setting::Relays(self.relays.clone()),
             "answer_timeout" => Setting::AnswerTimeout(self.answer_timeout),
             "legacy" => Setting::Legacy(self.legacy),
@@ -190,6 +201,9 @@ impl Settings {
         rows.map(|(key, _, value)| match value.parse::<toml::Value>() {
             Ok(toml::Value::String(text)) => (key, text),
             Ok(toml::Value::Array(_)) if key == "relays" => (key, typed_relays(&self.relays)),
+            Ok(toml::Value::Array(_)) if key == "dht_nodes" => {
+                (key, super::lists::typed(&self.dht_nodes))
+            }
             Ok(_) | Err(_) => (key, value),
         })
         .collect()
@@ -222,6 +236,8 @@ mod tests {
             ("rate_limit", "20M"),
             ("pass_on", "never"),
             ("port_mapping", "off"),
+            ("dht", "on"),
+            ("dht_nodes", "dht.example.org:6881, 192.0.2.1:6881"),
             ("relays", link.as_str()),
             ("answer_timeout", "2min"),
             ("legacy", "off"),
@@ -263,6 +279,8 @@ mod tests {
             ("rate_limit", "0"),
             ("answer_timeout", "1s"),
             ("relays", "there"),
+            ("dht_nodes", "there"),
+            ("dht_nodes", "there:0"),
             ("nmae", "x"),
             ("name\nport", "1"),
         ] {

@@ -78,6 +78,26 @@ impl fmt::Display for PortMapping {
     }
 }
 
+/// Whether peers are found by their keys in the DHT of BitTorrent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dht {
+    /// They are; and while others are told that this computer is there, who has its link finds it.
+    On,
+    /// Nothing is sent there.
+    #[default]
+    Off,
+}
+
+impl fmt::Display for Dht {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// Whether this computer talks to programs of the original's kind, which encrypt nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::attempt::{Speaks, Won, attempt, attempt_through, greeting_failed, pairs, stopped};
 use super::connection::PeerConnection;
+use super::dht::Found;
 use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
 use super::interfaces::with_link_local;
 use super::link::Offence;
@@ -118,6 +119,11 @@ impl ConnectError {
     }
 
     const FINAL: u8 = 8;
+
+    /// Whether the peer may answer at another address.
+    pub fn may_be_elsewhere(&self) -> bool {
+        self.weight() < Self::FINAL
+    }
 }
 
 /// What the addresses of a round have said so far.
@@ -426,6 +432,17 @@ impl Connector {
     /// Where a peer has said that it is, beside where it is seen.
     pub fn whereabouts(&self, id: PeerId) -> Vec<SocketAddr> {
         self.shared.whereabouts(id)
+    }
+
+    /// Whether peers are searched in the DHT.
+    pub fn searches(&self) -> bool {
+        self.shared.dht.searches()
+    }
+
+    /// Where a peer says in the DHT that it is; `None` if it says nothing, or nothing is searched.
+    /// Takes 15 s at most. Cancel-safe.
+    pub async fn search(&self, id: PeerId) -> Option<Found> {
+        self.shared.dht.find(id).await
     }
 
     /// Closes the connection to a peer, if there is one.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::acceptor::{self, Arrival};
 use super::connection::PeerConnection;
 use super::connector::Connector;
+use super::dht::{self, DhtStanding, DhtUse};
 use super::mapping::{self, RouterPort};
 use super::pool::Shared;
 use super::relay::RelayStanding;
@@ -124,11 +125,14 @@ pub async fn bind(
     follower.spawn(moves::follow(shared.clone(), socket, local));
     let mut router = JoinSet::new();
     router.spawn(mapping::keep(shared.clone(), local));
+    let mut publisher = JoinSet::new();
+    publisher.spawn(dht::publish(shared.clone()));
     let net = Net {
         shared,
         local,
         follower,
         _router: router,
+        _publisher: publisher,
     };
     Ok((connector, arrived, net))
 }
@@ -153,6 +157,8 @@ pub struct Net {
     follower: JoinSet<()>,
     /// The task that keeps a port open at the router, and gives it up at the end.
     _router: JoinSet<()>,
+    /// The task that keeps our entry in the DHT.
+    _publisher: JoinSet<()>,
 }
 
 impl Net {
@@ -183,6 +189,16 @@ impl Net {
     /// peers elsewhere can call. Nothing is asked of it before.
     pub fn want_router_port(&self, wanted: bool) {
         self.shared.mapping.want(wanted);
+    }
+
+    /// What the DHT is used for from now on. Nothing is sent there before.
+    pub fn use_dht(&self, wanted: DhtUse) {
+        self.shared.dht.want(wanted);
+    }
+
+    /// How it stands with our entry there, now and whenever that changes.
+    pub fn dht(&self) -> watch::Receiver<DhtStanding> {
+        self.shared.dht.stands()
     }
 
     /// How it stands with that port, now and whenever it changes.

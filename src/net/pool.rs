@@ -2,7 +2,7 @@
 //! and the tasks.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{mpsc, watch};
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::acceptor::Arrival;
 use super::admission::{Admission, Admitted};
 use super::connection::{Mark, PeerConnection};
+use super::dht::Dht;
 use super::handshake::HANDSHAKE_DEADLINE;
 use super::link::LinkError;
 use super::mapping::{Mapping, RouterPort};
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) relays: Relays,
     /// A port at the router.
     pub(super) mapping: Mapping,
+    /// The directory of keys.
+    pub(super) dht: Dht,
     /// Where others may find us.
     addrs: watch::Sender<Vec<SocketAddr>>,
     /// Those of this computer only: what relays say does not change them.
@@ -96,6 +99,8 @@ impl Shared {
         addrs: Vec<SocketAddr>,
         routes: Arc<Routes>,
     ) -> Self {
+        let bound = endpoint.local_addr();
+        let bound = bound.map_or(Ipv6Addr::UNSPECIFIED.into(), |at| at.ip());
         Self {
             endpoint,
             server,
@@ -108,6 +113,7 @@ impl Shared {
             routes,
             relays: Relays::default(),
             mapping: Mapping::default(),
+            dht: Dht::new(bound),
             addrs: watch::Sender::new(addrs),
             changes: watch::Sender::new(()),
             running: Mutex::new(Some(Running {

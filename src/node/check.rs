@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::net::connector::Connector;
 use crate::net::link::{PathInfo, PathKind};
 use crate::net::relay::{RelayStanding, RelayState};
-use crate::net::{RouterPort, hears_multicast, is_local_network};
+use crate::net::{DhtStanding, RouterPort, hears_multicast, is_local_network};
 
 /// How long others in the network, and relays, are waited for before it is said that they are not
 /// there; and a direct way, once a peer is reached.
@@ -81,6 +81,12 @@ pub enum Finding {
     RouterPort(SocketAddr),
     /// It leads none, though it was asked for one.
     NoRouterPort(u16),
+    /// Who has this computer's link finds it in the DHT.
+    Dht,
+    /// There is nothing to say in the DHT that would help anybody.
+    DhtNothing,
+    /// The DHT does not answer.
+    DhtAway,
     /// No relay is set up.
     NoRelay {
         /// Whether one would help: this computer has no address of the Internet.
@@ -338,6 +344,7 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     }
     found.extend(missed(facts.picture));
     found.extend(router_port(facts.picture.me.router_port, &own));
+    found.extend(dht(facts.picture.me.dht));
     found.extend(relays(&facts.picture.me.relays, &own));
     found
 }
@@ -384,6 +391,15 @@ fn router_port(stands: RouterPort, own: &[SocketAddr]) -> Option<Finding> {
             .filter(|addr| matches!(addr.ip(), IpAddr::V4(ip) if ip.is_private()))
             .map(|addr| Finding::NoRouterPort(addr.port())),
         RouterPort::Off | RouterPort::Asking => None,
+    }
+}
+
+fn dht(stands: DhtStanding) -> Option<Finding> {
+    match stands {
+        DhtStanding::Published => Some(Finding::Dht),
+        DhtStanding::Nothing => Some(Finding::DhtNothing),
+        DhtStanding::Away => Some(Finding::DhtAway),
+        DhtStanding::Off | DhtStanding::Asking => None,
     }
 }
 

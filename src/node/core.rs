@@ -30,7 +30,7 @@ use super::control;
 use super::dial::Callee;
 use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
-use super::near::wants_router_port;
+use super::near::{dht_use, wants_router_port};
 use super::outgoing::{Contact, OutgoingTask, To};
 use super::passing::Shelves;
 use super::records::{Records, Unfinished};
@@ -40,7 +40,6 @@ use super::{NodeOptions, ResumeAtStart, StartError, Wake, internal, near};
 use crate::config::{Paths, Settings};
 use crate::fault::Fault;
 use crate::identity::Identity;
-use crate::net::RouterPort;
 use crate::net::acceptor::Arrival;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::Connector;
@@ -50,6 +49,7 @@ use crate::net::link::{Inbound, PathInfo, PathKind};
 use crate::net::relay::RelayStanding;
 use crate::net::tcp::{LegacyArrival, TcpInbound};
 use crate::net::transfer_link::QuicInbound;
+use crate::net::{DhtStanding, RouterPort};
 use crate::otm::session::{Session, Sessions};
 use crate::peer::{Party, PeerId};
 use crate::protocol::link_uri::{LegacyAddress, Link};
@@ -133,6 +133,7 @@ pub(super) struct Core {
     addrs: watch::Receiver<Vec<SocketAddr>>,
     pub(super) relays: watch::Receiver<Vec<RelayStanding>>,
     pub(super) router_port: watch::Receiver<RouterPort>,
+    pub(super) dht: watch::Receiver<DhtStanding>,
     arrivals: mpsc::Receiver<Arrival>,
     /// What there is for originals, unless they are not wanted.
     pub(super) legacy: Option<Legacy>,
@@ -205,6 +206,7 @@ impl Core {
             addrs: net.addrs(),
             relays: net.relays(),
             router_port: net.router_port(),
+            dht: net.dht(),
             net,
             discovery,
             checks,
@@ -313,6 +315,7 @@ impl Core {
                 Ok(()) = self.addrs.changed() => self.changed = true,
                 Ok(()) = self.relays.changed() => self.changed = true,
                 Ok(()) = self.router_port.changed() => self.changed = true,
+                Ok(()) = self.dht.changed() => self.changed = true,
                 () = self.checks.multicast.changed() => self.changed = true,
                 _ = look.tick() => {
                     self.name_originals();
@@ -453,6 +456,7 @@ async fn listen(
     let listening = bound.inspect(|(_, _, net)| {
         net.listen_at(&settings.relays);
         net.want_router_port(wants_router_port(settings, presence));
+        net.use_dht(dht_use(settings, presence));
     });
     listening.map_err(|error| match error {
         BindError::PortInUse(port) => StartError::Fault(Fault::PortInUse { port }),

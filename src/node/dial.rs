@@ -1,11 +1,13 @@
 //! From what a person typed to a connection, and what failed in words.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::fault::Fault;
+use crate::net::Found;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::{ConnectError, Connector, Dial, resolve};
 use crate::net::discovery::Near;
@@ -14,6 +16,11 @@ use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
 
 /// How long the first contact may take before the peer counts as not there.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
+
+/// How long a peer is called where it is known to be before its key is looked up.
+const SEARCH_AFTER: Duration = Duration::from_secs(1);
+/// How long the first contact may take where keys are looked up: the search, and the call after it.
+const WITH_SEARCH: Duration = Duration::from_secs(22);
 
 /// Whom to call.
 #[derive(Debug, Clone)]
@@ -56,6 +63,16 @@ pub(super) fn add_relay(relays: &mut Vec<RelayHint>, mut relay: RelayHint) {
     relays.truncate(RELAYS_MAX);
 }
 
+/// A search for a key that is under way.
+type Search<'a> = Pin<Box<dyn Future<Output = Option<Found>> + Send + 'a>>;
+
+/// What it came to; there is none afterwards.
+async fn ended(search: &mut Option<Search<'_>>) -> Option<Found> {
+    let found = search.as_mut()?.await;
+    *search = None;
+    found
+}
+
 impl Callee {
     /// The peer was just reached like this: that comes first.
     pub(super) fn remember(&mut self, connection: &PeerConnection) {
@@ -89,23 +106,70 @@ impl Callee {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
+        let mut search = self.search(connector);
+        let until = match search {
+            Some(_) => until.max(Instant::now() + WITH_SEARCH),
+            None => until,
+        };
+        let mut found = None;
         let mut moves = 0;
         loop {
             let mut addrs = typed.clone();
             addrs.extend(self.known_addrs());
-            let dial = Dial {
-                expect: self.expect,
-                addrs: addrs.clone(),
-                relays: self.relays.clone(),
-            };
-            let left = until - Instant::now();
-            tokio::select! {
-                connected = connector.prepare_connection(dial, left) => {
-                    return connected.map_err(|error| self.fault(error));
+            let dial = self.dial(&addrs, found.as_ref());
+            let mut dialling = pin!(connector.prepare_connection(dial, until - Instant::now()));
+            let failed = loop {
+                tokio::select! {
+                    connected = &mut dialling => match connected {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => break Some(error),
+                    },
+                    () = self.near.elsewhere(self.expect, &addrs), if moves < MOVES_MAX => {
+                        moves += 1;
+                        break None;
+                    }
+                    more = ended(&mut search), if search.is_some() => if more.is_some() {
+                        found = more;
+                        break None;
+                    }
                 }
-                () = self.near.elsewhere(self.expect, &addrs), if moves < MOVES_MAX => moves += 1,
+            };
+            let Some(error) = failed else { continue };
+            if !error.may_be_elsewhere() {
+                return Err(self.fault(error));
+            }
+            match timeout_at(until, ended(&mut search)).await {
+                Ok(Some(more)) => found = Some(more),
+                Ok(None) | Err(_) => return Err(self.fault(error)),
             }
         }
+    }
+
+    /// Where it is called: where it was just found first.
+    fn dial(&self, addrs: &[SocketAddr], found: Option<&Found>) -> Dial {
+        let mut dial = Dial {
+            expect: self.expect,
+            addrs: addrs.to_vec(),
+            relays: self.relays.clone(),
+        };
+        if let Some(found) = found {
+            dial.addrs.retain(|addr| !found.addrs.contains(addr));
+            dial.addrs.splice(..0, found.addrs.iter().copied());
+            for relay in found.relays.iter().rev() {
+                add_relay(&mut dial.relays, relay.clone());
+            }
+        }
+        dial
+    }
+
+    /// Looks for it by its key where it may have said that it is, if that is wanted: a little
+    /// later, for whoever answers at once need not be searched.
+    fn search<'a>(&self, connector: &'a Connector) -> Option<Search<'a>> {
+        let id = self.expect.filter(|_| connector.searches())?;
+        Some(Box::pin(async move {
+            sleep(SEARCH_AFTER).await;
+            connector.search(id).await
+        }))
     }
 
     /// Waits until the peer appears in the network, or is said to be elsewhere than now; for ever

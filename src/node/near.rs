@@ -6,8 +6,9 @@ use super::core::Core;
 use super::dial::{Callee, add_relay};
 use super::names::{self, Meant};
 use super::outgoing::To;
-use crate::config::{Announce, PortMapping, Settings};
+use crate::config::{Announce, Dht, PortMapping, Settings};
 use crate::fault::Fault;
+use crate::net::DhtUse;
 use crate::net::discovery::{Discovery, DiscoveryOptions, Input, NearPeer, Who};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::Address;
@@ -36,6 +37,16 @@ pub(super) fn presence(settings: &Settings, wanted: Presence) -> Presence {
 /// something may be sent into the network at all.
 pub(super) fn wants_router_port(settings: &Settings, presence: Presence) -> bool {
     presence == Presence::Announce && settings.port_mapping == PortMapping::On
+}
+
+/// What the DHT is used for: those who are not told of in the network are not told of there.
+pub(super) fn dht_use(settings: &Settings, presence: Presence) -> DhtUse {
+    let is_on = settings.dht == Dht::On;
+    DhtUse {
+        search: is_on,
+        publish: is_on && presence == Presence::Announce,
+        nodes: settings.dht_nodes.clone(),
+    }
 }
 
 impl Core {

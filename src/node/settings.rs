@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::api::{Chosen, Reply};
 use super::commands::{Replied, not_found};
 use super::core::Core;
-use super::near::wants_router_port;
+use super::near::{dht_use, wants_router_port};
 use crate::config::{LegacyMode, Setting, Settings};
 use crate::fault::Fault;
 use crate::peer::PeerId;
@@ -35,6 +35,8 @@ impl Core {
         self.use_relays(&relays)?;
         let wanted = wants_router_port(&self.settings, self.discovery.presence());
         self.net.want_router_port(wanted);
+        self.net
+            .use_dht(dht_use(&self.settings, self.discovery.presence()));
         if let Some(legacy) = &self.legacy {
             legacy.set(&self.settings);
         }

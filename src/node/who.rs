@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::RouterPort;
 use crate::net::link::PathInfo;
 use crate::net::relay::RelayStanding;
+use crate::net::{DhtStanding, RouterPort};
 use crate::peer::PeerId;
 use crate::storage::store::PeerRecord;
 
@@ -41,6 +41,9 @@ pub struct Me {
     /// How it stands with a port at the router.
     #[serde(default)]
     pub router_port: RouterPort,
+    /// How it stands with our entry in the DHT.
+    #[serde(default)]
+    pub dht: DhtStanding,
 }
 
 /// What originals know about us.

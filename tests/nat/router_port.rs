@@ -7,7 +7,7 @@ use super::*;
 
 /// A lab whose routers can be asked for ports. `None` where this cannot be had. With
 /// `PEERCONNECT_TEST_ALL=1` that is a failure.
-fn with_python(options: &str) -> Option<Lab> {
+pub(super) fn with_python(options: &str) -> Option<Lab> {
     let version = Command::new("python3").arg("--version").output();
     if version.is_ok_and(|output| output.status.success()) {
         return Lab::up(options);
@@ -19,14 +19,14 @@ fn with_python(options: &str) -> Option<Lab> {
 }
 
 /// The program that a router has for those who ask for ports.
-struct Ports {
+pub(super) struct Ports {
     child: Child,
     said: std::path::PathBuf,
 }
 
 impl Ports {
     /// At the router in front of `b`.
-    async fn at(lab: &Lab, speaks: &str, outside: &str, dir: &Path) -> Self {
+    pub(super) async fn at(lab: &Lab, speaks: &str, outside: &str, dir: &Path) -> Self {
         let said = dir.join("ports");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nat/natlab_ports.py");
         let words = lab.at("nb");
@@ -64,7 +64,7 @@ impl Drop for Ports {
     }
 }
 
-fn side(lab: &Lab, host: &str, dir: &Path) -> Side {
+pub(super) fn side(lab: &Lab, host: &str, dir: &Path) -> Side {
     let mut side = Side::at(dir.join(host), &["--port", "3485"]);
     side.through = lab.at(host);
     side.announce = "all";

@@ -22,6 +22,9 @@ impl Finding {
             Self::Missed { .. } => "not-reached",
             Self::RouterPort(_) => "router-port",
             Self::NoRouterPort(_) => "no-router-port",
+            Self::Dht => "dht",
+            Self::DhtNothing => "dht-nothing",
+            Self::DhtAway => "dht-away",
             Self::NoRelay { .. } => "no-relay",
             Self::Relay { standing, .. } => match standing.state {
                 RelayState::Udp(_) => "relay",
@@ -54,6 +57,7 @@ impl Finding {
             | Self::Multicast
             | Self::Nearby(_)
             | Self::RouterPort(_)
+            | Self::Dht
             | Self::NoRelay { needed: false }
             | Self::RouterOpen => Grade::Good,
             Self::PortTaken { .. }
@@ -62,6 +66,8 @@ impl Finding {
             | Self::NobodyNear
             | Self::Missed { .. }
             | Self::NoRouterPort(_)
+            | Self::DhtNothing
+            | Self::DhtAway
             | Self::NoRelay { needed: true }
             | Self::RouterStrict => Grade::Hint,
             Self::NoNetwork | Self::PeerNotReached(_) => Grade::Bad,
@@ -105,6 +111,13 @@ impl Finding {
                 format!("The router leads its port {addr} to this computer")
             }
             Self::NoRouterPort(_) => "The router leads no port to this computer".into(),
+            Self::Dht => "Who has this computer's link finds it in the DHT of BitTorrent".into(),
+            Self::DhtNothing => {
+                "Nobody finds this computer in the DHT: it has no address that works from \
+                 elsewhere"
+                    .into()
+            }
+            Self::DhtAway => "The DHT of BitTorrent does not answer".into(),
             Self::NoRelay { needed: false } => "No relay is set up".into(),
             Self::NoRelay { needed: true } => {
                 "No relay is set up: people in other networks can hardly reach this computer".into()
@@ -160,6 +173,14 @@ impl Finding {
                  programs to open ports (PCP or NAT-PMP), or lead UDP port {port} here. While a \
                  VPN takes everything, the router is not asked."
             ),
+            Self::DhtNothing => {
+                "A relay helps, or a port of the router that leads here: what is said there then \
+                 is how to get to them."
+                    .into()
+            }
+            Self::DhtAway => {
+                "Is there a way into the Internet, and is UDP let out? It is tried again.".into()
+            }
             Self::Relay { standing, .. } => relay_advice(standing)?.into(),
             Self::RouterStrict => {
                 "Transfers to people behind other routers go through the relay.".into()
@@ -180,6 +201,7 @@ impl Finding {
             | Self::Multicast
             | Self::Nearby(_)
             | Self::RouterPort(_)
+            | Self::Dht
             | Self::NoRelay { needed: false }
             | Self::RouterOpen
             | Self::PeerReached { .. } => return None,

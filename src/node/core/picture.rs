@@ -33,6 +33,7 @@ impl Core {
             }),
             relays,
             router_port: *self.router_port.borrow(),
+            dht: *self.dht.borrow(),
         };
         let peers = self.records.peers().into_iter().map(|(id, record)| {
             let connection = self.connector.pooled(id);
@@ -109,6 +110,7 @@ pub(in crate::node) fn first_picture(
             legacy: None,
             relays: Vec::new(),
             router_port: RouterPort::Off,
+            dht: DhtStanding::Off,
         },
         peers: Arc::new([]),
         groups: Arc::new([]),

@@ -16,14 +16,14 @@ use super::*;
 /// live in the network of the relay.
 struct Directory {
     nodes: Vec<String>,
-    _stop: mpsc::Sender<()>,
+    _stop: mpsc::SyncSender<()>,
 }
 
 impl Directory {
     fn in_the_middle(lab: &Lab) -> Self {
         let space = File::open(format!("/run/netns/{}rdv", lab.prefix)).unwrap();
-        let (stop, stopped) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = mpsc::sync_channel::<()>(1);
+        let (tell, told) = mpsc::sync_channel(1);
         std::thread::spawn(move || {
             let network = Some(LinkNameSpaceType::Network);
             move_into_link_name_space(space.as_fd(), network).unwrap();

@@ -2,7 +2,7 @@
 //! processes in network namespaces on one bridge, where only the sender's uplink is narrow.
 //!
 //! `cargo bench -p peerconnect --bench one_to_many`, as root. Options behind `--`: `--receivers N`
-//! (8), `--mib N` size of the file (100), `--uplink N` of the sender in Mbit/s (100), `--peers N`
+//! (8), `--mib N` size of it all (100), `--files N` in so many files (1), `--uplink N` of the sender in Mbit/s (100), `--peers N`
 //! of the receivers in Mbit/s (not narrowed), `--only NAME` one scenario.
 //!
 //! Of each scenario it prints the time until everybody (or everybody but the one that is slow or
@@ -53,6 +53,7 @@ impl Scenario {
 struct Sizes {
     receivers: usize,
     bytes: u64,
+    files: u64,
     uplink: u64,
     peers: u64,
 }
@@ -67,14 +68,16 @@ fn main() {
     let sizes = Sizes {
         receivers: number("--receivers", 8) as usize,
         bytes: number("--mib", 100) << 20,
+        files: number("--files", 1).max(1),
         uplink: number("--uplink", 100),
         peers: number("--peers", 0),
     };
     let work = workspace();
-    let file = source(&work, sizes.bytes);
+    let file = source(&work, &sizes);
     println!(
-        "{} MiB to {} receivers, uplink {} Mbit/s",
+        "{} MiB in {} files to {} receivers, uplink {} Mbit/s",
         sizes.bytes >> 20,
+        sizes.files,
         sizes.receivers,
         sizes.uplink
     );
@@ -169,10 +172,22 @@ fn workspace() -> PathBuf {
     work
 }
 
-fn source(work: &Path, bytes: u64) -> PathBuf {
-    let path = work.join("file");
-    let mut content = vec![0; bytes as usize];
-    blake3::Hasher::new().finalize_xof().fill(&mut content);
-    fs::write(&path, content).unwrap();
+/// What is sent: a file, or a folder of files that are all different.
+fn source(work: &Path, sizes: &Sizes) -> PathBuf {
+    let path = work.join("sent");
+    let mut content = blake3::Hasher::new().finalize_xof();
+    let mut write = |path: &Path, bytes: u64| {
+        let mut part = vec![0; bytes as usize];
+        content.fill(&mut part);
+        fs::write(path, part).unwrap();
+    };
+    if sizes.files == 1 {
+        write(&path, sizes.bytes);
+        return path;
+    }
+    fs::create_dir(&path).unwrap();
+    for n in 0..sizes.files {
+        write(&path.join(format!("{n:06}")), sizes.bytes / sizes.files);
+    }
     path
 }

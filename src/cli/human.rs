@@ -138,6 +138,7 @@ impl Human {
             }
             Event::Receivers(s, transfers) => self.receivers(s, transfers),
             Event::MayLeave(s) => self.say(&sessions::may_leave(s)),
+            Event::MustStay(s) => self.say(&sessions::must_stay(s)),
             Event::Total(s, exit) => {
                 self.clear();
                 return Some(total(s, *exit, self.symbols, self.colour));

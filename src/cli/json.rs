@@ -108,6 +108,7 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
         // The progress of each has lines of its own.
         Event::Receivers(..) => {}
         Event::MayLeave(s) => write_line("may_leave", may_leave(s), to),
+        Event::MustStay(s) => write_line("must_stay", may_leave(s), to),
         Event::Total(s, exit) => write_line("total", total(s, *exit), to),
     }
 }

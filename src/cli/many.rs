@@ -20,8 +20,14 @@ impl Face<'_> {
         let transfers: Vec<&TransferSnapshot> = picture.transfers_of(session).collect();
         self.out.emit(Event::Receivers(session, &transfers)).await;
         let could_before = self.told.as_ref().is_some_and(SessionSnapshot::may_leave);
-        if session.may_leave() && !could_before && !self.shared {
-            self.out.emit(Event::MayLeave(session)).await;
+        if !self.shared {
+            match (could_before, session.may_leave()) {
+                (false, true) => self.out.emit(Event::MayLeave(session)).await,
+                (true, false) if !session.is_over() => {
+                    self.out.emit(Event::MustStay(session)).await;
+                }
+                (_, _) => {}
+            }
         }
         self.told = Some(session.clone());
     }

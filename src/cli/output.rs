@@ -61,6 +61,8 @@ pub(crate) enum Event<'a> {
     Receivers(&'a SessionSnapshot, &'a [&'a TransferSnapshot]),
     /// All who do not have everything get the rest from the others, also without this program.
     MayLeave(&'a SessionSnapshot),
+    /// That is not so any more, and it is not over.
+    MustStay(&'a SessionSnapshot),
     /// All of it has ended, or this face has; last of all.
     Total(&'a SessionSnapshot, Exit),
 }

@@ -61,6 +61,7 @@ use crate::transfer::bookkeeper::{Bookkeeper, Entry, NewTransfer, Person, unix_n
 use crate::transfer::budget::Budget;
 use crate::transfer::control::{Attendance, News, ORDERS_MAX, Order, People, Progress, Reporter};
 use crate::transfer::limiter::Limiter;
+use crate::transfer::member::MemberNews;
 use crate::transfer::receiver::{Incoming, Terms, Who};
 use crate::transfer::repeat::{is_repeated, repeat};
 use crate::transfer::send_file::Shared;
@@ -415,7 +416,10 @@ impl Core {
     async fn on_arrival(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Connected(connection) => self.met(&connection).await,
-            Arrival::Disconnected(_) => self.changed = true,
+            Arrival::Disconnected(peer) => {
+                self.changed = true;
+                self.tell_sessions(peer, || MemberNews::Away);
+            }
             Arrival::Addresses { from, addrs } => {
                 // Strangers can say what they like: it is not kept.
                 if self.records.is_familiar(from.id()) {

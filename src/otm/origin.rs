@@ -2,7 +2,7 @@
 
 mod heirs;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
     let mut origin = Origin {
         tree: Tree::new(limits),
         members: HashMap::new(),
+        doubted: BTreeSet::new(),
         start: Instant::now(),
     };
     loop {
@@ -42,6 +43,7 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
             () = tick => {
                 let now = origin.now();
                 origin.tree.tick(now);
+                origin.name_acquitted();
             }
         }
         origin.tell().await;
@@ -52,6 +54,8 @@ struct Origin {
     tree: Tree,
     /// Everybody who has ever taken part: what has left can still feed others.
     members: HashMap<TransferId, Member>,
+    /// Of whom one child said that it lied, and nobody else yet.
+    doubted: BTreeSet<TransferId>,
     start: Instant,
 }
 
@@ -60,6 +64,10 @@ struct Member {
     reporter: Reporter,
     /// How many entries it has, if it has everything.
     complete: Option<u32>,
+    /// The same, of one that is not connected with us now: whether it is there at all is not known.
+    away: Option<u32>,
+    /// Whom it could not reach: those give it nothing, whatever they have.
+    missed: HashSet<TransferId>,
     /// Whether it is there, and does not have everything.
     open: bool,
     /// Of those who have everything, so many were named to it.
@@ -83,23 +91,23 @@ impl Origin {
                     joined: *joined,
                     reporter,
                     complete: None,
+                    away: None,
+                    missed: HashSet::new(),
                     open: true,
                     heirs: 0,
                 };
+                for other in self.members.values_mut() {
+                    other.missed.remove(&id);
+                }
                 self.members.insert(id, member);
                 self.name_heirs(id);
             }
             MemberNews::Progress(done) => self.tree.progress(id, done, now),
             MemberNews::Trouble { feeder, trouble } => {
                 tracing::debug!(child = %id.short(), feeder = %feeder.short(), ?trouble, "not fed");
-                if trouble == Trouble::Lied
-                    && self.tree.feeder_of(id) == Some(Place::Member(feeder))
-                {
-                    self.name_liar(feeder, id).await;
-                }
-                self.tree.trouble(id, feeder, trouble, now);
-                if trouble == Trouble::Gone || self.tree.is_excluded(feeder) {
-                    self.is_gone(feeder);
+                // What somebody says of others than its feeder is old, or made up.
+                if self.tree.feeder_of(id) == Some(Place::Member(feeder)) {
+                    self.on_trouble(id, feeder, trouble).await;
                 }
             }
             MemberNews::Complete { entries } => {
@@ -113,6 +121,23 @@ impl Origin {
                 }
                 self.is_gone(id);
             }
+            MemberNews::Away => self.is_away(id),
+            MemberNews::Back => self.is_back(id),
+        }
+        self.name_acquitted();
+    }
+
+    async fn on_trouble(&mut self, child: TransferId, feeder: TransferId, trouble: Trouble) {
+        let now = self.now();
+        if trouble == Trouble::Lied {
+            self.name_liar(feeder, child).await;
+        }
+        self.tree.trouble(child, feeder, trouble, now);
+        let gone = trouble == Trouble::Gone;
+        if self.tree.is_excluded(feeder) || (gone && self.tree.is_barred(feeder, now)) {
+            self.is_gone(feeder);
+        } else if gone {
+            self.misses(child, feeder);
         }
     }
 

@@ -259,6 +259,12 @@ impl Tree {
         self.blame.is_excluded(member)
     }
 
+    /// Whether nobody gets it as a feeder now: it is excluded, or more than one could not reach it
+    /// a moment ago.
+    pub fn is_barred(&self, member: TransferId, now: Duration) -> bool {
+        self.blame.bars(member, now)
+    }
+
     /// Whether one child said that it lied, and it is not known yet who of both does.
     pub fn is_suspect(&self, member: TransferId) -> bool {
         self.blame.suspects(member)

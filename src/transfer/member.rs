@@ -88,6 +88,10 @@ pub enum MemberNews {
     },
     /// The link to it is gone, or the transfer is over without everything having come.
     Left,
+    /// Nothing connects us any more with somebody who may have everything.
+    Away,
+    /// It is connected again.
+    Back,
 }
 
 /// A transfer's part in its session.

@@ -34,6 +34,16 @@ pub(super) fn may_leave(s: &SessionSnapshot) -> String {
     format!("{} You can stop here (Ctrl+C).", going_on(s))
 }
 
+/// Somebody needs this program after all.
+pub(super) fn must_stay(s: &SessionSnapshot) -> String {
+    let all = count(s.receivers.len() as u64, "receiver", "receivers");
+    format!(
+        "Please stay: {} of {all} have everything, and the others cannot get all of it without you \
+         now.",
+        s.complete
+    )
+}
+
 /// What another receiver says about one that passes on.
 pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String {
     format!(
@@ -68,6 +78,11 @@ mod tests {
         let words = "1 of 3 receivers have everything; 2 more can get the rest from the others.";
         assert!(s.may_leave());
         assert_eq!(going_on(&s), words);
+        let must = must_stay(&s);
+        assert!(
+            must.starts_with("Please stay: 1 of 3 receivers have everything"),
+            "{must}"
+        );
         // Who is paused waits for this program; of one that is lost nothing is known.
         for state in [TransferState::Paused, TransferState::Interrupted] {
             transfers[1].state = state;

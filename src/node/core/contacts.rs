@@ -93,5 +93,22 @@ impl Core {
             connection.tell_addrs();
         }
         self.connected.send_modify(|times| *times += 1);
+        self.tell_sessions(connection.id(), || MemberNews::Back);
+    }
+
+    /// Tells all sessions that this peer is a receiver of.
+    pub(super) fn tell_sessions(&self, peer: PeerId, news: impl Fn() -> MemberNews) {
+        let receives = |entry: &Entry| {
+            entry.direction == Direction::Sending && entry.peer == Some(Party::Key(peer))
+        };
+        for (transfer, entry) in self.book.iter() {
+            let session = receives(entry)
+                .then(|| self.sessions.of(transfer))
+                .flatten();
+            if let Some(told) = session.and_then(|session| session.news.as_ref()) {
+                // Full: then it is asked anew by those whom it does not feed.
+                let _ = told.try_send((transfer, news()));
+            }
+        }
     }
 }

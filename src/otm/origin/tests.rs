@@ -174,33 +174,78 @@ async fn who_has_everything_and_passes_on_is_named_to_all_who_do_not() {
     assert_eq!(*anna.borrow_and_update(), None, "it has everything");
 }
 
+/// These are named, and nobody else.
+fn is(wanted: &'static [u8]) -> impl Fn(&Option<Heirs>) -> bool {
+    let ids: Vec<TransferId> = wanted.iter().map(|n| id(*n)).collect();
+    move |heirs: &Option<Heirs>| heirs.is_some() && named(heirs) == ids
+}
+
+fn gone(feeder: u8) -> MemberNews {
+    MemberNews::Trouble {
+        feeder: id(feeder),
+        trouble: Trouble::Gone,
+    }
+}
+
+/// Who feeds it now.
+fn fed_by(feeder: &watch::Receiver<Option<Feeder>>) -> Option<TransferId> {
+    match *feeder.borrow() {
+        Some(Feeder::Member { member, .. }) => Some(member),
+        Some(Feeder::Origin) | None => None,
+    }
+}
+
+/// Until all of what was said has been heard, and what follows from it was told.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
-async fn when_an_heir_is_gone_the_others_are_named_and_then_that_nobody_is_left() {
+async fn whom_one_member_cannot_reach_the_others_are_still_told_of() {
+    let room = Room::open();
+    let _anna = room.join(0, true).await;
+    let (_, mut ben) = room.join_to_inherit(1, true).await;
+    let (feeder, mut carl) = room.join_to_inherit(2, true).await;
+    room.say(0, COMPLETE).await;
+    ben.wait_for(is(&[0, 2])).await.unwrap();
+    carl.wait_for(is(&[0, 1])).await.unwrap();
+    // What it says of those who do not feed it says nothing.
+    settle().await;
+    let other = if fed_by(&feeder) == Some(id(0)) { 1 } else { 0 };
+    room.say(2, gone(other)).await;
+    settle().await;
+    assert!(is(&[0, 1])(&carl.borrow()), "{carl:?}");
+    if other == 0 {
+        return;
+    }
+    room.say(2, gone(0)).await;
+    settle().await;
+    assert!(is(&[])(&carl.borrow()), "{carl:?}");
+    assert!(is(&[0, 2])(&ben.borrow()), "{ben:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_everything_and_is_not_connected_any_more_is_no_heir() {
     let room = Room::open();
     let _anna = room.join(0, true).await;
     let _ben = room.join(1, true).await;
     let (_, mut carl) = room.join_to_inherit(2, true).await;
-    let gone = |feeder| MemberNews::Trouble {
-        feeder: id(feeder),
-        trouble: Trouble::Gone,
-    };
     room.say(0, COMPLETE).await;
     room.say(1, COMPLETE).await;
-    let is = |wanted: &'static [u8]| {
-        let ids: Vec<TransferId> = wanted.iter().map(|n| id(*n)).collect();
-        move |heirs: &Option<Heirs>| heirs.is_some() && named(heirs) == ids
-    };
     carl.wait_for(is(&[0, 1])).await.unwrap();
-    room.say(2, gone(0)).await;
+    room.say(0, MemberNews::Away).await;
     carl.wait_for(is(&[1])).await.unwrap();
     // The same once more changes nothing.
-    room.say(2, gone(0)).await;
-    room.say(2, gone(1)).await;
+    room.say(0, MemberNews::Away).await;
+    room.say(1, MemberNews::Away).await;
     carl.wait_for(is(&[])).await.unwrap();
-    // Somebody else has it after all.
-    let _again = room.join(0, true).await;
-    room.say(0, COMPLETE).await;
+    room.say(0, MemberNews::Back).await;
     carl.wait_for(is(&[0])).await.unwrap();
+    // Of one that does not have everything it says nothing: it joins anew.
+    room.say(2, MemberNews::Back).await;
+    room.say(2, MemberNews::Away).await;
+    settle().await;
+    assert!(is(&[0])(&carl.borrow()), "{carl:?}");
 }
 
 #[test]

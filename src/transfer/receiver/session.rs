@@ -203,8 +203,12 @@ impl Incoming {
         let table = self.table.lock();
         let entries = table.len();
         // What the sender's person has paused waits for the sender.
-        let is_paused = self.pauses.all().is_some() || self.pauses.has_theirs();
-        let is_news = entries > before && !is_paused;
+        if self.pauses.all().is_some() || self.pauses.has_theirs() {
+            // Afterwards it is news again.
+            session.will_is = WillIs::Told(0);
+            return None;
+        }
+        let is_news = entries > before;
         if !is_news || !session.is_will(&table) {
             return None;
         }

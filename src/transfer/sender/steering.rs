@@ -97,6 +97,9 @@ impl<L: Outbound> Run<'_, L> {
             Scope::File(index) => {
                 if by == PausedBy::Us {
                     self.transfer.tell_pause(scope, Some(by)).await;
+                    // Nobody gets it from the others meanwhile. That it can do without us again
+                    // the receiver says when it goes on.
+                    self.transfer.reporter.tell(News::GoesOn(false)).await;
                 }
                 self.transfer
                     .shared

@@ -125,7 +125,8 @@ impl<L: Outbound> Run<'_, L> {
         }
         // What crossed with the news that its heirs are gone counts no more.
         let all = entries == self.transfer.shared.table.lock().len();
-        let goes_on = all && self.will.stands;
+        let held = !self.transfer.pauses.borrow().ours().is_empty();
+        let goes_on = all && self.will.stands && !held;
         self.transfer.reporter.tell(News::GoesOn(goes_on)).await;
         Ok(())
     }

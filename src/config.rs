@@ -329,8 +329,8 @@ impl Settings {
                 "dht",
                 "Whether to find people who are elsewhere by their keys alone, and be found by \
                  those who have\n# your link, in the DHT of BitTorrent: \"on\" or \"off\". \
-                 Strangers run it: they see your address, not who\n# you are or whom you look \
-                 for.",
+                 Strangers run it: they see your address, not who\n# you are. Those who have \
+                 your link can look up where you are from then on.",
                 text(&self.dht.to_string()),
             ),
             (

@@ -86,6 +86,8 @@ fn folder(from: &Site) -> (PathBuf, u64) {
     file("d/big".into(), 24_000_001);
     (0..20).for_each(|n| file(format!("d/medium-{n}"), 300_000 + n));
     (0..20).for_each(|n| file(format!("d/small-{n}"), 100 + n));
+    // Many of these: none of them may cost as many uploads as there are receivers.
+    (0..300).for_each(|n| file(format!("d/leaf-{n}"), 15_000 + n));
     (from.dir.path().join("out/d"), bytes)
 }
 

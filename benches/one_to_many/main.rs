@@ -2,8 +2,9 @@
 //! processes in network namespaces on one bridge, where only the sender's uplink is narrow.
 //!
 //! `cargo bench -p peerconnect --bench one_to_many`, as root. Options behind `--`: `--receivers N`
-//! (8), `--mib N` size of it all (100), `--files N` in so many files (1), `--uplink N` of the sender in Mbit/s (100), `--peers N`
-//! of the receivers in Mbit/s (not narrowed), `--only NAME` one scenario.
+//! (8), `--mib N` size of it all (100), `--files N` in so many files (1), `--uplink N` of the
+//! sender in Mbit/s (100), `--peers N` of the receivers in Mbit/s (not narrowed), `--only NAME` one
+//! scenario.
 //!
 //! Of each scenario it prints the time until everybody (or everybody but the one that is slow or
 //! killed) had everything, as a ratio to the time of one receiver, and what the sender's interface

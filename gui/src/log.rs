@@ -22,7 +22,7 @@ impl Log {
     pub fn install(&self) {
         let filter = std::env::var("PEERCONNECT_LOG").ok();
         let filter = filter.filter(|filter| !filter.is_empty());
-        let filter = filter.unwrap_or_else(|| "warn,peerconnect=info".into());
+        let filter = filter.unwrap_or_else(|| "warn,peerconnect=info,mainline=off".into());
         let installed = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
             .with_writer(self.clone())

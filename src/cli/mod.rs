@@ -255,7 +255,8 @@ fn start_log(verbose: u8) {
     let filter = match (set, verbose) {
         (Some(set), _) => set,
         (None, 0) => "off".into(),
-        (None, 1) => "warn,peerconnect=info".into(),
+        // It takes it for an error that there is no network.
+        (None, 1) => "warn,peerconnect=info,mainline=off".into(),
         (None, 2) => "info,peerconnect=debug".into(),
         (None, _) => "debug,peerconnect=trace".into(),
     };

@@ -126,7 +126,11 @@ impl Setting {
             Self::Relays(_) => return Ok(()),
             Self::Announce(_) | Self::OnConflict(_) | Self::PassOn(_) => return Ok(()),
             Self::Legacy(_) | Self::LegacyUnanswered(_) | Self::PortMapping(_) => return Ok(()),
-            Self::Dht(_) | Self::DhtNodes(_) => return Ok(()),
+            Self::DhtNodes(nodes) => match super::lists::check_nodes(nodes) {
+                Some(why) => why,
+                None => return Ok(()),
+            },
+            Self::Dht(_) => return Ok(()),
         };
         Err(invalid(self.key(), why))
     }
@@ -281,6 +285,7 @@ mod tests {
             ("relays", "there"),
             ("dht_nodes", "there"),
             ("dht_nodes", "there:0"),
+            ("dht_nodes", "[::1]:6881"),
             ("nmae", "x"),
             ("name\nport", "1"),
         ] {

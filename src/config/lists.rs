@@ -44,18 +44,26 @@ pub(super) fn written(texts: Vec<String>) -> String {
 /// Nodes of the DHT: `HOST:PORT` each.
 pub(super) fn read_nodes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let nodes = read(from)?;
-    if nodes.len() > DHT_NODES_MAX {
-        return Err(D::Error::custom(format!("at most {DHT_NODES_MAX} nodes")));
-    }
-    match nodes.iter().all(|node| is_host_port(node)) {
-        true => Ok(nodes),
-        false => Err(D::Error::custom("expected HOST:PORT of each node")),
+    match check_nodes(&nodes) {
+        None => Ok(nodes),
+        Some(why) => Err(D::Error::custom(why)),
     }
 }
 
-/// Whether it can be a host name or an IPv4 address, and a port.
+/// What is wrong with them, if something is.
+pub(super) fn check_nodes(nodes: &[String]) -> Option<String> {
+    if nodes.len() > DHT_NODES_MAX {
+        return Some(format!("at most {DHT_NODES_MAX} nodes"));
+    }
+    let good = nodes.iter().all(|node| is_host_port(node));
+    (!good).then(|| "expected HOST:PORT of each node".to_owned())
+}
+
+/// Whether it can be a host name or an IPv4 address, and a port: the DHT of IPv6 is another one.
 fn is_host_port(node: &str) -> bool {
-    node.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    node.split_once(':').is_some_and(|(host, port)| {
+        let is_host = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+        !host.is_empty() && host.chars().all(is_host) && is_port
     })
 }

@@ -440,9 +440,14 @@ impl Connector {
     }
 
     /// Where a peer says in the DHT that it is; `None` if it says nothing, or nothing is searched.
-    /// Takes 15 s at most. Cancel-safe.
+    /// Takes 16 s at most. Cancel-safe.
     pub async fn search(&self, id: PeerId) -> Option<Found> {
         self.shared.dht.find(id).await
+    }
+
+    /// The connection to a peer, as soon as there is one. Cancel-safe.
+    pub async fn connected(&self, id: PeerId) -> PeerConnection {
+        self.shared.connected(id).await
     }
 
     /// Closes the connection to a peer, if there is one.

@@ -43,6 +43,7 @@ pub mod settings;
 mod socket;
 pub mod tcp;
 pub mod text_link;
+mod time;
 pub mod transfer_link;
 mod watch;
 mod whereabouts;

@@ -194,7 +194,9 @@ impl Shared {
     /// Others may find us here from now on.
     pub(super) fn moved_to(&self, addrs: Vec<SocketAddr>) {
         let state = self.state();
-        set(&self.own, addrs);
+        if set(&self.own, addrs) {
+            self.dht.forget_searches();
+        }
         self.tell_addrs(&state);
     }
 
@@ -399,12 +401,13 @@ impl Shared {
 }
 
 /// Tells it only if it is news.
-fn set(told: &watch::Sender<Vec<SocketAddr>>, addrs: Vec<SocketAddr>) {
+/// Returns whether it was not so before.
+fn set(told: &watch::Sender<Vec<SocketAddr>>, addrs: Vec<SocketAddr>) -> bool {
     told.send_if_modified(|before| {
         let moved = *before != addrs;
         *before = addrs;
         moved
-    });
+    })
 }
 
 /// Whether the connection is so new that a dial to the other side may have begun before it.

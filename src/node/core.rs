@@ -27,7 +27,7 @@ use super::api::{Chosen, LegacyMe, Me, NodeHandle, Overview, PeerInfo, ReceiveRu
 use super::check::Checks;
 use super::codes::CodeBook;
 use super::control;
-use super::dial::Callee;
+use super::dial::{Callee, Lookup};
 use super::incoming::{IncomingTask, LINKS_MAX};
 use super::legacy::Legacy;
 use super::near::{dht_use, wants_router_port};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::fault::Fault;
 use crate::net::Found;
@@ -19,8 +19,6 @@ pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
 
 /// How long a peer is called where it is known to be before its key is looked up.
 const SEARCH_AFTER: Duration = Duration::from_secs(1);
-/// How long the first contact may take where keys are looked up: the search, and the call after it.
-const WITH_SEARCH: Duration = Duration::from_secs(22);
 
 /// Whom to call.
 #[derive(Debug, Clone)]
@@ -37,6 +35,17 @@ pub(super) struct Callee {
     pub(super) host: Option<(String, u16)>,
     /// What a person typed, for messages.
     pub(super) shown: String,
+    /// Whether it is looked for elsewhere.
+    pub(super) lookup: Lookup,
+}
+
+/// Whether somebody who is not where he is said to be is looked for by his key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// If the settings allow it.
+    ByKey,
+    /// Not at all: anybody can have said whose key it is.
+    Never,
 }
 
 /// Addresses that are remembered for one peer.
@@ -66,11 +75,117 @@ pub(super) fn add_relay(relays: &mut Vec<RelayHint>, mut relay: RelayHint) {
 /// A search for a key that is under way.
 type Search<'a> = Pin<Box<dyn Future<Output = Option<Found>> + Send + 'a>>;
 
-/// What it came to; there is none afterwards.
-async fn ended(search: &mut Option<Search<'_>>) -> Option<Found> {
-    let found = search.as_mut()?.await;
-    *search = None;
-    found
+/// A call that is under way.
+struct Call<'a> {
+    callee: &'a Callee,
+    connector: &'a Connector,
+    /// What the host that was typed has led to.
+    typed: Vec<SocketAddr>,
+    until: Instant,
+    moves: usize,
+    /// `None` if it is over, or not wanted.
+    search: Option<Search<'a>>,
+    found: Option<Found>,
+}
+
+/// Why a call is begun anew.
+enum News {
+    /// The peer is said to be elsewhere now.
+    Elsewhere,
+    /// What the search came to.
+    Searched(Option<Found>),
+}
+
+impl Call<'_> {
+    /// Calls until there is an answer, or something else is known. `None` if it is to be called
+    /// again.
+    async fn round(&mut self) -> Option<Result<PeerConnection, ConnectError>> {
+        let mut addrs = self.typed.clone();
+        addrs.extend(self.callee.known_addrs());
+        let dial = self.callee.dial(&addrs, self.found.as_ref());
+        let left = self.until.saturating_duration_since(Instant::now());
+        let mut dialling = pin!(self.connector.prepare_connection(dial, left));
+        let error = loop {
+            tokio::select! {
+                biased;
+                connected = &mut dialling => match connected {
+                    Ok(connection) => return Some(Ok(connection)),
+                    Err(error) => break error,
+                },
+                news = news(self.callee, &addrs, self.moves, &mut self.search) => {
+                    if self.has_heard(news) {
+                        return None;
+                    }
+                }
+            }
+        };
+        if !error.may_be_elsewhere() {
+            return Some(Err(error));
+        }
+        // Nobody is called any more, but the search may go on.
+        while self.search.is_some() {
+            let expect = self.callee.expect;
+            tokio::select! {
+                biased;
+                Some(connection) = connected(self.connector, expect) => return Some(Ok(connection)),
+                news = news(self.callee, &addrs, self.moves, &mut self.search) => {
+                    if self.has_heard(news) {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(Err(error))
+    }
+
+    /// Whether it is to be called anew, for as long as a first contact may take at least.
+    fn has_heard(&mut self, news: News) -> bool {
+        match news {
+            News::Elsewhere => self.moves += 1,
+            News::Searched(found) => {
+                self.search = None;
+                let is_new = found.as_ref().is_some_and(|found| self.is_new(found));
+                if !is_new {
+                    return false;
+                }
+                self.found = found;
+            }
+        }
+        self.until = self.until.max(Instant::now() + FIRST_CONTACT);
+        true
+    }
+
+    /// Whether it says anything that is not known.
+    fn is_new(&self, found: &Found) -> bool {
+        let known = self.callee.known_addrs();
+        let relay = |id| self.callee.relays.iter().any(|known| known.id == id);
+        found.addrs.iter().any(|addr| !known.contains(addr))
+            || found.relays.iter().any(|found| !relay(found.id))
+    }
+}
+
+/// What is heard of a peer while it is called. Cancel-safe.
+async fn news(
+    callee: &Callee,
+    addrs: &[SocketAddr],
+    moves: usize,
+    search: &mut Option<Search<'_>>,
+) -> News {
+    let searched = async {
+        match search {
+            Some(search) => search.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = callee.near.elsewhere(callee.expect, addrs), if moves < MOVES_MAX => News::Elsewhere,
+        found = searched => News::Searched(found),
+    }
+}
+
+/// The connection that the peer makes meanwhile; `None` if it is not known who it is.
+async fn connected(connector: &Connector, expect: Option<PeerId>) -> Option<PeerConnection> {
+    Some(connector.connected(expect?).await)
 }
 
 impl Callee {
@@ -106,41 +221,18 @@ impl Callee {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        let mut search = self.search(connector);
-        let until = match search {
-            Some(_) => until.max(Instant::now() + WITH_SEARCH),
-            None => until,
+        let mut call = Call {
+            callee: self,
+            connector,
+            typed,
+            until,
+            moves: 0,
+            search: self.search(connector),
+            found: None,
         };
-        let mut found = None;
-        let mut moves = 0;
         loop {
-            let mut addrs = typed.clone();
-            addrs.extend(self.known_addrs());
-            let dial = self.dial(&addrs, found.as_ref());
-            let mut dialling = pin!(connector.prepare_connection(dial, until - Instant::now()));
-            let failed = loop {
-                tokio::select! {
-                    connected = &mut dialling => match connected {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => break Some(error),
-                    },
-                    () = self.near.elsewhere(self.expect, &addrs), if moves < MOVES_MAX => {
-                        moves += 1;
-                        break None;
-                    }
-                    more = ended(&mut search), if search.is_some() => if more.is_some() {
-                        found = more;
-                        break None;
-                    }
-                }
-            };
-            let Some(error) = failed else { continue };
-            if !error.may_be_elsewhere() {
-                return Err(self.fault(error));
-            }
-            match timeout_at(until, ended(&mut search)).await {
-                Ok(Some(more)) => found = Some(more),
-                Ok(None) | Err(_) => return Err(self.fault(error)),
+            if let Some(done) = call.round().await {
+                return done.map_err(|error| self.fault(error));
             }
         }
     }
@@ -165,7 +257,8 @@ impl Callee {
     /// Looks for it by its key where it may have said that it is, if that is wanted: a little
     /// later, for whoever answers at once need not be searched.
     fn search<'a>(&self, connector: &'a Connector) -> Option<Search<'a>> {
-        let id = self.expect.filter(|_| connector.searches())?;
+        let is_wanted = self.lookup == Lookup::ByKey && connector.searches();
+        let id = self.expect.filter(|_| is_wanted)?;
         Some(Box::pin(async move {
             sleep(SEARCH_AFTER).await;
             connector.search(id).await
@@ -239,5 +332,63 @@ impl Callee {
             },
             ConnectError::Stopped(what) => Fault::Internal { what },
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::net::discovery::{Discovery, DiscoveryOptions, Presence};
+    use crate::net::{DhtUse, EndpointOptions, bind};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_in_vain_makes_nobody_wait_longer_than_it_takes() {
+        let identity = Identity::generate().unwrap();
+        let here = Some([127, 0, 0, 1].into());
+        let options = EndpointOptions {
+            bind: here,
+            port: 0,
+            name: String::new(),
+        };
+        let (connector, _arrivals, net) = bind(&identity, options).await.unwrap();
+        let near = Discovery::start(DiscoveryOptions {
+            me: identity.id(),
+            name: String::new(),
+            port: net.local_port(),
+            bind: here,
+            presence: Presence::Off,
+        });
+        let mut callee = Callee {
+            expect: Some(PeerId::from_bytes([7; 32])),
+            addrs: vec!["127.0.0.1:9".parse().unwrap()],
+            relays: Vec::new(),
+            near: near.near().clone(),
+            host: None,
+            shown: "anna".into(),
+            lookup: Lookup::ByKey,
+        };
+        // Nobody answers there.
+        net.use_dht(DhtUse {
+            search: true,
+            publish: false,
+            nodes: vec!["127.0.0.1:9".into()],
+        });
+        let mut calls = Vec::new();
+        for lookup in [Lookup::ByKey, Lookup::ByKey, Lookup::Never] {
+            callee.lookup = lookup;
+            let began = Instant::now();
+            let failed = callee.connect(&connector, FIRST_CONTACT).await;
+            assert!(
+                matches!(failed, Err(Fault::PeerOffline { .. })),
+                "{failed:?}"
+            );
+            calls.push(began.elapsed());
+        }
+        // What is known of the search need not be waited for again.
+        assert!(calls[0] < Duration::from_secs(20), "{calls:?}");
+        assert!(calls[1] <= FIRST_CONTACT, "{calls:?}");
+        assert!(calls[2] <= FIRST_CONTACT, "{calls:?}");
     }
 }

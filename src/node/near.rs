@@ -3,7 +3,7 @@
 use super::NodeOptions;
 use super::api::{Found, Nearby, Presence, Reply};
 use super::core::Core;
-use super::dial::{Callee, add_relay};
+use super::dial::{Callee, Lookup, add_relay};
 use super::names::{self, Meant};
 use super::outgoing::To;
 use crate::config::{Announce, Dht, PortMapping, Settings};
@@ -121,6 +121,7 @@ impl Core {
             shown: name
                 .filter(|n| !n.is_empty())
                 .unwrap_or_else(|| peer.short()),
+            lookup: Lookup::ByKey,
         }
     }
 
@@ -166,6 +167,7 @@ impl Core {
                 near: self.discovery.near().clone(),
                 host: Some((host, port)),
                 shown,
+                lookup: Lookup::ByKey,
             }),
             (Found::Address | Found::Host, None) => Err(Fault::Invalid {
                 why: format!("\"{shown}\" is no link, peer or address"),

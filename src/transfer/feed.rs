@@ -9,11 +9,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::pauses::{Pauses, gate};
 use super::shelf::Shelf;
+use crate::protocol::groups::GROUP_LEN;
 use crate::protocol::message::{FileIndex, Stamp, TransferId};
-use crate::protocol::sessions::{FED_MAX, Fed, Feeder, Trouble};
+use crate::protocol::sessions::{FED_MAX, Fed, Feeder, PULLS_MAX, Trouble};
 
-/// Groups of one transfer that are asked for or not written yet: what hides the way there and back.
+/// Groups of one file that are asked for or not written yet: what hides the way there and back.
 pub const FETCHING_MAX: usize = 6;
+/// The same for all files of a transfer, in tenths of a group: so many small files, or as many
+/// large ones as one file has groups.
+const PLACES: usize = FETCHING_MAX * TENTHS;
+/// What a whole group counts.
+const TENTHS: usize = 10;
+// More would not be answered.
+const _: () = assert!(PLACES <= PULLS_MAX);
 /// Requests that may wait for the one who answers.
 const ASKS_MAX: usize = 16;
 /// Troubles that may wait to be told.
@@ -70,6 +78,12 @@ pub struct Feeding {
 /// Complaints for the sender, in order.
 pub type Troubles = mpsc::Receiver<(TransferId, Trouble)>;
 
+/// How many of [`PLACES`] a group of `len` bytes takes.
+fn places(len: u64) -> u32 {
+    let tenths = (len.saturating_mul(TENTHS as u64)).div_ceil(GROUP_LEN);
+    tenths.clamp(1, TENTHS as u64) as u32
+}
+
 impl Feed {
     /// Both ends, and what the transfer has to tell the sender.
     pub fn new() -> (Self, Feeding, Troubles) {
@@ -84,7 +98,7 @@ impl Feed {
         let feed = Self {
             shelf: Arc::default(),
             asks,
-            places: Arc::new(Semaphore::new(FETCHING_MAX)),
+            places: Arc::new(Semaphore::new(PLACES)),
             pauses: watch::Sender::default(),
             feeder,
             fed: Arc::default(),
@@ -108,17 +122,18 @@ impl Feed {
         });
     }
 
-    /// Gets a group, as soon as it is its turn and it is there. `None` if the sender has to send
-    /// it. Cancel-safe: it is not asked for any more. What comes with it is to be held until the
-    /// content is on the disk: then the next one may come.
+    /// Gets a group of `len` bytes, as soon as it is its turn and it is there. `None` if the sender
+    /// has to send it. Cancel-safe: it is not asked for any more. What comes with it is to be held
+    /// until the content is on the disk: then the next one may come.
     pub async fn fetch(
         &self,
         index: FileIndex,
         stamp: Stamp,
-        group: u32,
+        (group, len): (u32, u64),
     ) -> Option<(Given, OwnedSemaphorePermit)> {
         gate(&mut self.pauses.subscribe(), index).await;
-        let place = self.places.clone().acquire_owned().await.ok()?;
+        let places = places(len);
+        let place = self.places.clone().acquire_many_owned(places).await.ok()?;
         let (give, given) = oneshot::channel();
         let ask = Ask::Group { stamp, group, give };
         self.asks.send(ask).await.ok()?;

@@ -1,7 +1,7 @@
 //! What a receiver of a session has verified, for others to have: groups by the stamp of their
 //! file, from the part while it grows and from the finished file afterwards.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +19,8 @@ use crate::storage::part::Part;
 
 /// Most files that are remembered; the oldest ones are forgotten.
 const FILES_MAX: usize = 64 * 1024;
+/// Of so many that are forgotten it is known that they are: nobody waits for them.
+const FORGOTTEN_MAX: usize = 4 * FILES_MAX;
 /// Most files of these that are open. The groups of others are there again when their file is
 /// finished.
 const OPEN_MAX: usize = 64;
@@ -37,6 +39,8 @@ struct Inner {
     order: VecDeque<Stamp>,
     /// Those that are open, oldest first.
     open: VecDeque<Stamp>,
+    /// Those that were here and are not remembered.
+    forgotten: HashSet<Stamp>,
     /// Whether nothing more comes.
     over: bool,
 }
@@ -235,7 +239,8 @@ impl Shelf {
     pub fn look(&self, stamp: Stamp, group: u32) -> Look {
         let inner = self.lock();
         let Some(Shelved { size, place }) = inner.files.get(&stamp) else {
-            return if inner.over { Look::Gone } else { Look::Later };
+            let is_gone = inner.over || inner.forgotten.contains(&stamp);
+            return if is_gone { Look::Gone } else { Look::Later };
         };
         let here = |source| match group_count(*size) > group {
             true => Look::Here(Found {
@@ -270,6 +275,9 @@ impl Inner {
             && let Some(oldest) = self.order.pop_front()
         {
             self.files.remove(&oldest);
+            if self.forgotten.len() < FORGOTTEN_MAX {
+                self.forgotten.insert(oldest);
+            }
             self.open.retain(|open| *open != oldest);
         }
     }

@@ -19,6 +19,8 @@ use crate::protocol::link_uri::{LINK_RELAYS_MAX, RELAY_ADDRS_MAX, RelayHint};
 const SEALED_LEN_MAX: usize = 1000;
 /// Addresses in an entry.
 const ADDRS_MAX: usize = 8;
+/// Seconds by which an entry may be older or younger than the reader's clock says.
+const AGE_MAX: u64 = 24 * 60 * 60;
 /// What the key pair that an entry is at is made of, together with the id.
 const PLACES: &str = "peerconnect 2026-11 places of entries in the dht";
 /// What the key that an entry is sealed with is made of, together with the id.
@@ -48,6 +50,12 @@ impl Entry {
         entry.bounded()
     }
 
+    /// Whether it was made about `now`, by clocks that need not agree well. Whoever knows the id
+    /// can put an old one in place of a new one.
+    pub(super) fn is_of(&self, now: u64) -> bool {
+        self.made.abs_diff(now) < AGE_MAX
+    }
+
     /// Whether there is nothing to say.
     pub(super) fn is_empty(&self) -> bool {
         self.addrs.is_empty() && self.relays.is_empty()
@@ -61,11 +69,12 @@ impl Entry {
         };
         self.addrs.retain(has_sense);
         self.addrs.truncate(ADDRS_MAX);
-        self.relays.retain(|relay| !relay.addrs.is_empty());
-        self.relays.truncate(LINK_RELAYS_MAX);
         for relay in &mut self.relays {
+            relay.addrs.retain(has_sense);
             relay.addrs.truncate(RELAY_ADDRS_MAX);
         }
+        self.relays.retain(|relay| !relay.addrs.is_empty());
+        self.relays.truncate(LINK_RELAYS_MAX);
         self
     }
 
@@ -203,14 +212,24 @@ mod tests {
         let hostile = Entry {
             made: 1,
             addrs: inside.to_vec(),
-            relays: vec![RelayHint {
-                addrs: many[..9].to_vec(),
-                ..relay(1)
-            }],
+            relays: vec![
+                RelayHint {
+                    addrs: inside.to_vec(),
+                    ..relay(2)
+                },
+                RelayHint {
+                    addrs: many[..9].to_vec(),
+                    ..relay(1)
+                },
+            ],
         };
         let opened = Entry::open(&hostile.seal(&ours).unwrap(), ours.id()).unwrap();
         assert_eq!(opened.addrs, []);
-        assert_eq!(opened.relays[0].addrs.len(), RELAY_ADDRS_MAX);
+        let [relay] = &opened.relays[..] else {
+            panic!("{opened:?}");
+        };
+        assert_eq!(relay.addrs, many[..RELAY_ADDRS_MAX]);
+        assert!(!Entry::default().is_of(AGE_MAX) && Entry::default().is_of(AGE_MAX - 1));
     }
 
     proptest! {

@@ -14,14 +14,14 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_core::Stream;
 use mainline::MutableItem;
-use mainline::async_dht::GetStream;
+use mainline::async_dht::{AsyncDht, GetStream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::engine::Engine;
 use self::entry::{Entry, place};
@@ -34,6 +34,8 @@ pub(super) use publish::publish;
 const SEARCH_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a newer entry is waited for, once there is one.
 const NEWER_WAIT: Duration = Duration::from_secs(1);
+/// How much longer the rest of it may take.
+const SEARCH_REST: Duration = Duration::from_secs(1);
 /// How long it is before the same peer is searched again: the first time, the second and so on.
 const SEARCH_AGAIN: [Duration; 4] = [
     Duration::from_secs(30),
@@ -41,6 +43,8 @@ const SEARCH_AGAIN: [Duration; 4] = [
     Duration::from_secs(5 * 60),
     Duration::from_secs(15 * 60),
 ];
+/// After so long it is the first time again.
+const SEARCH_ANEW: Duration = Duration::from_secs(60 * 60);
 /// Peers of which it is remembered when they were searched.
 const SEARCHED_MAX: usize = 256;
 /// Values that are looked at in one search: anybody who knows an id can put some there.
@@ -87,17 +91,26 @@ pub struct Found {
 #[derive(Debug, Default)]
 struct Searched {
     when: Option<Instant>,
-    /// How often in a row nothing was found.
-    in_vain: usize,
+    /// How often it was searched, as far as anybody answered.
+    times: usize,
     found: Option<Found>,
 }
 
 impl Searched {
     /// Whether it is time to search.
     fn is_due(&self) -> bool {
-        let again = SEARCH_AGAIN.get(self.in_vain).or(SEARCH_AGAIN.last());
+        let again = SEARCH_AGAIN.get(self.times.saturating_sub(1));
+        let again = again.or(SEARCH_AGAIN.last()).copied();
         self.when
-            .is_none_or(|when| when.elapsed() >= again.copied().unwrap_or_default())
+            .is_none_or(|when| when.elapsed() >= again.unwrap_or_default())
+    }
+
+    /// A search begins. It counts, whether or not somebody waits for its end.
+    fn begin(&mut self) {
+        if self.when.is_some_and(|when| when.elapsed() >= SEARCH_ANEW) {
+            self.times = 0;
+        }
+        self.when = Some(Instant::now());
     }
 }
 
@@ -132,6 +145,12 @@ impl Dht {
             *before = wanted;
             news
         });
+        self.forget_searches();
+    }
+
+    /// What was found, or not, was so in another network, or in another directory.
+    pub(super) fn forget_searches(&self) {
+        self.all_searches().clear();
     }
 
     /// How it stands with our entry, now and whenever that changes.
@@ -153,27 +172,31 @@ impl Dht {
     }
 
     /// Where `id` says that it is; `None` if it says nothing, or nothing is searched now. Takes
-    /// [`SEARCH_DEADLINE`] at most. What was found is kept until it is time to search again.
-    /// Cancel-safe.
+    /// 16 s at most. What was found is kept until it is time to search again. Cancel-safe.
     pub(super) async fn find(&self, id: PeerId) -> Option<Found> {
-        let wanted = self.wanted.borrow().clone();
+        let mut wants = self.wanted.subscribe();
+        let wanted = wants.borrow_and_update().clone();
         if !wanted.search {
             return None;
         }
+        let until = Instant::now() + SEARCH_DEADLINE;
         let searched = self.searched(id);
-        // Several transfers to one peer need one search.
-        let mut searched = searched.lock().await;
-        if searched.is_due() {
-            let search = self.search(id, &wanted);
-            let entry = timeout(SEARCH_DEADLINE, search).await.ok().flatten();
-            searched.found = entry.map(|Entry { addrs, relays, .. }| Found { addrs, relays });
-            searched.in_vain = match searched.found {
-                Some(_) => 0,
-                None => searched.in_vain.saturating_add(1),
-            };
-            searched.when = Some(Instant::now());
+        let find = async {
+            // Several transfers to one peer need one search.
+            let mut searched = searched.lock().await;
+            if searched.is_due() {
+                searched.begin();
+                let (entry, answered) = self.search(id, &wanted, until).await;
+                searched.times += usize::from(answered);
+                let entry = entry.filter(|entry| !entry.is_empty());
+                searched.found = entry.map(|Entry { addrs, relays, .. }| Found { addrs, relays });
+            }
+            searched.found.clone()
+        };
+        tokio::select! {
+            found = timeout_at(until + SEARCH_REST, find) => found.ok().flatten(),
+            _ = wants.changed() => None,
         }
-        searched.found.clone()
     }
 
     fn all_searches(&self) -> MutexGuard<'_, Searches> {
@@ -188,29 +211,16 @@ impl Dht {
         searches.entry(id).or_default().clone()
     }
 
-    /// The newest entry of `id`.
-    async fn search(&self, id: PeerId, wanted: &DhtUse) -> Option<Entry> {
-        let running = self.running(wanted).await?;
-        let place = place(id).verifying_key().to_bytes();
-        let mut values = running.dht.get_mutable(&place, None, None);
-        let mut newest: Option<Entry> = None;
-        let mut until = Instant::now() + SEARCH_DEADLINE;
-        for _ in 0..VALUES_MAX {
-            let Ok(Some(value)) = timeout_at(until, next(&mut values)).await else {
-                break;
-            };
-            let Some(entry) = Entry::open(value.value(), id) else {
-                tracing::debug!(peer = %id.short(), "an entry that it did not make");
-                continue;
-            };
-            if newest.as_ref().is_none_or(|best| entry.made > best.made) {
-                newest = Some(entry);
-            }
-            until = until.min(Instant::now() + NEWER_WAIT);
-        }
-        running.remember().await;
-        tracing::debug!(peer = %id.short(), found = newest.is_some(), "searched in the DHT");
-        newest
+    /// The newest entry of `id`, and whether anybody answered.
+    async fn search(&self, id: PeerId, wanted: &DhtUse, until: Instant) -> (Option<Entry>, bool) {
+        let Some(running) = self.running(wanted).await else {
+            return (None, false);
+        };
+        let newest = running.ask(move |dht| newest(dht, id, until)).await;
+        let newest = newest.flatten();
+        let answered = running.remember().await > 0;
+        tracing::debug!(peer = %id.short(), found = newest.is_some(), answered, "searched");
+        (newest, answered)
     }
 
     async fn running(&self, wanted: &DhtUse) -> Option<Arc<engine::Running>> {
@@ -226,6 +236,33 @@ impl Dht {
             .inspect_err(|error| tracing::warn!(%error, "no socket for the DHT"))
             .ok()
     }
+}
+
+/// The newest of what is found until then, or of what comes a moment after the first.
+async fn newest(dht: AsyncDht, id: PeerId, mut until: Instant) -> Option<Entry> {
+    let place = place(id).verifying_key().to_bytes();
+    let mut values = dht.get_mutable(&place, None, None);
+    let now = unix_now();
+    let mut newest: Option<Entry> = None;
+    for _ in 0..VALUES_MAX {
+        let Ok(Some(value)) = timeout_at(until, next(&mut values)).await else {
+            break;
+        };
+        let Some(entry) = Entry::open(value.value(), id).filter(|entry| entry.is_of(now)) else {
+            tracing::debug!(peer = %id.short(), "an entry that it did not make, or long ago");
+            continue;
+        };
+        if newest.as_ref().is_none_or(|best| entry.made > best.made) {
+            newest = Some(entry);
+        }
+        until = until.min(Instant::now() + NEWER_WAIT);
+    }
+    newest
+}
+
+fn unix_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 async fn next(values: &mut GetStream<MutableItem>) -> Option<MutableItem> {

@@ -1,20 +1,22 @@
 //! Keeps our entry in the DHT true, as seldom as that goes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mainline::MutableItem;
-use mainline::errors::PutMutableError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::engine::Running;
 use super::entry::{Entry, place};
-use super::{Dht, DhtStanding, DhtUse, next};
+use super::{Dht, DhtStanding, DhtUse, next, unix_now};
 use crate::identity::Identity;
+use crate::net::interfaces::source_towards;
+use crate::net::mapping::RouterPort;
 use crate::net::pool::Shared;
 use crate::net::relay::{RelayStanding, RelayState};
+use crate::net::time::Time;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
 
@@ -26,6 +28,8 @@ const WRITE_PAUSE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(3);
 /// How long writing may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// The same of taking back what was written.
+const WITHDRAW_DEADLINE: Duration = Duration::from_secs(10);
 /// How long it is before it is tried again: the first time, the second and so on.
 const TRY_AGAIN: [Duration; 4] = [
     Duration::from_secs(15),
@@ -33,18 +37,47 @@ const TRY_AGAIN: [Duration; 4] = [
     Duration::from_secs(5 * 60),
     Duration::from_secs(15 * 60),
 ];
+/// Nobody's addresses in the Internet (RFC 5737, RFC 3849): which way packets would go is asked,
+/// none is sent.
+const ELSEWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
 
 /// Where we are, and what is wanted.
 struct Watched {
     wanted: watch::Receiver<DhtUse>,
-    addrs: watch::Receiver<Vec<SocketAddr>>,
+    own: watch::Receiver<Vec<SocketAddr>>,
+    router_port: watch::Receiver<RouterPort>,
     relays: watch::Receiver<Vec<RelayStanding>>,
+    /// Where our socket is bound.
+    bind: IpAddr,
 }
 
 impl Watched {
-    /// What there is to say now.
+    fn of(shared: &Shared) -> Self {
+        Self {
+            wanted: shared.dht.wanted.subscribe(),
+            own: shared.own_addrs(),
+            router_port: shared.mapping.stands(),
+            relays: shared.relays.standings(),
+            bind: shared.dht.bind,
+        }
+    }
+
+    /// What there is to say now. Of our own addresses only those that packets to others carry: in
+    /// a tunnel that takes them all, where this computer really is shall not be known.
     fn entry(&mut self) -> Entry {
-        let addrs = self.addrs.borrow_and_update().clone();
+        let own = self.own.borrow_and_update().clone();
+        let mut addrs = match self.bind.is_unspecified() {
+            false => own,
+            true => {
+                let seen = ELSEWHERE.map(|ip| source_towards(SocketAddr::new(ip, 9)));
+                let is_seen = |addr: &SocketAddr| seen.contains(&Some(addr.ip().to_canonical()));
+                own.into_iter().filter(is_seen).collect()
+            }
+        };
+        addrs.extend(self.router_port.borrow_and_update().addr());
         let relays = self.relays.borrow_and_update();
         let there = relays.iter().filter(|one| one.state != RelayState::Away);
         let there: Vec<RelayHint> = there.map(|one| one.relay.clone()).collect();
@@ -56,7 +89,8 @@ impl Watched {
         loop {
             tokio::select! {
                 _ = self.wanted.changed() => return,
-                Ok(()) = self.addrs.changed() => {}
+                Ok(()) = self.own.changed() => {}
+                Ok(()) = self.router_port.changed() => {}
                 Ok(()) = self.relays.changed() => {}
             }
             let now = self.entry();
@@ -69,65 +103,102 @@ impl Watched {
 
 /// Keeps the entry as long as one is wanted; never ends.
 pub(in crate::net) async fn publish(shared: Arc<Shared>) {
-    let dht = &shared.dht;
-    let mut watched = Watched {
-        wanted: dht.wanted.subscribe(),
-        addrs: shared.addrs(),
-        relays: shared.relays.standings(),
+    let mut keeper = Keeper {
+        watched: Watched::of(&shared),
+        shared: &shared,
+        written: None,
+        in_vain: 0,
     };
-    let mut in_vain = 0;
     loop {
-        let wanted = watched.wanted.borrow_and_update().clone();
+        keeper.step().await;
+    }
+}
+
+struct Keeper<'a> {
+    shared: &'a Shared,
+    watched: Watched,
+    /// What was wanted when something was written that is still there.
+    written: Option<DhtUse>,
+    in_vain: usize,
+}
+
+impl Keeper<'_> {
+    async fn step(&mut self) {
+        let dht = &self.shared.dht;
+        let wanted = self.watched.wanted.borrow_and_update().clone();
         if !wanted.publish {
+            self.withdraw().await;
             dht.set(DhtStanding::Off);
-            in_vain = 0;
-            if watched.wanted.changed().await.is_err() {
-                return;
-            }
-            continue;
+            self.in_vain = 0;
+            // The sender lives as long as `shared`.
+            let _ = self.watched.wanted.changed().await;
+            return;
         }
-        if dht.is_off() {
+        if *dht.stands.borrow() == DhtStanding::Off {
             dht.set(DhtStanding::Asking);
         }
-        sleep(SETTLE).await;
-        let entry = watched.entry();
-        if entry.is_empty() {
-            // What was said before is forgotten by itself.
-            dht.set(DhtStanding::Nothing);
-            watched.changed(&entry).await;
-            continue;
-        }
-        let began = Instant::now();
-        let written = timeout(WRITE_DEADLINE, dht.write(&entry, &shared.identity, &wanted));
-        let (stands, wait) = match written.await {
-            Ok(true) => {
-                in_vain = 0;
-                (DhtStanding::Published, WRITE_AGAIN)
-            }
-            Ok(false) | Err(_) => {
-                let wait = TRY_AGAIN.get(in_vain).or(TRY_AGAIN.last());
-                in_vain += 1;
-                (DhtStanding::Away, wait.copied().unwrap_or_default())
-            }
-        };
-        dht.set(stands);
         tokio::select! {
-            () = sleep(wait) => {}
-            () = watched.changed(&entry) => {
-                let is_wanted = || watched.wanted.borrow().publish;
-                if is_wanted() {
-                    sleep_until(began + WRITE_PAUSE).await;
-                }
+            () = sleep(SETTLE) => {}
+            _ = self.watched.wanted.changed() => return,
+        }
+        let entry = self.watched.entry();
+        if entry.is_empty() {
+            self.withdraw().await;
+            dht.set(DhtStanding::Nothing);
+            self.watched.changed(&entry).await;
+            return;
+        }
+        self.written = Some(wanted.clone());
+        let began = Instant::now();
+        let write = timeout(
+            WRITE_DEADLINE,
+            dht.write(&entry, &self.shared.identity, &wanted),
+        );
+        let written = tokio::select! {
+            written = write => written.is_ok_and(|written| written),
+            _ = self.watched.wanted.changed() => return,
+        };
+        let again = self.again(written);
+        tokio::select! {
+            () = Time::after(again).reached() => return,
+            () = self.watched.changed(&entry) => {}
+        }
+        if self.watched.wanted.borrow().publish {
+            tokio::select! {
+                () = sleep_until(began + WRITE_PAUSE) => {}
+                _ = self.watched.wanted.changed() => {}
             }
+        }
+    }
+
+    /// Says how it stands; in how long it is written again.
+    fn again(&mut self, written: bool) -> Duration {
+        if written {
+            self.in_vain = 0;
+            self.shared.dht.set(DhtStanding::Published);
+            return WRITE_AGAIN;
+        }
+        let again = TRY_AGAIN.get(self.in_vain).or(TRY_AGAIN.last());
+        self.in_vain += 1;
+        self.shared.dht.set(DhtStanding::Away);
+        again.copied().unwrap_or_default()
+    }
+
+    /// Takes back what was written, as far as that goes: it would be there for two hours.
+    async fn withdraw(&mut self) {
+        let Some(wanted) = self.written.take() else {
+            return;
+        };
+        let nothing = Entry::of(unix_now(), &[], &[]);
+        let (dht, identity) = (&self.shared.dht, &self.shared.identity);
+        let write = timeout(WITHDRAW_DEADLINE, dht.write(&nothing, identity, &wanted));
+        if !write.await.is_ok_and(|written| written) {
+            tracing::info!("our entry in the DHT stays there for up to two hours");
         }
     }
 }
 
 impl Dht {
-    fn is_off(&self) -> bool {
-        *self.stands.borrow() == DhtStanding::Off
-    }
-
     /// Writes our entry. `false` if nobody took it.
     pub(super) async fn write(&self, entry: &Entry, identity: &Identity, wanted: &DhtUse) -> bool {
         let Ok(sealed) = entry.seal(identity) else {
@@ -137,52 +208,47 @@ impl Dht {
         let Some(running) = self.running(wanted).await else {
             return false;
         };
-        let number = i64::try_from(entry.made).unwrap_or(i64::MAX);
         let id = identity.id();
-        let mut stored = put(&running, id, &sealed, number).await;
-        if let Err(PutMutableError::Concurrency(_)) = stored {
-            // A clock that was wrong then or is now, or somebody else who knows our id.
-            let next = last_number(&running, id).await.saturating_add(1);
-            stored = put(&running, id, &sealed, next).await;
-        }
+        // Not only ours: everybody who knows the id can write there, and a clock can be wrong.
+        let next = last_number(&running, id).await;
+        let next = next.and_then(|last| last.checked_add(1));
+        let made = i64::try_from(entry.made).unwrap_or(i64::MAX);
+        let nodes = match next {
+            Some(next) => put(&running, id, sealed, next.max(made)).await,
+            None => 0,
+        };
         running.remember().await;
-        match stored {
-            Ok(nodes) => {
-                tracing::info!(nodes, "who knows our id finds us in the DHT");
-                nodes > 0
-            }
-            Err(error) => {
-                tracing::info!(%error, "the DHT did not take our entry");
-                false
-            }
-        }
+        tracing::info!(nodes, "told the DHT where we are");
+        nodes > 0
     }
 }
 
 /// How many nodes took it.
-async fn put(
-    running: &Running,
-    id: PeerId,
-    sealed: &[u8],
-    number: i64,
-) -> Result<usize, PutMutableError> {
-    let item = MutableItem::new(place(id), sealed, number, None);
-    let put = running.dht.put_mutable(item, None).await?;
-    Ok(put.stored_at as usize)
-}
-
-/// The highest number that an entry of ours has, whoever wrote it.
-async fn last_number(running: &Running, id: PeerId) -> i64 {
-    let place = place(id).verifying_key().to_bytes();
-    let mut values = running.dht.get_mutable(&place, None, None);
-    let mut last = 0;
-    while let Some(value) = next(&mut values).await {
-        last = last.max(value.seq());
+async fn put(running: &Running, id: PeerId, sealed: Vec<u8>, number: i64) -> u32 {
+    let put = running.ask(move |dht| async move {
+        let item = MutableItem::new(place(id), &sealed, number, None);
+        dht.put_mutable(item, None).await
+    });
+    match put.await {
+        Some(Ok(put)) => put.stored_at,
+        Some(Err(error)) => {
+            tracing::info!(%error, "the DHT did not take our entry");
+            0
+        }
+        None => 0,
     }
-    last
 }
 
-fn unix_now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
+/// The highest number that an entry of ours has, whoever wrote it; `None` if the node broke.
+async fn last_number(running: &Running, id: PeerId) -> Option<i64> {
+    let last = running.ask(move |dht| async move {
+        let place = place(id).verifying_key().to_bytes();
+        let mut values = dht.get_mutable(&place, None, None);
+        let mut last = 0;
+        while let Some(value) = next(&mut values).await {
+            last = last.max(value.seq());
+        }
+        last
+    });
+    last.await
 }

@@ -28,8 +28,9 @@ fn begin_at(network: &Testnet) -> DhtUse {
     }
 }
 
-fn entry(made: u64, addr: &str) -> Entry {
-    Entry::of(made, &[addr.parse().unwrap()], &[])
+/// Made so many seconds ago.
+fn entry(ago: u64, addr: &str) -> Entry {
+    Entry::of(unix_now() - ago, &[addr.parse().unwrap()], &[])
 }
 
 async fn found(dht: &Dht, id: PeerId) -> Option<String> {
@@ -43,7 +44,7 @@ async fn who_knows_the_id_finds_what_its_owner_wrote_last() {
     let wanted = begin_at(&network);
     let owner = Identity::generate().unwrap();
     let writer = dht(&wanted);
-    let first = entry(1, "203.0.113.1:1");
+    let first = entry(9, "203.0.113.1:1");
     assert!(writer.write(&first, &owner, &wanted).await);
     assert_eq!(
         found(&dht(&wanted), owner.id()).await.as_deref(),
@@ -51,7 +52,7 @@ async fn who_knows_the_id_finds_what_its_owner_wrote_last() {
     );
     assert!(
         writer
-            .write(&entry(2, "203.0.113.2:2"), &owner, &wanted)
+            .write(&entry(8, "203.0.113.2:2"), &owner, &wanted)
             .await
     );
     let reader = dht(&wanted);
@@ -76,13 +77,43 @@ async fn what_others_put_there_is_not_believed_and_the_owner_writes_over_it() {
     let vandal = dht(&wanted);
     let running = vandal.running(&wanted).await.unwrap();
     // Everybody who knows the id has the key of the place.
-    let junk = MutableItem::new(place(owner.id()), b"junk", i64::from(u32::MAX), None);
-    running.dht.put_mutable(junk, None).await.unwrap();
+    let junk = MutableItem::new(place(owner.id()), b"junk", i64::MAX / 2, None);
+    let put = running.ask(|dht| async move { dht.put_mutable(junk, None).await });
+    put.await.unwrap().unwrap();
     assert_eq!(dht(&wanted).find(owner.id()).await, None);
     let true_one = entry(7, "203.0.113.7:7");
     assert!(dht(&wanted).write(&true_one, &owner, &wanted).await);
     let at = found(&dht(&wanted), owner.id()).await;
     assert_eq!(at.as_deref(), Some("203.0.113.7:7"));
+}
+
+#[tokio::test]
+async fn an_old_entry_that_others_put_there_again_is_not_believed() {
+    let network = network();
+    let wanted = begin_at(&network);
+    let owner = Identity::generate().unwrap();
+    let old = entry(25 * 60 * 60, "203.0.113.1:1");
+    assert!(dht(&wanted).write(&old, &owner, &wanted).await);
+    assert_eq!(dht(&wanted).find(owner.id()).await, None);
+    // Nor is one that says nothing any more.
+    let nothing = Entry::of(unix_now(), &[], &[]);
+    assert!(dht(&wanted).write(&nothing, &owner, &wanted).await);
+    assert_eq!(dht(&wanted).find(owner.id()).await, None);
+}
+
+#[tokio::test]
+async fn a_node_that_breaks_is_no_answer_and_the_next_one_works() {
+    let network = network();
+    let wanted = begin_at(&network);
+    let owner = Identity::generate().unwrap();
+    let dht = dht(&wanted);
+    let running = dht.running(&wanted).await.unwrap();
+    let broke = running.ask(|_| async { panic!("as where others answer oddly") });
+    assert_eq!(broke.await, None::<()>);
+    let next = dht.running(&wanted).await.unwrap();
+    assert!(!Arc::ptr_eq(&running, &next));
+    let entry = entry(1, "203.0.113.1:1");
+    assert!(dht.write(&entry, &owner, &wanted).await);
 }
 
 #[tokio::test]
@@ -106,14 +137,20 @@ async fn a_dht_that_is_not_there_is_said_to_be_away() {
 async fn a_peer_that_is_not_there_is_searched_less_and_less_often() {
     let mut searched = Searched::default();
     assert!(searched.is_due());
-    for (in_vain, wait) in [(0, 30), (1, 60), (2, 300), (3, 900), (9, 900)] {
-        searched.in_vain = in_vain;
-        searched.when = Some(Instant::now());
+    for wait in [30, 60, 300, 900, 900] {
+        searched.begin();
+        searched.times += 1;
         tokio::time::advance(Duration::from_secs(wait - 1)).await;
-        assert!(!searched.is_due(), "{in_vain}");
+        assert!(!searched.is_due(), "{wait}");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(searched.is_due(), "{in_vain}");
+        assert!(searched.is_due(), "{wait}");
     }
+    // Where nobody answered it is tried again soon, and after an hour it is as at first.
+    tokio::time::advance(SEARCH_ANEW).await;
+    searched.begin();
+    assert_eq!(searched.times, 0);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert!(searched.is_due());
 }
 
 #[test]

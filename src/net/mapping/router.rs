@@ -3,23 +3,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crab_nat::{
     GATEWAY_PORT, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType,
     TimeoutConfig, natpmp, pcp,
 };
-use tokio::time::{Instant, sleep};
 
 use crate::net::interfaces::{is_local_network, source_towards};
+use crate::net::time::Time;
 use crate::net::whereabouts::{is_for_everybody, is_plausible};
 
 /// How long the router is asked to keep the port, in seconds; it may keep it for less.
 const LIFETIME: u32 = 7200;
 /// Least time between two renewals.
 const RENEW_MIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether the computer has slept: the clock of waits stands still then.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Nobody's address in the Internet (RFC 5737): which way packets would go is asked, none is sent.
 const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9);
 /// A question is repeated after 0.25, 0.5 and 1 s.
@@ -81,24 +79,6 @@ impl Place {
     }
 }
 
-/// A time by the clock that stands still while the computer sleeps, and by the one that can be set.
-#[derive(Debug, Clone, Copy)]
-struct Time(Instant, SystemTime);
-
-impl Time {
-    fn after(time: Duration) -> Self {
-        Self(Instant::now() + time, SystemTime::now() + time)
-    }
-
-    fn is_past(self) -> bool {
-        Instant::now() >= self.0 || SystemTime::now() >= self.1
-    }
-
-    fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-}
-
 /// A port that the router has opened.
 pub(super) struct Opened {
     pub(super) place: Place,
@@ -144,9 +124,7 @@ impl Opened {
     /// Waits until half of its time is over and renews it; whether it is there still. Cancel-safe:
     /// a renewal that was cancelled is begun anew.
     pub(super) async fn renew_in_time(&mut self) -> bool {
-        while !self.due.is_past() {
-            sleep(self.due.left().min(LOOK_EVERY)).await;
-        }
+        self.due.reached().await;
         let outside = self.mapping.external_port();
         let Some(mapping) = self.place.ask(self.nonce, outside).await else {
             // It may be busy. What was opened holds for a while.

@@ -22,7 +22,7 @@ use crate::net::discovery::Near;
 use crate::net::link::LinkError;
 use crate::net::relay::NoHelp;
 use crate::node::api::{Reply, Taking};
-use crate::node::dial::Callee;
+use crate::node::dial::{Callee, Lookup};
 use crate::peer::PeerId;
 use crate::protocol::codes::OneTimeCode;
 use crate::protocol::link_uri::{Link, RelayHint};
@@ -322,6 +322,7 @@ impl Search {
             near: self.redeem.near.clone(),
             host: None,
             shown: SENDER.into(),
+            lookup: Lookup::Never,
         };
         let connection = callee.connect(&self.redeem.connector, connect).await;
         let connection = connection.map_err(|fault| match found {

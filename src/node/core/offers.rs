@@ -97,6 +97,7 @@ impl Core {
             near: self.discovery.near().clone(),
             host: None,
             shown: from.name().to_owned(),
+            lookup: Lookup::ByKey,
         };
         let opened = self.open_journal(id).await;
         // Only the peer that began a transfer may go on with it.

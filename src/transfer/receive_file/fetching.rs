@@ -67,8 +67,9 @@ impl Stream<'_> {
             return;
         };
         let (index, stamp) = (self.intake.index, self.intake.header.stamp);
+        let len = group_len(self.intake.header.size, wanted.number);
         self.fetching.spawn(async move {
-            let given = feed.fetch(index, stamp, wanted.number).await;
+            let given = feed.fetch(index, stamp, (wanted.number, len)).await;
             Fetched { wanted, given }
         });
     }

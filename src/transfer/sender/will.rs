@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::protocol::message::HAVE_GROUPS_MAX;
-use crate::protocol::sessions::{HEIRS_MAX, REFERRED_MIN, WILL_HASHES_MAX, WillFile};
+use crate::protocol::sessions::{HEIRS_MAX, WILL_HASHES_MAX, WILLED_MIN, WillFile};
 use crate::storage::source::SourceFile;
 use crate::transfer::known::KnownHashes;
 use crate::transfer::member::Heirs;
@@ -96,7 +96,7 @@ impl<L: Outbound> Run<'_, L> {
             let index = self.will.next;
             let size = table.file_size(index).unwrap_or(0);
             let is_known = self.confirmed.has(index) || self.will.told.contains(&index);
-            if size > REFERRED_MIN && !is_known {
+            if size > WILLED_MIN && !is_known {
                 return Some(index);
             }
             self.will.next += 1;

@@ -232,6 +232,9 @@ impl App {
                 .inner_margin(Margin::symmetric(x, y))
         };
         let (model, drafts) = (&self.model, &mut self.drafts);
+        // What is not drawn this time is no place to drop on.
+        drafts.peers.forget_places();
+        drafts.transfers = TransfersDraft::default();
         Panel::top("head")
             .frame(frame(p.panel, 18, 12))
             .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
@@ -287,9 +290,6 @@ impl App {
                 }),
                 Page::About => scrolled(ui, |ui| actions.extend(about_ui(ui, model))),
             });
-        if model.page != Page::Transfers {
-            drafts.transfers = TransfersDraft::default();
-        }
     }
 
     /// Carries out what a person did.

@@ -149,6 +149,10 @@ impl App {
                 self.picked(what, whose, picked);
             }
             Done::Looked { found, missing } => {
+                // What Ctrl+Enter would send must be in sight.
+                if !found.is_empty() {
+                    self.model.page = Page::Transfers;
+                }
                 self.model.stage(found);
                 if let Some(first) = missing.first() {
                     let first = Shown(&first.to_string_lossy()).to_string();

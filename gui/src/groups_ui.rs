@@ -8,6 +8,7 @@ use peerconnect::text::Shown;
 
 use crate::app::App;
 use crate::icons::{self, Icon};
+use crate::input::in_sight;
 use crate::model::{About, Action, Model};
 use crate::peers_ui::{PeersDraft, heading, row_frame};
 use crate::theme::{self, Tone};
@@ -62,7 +63,10 @@ fn row(
         let text = format!("Send to the group {name}");
         WidgetInfo::selected(Role::CheckBox, true, chosen, text)
     });
-    draft.groups.push((group.name.clone(), response.rect));
+    let seen = in_sight(ui, response.rect);
+    draft
+        .groups
+        .extend(seen.map(|rect| (group.name.clone(), rect)));
     if response.clicked() {
         actions.push(Action::ChooseGroup(group.name.clone(), !chosen));
     }

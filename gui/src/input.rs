@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use egui::{
     Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
-    Pos2, Stroke, StrokeKind, Ui,
+    Pos2, Rect, Stroke, StrokeKind, Ui,
 };
 use peerconnect::node::api::{Command, Target, Who};
 use peerconnect::protocol::codes::TypedCode;
@@ -66,7 +66,12 @@ fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
         actions.push(Action::Pick(Pick::Files, Whose::Mine));
     }
     if pressed(ctrl(Key::Enter)) {
-        actions.push(Action::Send);
+        // Nothing leaves that is not in sight.
+        actions.push(if model.page == Page::Transfers {
+            Action::Send
+        } else {
+            Action::Show(Page::Transfers)
+        });
     }
     if pressed(ctrl(Key::Q)) {
         actions.push(Action::Leave);
@@ -86,9 +91,12 @@ fn back(ctx: &Context, model: &Model) -> Option<Action> {
     leave.then_some(Action::Show(Page::Transfers))
 }
 
-/// Keys for the selected transfer. Space belongs to whatever has the focus, unless that is a
+/// Keys for the selected transfer, where it can be seen. Space belongs to whatever has the focus, unless that is a
 /// transfer itself.
 fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
+    if model.page != Page::Transfers {
+        return Vec::new();
+    }
     let focused = drafts.transfers.focused;
     let elsewhere = focused.is_none() && ctx.memory(|m| m.focused().is_some());
     let target = focused.or(model.selected);
@@ -170,6 +178,12 @@ pub(crate) enum Under {
     Peer(Who),
     Group(String),
     Transfer(TransferId),
+}
+
+/// What can be seen of a place, and so be dropped on; `None` if it is scrolled away.
+pub(crate) fn in_sight(ui: &Ui, place: Rect) -> Option<Rect> {
+    let seen = place.intersect(ui.clip_rect());
+    seen.is_positive().then_some(seen)
 }
 
 /// What is under the pointer; where that is not known, the window.

@@ -13,6 +13,7 @@ use peerconnect::text::Shown;
 
 use crate::groups_ui::{Naming, groups_ui, make_ui};
 use crate::icons::{self, Icon};
+use crate::input::in_sight;
 use crate::model::{About, Action, Device, Model, Page, Whose};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
@@ -37,11 +38,17 @@ pub(crate) struct PeersDraft {
     enter: bool,
 }
 
+impl PeersDraft {
+    /// Forgets where the rows were painted. Once before each frame: they are not drawn in all.
+    pub(crate) fn forget_places(&mut self) {
+        self.rows.clear();
+        self.groups.clear();
+    }
+}
+
 /// The whole panel.
 pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Vec<Action> {
     let mut actions = Vec::new();
-    draft.rows.clear();
-    draft.groups.clear();
     ui.horizontal(|ui| {
         theme::title(ui, "Devices");
         let chosen = model.chosen.len();
@@ -65,8 +72,6 @@ pub(crate) fn peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Ve
 /// The same in a window that is too narrow for two columns: it scrolls with the rest.
 pub(crate) fn narrow_peers_ui(ui: &mut Ui, model: &Model, draft: &mut PeersDraft) -> Vec<Action> {
     let mut actions = Vec::new();
-    draft.rows.clear();
-    draft.groups.clear();
     theme::title(ui, "Devices");
     make_ui(ui, model, draft, &mut actions);
     lists(ui, model, draft, &mut actions);
@@ -205,7 +210,8 @@ fn row(
     response.widget_info(|| {
         WidgetInfo::selected(Role::CheckBox, true, chosen, format!("Send to {name}"))
     });
-    draft.rows.push((device.who, response.rect));
+    let seen = in_sight(ui, response.rect);
+    draft.rows.extend(seen.map(|rect| (device.who, rect)));
     if response.clicked() {
         actions.push(Action::Choose(device.who, !chosen));
     }

@@ -17,6 +17,7 @@ use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 use crate::curve::curve_ui;
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
+use crate::input::in_sight;
 use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
 use crate::theme::{self, Tone};
@@ -33,8 +34,6 @@ pub(crate) struct TransfersDraft {
 /// All cards, newest first, below a heading.
 pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraft) -> Vec<Action> {
     let mut actions = Vec::new();
-    draft.rows.clear();
-    draft.focused = None;
     let shown = || {
         let all = model.overview.transfers.iter().rev();
         all.filter(|t| !is_question(t))
@@ -149,7 +148,8 @@ pub(crate) fn framed(
     if response.has_focus() {
         draft.focused = Some(id);
     }
-    draft.rows.push((id, response.rect));
+    let seen = in_sight(ui, response.rect);
+    draft.rows.extend(seen.map(|rect| (id, rect)));
     if response.clicked() {
         actions.push(Action::Select(id));
     }

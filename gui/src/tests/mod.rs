@@ -12,6 +12,7 @@ mod many;
 mod opened;
 mod pasting;
 mod pictures;
+mod places;
 mod questions;
 mod sending;
 mod settings;

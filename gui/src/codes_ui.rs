@@ -1,7 +1,7 @@
 //! One-time codes that wait here to be typed on another computer.
 
 use egui::{Align, Label, Layout, RichText, Ui};
-use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, CodeState, Command};
+use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, Command};
 use peerconnect::protocol::codes::TypedCode;
 use peerconnect::text::{Shown, duration};
 
@@ -19,14 +19,12 @@ const LINK_HINT: &str = "For a message: whoever opens it first, while this waits
 /// A card for each.
 pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     let mut actions = Vec::new();
-    for code in model.overview.codes.iter() {
-        if code.state == CodeState::Waiting {
-            theme::loud_card(ui).show(ui, |ui| {
-                ui.set_width(ui.available_width());
-                ui.push_id(code.id.0, |ui| waiting(ui, model, code, &mut actions));
-            });
-            ui.add_space(10.0);
-        }
+    for code in model.waiting_codes() {
+        theme::loud_card(ui).show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.push_id(code.id.0, |ui| waiting(ui, model, code, &mut actions));
+        });
+        ui.add_space(10.0);
     }
     actions
 }

@@ -27,6 +27,7 @@ mod history_ui;
 mod icons;
 mod input;
 mod leave_ui;
+mod lines;
 mod link_ui;
 mod log;
 mod look;
@@ -50,6 +51,7 @@ mod texts_ui;
 mod theme;
 mod top_ui;
 mod transfers_ui;
+mod wanted_ui;
 mod words;
 
 #[cfg(test)]

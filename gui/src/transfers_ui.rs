@@ -18,6 +18,7 @@ use crate::curve::curve_ui;
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
+use crate::lines::words_and_buttons;
 use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
 use crate::theme::{self, Tone};
@@ -335,15 +336,13 @@ pub(crate) fn said(
     if offers.is_empty() {
         ui.add(line);
     } else {
-        ui.horizontal(|ui| {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                for (text, action) in offers {
-                    if theme::small(ui, &text).clicked() {
-                        actions.push(action);
-                    }
+        let words = |ui: &mut Ui| drop(ui.add(line));
+        words_and_buttons(ui, 420.0, words, |ui| {
+            for (text, action) in offers {
+                if theme::small(ui, &text).clicked() {
+                    actions.push(action);
                 }
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(line));
-            });
+            }
         });
     }
     if !status.more.is_empty() {
@@ -394,17 +393,17 @@ fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
 
 /// Asks whether what is cancelled by this action shall really be.
 pub(crate) fn doubt(ui: &mut Ui, cancel: Action, actions: &mut Vec<Action>) {
-    ui.horizontal(|ui| {
+    let question = |ui: &mut Ui| {
         let text = "Cancel this transfer? Files that arrived completely are kept.";
-        ui.label(theme::note(ui, Tone::Warn, text));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if theme::small(ui, "Cancel transfer").clicked() {
-                actions.push(Action::DoubtCancel(None));
-                actions.push(cancel);
-            }
-            if theme::small(ui, "Keep going").clicked() {
-                actions.push(Action::DoubtCancel(None));
-            }
-        });
+        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+    };
+    words_and_buttons(ui, 460.0, question, |ui| {
+        if theme::small(ui, "Cancel transfer").clicked() {
+            actions.push(Action::DoubtCancel(None));
+            actions.push(cancel);
+        }
+        if theme::small(ui, "Keep going").clicked() {
+            actions.push(Action::DoubtCancel(None));
+        }
     });
 }

@@ -20,6 +20,7 @@ mod states;
 mod steering;
 mod system;
 mod texts;
+mod widths;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

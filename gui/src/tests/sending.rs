@@ -385,6 +385,21 @@ fn the_folder_for_received_files_is_changed() {
     assert_eq!(stage.command(), Command::Set(Setting::Folder(folder)));
 }
 
+#[test]
+fn a_folder_that_is_typed_is_saved_with_enter() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.click("Change…");
+    stage.field("Save received files in").focus();
+    stage.run();
+    stage.press(Modifiers::COMMAND, Key::A);
+    stage.field("Save received files in").type_text("/srv/in");
+    stage.run();
+    stage.press(Modifiers::NONE, Key::Enter);
+    let folder = "/srv/in".into();
+    assert_eq!(stage.command(), Command::Set(Setting::Folder(folder)));
+    assert!(stage.find("Save here").is_none());
+}
+
 fn hang_over(stage: &mut Stage, position: egui::Pos2) {
     stage.window.hover_at(position);
     stage.window.input_mut().hovered_files = vec![egui::HoveredFile::default()];

@@ -22,6 +22,11 @@ pub(crate) enum Action {
     Pick(Pick, Whose),
     /// Add these to what will be sent.
     Stage(Vec<PathBuf>),
+    /// Add these to what will be sent, if all of them are there; otherwise what was pasted is a
+    /// text.
+    Pasted(Vec<PathBuf>, String),
+    /// Add this to the text that is being written.
+    Write(String),
     /// Add this picture to what will be sent, as a file.
     StagePicture(Arc<egui::ColorImage>),
     /// Say this in a notice.
@@ -92,6 +97,23 @@ pub(crate) enum Action {
     Leave,
     /// The person was asked about running transfers, and wants this.
     Left(Leaving),
+}
+
+/// Sends these paths to whoever it is, or to all of several.
+pub(crate) fn sending(to: Vec<Who>, paths: Vec<PathBuf>) -> Action {
+    let about = About::Send(paths.clone());
+    let command = match to.as_slice() {
+        [who] => Command::SendFiles {
+            to: (*who).into(),
+            paths,
+            separate: false,
+        },
+        several => Command::SendToMany {
+            to: several.iter().map(|who| (*who).into()).collect(),
+            paths,
+        },
+    };
+    Action::Ask(command, about)
 }
 
 /// What becomes of running transfers when the window is closed.

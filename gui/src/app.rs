@@ -11,6 +11,7 @@ use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
 use crate::about_ui::about_ui;
+use crate::actions::sending;
 use crate::attention::Attention;
 use crate::bridge::Bridge;
 use crate::check_ui::{CheckDraft, check_ui};
@@ -299,6 +300,8 @@ impl App {
             Action::Ask(command, about) => self.ask(command, about),
             Action::Pick(what, whose) => self.pick(what, whose),
             Action::Stage(paths) => self.look(paths),
+            Action::Pasted(paths, text) => self.look_or_write(paths, text),
+            Action::Write(text) => self.write_on(&text),
             Action::StagePicture(picture) => self.stage_picture(picture),
             Action::Say(tone, text) => model.say(tone, text),
             Action::Unstage(place) => model.unstage(place),
@@ -375,18 +378,7 @@ impl App {
             return;
         }
         let paths = self.take_staged();
-        let command = match chosen.as_slice() {
-            [who] => Command::SendFiles {
-                to: (*who).into(),
-                paths: paths.clone(),
-                separate: false,
-            },
-            several => Command::SendToMany {
-                to: several.iter().map(|who| (*who).into()).collect(),
-                paths: paths.clone(),
-            },
-        };
-        self.ask(command, About::Send(paths));
+        self.act(sending(chosen, paths));
         self.model.chosen.clear();
     }
 

@@ -415,10 +415,14 @@ pub(crate) fn folder(path: &Path) -> String {
     Shown(&text.to_string_lossy()).to_string()
 }
 
-/// What a path that a person typed or pasted means: `~/` and `file://` are understood.
-/// `None` if it is not an absolute path.
+/// What a path that a person typed means: it may stand in quotes, and `~/` and `file://` are
+/// understood. `None` if it is not an absolute path.
 pub(crate) fn typed_path(text: &str) -> Option<std::path::PathBuf> {
-    let text = text.trim().trim_matches(['"', '\'']);
+    exact_path(text.trim().trim_matches(['"', '\'']))
+}
+
+/// The same of a path that nobody has typed: every character of it counts.
+pub(crate) fn exact_path(text: &str) -> Option<std::path::PathBuf> {
     let path = if text.starts_with(FILE_SCHEME) {
         uri_path(text)?
     } else if text == "~" || text.starts_with("~/") {
@@ -553,6 +557,8 @@ mod tests {
             Path::new("/a b/é")
         );
         assert_eq!(typed_path("file://host/a").unwrap(), Path::new("/a"));
+        let quoted = "/\"a\" ";
+        assert_eq!(exact_path(quoted).unwrap(), Path::new(quoted));
         assert_eq!(typed_path("file:///a%2"), None);
         assert_eq!(typed_path("a/b"), None);
         assert_eq!(typed_path(""), None);

@@ -2,7 +2,7 @@
 
 use egui::{Event, Key, Modifiers};
 use egui_kittest::kittest::Queryable;
-use peerconnect::node::api::Command;
+use peerconnect::node::api::{Command, Target};
 
 use super::{Stage, files};
 use crate::model::Page;
@@ -105,6 +105,35 @@ fn a_device_that_another_page_covers_is_no_place_to_drop_on() {
         drop_at(&mut stage, kitchen, &paths[0]);
         assert!(stage.commands().is_empty(), "{page:?}");
     }
+}
+
+#[test]
+fn dropping_on_one_of_several_chosen_devices_sends_to_all_of_them() {
+    let (_dir, paths) = files(&[("a.txt", 1)]);
+    let names = ["Attic", "Kitchen", "Phone"];
+    let peers: Vec<_> = names.map(samples::trusted).into();
+    let ids: Vec<_> = peers.iter().map(|peer| peer.id).collect();
+    let mut stage = Stage::with(peers, vec![]);
+    stage.click("Send to Attic");
+    stage.click("Send to Kitchen");
+    let at = |stage: &Stage, name: &str| {
+        let label = format!("Send to {name}");
+        stage.window.get_by_label(&label).rect().center()
+    };
+    let phone = at(&stage, "Phone");
+    drop_at(&mut stage, phone, &paths[0]);
+    let only = |to| Command::SendFiles {
+        to: Target::Peer(to),
+        paths: paths.clone(),
+        separate: false,
+    };
+    assert_eq!(stage.command(), only(ids[2]), "it is not among them");
+    let attic = at(&stage, "Attic");
+    drop_at(&mut stage, attic, &paths[0]);
+    let to = vec![Target::Peer(ids[0]), Target::Peer(ids[1])];
+    let paths = paths.clone();
+    assert_eq!(stage.command(), Command::SendToMany { to, paths });
+    assert!(!stage.says("chosen"), "as after Send");
 }
 
 #[test]

@@ -235,6 +235,7 @@ impl App {
         let (model, drafts) = (&self.model, &mut self.drafts);
         // What is not drawn this time is no place to drop on.
         drafts.peers.forget_places();
+        drafts.peers.forget_gone(model);
         drafts.transfers = TransfersDraft::default();
         Panel::top("head")
             .frame(frame(p.panel, 18, 12))

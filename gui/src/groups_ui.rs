@@ -10,7 +10,8 @@ use crate::app::App;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
 use crate::model::{About, Action, Model};
-use crate::peers_ui::{PeersDraft, heading, row_frame};
+use crate::peer_row::row_frame;
+use crate::peers_ui::{PeersDraft, heading};
 use crate::theme::{self, Tone};
 use crate::words;
 

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use peerconnect::fault::{Face, Fault, Words};
 use peerconnect::node::api::{
-    CodeSnapshot, CodeState, Finding, GroupRecord, Nearby, Overview, PeerInfo, TextSnapshot,
-    TextState, Who,
+    CodeSnapshot, CodeState, Finding, Overview, TextSnapshot, TextState, Who,
 };
 use peerconnect::node::check::missed;
-use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
@@ -20,6 +18,8 @@ use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 pub(crate) use crate::actions::{About, Action, Leaving, Page, Whose};
 use crate::check::Check;
 use crate::curve::Curve;
+pub(crate) use crate::devices::Device;
+use crate::devices::Devices;
 use crate::history::History;
 use crate::pages::Pages;
 use crate::texts::Texts;
@@ -64,18 +64,10 @@ pub(crate) struct Pace {
     pub(crate) at: f64,
 }
 
-/// Somebody to send to: near, known, or both.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Device<'a> {
-    pub(crate) who: Who,
-    pub(crate) name: &'a str,
-    pub(crate) near: Option<&'a Nearby>,
-    pub(crate) known: Option<&'a PeerInfo>,
-}
-
 /// See the module.
 pub(crate) struct Model {
     pub(crate) overview: Arc<Overview>,
+    pub(crate) devices: Devices,
     pub(crate) staged: Vec<Staged>,
     /// Whether files can be dropped on the window.
     pub(crate) takes_drops: bool,
@@ -122,6 +114,7 @@ impl Model {
     pub(crate) fn new(overview: Arc<Overview>) -> Self {
         let mut model = Self {
             overview: overview.clone(),
+            devices: Devices::default(),
             staged: Vec::new(),
             takes_drops: true,
             chosen: BTreeSet::new(),
@@ -209,6 +202,7 @@ impl Model {
                 }
             }
         }
+        self.devices = Devices::of(&overview);
         self.overview = overview;
     }
 
@@ -242,52 +236,6 @@ impl Model {
         }
         let t = self.overview.transfer(id).filter(|t| can_attach(t))?;
         Some(Shown(&t.peer_name).to_string())
-    }
-
-    /// Devices in this network, those we know first.
-    pub(crate) fn near(&self) -> impl Iterator<Item = Device<'_>> {
-        let near = self.overview.nearby.iter();
-        near.map(|near| Device {
-            who: near.who,
-            name: &near.name,
-            near: Some(near),
-            known: self
-                .overview
-                .peers
-                .iter()
-                .find(|p| Who::Key(p.id) == near.who),
-        })
-    }
-
-    /// Devices that we know and that are not heard in this network, last seen first.
-    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = Device<'_>> {
-        let peers = self.overview.peers.iter();
-        let elsewhere = peers.filter(|p| self.overview.near(p.id).is_none());
-        elsewhere.map(|peer| Device {
-            who: Who::Key(peer.id),
-            name: peer.record.name(),
-            near: None,
-            known: Some(peer),
-        })
-    }
-
-    /// Devices that are chosen, in the order of the list.
-    pub(crate) fn chosen_devices(&self) -> impl Iterator<Item = Device<'_>> {
-        let all = self.near().chain(self.elsewhere());
-        all.filter(|device| self.chosen.contains(&device.who))
-    }
-
-    /// Whether all devices of a group are chosen.
-    pub(crate) fn is_group_chosen(&self, group: &GroupRecord) -> bool {
-        let chosen = |id: &PeerId| self.chosen.contains(&Who::Key(*id));
-        !group.members.is_empty() && group.members.iter().all(chosen)
-    }
-
-    /// This device.
-    pub(crate) fn device(&self, who: Who) -> Option<Device<'_>> {
-        self.near()
-            .chain(self.elsewhere())
-            .find(|device| device.who == who)
     }
 
     /// Adds to what will be sent, each path once.

@@ -18,7 +18,7 @@ use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
-pub(crate) use self::devices::{apart, device_line, facts};
+pub(crate) use self::devices::{apart, device_line, differ, facts};
 pub(crate) use self::history::{Told, below, history};
 use self::passing::way;
 pub(crate) use self::passing::{blamed, through};

@@ -5,6 +5,7 @@ mod about;
 mod checks;
 mod codes;
 mod conflicts;
+mod devices;
 mod groups;
 mod history;
 mod leaving;

@@ -4,6 +4,7 @@ use egui::Theme;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{PeerInfo, Reply, TextState};
 use peerconnect::protocol::message::{DeclineReason, Outcome};
+use peerconnect::storage::store::Accept;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     FileRow, FileState, PausedBy, RowKind, TopName, TransferSnapshot,
@@ -30,7 +31,10 @@ fn peers() -> Vec<PeerInfo> {
     phone.connected = true;
     phone.words = Some("river copper nine".into());
     let old = samples::peer("build-box");
-    vec![samples::trusted("Living-room PC"), phone, old]
+    let mut trusted = samples::trusted("Living-room PC");
+    trusted.record.accept = Accept::Always;
+    trusted.path = samples::sending().path;
+    vec![trusted, phone, old]
 }
 
 fn snapshot(stage: &mut Stage, name: &str) {

@@ -91,10 +91,6 @@ fn devices_nearby_show_by_themselves_and_files_dropped_on_them_are_sent() {
     let kitchen = samples::near("Kitchen");
     stage.publish(samples::with_nearby(vec![kitchen], vec![], vec![]));
     assert!(stage.says("Nearby") && stage.says("here now · new"));
-    assert!(
-        stage.find("More about Kitchen").is_none(),
-        "there is nothing to forget"
-    );
     let (_dir, paths) = files(&[("a.txt", 1000)]);
     let row = stage.window.get_by_label("Send to Kitchen").rect().center();
     hang_over(&mut stage, row);
@@ -159,6 +155,7 @@ fn an_open_menu_stays_with_its_device_when_others_appear() {
     let laptop = samples::trusted("Laptop");
     let near = vec![samples::near_known(&laptop), samples::near("Attic")];
     stage.publish(samples::with_nearby(near, vec![laptop, kitchen], vec![]));
+    stage.click("Forget Kitchen…");
     stage.click("Forget Kitchen");
     assert_eq!(stage.command(), Command::Forget(peer));
 }
@@ -352,13 +349,52 @@ fn a_device_is_trusted_after_the_words_were_compared() {
 }
 
 #[test]
+fn a_device_whose_words_differ_is_blocked_and_the_reason_is_said() {
+    let mut kitchen = samples::peer("Kitchen");
+    kitchen.connected = true;
+    kitchen.words = Some("river copper nine".into());
+    let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
+    stage.click("They differ: block Kitchen");
+    let block = Command::Trust {
+        peer: kitchen.id,
+        accept: Accept::Block,
+    };
+    assert_eq!(stage.command(), block);
+    assert!(stage.says("Kitchen is blocked. Other words mean that another device"));
+    kitchen.record.accept = Accept::Block;
+    stage.publish(samples::overview(vec![kitchen], vec![]));
+    assert!(stage.find("They match: trust Kitchen").is_none());
+}
+
+#[test]
+fn a_stranger_nearby_can_be_blocked_and_an_old_version_has_no_menu() {
+    let (kitchen, old) = (samples::near("Kitchen"), samples::near_original("Attic"));
+    let block = Command::Trust {
+        peer: kitchen.key().unwrap(),
+        accept: Accept::Block,
+    };
+    let mut stage = Stage::new(samples::with_nearby(vec![kitchen, old], vec![], vec![]));
+    stage.click("More about Kitchen");
+    stage.click("Never show its questions");
+    assert_eq!(stage.command(), block);
+    assert!(stage.find("More about Attic").is_none());
+}
+
+#[test]
 fn a_device_is_renamed_blocked_and_forgotten_in_its_menu() {
     let kitchen = samples::peer("Kitchen");
     let peer = kitchen.id;
     let mut stage = Stage::with(vec![kitchen], vec![]);
     stage.click("More about Kitchen");
+    stage.click("Forget Kitchen…");
+    assert!(stage.commands().is_empty(), "it is asked first");
+    stage.click("Keep Kitchen");
+    assert!(stage.find("Forget Kitchen").is_none());
+    stage.click("More about Kitchen");
+    stage.click("Forget Kitchen…");
     stage.click("Forget Kitchen");
     assert_eq!(stage.command(), Command::Forget(peer));
+    assert!(stage.find("Forget Kitchen").is_none());
     stage.click("More about Kitchen");
     stage.click("Never show its questions");
     let accept = Accept::Block;

@@ -57,6 +57,8 @@ pub(crate) enum Action {
     Select(TransferId),
     /// Show or hide the files of a transfer.
     Unfold(TransferId, bool),
+    /// Show or hide what stands behind the failure of a transfer.
+    Detail(TransferId, bool),
     /// Show or hide the devices that the files of a session go to.
     Spread(TransferId, bool),
     /// These rows are on the screen and due to be asked for.
@@ -79,6 +81,8 @@ pub(crate) enum Action {
     ForgetHistory,
     /// Stage what this entry of the history has sent, for whom it went to.
     SendFromHistory(usize),
+    /// Ask where files shall arrive from now on.
+    ChangeFolder,
     /// Show a folder in the system's file manager, and mark what has this name in it.
     ShowFolder(PathBuf, Option<String>),
     /// Open a file with the program that the system has for it.

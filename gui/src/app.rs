@@ -1,6 +1,7 @@
 //! The window itself: `logic` takes in what has happened, `ui` draws it, and what a person did
 //! comes back as [`Action`]s that are carried out here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -83,6 +84,14 @@ fn has_news(model: &Model) -> bool {
         || model.questions().next().is_some()
         || model.conflicts().next().is_some()
         || !model.overview.texts.is_empty()
+}
+
+/// Puts something into a set, or takes it out.
+fn put<T: Ord>(set: &mut BTreeSet<T>, what: T, on: bool) {
+    match on {
+        true => set.insert(what),
+        false => set.remove(&what),
+    };
 }
 
 /// The window of one node.
@@ -307,12 +316,7 @@ impl App {
             Action::Say(tone, text) => model.say(tone, text),
             Action::Unstage(place) => model.unstage(place),
             Action::UnstageAll => model.staged.clear(),
-            Action::Choose(peer, true) => {
-                model.chosen.insert(peer);
-            }
-            Action::Choose(peer, false) => {
-                model.chosen.remove(&peer);
-            }
+            Action::Choose(peer, on) => put(&mut model.chosen, peer, on),
             Action::ChooseGroup(name, on) => self.choose_group(&name, on),
             Action::MakeGroup(name) => self.make_group(name),
             Action::RenameGroup(old, new) => self.rename_group(old, new),
@@ -332,12 +336,9 @@ impl App {
             Action::Unfold(transfer, false) => {
                 model.unfolded.remove(&transfer);
             }
-            Action::Spread(session, true) => {
-                model.spread.insert(session);
-            }
-            Action::Spread(session, false) => {
-                model.spread.remove(&session);
-            }
+            Action::Detail(transfer, on) => put(&mut model.detailed, transfer, on),
+            Action::ChangeFolder => self.drafts.top.change_folder(model),
+            Action::Spread(session, on) => put(&mut model.spread, session, on),
             Action::NeedPage(transfer, page) => self.need_page(transfer, page),
             Action::DoubtCancel(transfer) => model.doubt = transfer,
             Action::Copy(text) => {

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
 use crate::model::{About, Action, Model};
-use crate::peer_row::row_frame;
+use crate::peer_row::{row_focus, row_frame};
 use crate::peers_ui::{PeersDraft, heading};
 use crate::theme::{self, Tone};
 use crate::words;
@@ -64,6 +64,7 @@ fn row(
         let text = format!("Send to the group {name}");
         WidgetInfo::selected(Role::CheckBox, true, chosen, text)
     });
+    row_focus(ui, &response, chosen);
     let seen = in_sight(ui, response.rect);
     draft
         .groups

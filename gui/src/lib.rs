@@ -20,6 +20,7 @@ mod devices;
 mod dialogs;
 mod drops;
 mod elsewhere;
+mod ended_ui;
 mod files_ui;
 mod groups_ui;
 mod guard;

@@ -78,6 +78,8 @@ pub(crate) struct Model {
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
+    /// Transfers of which is shown what stands behind their failure.
+    pub(crate) detailed: BTreeSet<TransferId>,
     /// Sessions whose devices are shown.
     pub(crate) spread: BTreeSet<TransferId>,
     /// Questions that were answered here and are still in the overview, with the round in which.
@@ -122,6 +124,7 @@ impl Model {
             selected: None,
             doubt: None,
             unfolded: BTreeMap::new(),
+            detailed: BTreeSet::new(),
             spread: BTreeSet::new(),
             answered: BTreeMap::new(),
             decided: BTreeSet::new(),
@@ -158,6 +161,7 @@ impl Model {
         self.selected.take_if(|id| gone(id));
         self.doubt.take_if(|id| !is_open(&overview, *id));
         self.unfolded.retain(|id, _| !gone(id));
+        self.detailed.retain(|id| !gone(id));
         self.spread.retain(|id| !gone(id));
         self.paces.retain(|id, _| !gone(id));
         self.curves.retain(|id, _| !gone(id));

@@ -1,7 +1,7 @@
 //! One device of the list: its row, and which rows are drawn at all.
 
 use egui::{
-    Align, CornerRadius, Frame, Label, Layout, Margin, Role, Sense, Stroke, TextEdit, Ui,
+    Align, CornerRadius, Frame, Label, Layout, Margin, Response, Role, Sense, Stroke, TextEdit, Ui,
     UiBuilder, WidgetInfo, vec2,
 };
 use peerconnect::node::api::{Command, PeerInfo, Who};
@@ -11,7 +11,7 @@ use crate::input::in_sight;
 use crate::model::{About, Action, Device, Model};
 use crate::peer_menu::{below, more};
 use crate::peers_ui::PeersDraft;
-use crate::theme::{self, Tone};
+use crate::theme::{self, On, Tone};
 use crate::words;
 
 /// From so many devices on, only rows on the screen and a little beyond it are drawn.
@@ -73,6 +73,7 @@ fn row(
     response.widget_info(|| {
         WidgetInfo::selected(Role::CheckBox, true, chosen, format!("Send to {name}"))
     });
+    row_focus(ui, &response, chosen);
     let seen = in_sight(ui, response.rect);
     draft.rows.extend(seen.map(|rect| (device.who, rect)));
     if response.clicked() {
@@ -80,6 +81,17 @@ fn row(
     }
     below(ui, model, device, &name, draft, actions);
 }
+
+/// Shows that a row of the list has the keyboard.
+pub(crate) fn row_focus(ui: &Ui, row: &Response, chosen: bool) {
+    if row.has_focus() {
+        let on = if chosen { On::Chosen } else { On::Surface };
+        theme::focus_ring(ui, row.rect, ROUND, on);
+    }
+}
+
+/// How round the corners of a row are.
+const ROUND: u8 = 10;
 
 /// What a row of the list looks like.
 pub(crate) fn row_frame(ui: &Ui, chosen: bool) -> Frame {
@@ -90,15 +102,10 @@ pub(crate) fn row_frame(ui: &Ui, chosen: bool) -> Frame {
         (false, true) => (p.hot, p.line),
         (false, false) => (p.card, p.line),
     };
-    let line = if response.has_focus() {
-        p.accent_text
-    } else {
-        line
-    };
     Frame::new()
         .fill(fill)
         .stroke(Stroke::new(1.0, line))
-        .corner_radius(CornerRadius::same(10))
+        .corner_radius(CornerRadius::same(ROUND))
         .inner_margin(Margin::symmetric(10, 8))
 }
 

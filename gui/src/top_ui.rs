@@ -22,6 +22,14 @@ pub(crate) struct TopDraft {
     pub(crate) folder: Option<String>,
 }
 
+impl TopDraft {
+    /// Begins with another folder for what arrives.
+    pub(crate) fn change_folder(&mut self, model: &Model) {
+        let folder = &model.overview.me.folder;
+        self.folder = Some(folder.to_string_lossy().into_owned());
+    }
+}
+
 /// Name, link, folder.
 pub(crate) fn top_ui(ui: &mut Ui, model: &Model, draft: &mut TopDraft) -> Vec<Action> {
     let mut actions = Vec::new();
@@ -99,11 +107,10 @@ fn folder_line(ui: &mut Ui, model: &Model, draft: &mut TopDraft) {
             .on_hover_text("Save received files somewhere else")
             .clicked()
         {
-            let folder = &model.overview.me.folder;
-            draft.folder = match draft.folder {
-                Some(_) => None,
-                None => Some(folder.to_string_lossy().into_owned()),
-            };
+            match draft.folder {
+                Some(_) => draft.folder = None,
+                None => draft.change_folder(model),
+            }
         }
     });
 }

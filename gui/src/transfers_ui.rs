@@ -7,21 +7,21 @@ use egui::{
     Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
     WidgetInfo,
 };
-use peerconnect::fault::Fault;
-use peerconnect::node::api::{Again, Command};
+use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
 use crate::curve::curve_ui;
+use crate::ended_ui::{details, offers};
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
 use crate::lines::words_and_buttons;
 use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
-use crate::theme::{self, Tone};
+use crate::theme::{self, On, Tone};
 use crate::words;
 
 /// Where the cards were painted last.
@@ -113,6 +113,7 @@ pub(crate) fn below(
         }
         None => said(ui, status, offers(t), actions),
     }
+    details(ui, model, t, &subject(t), actions);
     if model.doubt == Some(t.id) {
         doubt(ui, really_cancel(t.id), actions);
     }
@@ -135,8 +136,7 @@ pub(crate) fn framed(
     let response = ui
         .scope_builder(builder, |ui| {
             let p = theme::of(ui);
-            let marked = selected || ui.response().has_focus();
-            let line = if marked { p.accent_text } else { p.line };
+            let line = if selected { p.accent_text } else { p.line };
             theme::card(ui)
                 .stroke(Stroke::new(1.0, line))
                 .show(ui, |ui| {
@@ -147,6 +147,8 @@ pub(crate) fn framed(
         .response;
     response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, name));
     if response.has_focus() {
+        let on = if selected { On::Chosen } else { On::Surface };
+        theme::focus_ring(ui, response.rect, 12, on);
         draft.focused = Some(id);
     }
     let seen = in_sight(ui, response.rect);
@@ -337,7 +339,9 @@ pub(crate) fn said(
         ui.add(line);
     } else {
         let words = |ui: &mut Ui| drop(ui.add(line));
-        words_and_buttons(ui, 420.0, words, |ui| {
+        // Some words, and the buttons.
+        let least = 240.0 + 130.0 * offers.len() as f32;
+        words_and_buttons(ui, least, words, |ui| {
             for (text, action) in offers {
                 if theme::small(ui, &text).clicked() {
                     actions.push(action);
@@ -348,46 +352,6 @@ pub(crate) fn said(
     if !status.more.is_empty() {
         let more = theme::note(ui, Tone::Weak, &status.more);
         ui.add(Label::new(more).wrap().selectable(true));
-    }
-}
-
-/// What can be done with a transfer that is over, from right to left.
-fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
-    let again = |what| {
-        let transfer = t.id;
-        Action::Ask(Command::SendAgain { transfer, what }, About::Nothing)
-    };
-    if !t.state.is_final() {
-        return Vec::new();
-    }
-    match (t.direction, &t.folder) {
-        (Direction::Sending, _) if t.state != TransferState::Completed => {
-            let mut offers = vec![("Send again".into(), again(Again::All))];
-            let may_come = |fault: &Fault| {
-                matches!(
-                    fault,
-                    Fault::PeerOffline { .. } | Fault::PeerFirewall { .. }
-                )
-            };
-            if t.fault.as_ref().is_some_and(may_come) && !t.is_legacy() {
-                offers.push(("Send when online".into(), again(Again::WhenOnline)));
-            }
-            offers
-        }
-        (Direction::Sending, _) if t.files_failed > 0 => {
-            let failed = words::files(t.files_failed);
-            vec![(format!("Try {failed} again"), again(Again::Failed))]
-        }
-        (Direction::Receiving, Some(folder)) if t.files_done > 0 => {
-            let first = t.top_names.first().map(|top| top.name.clone());
-            let show = Action::ShowFolder(folder.clone(), first);
-            let mut offers = vec![("Show in folder".into(), show)];
-            if t.entries == 1 {
-                offers.push(("Open".into(), Action::Open(t.id)));
-            }
-            offers
-        }
-        (Direction::Sending | Direction::Receiving, _) => Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Words for what the overview says: states, progress, names. Errors have theirs in
 //! `peerconnect::fault`.
 
+mod details;
 mod devices;
 mod history;
 mod passing;
@@ -18,6 +19,7 @@ use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
+pub(crate) use self::details::details;
 pub(crate) use self::devices::{apart, device_line, differ, facts};
 pub(crate) use self::history::{Told, below, history};
 use self::passing::way;

@@ -6,6 +6,8 @@ mod checks;
 mod codes;
 mod conflicts;
 mod devices;
+mod failures;
+mod focus;
 mod groups;
 mod history;
 mod leaving;

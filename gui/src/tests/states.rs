@@ -91,7 +91,7 @@ fn every_failure_says_what_happened_and_what_to_do() {
                 ..sample
             }
         });
-        Stage::sized(known(failed.collect()), [900.0, 1540.0], theme)
+        Stage::sized(known(failed.collect()), [900.0, 1760.0], theme)
     });
 }
 

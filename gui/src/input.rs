@@ -92,8 +92,8 @@ fn back(ctx: &Context, model: &Model) -> Option<Action> {
     leave.then_some(Action::Show(Page::Transfers))
 }
 
-/// Keys for the selected transfer, where it can be seen. Space belongs to whatever has the focus, unless that is a
-/// transfer itself.
+/// Keys for the selected transfer, where it can be seen. Space belongs to whatever has the focus,
+/// unless that is a transfer itself.
 fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
     if model.page != Page::Transfers {
         return Vec::new();

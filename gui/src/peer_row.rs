@@ -82,8 +82,11 @@ fn row(
     below(ui, model, device, &name, draft, actions);
 }
 
-/// Shows that a row of the list has the keyboard.
+/// Shows that a row of the list has the keyboard, and brings it into sight when it gets it.
 pub(crate) fn row_focus(ui: &Ui, row: &Response, chosen: bool) {
+    if row.gained_focus() {
+        row.scroll_to_me(None);
+    }
     if row.has_focus() {
         let on = if chosen { On::Chosen } else { On::Surface };
         theme::focus_ring(ui, row.rect, ROUND, on);

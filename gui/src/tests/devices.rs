@@ -1,7 +1,9 @@
 //! The list of devices: many of them, and what is said about each.
 
+use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
 use peerconnect::net::link::{PathInfo, PathKind};
+use peerconnect::node::api::Command;
 use peerconnect::storage::store::Accept;
 
 use super::Stage;
@@ -37,6 +39,21 @@ fn of_very_many_devices_only_those_on_the_screen_are_drawn_and_all_can_be_reache
     assert!((5..40).contains(&drawn(&stage)), "{}", drawn(&stage));
     stage.click("Send to Device 1999");
     assert!(stage.says("1 chosen"));
+}
+
+#[test]
+fn the_keyboard_goes_on_to_devices_that_were_not_drawn() {
+    let mut stage = crowd(200);
+    stage.window.get_by_label("Send to Device 0000").focus();
+    stage.run();
+    // Each has a row and a button.
+    for _ in 0..2 * 50 {
+        stage.press(Modifiers::NONE, Key::Tab);
+    }
+    let row = stage.window.get_by_label("Send to Device 0050");
+    assert!(row.is_focused());
+    let field = stage.field("Add a device").rect();
+    assert!(row.rect().max.y <= field.min.y, "{} {field}", row.rect());
 }
 
 #[test]
@@ -88,4 +105,36 @@ fn nobody_is_not_said_to_be_here_while_somebody_is_connected() {
     stage.publish(samples::overview(vec![samples::peer("Kitchen")], vec![]));
     stage.wait(6);
     assert!(stage.says("Nobody here yet.") && stage.says("Nearby"));
+}
+
+#[test]
+fn a_device_whose_words_differ_is_blocked_and_the_reason_is_said() {
+    let mut kitchen = samples::peer("Kitchen");
+    kitchen.connected = true;
+    kitchen.words = Some("river copper nine".into());
+    let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
+    stage.click("They differ: block Kitchen");
+    let block = Command::Trust {
+        peer: kitchen.id,
+        accept: Accept::Block,
+    };
+    assert_eq!(stage.command(), block);
+    assert!(stage.says("Kitchen is blocked. Other words mean that another device"));
+    kitchen.record.accept = Accept::Block;
+    stage.publish(samples::overview(vec![kitchen], vec![]));
+    assert!(stage.find("They match: trust Kitchen").is_none());
+}
+
+#[test]
+fn a_stranger_nearby_can_be_blocked_and_an_old_version_has_no_menu() {
+    let (kitchen, old) = (samples::near("Kitchen"), samples::near_original("Attic"));
+    let block = Command::Trust {
+        peer: kitchen.key().unwrap(),
+        accept: Accept::Block,
+    };
+    let mut stage = Stage::new(samples::with_nearby(vec![kitchen, old], vec![], vec![]));
+    stage.click("More about Kitchen");
+    stage.click("Never show its questions");
+    assert_eq!(stage.command(), block);
+    assert!(stage.find("More about Attic").is_none());
 }

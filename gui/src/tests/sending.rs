@@ -349,38 +349,6 @@ fn a_device_is_trusted_after_the_words_were_compared() {
 }
 
 #[test]
-fn a_device_whose_words_differ_is_blocked_and_the_reason_is_said() {
-    let mut kitchen = samples::peer("Kitchen");
-    kitchen.connected = true;
-    kitchen.words = Some("river copper nine".into());
-    let mut stage = Stage::with(vec![kitchen.clone()], vec![]);
-    stage.click("They differ: block Kitchen");
-    let block = Command::Trust {
-        peer: kitchen.id,
-        accept: Accept::Block,
-    };
-    assert_eq!(stage.command(), block);
-    assert!(stage.says("Kitchen is blocked. Other words mean that another device"));
-    kitchen.record.accept = Accept::Block;
-    stage.publish(samples::overview(vec![kitchen], vec![]));
-    assert!(stage.find("They match: trust Kitchen").is_none());
-}
-
-#[test]
-fn a_stranger_nearby_can_be_blocked_and_an_old_version_has_no_menu() {
-    let (kitchen, old) = (samples::near("Kitchen"), samples::near_original("Attic"));
-    let block = Command::Trust {
-        peer: kitchen.key().unwrap(),
-        accept: Accept::Block,
-    };
-    let mut stage = Stage::new(samples::with_nearby(vec![kitchen, old], vec![], vec![]));
-    stage.click("More about Kitchen");
-    stage.click("Never show its questions");
-    assert_eq!(stage.command(), block);
-    assert!(stage.find("More about Attic").is_none());
-}
-
-#[test]
 fn a_device_is_renamed_blocked_and_forgotten_in_its_menu() {
     let kitchen = samples::peer("Kitchen");
     let peer = kitchen.id;

@@ -12,8 +12,10 @@ use crate::theme::{self, Tone};
 /// test that holds it to `Cargo.lock`.
 pub(crate) const LICENCES: &str = include_str!("../licences.txt");
 
-/// Height of a line, and of a list at most.
-const LINE: f32 = 18.0;
+/// Size of the letters in a list.
+const LETTERS: f32 = 12.0;
+
+/// Height of a list at most.
 const LIST: f32 = 240.0;
 
 /// The whole page.
@@ -61,12 +63,15 @@ fn licences(ui: &mut Ui) {
 /// A list of lines, of which only those on the screen are drawn.
 fn lines_ui(ui: &mut Ui, id: &str, count: usize, at_end: bool, line: impl Fn(&mut Ui, usize)) {
     ui.spacing_mut().item_spacing.y = 0.0;
+    // As high as they are drawn: the list would jump while it is scrolled.
+    let font = egui::FontId::monospace(LETTERS);
+    let height = ui.fonts_mut(|fonts| fonts.row_height(&font));
     ScrollArea::both()
         .id_salt(id)
         .max_height(LIST)
         .auto_shrink([false, true])
         .stick_to_bottom(at_end)
-        .show_rows(ui, LINE, count, |ui, rows| {
+        .show_rows(ui, height, count, |ui, rows| {
             for n in rows {
                 line(ui, n);
             }
@@ -74,6 +79,6 @@ fn lines_ui(ui: &mut Ui, id: &str, count: usize, at_end: bool, line: impl Fn(&mu
 }
 
 fn line_ui(ui: &mut Ui, text: &str) {
-    let text = RichText::new(text).monospace().size(12.0);
+    let text = RichText::new(text).monospace().size(LETTERS);
     ui.add(Label::new(text).extend().selectable(true));
 }

@@ -22,6 +22,11 @@ pub(crate) enum Action {
     Pick(Pick, Whose),
     /// Add these to what will be sent.
     Stage(Vec<PathBuf>),
+    /// Add these to what will be sent, if all of them are there; otherwise what was pasted is a
+    /// text.
+    Pasted(Vec<PathBuf>, String),
+    /// Add this to the text that is being written.
+    Write(String),
     /// Add this picture to what will be sent, as a file.
     StagePicture(Arc<egui::ColorImage>),
     /// Say this in a notice.
@@ -52,6 +57,8 @@ pub(crate) enum Action {
     Select(TransferId),
     /// Show or hide the files of a transfer.
     Unfold(TransferId, bool),
+    /// Show or hide what stands behind the failure of a transfer.
+    Detail(TransferId, bool),
     /// Show or hide the devices that the files of a session go to.
     Spread(TransferId, bool),
     /// These rows are on the screen and due to be asked for.
@@ -74,6 +81,8 @@ pub(crate) enum Action {
     ForgetHistory,
     /// Stage what this entry of the history has sent, for whom it went to.
     SendFromHistory(usize),
+    /// Ask where files shall arrive from now on.
+    ChangeFolder,
     /// Show a folder in the system's file manager, and mark what has this name in it.
     ShowFolder(PathBuf, Option<String>),
     /// Open a file with the program that the system has for it.
@@ -92,6 +101,23 @@ pub(crate) enum Action {
     Leave,
     /// The person was asked about running transfers, and wants this.
     Left(Leaving),
+}
+
+/// Sends these paths to whoever it is, or to all of several.
+pub(crate) fn sending(to: Vec<Who>, paths: Vec<PathBuf>) -> Action {
+    let about = About::Send(paths.clone());
+    let command = match to.as_slice() {
+        [who] => Command::SendFiles {
+            to: (*who).into(),
+            paths,
+            separate: false,
+        },
+        several => Command::SendToMany {
+            to: several.iter().map(|who| (*who).into()).collect(),
+            paths,
+        },
+    };
+    Action::Ask(command, about)
 }
 
 /// What becomes of running transfers when the window is closed.

@@ -1,6 +1,7 @@
 //! The window itself: `logic` takes in what has happened, `ui` draws it, and what a person did
 //! comes back as [`Action`]s that are carried out here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -11,6 +12,7 @@ use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
 use crate::about_ui::about_ui;
+use crate::actions::sending;
 use crate::attention::Attention;
 use crate::bridge::Bridge;
 use crate::check_ui::{CheckDraft, check_ui};
@@ -82,6 +84,14 @@ fn has_news(model: &Model) -> bool {
         || model.questions().next().is_some()
         || model.conflicts().next().is_some()
         || !model.overview.texts.is_empty()
+}
+
+/// Puts something into a set, or takes it out.
+fn put<T: Ord>(set: &mut BTreeSet<T>, what: T, on: bool) {
+    match on {
+        true => set.insert(what),
+        false => set.remove(&what),
+    };
 }
 
 /// The window of one node.
@@ -232,6 +242,10 @@ impl App {
                 .inner_margin(Margin::symmetric(x, y))
         };
         let (model, drafts) = (&self.model, &mut self.drafts);
+        // What is not drawn this time is no place to drop on.
+        drafts.peers.forget_places();
+        drafts.peers.forget_gone(model);
+        drafts.transfers = TransfersDraft::default();
         Panel::top("head")
             .frame(frame(p.panel, 18, 12))
             .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
@@ -287,9 +301,6 @@ impl App {
                 }),
                 Page::About => scrolled(ui, |ui| actions.extend(about_ui(ui, model))),
             });
-        if model.page != Page::Transfers {
-            drafts.transfers = TransfersDraft::default();
-        }
     }
 
     /// Carries out what a person did.
@@ -299,16 +310,13 @@ impl App {
             Action::Ask(command, about) => self.ask(command, about),
             Action::Pick(what, whose) => self.pick(what, whose),
             Action::Stage(paths) => self.look(paths),
+            Action::Pasted(paths, text) => self.look_or_write(paths, text),
+            Action::Write(text) => self.write_on(&text),
             Action::StagePicture(picture) => self.stage_picture(picture),
             Action::Say(tone, text) => model.say(tone, text),
             Action::Unstage(place) => model.unstage(place),
             Action::UnstageAll => model.staged.clear(),
-            Action::Choose(peer, true) => {
-                model.chosen.insert(peer);
-            }
-            Action::Choose(peer, false) => {
-                model.chosen.remove(&peer);
-            }
+            Action::Choose(peer, on) => put(&mut model.chosen, peer, on),
             Action::ChooseGroup(name, on) => self.choose_group(&name, on),
             Action::MakeGroup(name) => self.make_group(name),
             Action::RenameGroup(old, new) => self.rename_group(old, new),
@@ -328,12 +336,9 @@ impl App {
             Action::Unfold(transfer, false) => {
                 model.unfolded.remove(&transfer);
             }
-            Action::Spread(session, true) => {
-                model.spread.insert(session);
-            }
-            Action::Spread(session, false) => {
-                model.spread.remove(&session);
-            }
+            Action::Detail(transfer, on) => put(&mut model.detailed, transfer, on),
+            Action::ChangeFolder => self.drafts.top.change_folder(model),
+            Action::Spread(session, on) => put(&mut model.spread, session, on),
             Action::NeedPage(transfer, page) => self.need_page(transfer, page),
             Action::DoubtCancel(transfer) => model.doubt = transfer,
             Action::Copy(text) => {
@@ -375,18 +380,7 @@ impl App {
             return;
         }
         let paths = self.take_staged();
-        let command = match chosen.as_slice() {
-            [who] => Command::SendFiles {
-                to: (*who).into(),
-                paths: paths.clone(),
-                separate: false,
-            },
-            several => Command::SendToMany {
-                to: several.iter().map(|who| (*who).into()).collect(),
-                paths: paths.clone(),
-            },
-        };
-        self.ask(command, About::Send(paths));
+        self.act(sending(chosen, paths));
         self.model.chosen.clear();
     }
 

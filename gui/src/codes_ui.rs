@@ -1,10 +1,11 @@
 //! One-time codes that wait here to be typed on another computer.
 
-use egui::{Align, Label, Layout, RichText, Ui};
-use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, CodeState, Command};
+use egui::{Label, RichText, Ui};
+use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, Command};
 use peerconnect::protocol::codes::TypedCode;
 use peerconnect::text::{Shown, duration};
 
+use crate::lines::buttons_at_right;
 use crate::model::{About, Action, Model};
 use crate::staged_ui::shorten;
 use crate::theme::{self, Tone};
@@ -19,14 +20,12 @@ const LINK_HINT: &str = "For a message: whoever opens it first, while this waits
 /// A card for each.
 pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     let mut actions = Vec::new();
-    for code in model.overview.codes.iter() {
-        if code.state == CodeState::Waiting {
-            theme::loud_card(ui).show(ui, |ui| {
-                ui.set_width(ui.available_width());
-                ui.push_id(code.id.0, |ui| waiting(ui, model, code, &mut actions));
-            });
-            ui.add_space(10.0);
-        }
+    for code in model.waiting_codes() {
+        theme::loud_card(ui).show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.push_id(code.id.0, |ui| waiting(ui, model, code, &mut actions));
+        });
+        ui.add_space(10.0);
     }
     actions
 }
@@ -55,23 +54,20 @@ fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Ac
          {place}. It works once, within {left}."
     );
     ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
-    let right = Layout::right_to_left(Align::Center);
-    ui.horizontal(|ui| {
-        ui.with_layout(right, |ui| {
-            if let Some(text) = &code.code {
-                if theme::plain(ui, "Copy the code").clicked() {
-                    actions.push(Action::Copy(text.clone()));
-                }
-                let link = theme::plain(ui, "Copy as a link").on_hover_text(LINK_HINT);
-                if link.clicked() {
-                    let link = TypedCode::one_time_link(&model.overview.me.link, text);
-                    actions.push(Action::Copy(link));
-                }
+    buttons_at_right(ui, |ui| {
+        if let Some(text) = &code.code {
+            if theme::plain(ui, "Copy the code").clicked() {
+                actions.push(Action::Copy(text.clone()));
             }
-            if theme::plain(ui, "Give the code up").clicked() {
-                let drop = Command::Code(CodeCommand::Drop(code.id));
-                actions.push(Action::Ask(drop, About::Nothing));
+            let link = theme::plain(ui, "Copy as a link").on_hover_text(LINK_HINT);
+            if link.clicked() {
+                let link = TypedCode::one_time_link(&model.overview.me.link, text);
+                actions.push(Action::Copy(link));
             }
-        });
+        }
+        if theme::plain(ui, "Give the code up").clicked() {
+            let drop = Command::Code(CodeCommand::Drop(code.id));
+            actions.push(Action::Ask(drop, About::Nothing));
+        }
     });
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use egui::{Align, Label, Layout, Ui};
+use egui::{Label, Ui};
 use peerconnect::config::ConflictAnswer;
 use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
@@ -11,12 +11,13 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::status::{Conflict, TransferSnapshot};
 
 use crate::guard::Guard;
+use crate::lines::{NAME_LEN, words_and_buttons};
 use crate::model::{About, Action, Model};
 use crate::staged_ui::shorten;
 use crate::theme::{self, Tone};
 
-/// Most characters of a name on a card; the whole one shows when the pointer rests on it.
-const NAME_LEN: usize = 60;
+/// Most characters of a path on a card; the whole one shows when the pointer rests on it.
+const PATH_LEN: usize = 60;
 
 /// What is being decided here.
 #[derive(Debug, Default)]
@@ -64,7 +65,7 @@ fn one(
         ui,
         16.0,
         &[
-            (&format!("\"{}\"", shorten(&path, NAME_LEN)), Tone::Plain),
+            (&format!("\"{}\"", shorten(&path, PATH_LEN)), Tone::Plain),
             (" is already there and differs.", Tone::Weak),
         ],
     );
@@ -77,44 +78,55 @@ fn one(
     );
     ui.add(Label::new(theme::note(ui, Tone::Weak, versions)).wrap());
     ui.add_space(2.0);
-    ui.horizontal(|ui| {
-        let others = t.conflicts.saturating_sub(1);
+    let others = t.conflicts.saturating_sub(1);
+    let mut same = others > 0 && draft.same.contains(&t.id);
+    let was = same;
+    let for_others = |ui: &mut Ui| {
         if others > 0 {
-            let mut same = draft.same.contains(&t.id);
-            let text = format!("same for the other {others}");
-            if ui.checkbox(&mut same, text).changed() {
-                match same {
-                    true => draft.same.insert(t.id),
-                    false => draft.same.remove(&t.id),
-                };
-            }
+            ui.checkbox(&mut same, format!("same for the other {others}"));
         }
-        let same = others > 0 && draft.same.contains(&t.id);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let mut answer = |answer| actions.push(answered(t, conflict, same, answer));
-            let name = conflict.keep_both_as.rsplit('/').next();
-            let beside = shorten(&Shown(name.unwrap_or_default()).to_string(), 28);
-            let keep = theme::primary(ui, ready, &format!("Keep both as \"{beside}\""))
-                .accessible_name(format!("Keep both: {path}"));
-            if keep.clicked() {
-                answer(ConflictAnswer::KeepBoth);
-            }
-            ui.add_enabled_ui(ready, |ui| {
-                let replace = theme::plain(ui, "Replace")
-                    .on_hover_text("Yours is replaced once the new one is complete and verified")
-                    .accessible_name(format!("Replace {path}"));
-                if replace.clicked() {
-                    answer(ConflictAnswer::Replace);
-                }
-                let skip = theme::plain(ui, "Skip")
-                    .on_hover_text("Keep yours, do not take the new one")
-                    .accessible_name(format!("Skip {path}"));
-                if skip.clicked() {
-                    answer(ConflictAnswer::Skip);
-                }
-            });
-        });
+    };
+    let mut pressed = None;
+    words_and_buttons(ui, ONE_LINE, for_others, |ui| {
+        pressed = choices(ui, conflict, ready);
     });
+    if same != was {
+        match same {
+            true => draft.same.insert(t.id),
+            false => draft.same.remove(&t.id),
+        };
+    }
+    actions.extend(pressed.map(|answer| answered(t, conflict, same, answer)));
+}
+
+/// Below this width the buttons stand under the box for the other files.
+const ONE_LINE: f32 = 660.0;
+
+/// What can become of the file, the safest first; what was pressed.
+fn choices(ui: &mut Ui, conflict: &Conflict, ready: bool) -> Option<ConflictAnswer> {
+    let path = Shown(&conflict.path).to_string();
+    let name = conflict.keep_both_as.rsplit('/').next();
+    let beside = Shown(name.unwrap_or_default()).to_string();
+    let text = format!("Keep both as \"{}\"", shorten(&beside, NAME_LEN));
+    let keep = theme::primary(ui, ready, &text)
+        .on_hover_text(beside)
+        .accessible_name(format!("Keep both: {path}"));
+    let mut pressed = keep.clicked().then_some(ConflictAnswer::KeepBoth);
+    ui.add_enabled_ui(ready, |ui| {
+        let replace = theme::plain(ui, "Replace")
+            .on_hover_text("Yours is replaced once the new one is complete and verified")
+            .accessible_name(format!("Replace {path}"));
+        if replace.clicked() {
+            pressed = Some(ConflictAnswer::Replace);
+        }
+        let skip = theme::plain(ui, "Skip")
+            .on_hover_text("Keep yours, do not take the new one")
+            .accessible_name(format!("Skip {path}"));
+        if skip.clicked() {
+            pressed = Some(ConflictAnswer::Skip);
+        }
+    });
+    pressed
 }
 
 fn answered(

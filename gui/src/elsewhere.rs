@@ -25,6 +25,8 @@ pub(crate) enum Done {
         found: Vec<Staged>,
         missing: Vec<PathBuf>,
     },
+    /// What was pasted is no list of files.
+    Text(String),
     /// It did not work.
     Said(String),
     /// It worked, which does not show by itself.
@@ -71,6 +73,27 @@ impl App {
             }
             Some(Done::Looked { found, missing })
         });
+    }
+
+    /// Looks at what was pasted: files if all of it is there, otherwise a text.
+    pub(crate) fn look_or_write(&self, paths: Vec<PathBuf>, text: String) {
+        self.elsewhere(move || {
+            let found: Result<Vec<Staged>, PathBuf> = paths.into_iter().map(look_at).collect();
+            Some(match found {
+                Ok(found) => Done::Looked {
+                    found,
+                    missing: Vec::new(),
+                },
+                Err(_) => Done::Text(text),
+            })
+        });
+    }
+
+    /// Adds to the text that is being written, where that can be seen.
+    pub(crate) fn write_on(&mut self, text: &str) {
+        let written = self.drafts.staged.text.get_or_insert_default();
+        written.push_str(text);
+        self.model.page = Page::Transfers;
     }
 
     /// Shows a folder or file with the program that the system has for it.
@@ -149,6 +172,10 @@ impl App {
                 self.picked(what, whose, picked);
             }
             Done::Looked { found, missing } => {
+                // What Ctrl+Enter would send must be in sight.
+                if !found.is_empty() {
+                    self.model.page = Page::Transfers;
+                }
                 self.model.stage(found);
                 if let Some(first) = missing.first() {
                     let first = Shown(&first.to_string_lossy()).to_string();
@@ -159,6 +186,7 @@ impl App {
                     self.model.say(Tone::Error, text);
                 }
             }
+            Done::Text(text) => self.write_on(&text),
             Done::Said(text) => self.model.say(Tone::Error, text),
             Done::Did(text) => self.model.say(Tone::Ok, text),
         }

@@ -8,8 +8,10 @@ use peerconnect::text::Shown;
 
 use crate::app::App;
 use crate::icons::{self, Icon};
+use crate::input::in_sight;
 use crate::model::{About, Action, Model};
-use crate::peers_ui::{PeersDraft, heading, row_frame};
+use crate::peer_row::{row_focus, row_frame};
+use crate::peers_ui::{PeersDraft, heading};
 use crate::theme::{self, Tone};
 use crate::words;
 
@@ -62,7 +64,11 @@ fn row(
         let text = format!("Send to the group {name}");
         WidgetInfo::selected(Role::CheckBox, true, chosen, text)
     });
-    draft.groups.push((group.name.clone(), response.rect));
+    row_focus(ui, &response, chosen);
+    let seen = in_sight(ui, response.rect);
+    draft
+        .groups
+        .extend(seen.map(|rect| (group.name.clone(), rect)));
     if response.clicked() {
         actions.push(Action::ChooseGroup(group.name.clone(), !chosen));
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use egui::{
     Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
-    Pos2, Stroke, StrokeKind, Ui,
+    Pos2, Rect, Stroke, StrokeKind, Ui,
 };
-use peerconnect::node::api::{Command, Target, Who};
+use peerconnect::node::api::{Command, Who};
 use peerconnect::protocol::codes::TypedCode;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::text::Shown;
 
+use crate::actions::sending;
 use crate::app::Drafts;
 use crate::drops::Drops;
 use crate::many_ui::{cancel_session, pause_or_resume_session};
@@ -42,7 +43,7 @@ pub(crate) fn take(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Act
     // Escape has taken the keyboard from a field already when this sees it.
     let was_typing = std::mem::replace(&mut drafts.typing, typing);
     if !typing {
-        actions.extend(pasted(ctx, drafts));
+        actions.extend(pasted(ctx));
         actions.extend(back(ctx, model).filter(|_| !was_typing));
         actions.extend(row_keys(ctx, model, drafts));
     }
@@ -66,7 +67,12 @@ fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
         actions.push(Action::Pick(Pick::Files, Whose::Mine));
     }
     if pressed(ctrl(Key::Enter)) {
-        actions.push(Action::Send);
+        // Nothing leaves that is not in sight.
+        actions.push(if model.page == Page::Transfers {
+            Action::Send
+        } else {
+            Action::Show(Page::Transfers)
+        });
     }
     if pressed(ctrl(Key::Q)) {
         actions.push(Action::Leave);
@@ -86,9 +92,12 @@ fn back(ctx: &Context, model: &Model) -> Option<Action> {
     leave.then_some(Action::Show(Page::Transfers))
 }
 
-/// Keys for the selected transfer. Space belongs to whatever has the focus, unless that is a
-/// transfer itself.
+/// Keys for the selected transfer, where it can be seen. Space belongs to whatever has the focus,
+/// unless that is a transfer itself.
 fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
+    if model.page != Page::Transfers {
+        return Vec::new();
+    }
     let focused = drafts.transfers.focused;
     let elsewhere = focused.is_none() && ctx.memory(|m| m.focused().is_some());
     let target = focused.or(model.selected);
@@ -115,7 +124,7 @@ fn row_keys(ctx: &Context, model: &Model, drafts: &Drafts) -> Vec<Action> {
 
 /// Pasted files and pictures are staged, a link of a device is connected to, one with a one-time
 /// code is shown; any other text can be sent as one.
-fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
+fn pasted(ctx: &Context) -> Vec<Action> {
     let (text, picture) = ctx.input(|i| {
         let (mut text, mut picture) = (None, None);
         for event in &i.events {
@@ -141,18 +150,21 @@ fn pasted(ctx: &Context, drafts: &mut Drafts) -> Vec<Action> {
     if is_link(trimmed) {
         return vec![Action::AddPeer(trimmed.to_owned())];
     }
-    // File managers begin a list with what shall be done with it; a list of URIs has comments.
-    let lines = text.lines().map(str::trim).filter(|line| {
-        !line.is_empty() && *line != "copy" && *line != "cut" && !line.starts_with('#')
-    });
-    let paths: Option<Vec<PathBuf>> = lines.map(words::typed_path).collect();
-    match paths {
-        Some(paths) if !paths.is_empty() => return vec![Action::Stage(paths)],
-        Some(_) | None => {}
+    match listed(&text) {
+        Some(paths) => vec![Action::Pasted(paths, text)],
+        None => vec![Action::Write(text)],
     }
-    let written = drafts.staged.text.get_or_insert_default();
-    written.push_str(&text);
-    vec![Action::Show(Page::Transfers)]
+}
+
+/// The paths in a text that may be a list of files; `None` if it cannot be one. File names are
+/// taken as they are: blanks and quotes may belong to them.
+fn listed(text: &str) -> Option<Vec<PathBuf>> {
+    // File managers begin a list with what shall be done with it; a list of URIs has comments.
+    let lines = text.lines().filter(|line| {
+        !line.trim().is_empty() && *line != "copy" && *line != "cut" && !line.starts_with('#')
+    });
+    let paths: Option<Vec<PathBuf>> = lines.map(words::exact_path).collect();
+    paths.filter(|paths| !paths.is_empty())
 }
 
 /// Whether this is a link of a device.
@@ -168,8 +180,16 @@ pub(crate) fn is_link(text: &str) -> bool {
 pub(crate) enum Under {
     Window,
     Peer(Who),
+    /// One of several that are chosen: it is for all of them.
+    Chosen(Vec<Who>),
     Group(String),
     Transfer(TransferId),
+}
+
+/// What can be seen of a place, and so be dropped on; `None` if it is scrolled away.
+pub(crate) fn in_sight(ui: &Ui, place: Rect) -> Option<Rect> {
+    let seen = place.intersect(ui.clip_rect());
+    seen.is_positive().then_some(seen)
 }
 
 /// What is under the pointer; where that is not known, the window.
@@ -187,7 +207,10 @@ fn under(position: Option<Pos2>, model: &Model, drafts: &Drafts) -> Under {
     let mut groups = drafts.peers.groups.iter();
     let group = groups.find(|(_, rect)| rect.contains(position));
     match (peers.find(|(_, rect)| rect.contains(position)), group) {
-        (Some((id, _)), _) => Under::Peer(*id),
+        (Some((who, _)), _) if model.chosen.len() > 1 && model.chosen.contains(who) => {
+            Under::Chosen(model.chosen_devices().map(|device| device.who).collect())
+        }
+        (Some((who, _)), _) => Under::Peer(*who),
         (None, Some((name, _))) => Under::Group(name.clone()),
         (None, None) => Under::Window,
     }
@@ -204,22 +227,17 @@ fn drops(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
     // What was said is what happens, even if the pointer shows up elsewhere with the drop itself.
     match drafts.drop.take().unwrap_or(Under::Window) {
         Under::Window => vec![Action::Stage(paths)],
-        Under::Peer(who) => {
-            let command = Command::SendFiles {
-                to: who.into(),
-                paths: paths.clone(),
-                separate: false,
-            };
-            vec![Action::Ask(command, About::Send(paths))]
+        Under::Peer(who) => vec![sending(vec![who], paths)],
+        Under::Chosen(all) => {
+            let done = all.iter().map(|who| Action::Choose(*who, false));
+            let done: Vec<Action> = done.collect();
+            std::iter::once(sending(all, paths)).chain(done).collect()
         }
         Under::Group(name) => {
             let group = model.overview.group(&name);
             let members = group.map(|group| group.members.clone()).unwrap_or_default();
-            let command = Command::SendToMany {
-                to: members.into_iter().map(Target::Peer).collect(),
-                paths: paths.clone(),
-            };
-            vec![Action::Ask(command, About::Send(paths))]
+            let members = members.into_iter().map(Who::Key).collect();
+            vec![sending(members, paths)]
         }
         Under::Transfer(transfer) => {
             let command = Command::Attach {
@@ -259,6 +277,12 @@ pub(crate) fn drop_hint(ui: &Ui, model: &Model, drops: &Drops, drafts: &mut Draf
         Under::Peer(id) => {
             let name = model.device(*id).map_or("", |device| device.name);
             format!("Drop to send to {}", Shown(name))
+        }
+        Under::Chosen(all) => {
+            format!(
+                "Drop to send to all {} that are chosen",
+                words::devices(all.len())
+            )
         }
         Under::Group(name) => format!("Drop to send to the group {}", Shown(name)),
         Under::Transfer(id) => {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use egui::{Context, Modal, Ui, ViewportCommand};
 use peerconnect::node::api::Command;
-use peerconnect::text::count;
+use peerconnect::text::{Shown, count};
 use peerconnect::transfer::status::Direction;
 
 use crate::app::App;
 use crate::look;
 use crate::model::{About, Action, Leaving, Model};
+use crate::staged_ui::shorten;
 use crate::theme::{self, Tone};
 use crate::words;
 
@@ -18,6 +19,9 @@ const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Most things that the system is told at once.
 const NOTES_MAX: usize = 3;
+
+/// Letters of a name in the question.
+const NAME_LEN: usize = 60;
 
 impl App {
     /// What the title of the window says.
@@ -64,10 +68,11 @@ impl App {
         }
     }
 
-    /// Holds the window open and asks, if closing it would stop a transfer.
+    /// Holds the window open and asks, if closing it would stop a transfer, or lose a code that
+    /// waits or a text on its way.
     pub(crate) fn leave_politely(&mut self, ctx: &Context) {
         let wanted = ctx.input(|i| i.viewport().close_requested());
-        let stops = self.own_node && !self.over && self.model.running().next().is_some();
+        let stops = self.own_node && !self.over && is_busy(&self.model);
         if wanted && stops && !self.closing {
             ctx.send_viewport_cmd(ViewportCommand::CancelClose);
             self.model.leaving = true;
@@ -85,20 +90,14 @@ impl App {
         let shown = dialog.show(ui.ctx(), |ui| {
             ui.set_width(ui.available_width().min(440.0));
             theme::title(ui, &still(&self.model));
-            let text = theme::note(ui, Tone::Weak, words::left(self.model.running()));
-            ui.add(egui::Label::new(text).wrap());
+            for text in losses(&self.model) {
+                let text = theme::note(ui, Tone::Weak, text);
+                ui.add(egui::Label::new(text).wrap());
+            }
             ui.add_space(12.0);
-            let mut leave = |how| actions.push(Action::Left(how));
             ui.horizontal_wrapped(|ui| {
-                if theme::primary(ui, true, "Keep going in the background").clicked() {
-                    leave(Leaving::Behind);
-                }
-                if theme::plain(ui, "Pause and quit").clicked() {
-                    leave(Leaving::Stop);
-                }
-                if theme::plain(ui, "Cancel").clicked() {
-                    leave(Leaving::Not);
-                }
+                let pressed = leave_buttons(ui, &self.model);
+                actions.extend(pressed.map(Action::Left));
             });
         });
         if shown.should_close() {
@@ -136,6 +135,54 @@ impl App {
     }
 }
 
+/// Whether anything would stop or be lost if the node ended now.
+fn is_busy(model: &Model) -> bool {
+    model.running().next().is_some()
+        || model.waiting_codes().next().is_some()
+        || model.texts_on_their_way().next().is_some()
+}
+
+/// What is lost or stops when the program ends, a sentence or two for each kind.
+fn losses(model: &Model) -> Vec<String> {
+    let mut said = Vec::new();
+    if model.running().next().is_some() {
+        said.push(words::left(model.running()).to_owned());
+    }
+    for code in model.waiting_codes() {
+        let names = shorten(&Shown(&code.names.join(", ")).to_string(), NAME_LEN);
+        said.push(format!(
+            "The code for {names} has not been used. It is good only while PeerConnect runs."
+        ));
+    }
+    for text in model.texts_on_their_way() {
+        let name = shorten(&Shown(&text.peer_name).to_string(), NAME_LEN);
+        said.push(format!(
+            "The text to {name} is not there yet. It is lost if PeerConnect ends before it is."
+        ));
+    }
+    said
+}
+
+/// What the person wants, if one of the buttons was pressed.
+fn leave_buttons(ui: &mut Ui, model: &Model) -> Option<Leaving> {
+    let runs = model.running().next().is_some();
+    // Nothing waits for texts: without a window they would be lost all the same.
+    let goes_on = runs || model.waiting_codes().next().is_some();
+    let stop = if runs { "Pause and quit" } else { "Quit" };
+    let mut pressed = None;
+    if goes_on && theme::primary(ui, true, "Keep going in the background").clicked() {
+        pressed = Some(Leaving::Behind);
+    }
+    if theme::plain(ui, stop).clicked() {
+        pressed = Some(Leaving::Stop);
+    }
+    // Not "Cancel", which could be taken for the end of the transfers.
+    if theme::plain(ui, "Stay here").clicked() {
+        pressed = Some(Leaving::Not);
+    }
+    pressed
+}
+
 /// "Still sending 2 files."
 fn still(model: &Model) -> String {
     let left = |direction| {
@@ -147,8 +194,20 @@ fn still(model: &Model) -> String {
     };
     let files = |n| count(n, "file", "files");
     match (left(Direction::Sending), left(Direction::Receiving)) {
+        (0, 0) => waits(model).to_owned(),
         (n, 0) => format!("Still sending {}.", files(n)),
         (0, n) => format!("Still receiving {}.", files(n)),
         (out, back) => format!("Still sending {} and receiving {back}.", files(out)),
+    }
+}
+
+/// The same where no files are on their way.
+fn waits(model: &Model) -> &'static str {
+    let code = model.waiting_codes().next().is_some();
+    let text = model.texts_on_their_way().next().is_some();
+    match (code, text) {
+        (true, _) => "A code still waits to be used.",
+        (false, true) => "A text is still on its way.",
+        (false, false) => "Nothing is on its way any more.",
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use egui::{Align, Checkbox, Label, Layout, ScrollArea, TextEdit, Ui};
+use egui::{Label, Ui};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision};
 use peerconnect::protocol::message::TransferId;
@@ -14,9 +14,12 @@ use peerconnect::transfer::status::{Question, TransferSnapshot};
 
 use crate::guard::Guard;
 use crate::icons::{self, Icon};
+use crate::lines::{NAME_LEN, field_and_buttons, rest_of_line, words_and_buttons};
 use crate::model::{About, Action, Model, Whose};
 use crate::outside::Pick;
+use crate::staged_ui::shorten;
 use crate::theme::{self, Tone};
+use crate::wanted_ui::{Wanted, wanted_ui};
 use crate::words;
 
 /// What is being decided here.
@@ -30,10 +33,7 @@ pub(crate) struct OffersDraft {
 struct Card {
     /// A folder other than the one in the question, as it is being typed.
     folder: Option<String>,
-    /// Whether each named entry is wanted.
-    ticks: Vec<bool>,
-    /// Whether the entries without names here are wanted.
-    rest: bool,
+    wanted: Wanted,
     always: bool,
 }
 
@@ -41,42 +41,9 @@ impl Card {
     fn new(t: &TransferSnapshot) -> Self {
         Self {
             folder: None,
-            ticks: vec![true; t.top_names.len()],
-            rest: true,
+            wanted: Wanted::all(t),
             always: false,
         }
-    }
-
-    /// How many top-level entries have no name in the snapshot.
-    fn unnamed(t: &TransferSnapshot) -> u32 {
-        t.top_count.saturating_sub(t.top_names.len() as u32)
-    }
-
-    /// Positions that are wanted; `None` for all.
-    fn only(&self, t: &TransferSnapshot) -> Option<Vec<u32>> {
-        let unnamed = Self::unnamed(t) > 0;
-        if self.ticks.iter().all(|t| *t) && (self.rest || !unnamed) {
-            return None;
-        }
-        let named = self.ticks.iter().zip(0u32..).filter(|(tick, _)| **tick);
-        let mut wanted: Vec<u32> = named.map(|(_, position)| position).collect();
-        if self.rest {
-            wanted.extend(t.top_names.len() as u32..t.top_count);
-        }
-        Some(wanted)
-    }
-
-    /// Bytes of what is wanted.
-    fn bytes(&self, t: &TransferSnapshot) -> u64 {
-        let named: u64 = t.top_names.iter().map(|n| n.bytes).sum();
-        let wanted = t.top_names.iter().zip(&self.ticks);
-        let wanted = wanted.filter(|(_, tick)| **tick).map(|(n, _)| n.bytes);
-        let rest = if self.rest {
-            t.bytes.saturating_sub(named)
-        } else {
-            0
-        };
-        wanted.sum::<u64>().saturating_add(rest)
     }
 
     /// The folder that was typed instead of the one in the question. An error if it is no path.
@@ -90,7 +57,7 @@ impl Card {
 
     /// Why this cannot be accepted, as a sentence; `None` if it can.
     fn obstacle(&self, t: &TransferSnapshot, question: &Question) -> Option<String> {
-        if self.only(t).is_some_and(|only| only.is_empty()) {
+        if self.wanted.only(t).is_some_and(|only| only.is_empty()) {
             return Some("Choose at least one of the files.".into());
         }
         let Ok(other) = self.other_folder(t) else {
@@ -100,7 +67,7 @@ impl Card {
         // What is wrong with one folder is not wrong with another; the node looks again.
         let elsewhere = other.is_some();
         let fits = if let Fault::DiskFull { free, .. } = fault {
-            self.bytes(t) <= *free
+            self.wanted.bytes(t) <= *free
         } else {
             false
         };
@@ -175,7 +142,7 @@ fn accepted(t: &TransferSnapshot, card: &Card) -> Vec<Action> {
     }
     let decision = Decision::Accept {
         folder: card.other_folder(t).unwrap_or_default(),
-        only: card.only(t),
+        only: card.wanted.only(t),
     };
     let answer = Command::Answer {
         transfer: t.id,
@@ -216,6 +183,28 @@ fn one(
     ready: bool,
     actions: &mut Vec<Action>,
 ) {
+    asks(ui, t);
+    ui.add_space(2.0);
+    match t.is_legacy() {
+        true => names(ui, t),
+        false => wanted_ui(ui, t, &mut card.wanted),
+    }
+    folder(ui, model, t, question, card, actions);
+    let obstacle = card.obstacle(t, question);
+    if let Some(obstacle) = &obstacle {
+        let text = theme::note(ui, Tone::Error, obstacle);
+        ui.add(Label::new(text).wrap());
+    }
+    ui.add_space(2.0);
+    match answer(ui, t, card, ready && obstacle.is_none()) {
+        Some(Pressed::Accept) => actions.extend(accepted(t, card)),
+        Some(Pressed::Decline) => actions.push(decline(t)),
+        None => {}
+    }
+}
+
+/// Who asks, and for what.
+fn asks(ui: &mut Ui, t: &TransferSnapshot) {
     let name = Shown(&t.peer_name).to_string();
     ui.horizontal(|ui| {
         let key = t.peer.and_then(|peer| peer.key());
@@ -232,46 +221,57 @@ fn one(
                     bytes(t.bytes)
                 ),
             };
-            let text = theme::runs(ui, 16.0, &[(&name, Tone::Plain), (&wants, Tone::Weak)]);
-            ui.add(Label::new(text).wrap());
+            let parts = [(name.as_str(), Tone::Plain), (&wants, Tone::Weak)];
+            ui.add(Label::new(theme::runs(ui, 16.0, &parts)).wrap());
             if let Some(invitation) = t.passing.invitation() {
                 ui.add(Label::new(theme::note(ui, Tone::Weak, invitation)).wrap());
             }
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
     });
-    ui.add_space(2.0);
-    match t.is_legacy() {
-        true => names(ui, t),
-        false => ticks(ui, t, card),
-    }
-    folder(ui, model, t, question, card, actions);
-    let obstacle = card.obstacle(t, question);
-    if let Some(obstacle) = &obstacle {
-        let text = theme::note(ui, Tone::Error, obstacle);
-        ui.add(Label::new(text).wrap());
-    }
-    ui.add_space(2.0);
-    ui.horizontal(|ui| {
+}
+
+/// A button that was pressed.
+enum Pressed {
+    Accept,
+    Decline,
+}
+
+/// Below this width the buttons stand under the box for the next time.
+const ONE_LINE: f32 = 580.0;
+
+/// The box for the next time, and the buttons.
+fn answer(ui: &mut Ui, t: &TransferSnapshot, card: &mut Card, can_accept: bool) -> Option<Pressed> {
+    let name = Shown(&t.peer_name).to_string();
+    let accept = match card.wanted.count(t) {
+        n if n == t.top_count || n == 0 => "Accept".to_owned(),
+        n => format!("Accept {n} of {}", t.top_count),
+    };
+    let always = |ui: &mut Ui| {
         // Nobody could know next time who that is.
         if !t.is_legacy() {
-            ui.checkbox(&mut card.always, format!("always accept from {name}"));
+            let text = format!("always accept from {}", shorten(&name, NAME_LEN));
+            ui.checkbox(&mut card.always, text)
+                .on_hover_text(&name)
+                .accessible_name(format!("always accept from {name}"));
         }
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let accept = theme::primary(ui, ready && obstacle.is_none(), "Accept")
-                .on_hover_text("Ctrl+Shift+A")
-                .accessible_name(format!("Accept from {name}"));
-            if accept.clicked() {
-                actions.extend(accepted(t, card));
-            }
-            let decline_button = theme::plain(ui, "Decline")
-                .on_hover_text("Ctrl+Shift+D")
-                .accessible_name(format!("Decline from {name}"));
-            if decline_button.clicked() {
-                actions.push(decline(t));
-            }
-        });
+    };
+    let mut pressed = None;
+    words_and_buttons(ui, ONE_LINE, always, |ui| {
+        let accept = theme::primary(ui, can_accept, &accept)
+            .on_hover_text("Ctrl+Shift+A")
+            .accessible_name(format!("{accept} from {name}"));
+        if accept.clicked() {
+            pressed = Some(Pressed::Accept);
+        }
+        let decline = theme::plain(ui, "Decline")
+            .on_hover_text("Ctrl+Shift+D")
+            .accessible_name(format!("Decline from {name}"));
+        if decline.clicked() {
+            pressed = Some(Pressed::Decline);
+        }
     });
+    pressed
 }
 
 /// Whether we know who asks, and how to find out.
@@ -309,31 +309,8 @@ fn names(ui: &mut Ui, t: &TransferSnapshot) {
     }
 }
 
-fn ticks(ui: &mut Ui, t: &TransferSnapshot, card: &mut Card) {
-    ScrollArea::vertical()
-        .id_salt("names")
-        .max_height(96.0)
-        .show(ui, |ui| {
-            ui.horizontal_wrapped(|ui| {
-                ui.spacing_mut().item_spacing.x = 14.0;
-                for (top, tick) in t.top_names.iter().zip(&mut card.ticks) {
-                    let name = words::name(top);
-                    let inside = top
-                        .files
-                        .map_or(String::new(), |n| format!(" ({})", words::files(n)));
-                    let short = crate::staged_ui::shorten(&name, 44);
-                    let text = format!("{short}{inside}  {}", bytes(top.bytes));
-                    let box_ = ui.add(Checkbox::new(tick, text));
-                    box_.accessible_name(format!("Take {name}"))
-                        .on_hover_text(name);
-                }
-                let rest = Card::unnamed(t);
-                if rest > 0 {
-                    ui.checkbox(&mut card.rest, format!("and {rest} more"));
-                }
-            });
-        });
-}
+/// Width of the way to another folder, beside the folder.
+const CHANGE: f32 = 150.0;
 
 fn folder(
     ui: &mut Ui,
@@ -344,8 +321,8 @@ fn folder(
     actions: &mut Vec<Action>,
 ) {
     let offered = t.folder.clone().unwrap_or_default();
-    ui.horizontal(|ui| {
-        let Some(text) = &mut card.folder else {
+    let Some(text) = &mut card.folder else {
+        ui.horizontal(|ui| {
             icons::show(ui, Icon::Right, theme::of(ui).weak);
             let line = format!(
                 "{} · {} free",
@@ -353,43 +330,34 @@ fn folder(
                 bytes(question.free)
             );
             let line = theme::note(ui, Tone::Weak, line);
-            ui.add(Label::new(line).truncate());
+            ui.scope(|ui| {
+                ui.set_max_width((ui.available_width() - CHANGE).max(0.0));
+                rest_of_line(ui, line);
+            });
             let change = theme::note(ui, Tone::Accent, "Choose another folder");
             if ui.link(change).clicked() {
                 card.folder = Some(offered.to_string_lossy().into_owned());
             }
-            return;
-        };
-        let label = ui.label(theme::note(ui, Tone::Weak, "Save in")).id;
-        ui.add(TextEdit::singleline(text).desired_width(360.0))
-            .labelled_by(label);
+        });
+        return;
+    };
+    let mut back = false;
+    field_and_buttons(ui, ("Save in", text), 150.0, |ui| {
         let choose = ui.add_enabled(!model.picking, egui::Button::new("Choose…"));
         if choose.clicked() {
             actions.push(Action::Pick(Pick::Target, Whose::Transfer(t.id)));
         }
-        if theme::small(ui, "Back").clicked() {
-            card.folder = None;
-        }
+        back = theme::small(ui, "Back").clicked();
     });
+    if back {
+        card.folder = None;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::samples;
-
-    #[test]
-    fn choosing_some_files_gives_their_positions_and_all_gives_none() {
-        let mut t = samples::asking(2);
-        let mut card = Card::new(&t);
-        assert_eq!(card.only(&t), None);
-        card.ticks[1] = false;
-        assert_eq!(card.only(&t), Some(vec![0, 2]));
-        t.top_count = 6;
-        assert_eq!(card.only(&t), Some(vec![0, 2, 3, 4, 5]));
-        card.rest = false;
-        assert_eq!(card.only(&t), Some(vec![0, 2]));
-    }
 
     #[test]
     fn a_full_disk_is_no_obstacle_for_fewer_files_or_another_folder() {
@@ -406,9 +374,9 @@ mod tests {
         };
         let mut card = Card::new(&t);
         assert!(card.obstacle(&t, &question).is_some());
-        card.ticks[0] = false;
+        card.wanted.ticks[0] = false;
         assert_eq!(card.obstacle(&t, &question), None);
-        card.ticks[0] = true;
+        card.wanted.ticks[0] = true;
         card.folder = Some("/mnt/large".into());
         assert_eq!(card.obstacle(&t, &question), None);
         card.folder = Some("relative".into());

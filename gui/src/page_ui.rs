@@ -7,7 +7,7 @@ use egui::{
 
 use crate::icons::{self, Icon};
 use crate::model::{Action, Page};
-use crate::theme::{self, Tone};
+use crate::theme::{self, On, Tone};
 
 /// The name of a page, and the way back; `right` stands at the other end.
 pub(crate) fn head(
@@ -111,10 +111,8 @@ fn option(ui: &mut Ui, on: bool, (name, full): &(&str, String)) -> Response {
         .min_size(vec2(0.0, 26.0));
     let response = ui.add(button);
     if response.has_focus() {
-        let kind = egui::StrokeKind::Inside;
-        let line = Stroke::new(2.0, if on { p.strong } else { p.accent_text });
-        ui.painter()
-            .rect_stroke(response.rect, CornerRadius::same(8), line, kind);
+        let on = if on { On::Accent } else { On::Surface };
+        theme::focus_ring(ui, response.rect, 8, on);
     }
     let enabled = ui.is_enabled();
     response.widget_info(|| WidgetInfo::selected(Role::RadioButton, enabled, on, full));

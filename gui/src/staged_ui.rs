@@ -1,12 +1,13 @@
 //! What will be sent: choosing files, and the button that sends them.
 
 use egui::{
-    Align, CornerRadius, FontId, Label, Layout, Margin, Rect, Role, ScrollArea, Sense, Shape,
-    Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, vec2,
+    Align, CornerRadius, FontId, Layout, Margin, Rect, Role, ScrollArea, Sense, Shape, Stroke,
+    StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, vec2,
 };
 use peerconnect::text::{Shown, bytes, count};
 
 use crate::icons::{self, Icon};
+use crate::lines::{NAME_LEN, rest_of_line, words_and_buttons};
 use crate::model::{Action, Model, Staged, Whose};
 use crate::outside::Pick;
 use crate::texts_ui::compose_ui;
@@ -61,16 +62,15 @@ fn invitation(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut
         large_invitation(ui, model, draft, actions);
         return;
     }
-    ui.horizontal(|ui| {
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            pick_buttons(ui, model, draft, actions);
-            ui.with_layout(Layout::top_down(Align::Min), |ui| {
-                ui.spacing_mut().item_spacing.y = 2.0;
-                theme::title(ui, invitation_text(model));
-                let text = theme::note(ui, Tone::Weak, SHORT_PROMISE);
-                ui.add(Label::new(text).truncate());
-            });
+    let words = |ui: &mut Ui| {
+        ui.with_layout(Layout::top_down(Align::Min), |ui| {
+            ui.spacing_mut().item_spacing.y = 2.0;
+            theme::title(ui, invitation_text(model));
+            rest_of_line(ui, theme::note(ui, Tone::Weak, SHORT_PROMISE));
         });
+    };
+    words_and_buttons(ui, 480.0, words, |ui| {
+        pick_buttons(ui, model, draft, actions)
     });
 }
 
@@ -142,27 +142,34 @@ fn pick_buttons(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &m
 }
 
 fn head(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
-    ui.horizontal(|ui| {
-        theme::title(ui, "Ready to send");
-        let total: u64 = model.staged.iter().filter_map(|s| s.bytes).sum();
-        let folders = model.staged.iter().filter(|s| s.bytes.is_none()).count();
-        let files = model.staged.len() - folders;
-        let mut parts = Vec::new();
-        if files > 0 {
-            parts.push(count(files as u64, "file", "files"));
-            parts.push(bytes(total));
-        }
-        if folders > 0 {
-            parts.push(count(folders as u64, "folder", "folders"));
-        }
-        ui.label(theme::note(ui, Tone::Weak, parts.join(" · ")));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if theme::small(ui, "Clear").clicked() {
-                actions.push(Action::UnstageAll);
-            }
-            pick_buttons(ui, model, draft, actions);
+    let words = |ui: &mut Ui| {
+        ui.horizontal(|ui| {
+            theme::title(ui, "Ready to send");
+            rest_of_line(ui, theme::note(ui, Tone::Weak, what_is_staged(model)));
         });
+    };
+    words_and_buttons(ui, 560.0, words, |ui| {
+        if theme::small(ui, "Clear").clicked() {
+            actions.push(Action::UnstageAll);
+        }
+        pick_buttons(ui, model, draft, actions);
     });
+}
+
+/// "2 files · 2.40 MB · 1 folder"
+fn what_is_staged(model: &Model) -> String {
+    let total: u64 = model.staged.iter().filter_map(|s| s.bytes).sum();
+    let folders = model.staged.iter().filter(|s| s.bytes.is_none()).count();
+    let files = model.staged.len() - folders;
+    let mut parts = Vec::new();
+    if files > 0 {
+        parts.push(count(files as u64, "file", "files"));
+        parts.push(bytes(total));
+    }
+    if folders > 0 {
+        parts.push(count(folders as u64, "folder", "folders"));
+    }
+    parts.join(" · ")
 }
 
 /// Chips that are shown; the others are counted.
@@ -268,40 +275,44 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         .chosen_devices()
         .map(|device| Shown(device.name).to_string())
         .collect();
-    ui.horizontal(|ui| {
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let text = match chosen.as_slice() {
-                [] => "Send".to_owned(),
-                [one] => format!("Send to {}", shorten(one, 28)),
-                more => format!("Send to {} devices", more.len()),
-            };
-            let send = theme::primary(ui, !chosen.is_empty(), &text)
-                .on_disabled_hover_text("Choose a device on the left first")
-                .on_hover_text("Ctrl+Enter");
-            if send.accessible_name(text).clicked() {
-                actions.push(Action::Send);
+    let target = model.attach_target();
+    // Three buttons, two of them with names on them, leave no room for words.
+    let least = if target.is_some() {
+        f32::INFINITY
+    } else {
+        460.0
+    };
+    let to_whom = |ui: &mut Ui| {
+        if chosen.is_empty() {
+            let text = "To whom? Choose a device on the left.";
+            rest_of_line(ui, theme::note(ui, Tone::Accent, text));
+        }
+    };
+    words_and_buttons(ui, least, to_whom, |ui| {
+        let text = match chosen.as_slice() {
+            [] => "Send".to_owned(),
+            [one] => format!("Send to {}", shorten(one, NAME_LEN)),
+            more => format!("Send to {} devices", more.len()),
+        };
+        let send = theme::primary(ui, !chosen.is_empty(), &text)
+            .on_disabled_hover_text("Choose a device on the left first")
+            .on_hover_text("Ctrl+Enter");
+        if send.accessible_name(text).clicked() {
+            actions.push(Action::Send);
+        }
+        if let Some((transfer, name)) = &target {
+            let text = format!("Add to the transfer to {}", shorten(name, NAME_LEN));
+            if theme::plain(ui, &text).on_hover_text(name).clicked() {
+                actions.push(Action::Attach(*transfer));
             }
-            if let Some((transfer, name)) = model.attach_target() {
-                let text = format!("Add to the transfer to {}", shorten(&name, 28));
-                if theme::plain(ui, &text).clicked() {
-                    actions.push(Action::Attach(transfer));
-                }
+        }
+        // There it can be looked up.
+        if model.overview.has_codes() {
+            let code = theme::plain(ui, "Get a code").on_hover_text(CODE_HINT);
+            if code.clicked() {
+                actions.push(Action::SendWithCode);
             }
-            // There it can be looked up.
-            if model.overview.has_codes() {
-                let code = theme::plain(ui, "Get a code").on_hover_text(CODE_HINT);
-                if code.clicked() {
-                    actions.push(Action::SendWithCode);
-                }
-            }
-            if chosen.is_empty() {
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                    let text = "To whom? Choose a device on the left.";
-                    let text = theme::note(ui, Tone::Accent, text);
-                    ui.add(Label::new(text).truncate());
-                });
-            }
-        });
+        }
     });
 }
 

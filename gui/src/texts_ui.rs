@@ -8,6 +8,7 @@ use peerconnect::transfer::status::Direction;
 
 use crate::guard::Guard;
 use crate::icons::{self, Icon};
+use crate::lines::{NAME_LEN, buttons_at_right, rest_of_line};
 use crate::model::{About, Action, Model};
 use crate::offer_ui::identity;
 use crate::staged_ui::shorten;
@@ -68,7 +69,7 @@ fn question(ui: &mut Ui, t: &TextSnapshot, ready: bool, actions: &mut Vec<Action
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
     });
-    from_right(ui, |ui| {
+    buttons_at_right(ui, |ui| {
         let show = theme::primary(ui, ready, "Show it");
         if show
             .accessible_name(format!("Show the text from {name}"))
@@ -119,13 +120,13 @@ fn received(ui: &mut Ui, t: &TextSnapshot, text: Option<&str>, actions: &mut Vec
                     15.0,
                     &[("Text from ", Tone::Weak), (&name, Tone::Plain)],
                 );
-                ui.add(Label::new(head).truncate());
-                if t.is_legacy() {
-                    ui.label(theme::note(ui, Tone::Warn, words::NOT_ENCRYPTED));
-                }
+                rest_of_line(ui, head);
             });
         });
     });
+    if t.is_legacy() {
+        ui.label(theme::note(ui, Tone::Warn, words::NOT_ENCRYPTED));
+    }
     let Some(text) = text else {
         return;
     };
@@ -211,10 +212,10 @@ pub(crate) fn compose_ui(ui: &mut Ui, model: &Model, draft: &mut Option<String>)
         .collect();
     let ready = !chosen.is_empty() && is_sendable(text);
     let mut close = false;
-    from_right(ui, |ui| {
+    buttons_at_right(ui, |ui| {
         let name = match chosen.as_slice() {
             [] => "Send the text".to_owned(),
-            [one] => format!("Send the text to {}", shorten(one, 28)),
+            [one] => format!("Send the text to {}", shorten(one, NAME_LEN)),
             more => format!("Send the text to {} devices", more.len()),
         };
         let send = theme::primary(ui, ready, &name);

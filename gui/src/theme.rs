@@ -6,8 +6,9 @@ use std::sync::Arc;
 use egui::epaint::Shadow;
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Button, Color32, Context, CornerRadius, FontFamily, FontId, Frame, Label, Margin, Response,
-    RichText, Role, Sense, Stroke, Style, TextStyle, Theme, Ui, Vec2, Visuals, WidgetInfo, vec2,
+    Button, Color32, Context, CornerRadius, FontFamily, FontId, Frame, Label, Margin, Rect,
+    Response, RichText, Role, Sense, Stroke, StrokeKind, Style, TextStyle, Theme, Ui, Vec2,
+    Visuals, WidgetInfo, vec2,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::text::Shown;
@@ -267,9 +268,37 @@ pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
             widget.fg_stroke.color = p.on_accent;
         }
         let button = Button::new(text).min_size(vec2(88.0, 32.0));
-        ui.add_enabled(enabled, button)
+        let response = ui.add_enabled(enabled, button);
+        if response.has_focus() {
+            focus_ring(ui, response.rect, 8, On::Accent);
+        }
+        response
     })
     .inner
+}
+
+/// What a ring stands on, for its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum On {
+    /// The accent colour itself.
+    Accent,
+    /// What is chosen, which has a line in the accent colour already.
+    Chosen,
+    /// Any other surface.
+    Surface,
+}
+
+/// The ring around what has the keyboard, just inside of it.
+pub(crate) fn focus_ring(ui: &Ui, rect: Rect, radius: u8, on: On) {
+    let p = of(ui);
+    let colour = match on {
+        On::Accent | On::Chosen => p.strong,
+        On::Surface => p.accent_text,
+    };
+    let line = Stroke::new(2.0, colour);
+    let radius = CornerRadius::same(radius);
+    ui.painter()
+        .rect_stroke(rect, radius, line, StrokeKind::Inside);
 }
 
 /// An ordinary button.

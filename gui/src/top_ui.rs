@@ -1,7 +1,7 @@
 //! The head of the window: who we are, our link, where files arrive; below it what a person
 //! should know.
 
-use egui::{Align, Label, Layout, TextEdit, Ui};
+use egui::{Align, Label, Layout, Ui};
 use peerconnect::config::Setting;
 use peerconnect::fault::Face;
 use peerconnect::node::api::Command;
@@ -9,6 +9,7 @@ use peerconnect::text::Shown;
 
 use crate::app::NARROW;
 use crate::icons::{self, Icon};
+use crate::lines::field_and_buttons;
 use crate::model::{About, Action, Model, Notice, Page, Whose};
 use crate::outside::Pick;
 use crate::theme::{self, Tone};
@@ -19,6 +20,14 @@ use crate::words;
 pub(crate) struct TopDraft {
     /// The new folder, while it is being changed.
     pub(crate) folder: Option<String>,
+}
+
+impl TopDraft {
+    /// Begins with another folder for what arrives.
+    pub(crate) fn change_folder(&mut self, model: &Model) {
+        let folder = &model.overview.me.folder;
+        self.folder = Some(folder.to_string_lossy().into_owned());
+    }
 }
 
 /// Name, link, folder.
@@ -98,11 +107,10 @@ fn folder_line(ui: &mut Ui, model: &Model, draft: &mut TopDraft) {
             .on_hover_text("Save received files somewhere else")
             .clicked()
         {
-            let folder = &model.overview.me.folder;
-            draft.folder = match draft.folder {
-                Some(_) => None,
-                None => Some(folder.to_string_lossy().into_owned()),
-            };
+            match draft.folder {
+                Some(_) => draft.folder = None,
+                None => draft.change_folder(model),
+            }
         }
     });
 }
@@ -111,31 +119,26 @@ fn folder_form(ui: &mut Ui, model: &Model, draft: &mut TopDraft, actions: &mut V
     let Some(text) = &mut draft.folder else {
         return;
     };
-    let mut close = false;
-    ui.horizontal(|ui| {
-        let label = ui.label("Save received files in").id;
-        let field = TextEdit::singleline(text).desired_width(320.0);
-        ui.add(field).labelled_by(label);
-        if ui
-            .add_enabled(!model.picking, egui::Button::new("Choose…"))
-            .clicked()
-        {
+    let (mut save, mut close) = (false, false);
+    let name = "Save received files in";
+    let entered = field_and_buttons(ui, (name, text), 310.0, |ui| {
+        let choose = ui.add_enabled(!model.picking, egui::Button::new("Choose…"));
+        if choose.clicked() {
             actions.push(Action::Pick(Pick::Target, Whose::Mine));
         }
-        if theme::primary(ui, true, "Save here").clicked() {
-            match words::typed_path(text) {
-                Some(path) => {
-                    actions.push(Action::Ask(
-                        Command::Set(Setting::Folder(path)),
-                        About::Nothing,
-                    ));
-                    close = true;
-                }
-                None => actions.push(not_a_path()),
-            }
-        }
-        close |= theme::plain(ui, "Leave as it is").clicked();
+        save = theme::primary(ui, true, "Save here").clicked();
+        close = theme::plain(ui, "Leave as it is").clicked();
     });
+    if save || entered {
+        match words::typed_path(text) {
+            Some(path) => {
+                let set = Command::Set(Setting::Folder(path));
+                actions.push(Action::Ask(set, About::Nothing));
+                close = true;
+            }
+            None => actions.push(not_a_path()),
+        }
+    }
     if close {
         draft.folder = None;
     }

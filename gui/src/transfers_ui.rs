@@ -7,19 +7,21 @@ use egui::{
     Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
     WidgetInfo,
 };
-use peerconnect::fault::Fault;
-use peerconnect::node::api::{Again, Command};
+use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{Scope, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
 use crate::curve::curve_ui;
+use crate::ended_ui::{details, offers};
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
+use crate::input::in_sight;
+use crate::lines::words_and_buttons;
 use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
-use crate::theme::{self, Tone};
+use crate::theme::{self, On, Tone};
 use crate::words;
 
 /// Where the cards were painted last.
@@ -33,8 +35,6 @@ pub(crate) struct TransfersDraft {
 /// All cards, newest first, below a heading.
 pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraft) -> Vec<Action> {
     let mut actions = Vec::new();
-    draft.rows.clear();
-    draft.focused = None;
     let shown = || {
         let all = model.overview.transfers.iter().rev();
         all.filter(|t| !is_question(t))
@@ -113,6 +113,7 @@ pub(crate) fn below(
         }
         None => said(ui, status, offers(t), actions),
     }
+    details(ui, model, t, &subject(t), actions);
     if model.doubt == Some(t.id) {
         doubt(ui, really_cancel(t.id), actions);
     }
@@ -135,8 +136,7 @@ pub(crate) fn framed(
     let response = ui
         .scope_builder(builder, |ui| {
             let p = theme::of(ui);
-            let marked = selected || ui.response().has_focus();
-            let line = if marked { p.accent_text } else { p.line };
+            let line = if selected { p.accent_text } else { p.line };
             theme::card(ui)
                 .stroke(Stroke::new(1.0, line))
                 .show(ui, |ui| {
@@ -147,9 +147,12 @@ pub(crate) fn framed(
         .response;
     response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, name));
     if response.has_focus() {
+        let on = if selected { On::Chosen } else { On::Surface };
+        theme::focus_ring(ui, response.rect, 12, on);
         draft.focused = Some(id);
     }
-    draft.rows.push((id, response.rect));
+    let seen = in_sight(ui, response.rect);
+    draft.rows.extend(seen.map(|rect| (id, rect)));
     if response.clicked() {
         actions.push(Action::Select(id));
     }
@@ -335,15 +338,15 @@ pub(crate) fn said(
     if offers.is_empty() {
         ui.add(line);
     } else {
-        ui.horizontal(|ui| {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                for (text, action) in offers {
-                    if theme::small(ui, &text).clicked() {
-                        actions.push(action);
-                    }
+        let words = |ui: &mut Ui| drop(ui.add(line));
+        // Some words, and the buttons.
+        let least = 240.0 + 130.0 * offers.len() as f32;
+        words_and_buttons(ui, least, words, |ui| {
+            for (text, action) in offers {
+                if theme::small(ui, &text).clicked() {
+                    actions.push(action);
                 }
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.add(line));
-            });
+            }
         });
     }
     if !status.more.is_empty() {
@@ -352,59 +355,19 @@ pub(crate) fn said(
     }
 }
 
-/// What can be done with a transfer that is over, from right to left.
-fn offers(t: &TransferSnapshot) -> Vec<(String, Action)> {
-    let again = |what| {
-        let transfer = t.id;
-        Action::Ask(Command::SendAgain { transfer, what }, About::Nothing)
-    };
-    if !t.state.is_final() {
-        return Vec::new();
-    }
-    match (t.direction, &t.folder) {
-        (Direction::Sending, _) if t.state != TransferState::Completed => {
-            let mut offers = vec![("Send again".into(), again(Again::All))];
-            let may_come = |fault: &Fault| {
-                matches!(
-                    fault,
-                    Fault::PeerOffline { .. } | Fault::PeerFirewall { .. }
-                )
-            };
-            if t.fault.as_ref().is_some_and(may_come) && !t.is_legacy() {
-                offers.push(("Send when online".into(), again(Again::WhenOnline)));
-            }
-            offers
-        }
-        (Direction::Sending, _) if t.files_failed > 0 => {
-            let failed = words::files(t.files_failed);
-            vec![(format!("Try {failed} again"), again(Again::Failed))]
-        }
-        (Direction::Receiving, Some(folder)) if t.files_done > 0 => {
-            let first = t.top_names.first().map(|top| top.name.clone());
-            let show = Action::ShowFolder(folder.clone(), first);
-            let mut offers = vec![("Show in folder".into(), show)];
-            if t.entries == 1 {
-                offers.push(("Open".into(), Action::Open(t.id)));
-            }
-            offers
-        }
-        (Direction::Sending | Direction::Receiving, _) => Vec::new(),
-    }
-}
-
 /// Asks whether what is cancelled by this action shall really be.
 pub(crate) fn doubt(ui: &mut Ui, cancel: Action, actions: &mut Vec<Action>) {
-    ui.horizontal(|ui| {
+    let question = |ui: &mut Ui| {
         let text = "Cancel this transfer? Files that arrived completely are kept.";
-        ui.label(theme::note(ui, Tone::Warn, text));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if theme::small(ui, "Cancel transfer").clicked() {
-                actions.push(Action::DoubtCancel(None));
-                actions.push(cancel);
-            }
-            if theme::small(ui, "Keep going").clicked() {
-                actions.push(Action::DoubtCancel(None));
-            }
-        });
+        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+    };
+    words_and_buttons(ui, 460.0, question, |ui| {
+        if theme::small(ui, "Cancel transfer").clicked() {
+            actions.push(Action::DoubtCancel(None));
+            actions.push(cancel);
+        }
+        if theme::small(ui, "Keep going").clicked() {
+            actions.push(Action::DoubtCancel(None));
+        }
     });
 }

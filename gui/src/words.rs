@@ -1,6 +1,7 @@
 //! Words for what the overview says: states, progress, names. Errors have theirs in
 //! `peerconnect::fault`.
 
+mod details;
 mod devices;
 mod history;
 mod passing;
@@ -18,7 +19,8 @@ use peerconnect::transfer::status::{
     Direction, FileRow, FileState, Limit, PausedBy, TopName, TransferSnapshot,
 };
 
-pub(crate) use self::devices::{apart, device_line, facts};
+pub(crate) use self::details::details;
+pub(crate) use self::devices::{apart, device_line, differ, facts};
 pub(crate) use self::history::{Told, below, history};
 use self::passing::way;
 pub(crate) use self::passing::{blamed, through};
@@ -415,10 +417,14 @@ pub(crate) fn folder(path: &Path) -> String {
     Shown(&text.to_string_lossy()).to_string()
 }
 
-/// What a path that a person typed or pasted means: `~/` and `file://` are understood.
-/// `None` if it is not an absolute path.
+/// What a path that a person typed means: it may stand in quotes, and `~/` and `file://` are
+/// understood. `None` if it is not an absolute path.
 pub(crate) fn typed_path(text: &str) -> Option<std::path::PathBuf> {
-    let text = text.trim().trim_matches(['"', '\'']);
+    exact_path(text.trim().trim_matches(['"', '\'']))
+}
+
+/// The same of a path that nobody has typed: every character of it counts.
+pub(crate) fn exact_path(text: &str) -> Option<std::path::PathBuf> {
     let path = if text.starts_with(FILE_SCHEME) {
         uri_path(text)?
     } else if text == "~" || text.starts_with("~/") {
@@ -553,6 +559,8 @@ mod tests {
             Path::new("/a b/é")
         );
         assert_eq!(typed_path("file://host/a").unwrap(), Path::new("/a"));
+        let quoted = "/\"a\" ";
+        assert_eq!(exact_path(quoted).unwrap(), Path::new(quoted));
         assert_eq!(typed_path("file:///a%2"), None);
         assert_eq!(typed_path("a/b"), None);
         assert_eq!(typed_path(""), None);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use egui::Theme;
+use egui_kittest::kittest::Queryable;
 
 use super::Stage;
 use crate::about_ui::LICENCES;
@@ -65,6 +66,28 @@ fn every_package_that_is_built_in_is_listed_with_its_licence() {
     for (name, licence) in listed {
         assert!(!licence.is_empty(), "{name}");
     }
+}
+
+#[test]
+fn lists_are_as_high_as_their_lines_and_end_with_the_last() {
+    let mut stage = open(Theme::Light);
+    let first = LICENCES.lines().next().unwrap();
+    let list = stage.window.get_by_label(first).rect();
+    stage.window.hover_at(list.center());
+    stage.window.event(egui::Event::MouseWheel {
+        unit: egui::MouseWheelUnit::Point,
+        delta: egui::vec2(0.0, -100_000.0),
+        phase: egui::TouchPhase::Move,
+        source: egui::MouseWheelSource::Unknown,
+        modifiers: egui::Modifiers::NONE,
+    });
+    for _ in 0..10 {
+        stage.run();
+    }
+    let last = LICENCES.lines().last().unwrap();
+    let bottom = stage.window.get_by_label(last).rect().max.y;
+    let list_end = list.min.y + 240.0;
+    assert!((list_end - bottom).abs() < 3.0, "{bottom} {list_end}");
 }
 
 fn open(theme: Theme) -> Stage {

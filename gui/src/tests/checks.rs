@@ -26,7 +26,7 @@ fn alone(multicast: Option<bool>, theme: Theme) -> Stage {
     stage
 }
 
-fn findings() -> Vec<Finding> {
+pub(super) fn findings() -> Vec<Finding> {
     let relay = |n, state| Finding::Relay {
         standing: RelayStanding {
             relay: RelayHint {

@@ -16,7 +16,7 @@ use peerconnect::protocol::link_uri::{Link, RelayHint};
 use super::{Stage, files};
 use crate::samples;
 
-fn waiting(code: Option<&str>, wrong: u32) -> CodeSnapshot {
+pub(super) fn waiting(code: Option<&str>, wrong: u32) -> CodeSnapshot {
     CodeSnapshot {
         id: samples::sending().id,
         code: code.map(str::to_owned),
@@ -29,7 +29,7 @@ fn waiting(code: Option<&str>, wrong: u32) -> CodeSnapshot {
 }
 
 /// A node with a relay, and with this code.
-fn with(code: Option<CodeSnapshot>) -> Arc<Overview> {
+pub(super) fn with(code: Option<CodeSnapshot>) -> Arc<Overview> {
     let mut overview = Arc::unwrap_or_clone(samples::overview(vec![], vec![]));
     let relay = RelayHint {
         id: PeerId::of_public_key(b"relay"),

@@ -1,8 +1,10 @@
 //! Going away: with files on their way, and with the window out of sight.
 
+use std::sync::Arc;
+
 use egui::{ViewportCommand, ViewportId};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::Command;
+use peerconnect::node::api::{CodeReach, CodeSnapshot, CodeState, Command, Overview, TextState};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 
@@ -37,12 +39,63 @@ fn pausing_and_quitting_ends_the_node() {
 fn cancelling_the_question_or_escape_keeps_the_window() {
     let mut stage = Stage::with(vec![], vec![samples::sending()]);
     close(&mut stage);
-    stage.click("Cancel");
+    assert!(
+        stage.find("Cancel").is_none(),
+        "it reads as the transfer's end"
+    );
+    stage.click("Stay here");
     assert!(!stage.says("Still sending"));
     close(&mut stage);
     stage.press(egui::Modifiers::NONE, egui::Key::Escape);
     assert!(!stage.says("Still sending"));
     assert!(close(&mut stage).contains(&ViewportCommand::CancelClose));
+}
+
+/// A node with a code that waits.
+fn with_code() -> Arc<Overview> {
+    let mut overview = Arc::unwrap_or_clone(samples::overview(vec![], vec![]));
+    overview.codes = Arc::new([CodeSnapshot {
+        id: samples::sending().id,
+        code: Some("7-river-copper".into()),
+        expires: samples::NOW + 3000,
+        wrong: 0,
+        reach: CodeReach::Anywhere,
+        names: vec!["holiday".into()],
+        state: CodeState::Waiting,
+    }]);
+    Arc::new(overview)
+}
+
+#[test]
+fn a_code_that_waits_is_not_thrown_away_without_a_question() {
+    let mut stage = Stage::new(with_code());
+    assert!(close(&mut stage).contains(&ViewportCommand::CancelClose));
+    assert!(stage.says("A code still waits to be used."));
+    assert!(stage.says("The code for holiday has not been used."));
+    stage.click("Stay here");
+    let commands = leave_with(&mut stage, "Keep going in the background");
+    assert_eq!(commands, [Command::Leave, Command::FinishAndEnd]);
+    let commands = leave_with(&mut Stage::new(with_code()), "Quit");
+    assert_eq!(commands, [Command::Shutdown]);
+}
+
+#[test]
+fn a_text_on_its_way_is_not_thrown_away_without_a_question() {
+    for (state, asks) in [
+        (TextState::Moving, true),
+        (TextState::Asking, true),
+        (TextState::Delivered, false),
+        (TextState::Failed, false),
+    ] {
+        let texts = vec![samples::text_to(4, state)];
+        let mut stage = Stage::new(samples::with_texts(vec![], texts));
+        let held = close(&mut stage).contains(&ViewportCommand::CancelClose);
+        assert_eq!(held, asks, "{state:?}");
+        let said = stage.says("The text to Living-room PC is not there yet.");
+        assert_eq!(said, asks, "{state:?}");
+        // Without a window the node would not wait for it.
+        assert!(stage.find("Keep going in the background").is_none());
+    }
 }
 
 fn look_away(stage: &mut Stage, away: bool) {

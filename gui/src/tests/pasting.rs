@@ -40,6 +40,34 @@ fn files_copied_in_a_file_manager_are_staged() {
 }
 
 #[test]
+fn text_that_begins_like_a_path_is_text_unless_all_of_it_is_there() {
+    let (_dir, paths) = files(&[("a.txt", 1)]);
+    let there = paths[0].to_str().unwrap();
+    for text in [
+        "/shrug".to_owned(),
+        format!("{there}\n/not/there"),
+        "file:///not/there".to_owned(),
+        format!("\"{there}\""),
+    ] {
+        let mut stage = Stage::with(vec![], vec![]);
+        paste(&mut stage, Event::Paste(text.clone()));
+        assert!(staged(&stage).is_empty(), "{text}");
+        let field = stage.field("Text to send");
+        assert_eq!(field.value().as_deref(), Some(text.as_str()));
+        assert!(!stage.says("is not there"), "{text}");
+    }
+}
+
+#[test]
+fn quotes_belong_to_the_names_of_pasted_files() {
+    let (_dir, paths) = files(&[("\"quoted\"", 1), ("'single'", 1)]);
+    let lines: Vec<&str> = paths.iter().map(|p| p.to_str().unwrap()).collect();
+    let mut stage = Stage::with(vec![], vec![]);
+    paste(&mut stage, Event::Paste(lines.join("\n")));
+    assert_eq!(staged(&stage), paths);
+}
+
+#[test]
 fn other_text_is_ready_to_be_sent_as_text() {
     let mut stage = Stage::with(vec![samples::trusted("Kitchen")], vec![]);
     stage.click("History");

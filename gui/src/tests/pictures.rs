@@ -4,6 +4,7 @@ use egui::Theme;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{PeerInfo, Reply, TextState};
 use peerconnect::protocol::message::{DeclineReason, Outcome};
+use peerconnect::storage::store::Accept;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
     FileRow, FileState, PausedBy, RowKind, TopName, TransferSnapshot,
@@ -14,15 +15,24 @@ use crate::samples;
 
 const SIZE: [f32; 2] = [900.0, 580.0];
 
-/// Those that are connected are near, and so is a stranger where there are any.
 fn stage(peers: Vec<PeerInfo>, transfers: Vec<TransferSnapshot>, theme: Theme) -> Stage {
+    sized(peers, transfers, SIZE, theme)
+}
+
+/// Those that are connected are near, and so is a stranger where there are any.
+fn sized(
+    peers: Vec<PeerInfo>,
+    transfers: Vec<TransferSnapshot>,
+    size: [f32; 2],
+    theme: Theme,
+) -> Stage {
     let connected = peers.iter().filter(|peer| peer.connected);
     let mut nearby: Vec<_> = connected.map(samples::near_known).collect();
     if !nearby.is_empty() {
         nearby.push(samples::near("Kitchen"));
         nearby.push(samples::near_original("Old laptop"));
     }
-    Stage::sized(samples::with_nearby(nearby, peers, transfers), SIZE, theme)
+    Stage::sized(samples::with_nearby(nearby, peers, transfers), size, theme)
 }
 
 fn peers() -> Vec<PeerInfo> {
@@ -30,7 +40,10 @@ fn peers() -> Vec<PeerInfo> {
     phone.connected = true;
     phone.words = Some("river copper nine".into());
     let old = samples::peer("build-box");
-    vec![samples::trusted("Living-room PC"), phone, old]
+    let mut trusted = samples::trusted("Living-room PC");
+    trusted.record.accept = Accept::Always;
+    trusted.path = samples::sending().path;
+    vec![trusted, phone, old]
 }
 
 fn snapshot(stage: &mut Stage, name: &str) {
@@ -213,7 +226,8 @@ fn draw_ended(theme: Theme, name: &str) {
         bytes_done: 1_200_000_000,
         ..samples::receiving(4)
     };
-    let mut stage = stage(peers(), vec![done, failed, lost, paused], theme);
+    let all = vec![done, failed, lost, paused];
+    let mut stage = sized(peers(), all, [900.0, 720.0], theme);
     snapshot(&mut stage, name);
 }
 
@@ -282,7 +296,7 @@ fn draw_many(theme: Theme, name: &str) {
             (t.peer, t.path) = (original.peer, original.path);
         }
     });
-    let mut stage = Stage::sized(overview, SIZE, theme);
+    let mut stage = Stage::sized(overview, [900.0, 840.0], theme);
     stage.click("Show devices of holiday.mp4, a.pdf and 1 more to 5 devices");
     snapshot(&mut stage, name);
 }

@@ -7,7 +7,7 @@ use peerconnect::node::api::{Command, Decision, Reply};
 use peerconnect::protocol::message::Scope;
 use peerconnect::storage::store::Accept;
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::TransferSnapshot;
+use peerconnect::transfer::status::{TopName, TransferSnapshot};
 
 use super::Stage;
 use crate::outside::Picked;
@@ -136,7 +136,7 @@ fn only_some_files_go_into_another_folder() {
     stage.click("Choose another folder");
     stage.dialog_gives(Picked::Paths(vec!["/mnt/large".into()]));
     stage.click("Choose…");
-    stage.click(ACCEPT);
+    stage.click("Accept 2 of 3 from Kitchen");
     let decision = Decision::Accept {
         folder: Some("/mnt/large".into()),
         only: Some(vec![0, 2]),
@@ -167,8 +167,55 @@ fn what_makes_accepting_impossible_is_said_beside_the_button() {
     stage.press(CTRL_SHIFT, Key::A);
     assert!(stage.commands().is_empty());
     stage.click("Take holiday.mp4");
-    stage.click(ACCEPT);
+    stage.click("Accept 2 of 3 from Kitchen");
     assert_eq!(stage.commands().len(), 1, "the rest fits");
+}
+
+/// The boxes of the files, as they stand.
+fn boxes(stage: &Stage) -> Vec<String> {
+    let all = stage.window.query_all_by_label_contains("Take ");
+    let mut all: Vec<_> = all
+        .map(|node| (node.rect().min, node.accesskit_node().label().unwrap()))
+        .collect();
+    all.sort_by(|(a, _), (b, _)| a.y.total_cmp(&b.y).then(a.x.total_cmp(&b.x)));
+    all.into_iter().map(|(_, name)| name).collect()
+}
+
+#[test]
+fn the_files_are_sorted_for_choosing_and_each_keeps_its_tick() {
+    let mut t = samples::asking(2);
+    let name = |name: &str, bytes| TopName {
+        name: name.into(),
+        files: None,
+        bytes,
+    };
+    let names = [("d", 1), ("B", 5), ("a", 2), ("c", 4), ("e", 3)];
+    t.top_names = names.map(|(text, bytes)| name(text, bytes)).into();
+    (t.top_count, t.files) = (5, 5);
+    let transfer = t.id;
+    let mut stage = Stage::with(vec![], vec![t]);
+    assert_eq!(
+        boxes(&stage),
+        ["Take d", "Take B", "Take a", "Take c", "Take e"]
+    );
+    stage.click("Sort the files: by size");
+    assert_eq!(
+        boxes(&stage),
+        ["Take B", "Take c", "Take e", "Take a", "Take d"]
+    );
+    stage.click("Take B");
+    stage.click("Sort the files: by name");
+    assert_eq!(
+        boxes(&stage),
+        ["Take a", "Take B", "Take c", "Take d", "Take e"]
+    );
+    stage.click("Take c");
+    stage.click("Accept 3 of 5 from Kitchen");
+    let decision = Decision::Accept {
+        folder: None,
+        only: Some(vec![0, 2, 4]),
+    };
+    assert_eq!(stage.command(), Command::Answer { transfer, decision });
 }
 
 #[test]

@@ -91,10 +91,6 @@ fn devices_nearby_show_by_themselves_and_files_dropped_on_them_are_sent() {
     let kitchen = samples::near("Kitchen");
     stage.publish(samples::with_nearby(vec![kitchen], vec![], vec![]));
     assert!(stage.says("Nearby") && stage.says("here now · new"));
-    assert!(
-        stage.find("More about Kitchen").is_none(),
-        "there is nothing to forget"
-    );
     let (_dir, paths) = files(&[("a.txt", 1000)]);
     let row = stage.window.get_by_label("Send to Kitchen").rect().center();
     hang_over(&mut stage, row);
@@ -159,6 +155,7 @@ fn an_open_menu_stays_with_its_device_when_others_appear() {
     let laptop = samples::trusted("Laptop");
     let near = vec![samples::near_known(&laptop), samples::near("Attic")];
     stage.publish(samples::with_nearby(near, vec![laptop, kitchen], vec![]));
+    stage.click("Forget Kitchen…");
     stage.click("Forget Kitchen");
     assert_eq!(stage.command(), Command::Forget(peer));
 }
@@ -357,8 +354,15 @@ fn a_device_is_renamed_blocked_and_forgotten_in_its_menu() {
     let peer = kitchen.id;
     let mut stage = Stage::with(vec![kitchen], vec![]);
     stage.click("More about Kitchen");
+    stage.click("Forget Kitchen…");
+    assert!(stage.commands().is_empty(), "it is asked first");
+    stage.click("Keep Kitchen");
+    assert!(stage.find("Forget Kitchen").is_none());
+    stage.click("More about Kitchen");
+    stage.click("Forget Kitchen…");
     stage.click("Forget Kitchen");
     assert_eq!(stage.command(), Command::Forget(peer));
+    assert!(stage.find("Forget Kitchen").is_none());
     stage.click("More about Kitchen");
     stage.click("Never show its questions");
     let accept = Accept::Block;
@@ -383,6 +387,21 @@ fn the_folder_for_received_files_is_changed() {
     stage.click("Save here");
     let folder = dir.path().to_owned();
     assert_eq!(stage.command(), Command::Set(Setting::Folder(folder)));
+}
+
+#[test]
+fn a_folder_that_is_typed_is_saved_with_enter() {
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.click("Change…");
+    stage.field("Save received files in").focus();
+    stage.run();
+    stage.press(Modifiers::COMMAND, Key::A);
+    stage.field("Save received files in").type_text("/srv/in");
+    stage.run();
+    stage.press(Modifiers::NONE, Key::Enter);
+    let folder = "/srv/in".into();
+    assert_eq!(stage.command(), Command::Set(Setting::Folder(folder)));
+    assert!(stage.find("Save here").is_none());
 }
 
 fn hang_over(stage: &mut Stage, position: egui::Pos2) {

@@ -10,7 +10,8 @@ use peerconnect::protocol::message::DeclineReason;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileState, TransferSnapshot};
 
-use super::Stage;
+use super::{Stage, checks, codes};
+use crate::model::{Action, Page};
 use crate::pages::PAGE;
 use crate::samples;
 
@@ -91,7 +92,7 @@ fn every_failure_says_what_happened_and_what_to_do() {
                 ..sample
             }
         });
-        Stage::sized(known(failed.collect()), [900.0, 1540.0], theme)
+        Stage::sized(known(failed.collect()), [900.0, 1760.0], theme)
     });
 }
 
@@ -130,25 +131,94 @@ fn the_page_about_the_program() {
     });
 }
 
+/// The pages that are drawn at other sizes, each as it is to be seen.
+#[derive(Debug, Clone, Copy)]
+enum Drawn {
+    Settings,
+    History,
+    Check,
+    Code,
+}
+
+impl Drawn {
+    fn open(self, size: [f32; 2], theme: Theme, pixels_per_point: f32) -> Stage {
+        let overview = match self {
+            Self::Code => codes::with(Some(codes::waiting(Some("7-river-copper"), 1))),
+            Self::Settings | Self::History | Self::Check => known(vec![]),
+        };
+        let mut stage = Stage::scaled(overview, size, theme, pixels_per_point);
+        match self {
+            Self::Settings => stage.click("Settings"),
+            Self::History => {
+                stage.click("History");
+                stage.commands();
+                let records = (1..=20).map(samples::ended).collect();
+                stage.reply(Ok(Reply::History(records)));
+            }
+            Self::Check => {
+                let app = stage.window.state_mut().app.as_mut().unwrap();
+                app.act(Action::Show(Page::Check));
+                stage.run();
+                stage.commands();
+                stage.reply(Ok(Reply::Checked(checks::findings())));
+            }
+            Self::Code => {}
+        }
+        stage
+    }
+
+    /// In the narrowest window, in the light and in the dark.
+    fn narrow(self, name: &str, height: f32) {
+        both(name, |theme| self.open([480.0, height], theme, 1.0));
+    }
+
+    /// On a screen with twice the pixels.
+    fn sharp(self, name: &str) {
+        let mut stage = self.open([480.0, 480.0], Theme::Light, 2.0);
+        stage.window.remove_cursor();
+        stage.run();
+        stage.window.snapshot(name);
+    }
+}
+
 #[test]
 fn settings_in_the_narrowest_window() {
-    both("narrow_settings", |theme| {
-        let mut stage = Stage::sized(known(vec![]), [480.0, 600.0], theme);
-        stage.click("Settings");
-        stage
-    });
+    Drawn::Settings.narrow("narrow_settings", 600.0);
+}
+
+#[test]
+fn settings_twice_as_sharp() {
+    Drawn::Settings.sharp("settings_2x");
 }
 
 #[test]
 fn history_in_the_narrowest_window() {
-    both("narrow_history", |theme| {
-        let mut stage = Stage::sized(known(vec![]), [480.0, 600.0], theme);
-        stage.click("History");
-        stage.commands();
-        let records = (1..=20).map(samples::ended).collect();
-        stage.reply(Ok(Reply::History(records)));
-        stage
-    });
+    Drawn::History.narrow("narrow_history", 600.0);
+}
+
+#[test]
+fn history_twice_as_sharp() {
+    Drawn::History.sharp("history_2x");
+}
+
+#[test]
+fn the_check_in_the_narrowest_window() {
+    Drawn::Check.narrow("narrow_check", 720.0);
+}
+
+#[test]
+fn the_check_twice_as_sharp() {
+    Drawn::Check.sharp("check_2x");
+}
+
+#[test]
+fn a_code_in_the_narrowest_window() {
+    Drawn::Code.narrow("narrow_code", 720.0);
+}
+
+#[test]
+fn a_code_twice_as_sharp() {
+    Drawn::Code.sharp("code_2x");
 }
 
 #[test]

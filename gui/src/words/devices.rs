@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use peerconnect::node::api::Who;
+use peerconnect::net::link::PathKind;
+use peerconnect::node::api::{PeerInfo, Who};
 use peerconnect::storage::store::Accept;
 use peerconnect::text::Shown;
 
@@ -25,7 +26,7 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
         Some((Accept::Ask | Accept::Always, false)) | None => "new",
     };
     let seen = match (device.known, device.near) {
-        (Some(peer), _) if peer.connected => "connected".to_owned(),
+        (Some(peer), _) if peer.connected => reached(peer).to_owned(),
         (_, Some(near)) if near.misses_us => "says it cannot connect".to_owned(),
         (_, Some(_)) => "here now".to_owned(),
         (Some(peer), None) => format!("seen {}", ago(now.saturating_sub(peer.record.last_seen))),
@@ -36,6 +37,23 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
         Some(name) => format!("{seen} · {trust} · into {}", Shown(&name.to_string_lossy())),
         None => format!("{seen} · {trust}"),
     }
+}
+
+/// How a device is connected.
+fn reached(peer: &PeerInfo) -> &'static str {
+    match peer.path.as_ref().map(|path| path.kind) {
+        Some(PathKind::Direct) => "direct",
+        Some(PathKind::Relay) => "through a relay",
+        Some(PathKind::Memory | PathKind::LegacyPlain) | None => "connected",
+    }
+}
+
+/// What is said when the three words of a device are not those that it shows.
+pub(crate) fn differ(name: &str) -> String {
+    format!(
+        "{name} is blocked. Other words mean that another device has its name, or that somebody \
+         stands between you: nothing of it is taken, and its questions are not shown."
+    )
 }
 
 /// What tells two devices of one name apart.

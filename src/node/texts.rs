@@ -269,6 +269,13 @@ impl Default for TextBook {
 }
 
 impl TextBook {
+    /// Whether none is on its way from here.
+    pub(super) fn is_idle(&self) -> bool {
+        let goes =
+            |entry: &TextEntry| entry.direction == Direction::Sending && !entry.state.is_final();
+        !self.entries.iter().any(goes)
+    }
+
     /// What a task tells next. Never ends. Cancel-safe.
     pub(super) async fn news(&mut self) -> Told {
         match self.news.1.recv().await {

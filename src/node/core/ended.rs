@@ -63,7 +63,8 @@ impl Core {
             | TransferState::Cancelled
             | TransferState::Failed => false,
         };
-        let waits = self.people.is_anybody_there() || !self.codes.is_idle();
+        let waits = !self.codes.is_idle() || !self.texts.is_idle();
+        let waits = waits || self.people.is_anybody_there();
         !waits && !self.book.iter().any(|(_, entry)| runs(entry))
     }
 

@@ -114,6 +114,20 @@ fn what_is_being_sent_gives_way_to_nothing() {
 }
 
 #[test]
+fn nobody_ends_while_a_text_is_on_its_way_from_here() {
+    let mut book = TextBook::default();
+    book.enter(offered(1, key(1)));
+    assert!(book.is_idle(), "a question of somebody else");
+    book.enter(NewText {
+        direction: Direction::Sending,
+        ..on_its_way(2, key(2))
+    });
+    assert!(!book.is_idle());
+    book.get_mut(id(2)).unwrap().state = TextState::Delivered;
+    assert!(book.is_idle());
+}
+
+#[test]
 fn what_is_over_makes_room_and_what_waits_does_not() {
     let mut book = TextBook::default();
     book.enter(offered(1, key(1)));

@@ -19,8 +19,6 @@ pub const ALPN_WILLS: &[u8] = b"peerconnect/1.3";
 
 /// Files of up to so many bytes are never referred elsewhere: that would cost more than it saves.
 pub const REFERRED_MIN: u64 = 1024;
-/// Files of up to so many bytes are in no will: their hashes are not kept.
-pub const WILLED_MIN: u64 = 128 * 1024;
 /// Most addresses of a [`Feeder::Member`].
 pub const FEEDER_ADDRS_MAX: usize = 8;
 /// Most files in one [`super::message::ReceiverMessage::Progress`].

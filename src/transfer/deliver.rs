@@ -10,7 +10,6 @@ use super::shelf::Shelf;
 use crate::config::ConflictPolicy;
 use crate::protocol::groups::Hash;
 use crate::protocol::message::{EntryKind, FileIndex, Receipt, Stamp};
-use crate::protocol::sessions::REFERRED_MIN;
 use crate::storage::folder::Folder;
 use crate::storage::journal::Record;
 use crate::storage::name::SafePath;
@@ -103,7 +102,6 @@ impl Delivery {
             shelf: intake
                 .feed
                 .as_ref()
-                .filter(|_| intake.header.size > REFERRED_MIN)
                 .map(|feed| (feed.shelf.clone(), intake.header.stamp)),
         })
     }

@@ -63,6 +63,8 @@ pub struct Executor {
     say: VecDeque<SenderMessage>,
     /// Files that are to be begun, in order.
     waiting: VecDeque<FileIndex>,
+    /// The same ones.
+    waits: HashSet<FileIndex>,
     /// Not before then.
     begin: Instant,
     open: Arc<Semaphore>,
@@ -106,6 +108,7 @@ impl Executor {
             heirs: Heirs::new(feeder, &heirs),
             say: VecDeque::new(),
             waiting: VecDeque::new(),
+            waits: HashSet::new(),
             begin: Instant::now(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
             begun: Vec::new(),
@@ -129,7 +132,7 @@ impl Executor {
         for run in runs {
             let end = self.planned.saturating_add(run.count);
             match run.action {
-                PlanAction::Send => self.waiting.extend(self.planned..end),
+                PlanAction::Send => (self.planned..end).for_each(|index| self.release(index)),
                 // It comes with `Have`, or with its receipt.
                 PlanAction::Hold | PlanAction::Skip => {}
             }
@@ -139,7 +142,7 @@ impl Executor {
 
     /// A file may come (again).
     fn release(&mut self, index: FileIndex) {
-        if !self.waiting.contains(&index) {
+        if self.waits.insert(index) {
             self.waiting.push_back(index);
         }
     }
@@ -211,6 +214,7 @@ impl Executor {
     fn next_file(&mut self, place: OwnedSemaphorePermit) -> Option<(FileHeader, WillReader)> {
         while let Some(at) = self.waiting.iter().position(|index| !self.stops(*index)) {
             let index = self.waiting.remove(at)?;
+            self.waits.remove(&index);
             if let Some(file) = self.files.get(&index)
                 && !self.settled.contains(&index)
             {

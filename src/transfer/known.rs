@@ -16,39 +16,36 @@ pub struct KnownHashes(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    files: HashMap<Stamp, HashMap<u32, Hash>>,
-    len: usize,
+    /// Flat: of small files, which are many, each has one.
+    hashes: HashMap<(Stamp, u32), Hash>,
 }
 
 impl KnownHashes {
     /// The hash of this group.
     pub fn get(&self, stamp: Stamp, group: u32) -> Option<Hash> {
-        self.with(|inner| inner.files.get(&stamp)?.get(&group).copied())
+        self.with(|inner| inner.hashes.get(&(stamp, group)).copied())
     }
 
     /// Keeps a hash, if there is room for it.
     pub fn put(&self, stamp: Stamp, group: u32, hash: Hash) {
         self.with(|inner| {
-            if inner.len < HASHES_MAX {
-                let file = inner.files.entry(stamp).or_default();
-                inner.len += usize::from(file.insert(group, hash).is_none());
+            if inner.hashes.len() < HASHES_MAX {
+                inner.hashes.insert((stamp, group), hash);
             }
         });
     }
 
     /// This group arrived damaged: its hash may be wrong.
     pub fn forget(&self, stamp: Stamp, group: u32) {
-        self.with(|inner| {
-            let removed = inner.files.get_mut(&stamp).and_then(|f| f.remove(&group));
-            inner.len -= usize::from(removed.is_some());
-        });
+        self.with(|inner| inner.hashes.remove(&(stamp, group)));
     }
 
-    /// The file was being changed when these hashes were computed.
-    pub fn forget_file(&self, stamp: Stamp) {
+    /// The file of `count` groups was being changed when these hashes were computed.
+    pub fn forget_file(&self, stamp: Stamp, count: u32) {
         self.with(|inner| {
-            let removed = inner.files.remove(&stamp).map_or(0, |file| file.len());
-            inner.len -= removed;
+            for group in 0..count {
+                inner.hashes.remove(&(stamp, group));
+            }
         });
     }
 
@@ -77,11 +74,11 @@ mod tests {
         known.forget(A, 1);
         let found = [0, 1, 2].map(|group| known.get(A, group));
         assert_eq!(found, [Some([0; 32]), None, Some([2; 32])]);
-        known.forget_file(A);
-        known.forget_file(A);
+        known.forget_file(A, 3);
+        known.forget_file(A, 3);
         assert_eq!(known.get(A, 0), None);
         assert_eq!(known.get(B, 2), Some([9; 32]));
-        assert_eq!(known.with(|inner| inner.len), 3);
+        assert_eq!(known.with(|inner| inner.hashes.len()), 3);
     }
 
     #[test]
@@ -91,6 +88,6 @@ mod tests {
             known.put(A, group, [0; 32]);
         }
         assert_eq!(known.get(A, HASHES_MAX as u32 + 5), None);
-        assert_eq!(known.with(|inner| inner.len), HASHES_MAX);
+        assert_eq!(known.with(|inner| inner.hashes.len()), HASHES_MAX);
     }
 }

@@ -80,10 +80,10 @@ pub enum Sent {
     Link(LinkError),
 }
 
-/// Whether hashes of a file of this size are kept for other receivers: of small files it costs more
-/// to remember them than to compute them.
+/// Whether hashes of a file of this size are kept for other receivers: of those that each of them
+/// gets from here anyway it costs more to remember them than to compute them.
 pub(super) fn is_remembered(size: u64) -> bool {
-    size > INLINE_MAX
+    size > REFERRED_MIN
 }
 
 /// What all files of a transfer share.
@@ -240,7 +240,7 @@ impl Sending {
                     None => {
                         writer.reset(Code::Paused);
                         self.refresh().await?;
-                        self.distrust(header.stamp);
+                        self.distrust(header.stamp, count);
                         return Ok(Pass::Shrunk);
                     }
                 },
@@ -253,7 +253,7 @@ impl Sending {
             hashes.extend(hash);
         }
         if self.refresh().await? {
-            self.distrust(header.stamp);
+            self.distrust(header.stamp, count);
             writer.write(Piece::Break).await?;
             return Ok(Pass::Changed);
         }
@@ -309,9 +309,9 @@ impl Sending {
     }
 
     /// What was learned of a file while it changed is worth nothing.
-    fn distrust(&self, stamp: Stamp) {
+    fn distrust(&self, stamp: Stamp, count: u32) {
         if let Some(known) = &self.shared.known {
-            known.forget_file(stamp);
+            known.forget_file(stamp, count);
         }
     }
 

@@ -25,12 +25,15 @@ use peerconnect::protocol::groups::GROUP_LEN;
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::limiter::Limiter;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use common::{content, tree};
 use member::{Common, Member, id, inbox};
 use network::{Manner, Network};
 
 const MIB: u64 = GROUP_LEN;
+/// How much later everybody else is done at most, because one of them has died.
+const REPAIRED_IN: Duration = Duration::from_secs(10);
 
 /// A session, some of whose receivers are there.
 struct Swarm {
@@ -53,7 +56,9 @@ impl Swarm {
         };
         write("big", (groups - 1) * MIB + 5);
         write("medium", 300_000);
-        (1..6).for_each(|n| write(&format!("small-{n}"), n * 100));
+        write("tiny", 77);
+        write("empty", 0);
+        (1..6).for_each(|n| write(&format!("small-{n}"), n * 1500));
         let (news, heard) = mpsc::channel(1024);
         tokio::spawn(coordinate(heard, Limits::default()));
         let common = Common {
@@ -167,15 +172,29 @@ async fn one_that_takes_seconds_for_each_group_keeps_nobody_from_anything() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_dies_in_the_middle_the_others_get_everything() {
+    let mut fed = 0;
     for seed in 0..50 {
         let mut swarm = Swarm::new(seed, 6, 4);
         (0..6).for_each(|n| swarm.start(n, Manner::Honest));
+        let began = Instant::now();
         let dies = swarm.common.network.random(6) as usize;
         swarm.until_has(dies, 50).await;
+        let network = swarm.common.network.clone();
+        fed += u32::from(network.asked_of(id(dies)) > 0);
         let dead = swarm.members.remove(&dies).unwrap();
         dead.die();
         swarm.complete().await;
+        let with = began.elapsed();
+
+        let mut swarm = Swarm::new(seed, 6, 4);
+        (0..6).for_each(|n| swarm.start(n, Manner::Honest));
+        let began = Instant::now();
+        swarm.complete().await;
+        let without = began.elapsed();
+        let later = with.saturating_sub(without);
+        assert!(later <= REPAIRED_IN, "{seed}: {with:?}, not {without:?}");
     }
+    assert!(fed >= 10, "only {fed} of those that died had fed anybody");
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,7 +317,7 @@ async fn when_all_who_had_it_leave_as_well_nobody_hangs() {
 #[tokio::test(start_paused = true)]
 async fn what_the_senders_person_has_paused_stays_so_when_the_sender_has_left() {
     let mut swarm = Swarm::new(1, 3, 24);
-    swarm.common.network.delay.store(900, Ordering::Relaxed);
+    swarm.common.network.delay.store(4000, Ordering::Relaxed);
     swarm.start(0, Manner::Honest);
     let done = |s: &Swarm| s.members[&0].is_over();
     swarm.until("one is done", done).await;
@@ -307,7 +326,17 @@ async fn what_the_senders_person_has_paused_stays_so_when_the_sender_has_left() 
     swarm.members[&1].pause_there("d/big").await;
     let paused = |s: &Swarm| s.members[&1].is_paused("d/big");
     swarm.until("the pause", paused).await;
-    assert_eq!(leave(&swarm).await, 2);
+    // What is paused nobody else gives: the sender is needed until it goes on.
+    let is_needed = |s: &Swarm| !s.members[&1].goes_on();
+    swarm.until("that it must stay", is_needed).await;
+    swarm.members[&1].resume_there("d/big").await;
+    may_leave(&swarm).await;
+    assert!(!swarm.members[&1].is_over(), "too fast for this test");
+    swarm.members[&1].pause_there("d/big").await;
+    swarm.until("that it must stay", is_needed).await;
+    swarm.until("the pause", paused).await;
+    let open = swarm.members.values().filter(|m| !m.is_over());
+    open.for_each(Member::cut);
     let other = swarm.members.remove(&2).unwrap();
     assert_eq!(other.ended().await, Ended::Completed);
     let waits = &swarm.members[&1];

@@ -130,6 +130,12 @@ impl Member {
         self.to_sender.send(Order::Pause(scope)).await.unwrap();
     }
 
+    /// The same person has it go on.
+    pub async fn resume_there(&self, name: &str) {
+        let scope = Scope::File(self.file(name));
+        self.to_sender.send(Order::Resume(scope)).await.unwrap();
+    }
+
     pub fn is_paused(&self, name: &str) -> bool {
         let file = self.file(name);
         self.table.lock().state(file) == Some(FileState::Paused)

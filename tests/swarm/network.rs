@@ -123,6 +123,13 @@ impl Network {
         stand.map_or(0, |stand| stand.lies.load(Ordering::Relaxed))
     }
 
+    /// How often it was asked for something.
+    pub fn asked_of(&self, id: TransferId) -> u32 {
+        let stands = self.stands.lock().unwrap();
+        let stand = stands.get(&id);
+        stand.map_or(0, |stand| stand.asked.load(Ordering::Relaxed))
+    }
+
     /// Gets what one receiver asks for, until that ends.
     pub async fn carry(self: Arc<Self>, me: PeerId, feeding: Feeding) {
         let Feeding {

@@ -4,11 +4,13 @@
 use std::path::Path;
 
 use super::*;
+use crate::protocol::groups::{Hash, hash_group};
 use crate::protocol::message::HAVE_GROUPS_MAX;
-use crate::protocol::sessions::{HEIRS_MAX, WILL_HASHES_MAX, WILLED_MIN, WillFile};
+use crate::protocol::sessions::{HEIRS_MAX, WILL_HASHES_MAX, WillFile};
 use crate::storage::source::SourceFile;
 use crate::transfer::known::KnownHashes;
 use crate::transfer::member::Heirs;
+use crate::transfer::send_file::is_remembered;
 
 /// What was told over one link, and what is still to be told.
 #[derive(Debug, Default)]
@@ -88,15 +90,14 @@ impl<L: Outbound> Run<'_, L> {
         }
     }
 
-    /// The next file that others have and the receiver knows nothing of. Small ones are sent from
-    /// here in any case.
+    /// The next file that others have and the receiver knows nothing of.
     fn next_unknown(&mut self) -> Option<FileIndex> {
         let table = self.transfer.shared.table.lock();
         while self.will.next < self.told {
             let index = self.will.next;
-            let size = table.file_size(index).unwrap_or(0);
+            let is_file = table.file_size(index).is_some();
             let is_known = self.confirmed.has(index) || self.will.told.contains(&index);
-            if size > WILLED_MIN && !is_known {
+            if is_file && !is_known {
                 return Some(index);
             }
             self.will.next += 1;
@@ -139,7 +140,10 @@ fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> 
     if count as usize > room {
         return None;
     }
-    let hash = |group| known.get(source.stamp(), group);
+    let hash = |group| match is_remembered(source.size()) {
+        true => known.get(source.stamp(), group),
+        false => hash_of(&source),
+    };
     Some(WillFile {
         index,
         size: source.size(),
@@ -148,4 +152,11 @@ fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> 
         first: 0,
         groups: (0..count).map(hash).collect::<Option<_>>()?,
     })
+}
+
+/// The hash of a file so small that none is kept. Blocking.
+fn hash_of(source: &SourceFile) -> Option<Hash> {
+    let mut content = vec![0; usize::try_from(source.size()).ok()?];
+    let read = source.read_at(0, &mut content).ok()?;
+    (read == content.len()).then(|| hash_group(source.size(), 0, &content))
 }

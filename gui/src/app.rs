@@ -228,6 +228,7 @@ impl App {
         let blocked = self.model.link_shown || self.model.leaving;
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
+        self.model.sought = None;
         input::drop_hint(ui, &self.model, &self.outside.drops, &mut self.drafts);
         for action in actions {
             self.act(action);

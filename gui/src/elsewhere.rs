@@ -13,7 +13,7 @@ use peerconnect::transfer::status::{FileRow, FileState, RowKind};
 use crate::app::App;
 use crate::menu::MenuChange;
 use crate::model::{About, Page, Staged, Whose};
-use crate::notes::Note;
+use crate::notes::{Meant, Note, Press};
 use crate::outside::{Pick, Picked};
 use crate::theme::Tone;
 use crate::words;
@@ -31,6 +31,8 @@ pub(crate) enum Done {
     Said(String),
     /// It worked, which does not show by itself.
     Did(&'static str),
+    /// This was pressed on this notification.
+    Pressed(Note, Press),
 }
 
 /// Results of work elsewhere that wait for a frame; a thread with one more waits itself. A test
@@ -117,13 +119,30 @@ impl App {
         });
     }
 
-    /// Has the system tell the person something.
+    /// Has the system tell the person something. What is pressed on it comes back.
     pub(crate) fn notify(&self, note: Note) {
         let notify = Arc::clone(&self.outside.notify);
+        let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
         self.elsewhere(move || {
-            notify(&note);
+            let told = note.clone();
+            let pressed = Box::new(move |press| {
+                if finish.send(Done::Pressed(note, press)).is_ok() {
+                    ctx.request_repaint_after(Duration::from_millis(10));
+                }
+            });
+            notify(&told, pressed);
             None
         });
+    }
+
+    fn pressed(&mut self, note: &Note, press: Press) {
+        let id = note.about;
+        match note.meant(press, &self.model.overview) {
+            Meant::Answer(_) if self.model.answered.contains_key(&id) => {}
+            Meant::Answer(answer) => self.ask(answer, About::Answer(id)),
+            Meant::Show => self.come_forward(id),
+            Meant::Nothing => {}
+        }
     }
 
     /// Puts us into the desktop's applications menu or among what it starts, or takes us out.
@@ -167,6 +186,7 @@ impl App {
 
     pub(crate) fn finished(&mut self, done: Done) {
         match done {
+            Done::Pressed(note, press) => self.pressed(&note, press),
             Done::Picked(what, whose, picked) => {
                 self.model.picking = false;
                 self.picked(what, whose, picked);

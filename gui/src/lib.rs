@@ -37,6 +37,8 @@ mod many_ui;
 mod menu;
 mod model;
 mod notes;
+#[cfg(target_os = "linux")]
+mod notifier;
 mod offer_ui;
 mod opened;
 mod outside;
@@ -71,7 +73,7 @@ pub use icons::icon;
 pub use log::Log;
 pub use look::Look;
 pub use menu::{APP_ID, MenuChange};
-pub use notes::{Note, show as notify};
+pub use notes::{Buttons, Meant, Note, Notify, Press, Pressed, system as notify};
 pub use opened::{Asked, Opened, QUESTION};
 pub use outside::{Browse, Job, Open, Outside, Pick, Picked};
 pub use start_ui::{Start, Wake, Window};

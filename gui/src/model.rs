@@ -75,6 +75,8 @@ pub(crate) struct Model {
     /// Since when nobody is heard in the network, by the window's clock.
     pub(crate) alone_since: Option<f64>,
     pub(crate) selected: Option<TransferId>,
+    /// What is to be scrolled to when it is drawn next.
+    pub(crate) sought: Option<TransferId>,
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
@@ -122,6 +124,7 @@ impl Model {
             chosen: BTreeSet::new(),
             alone_since: None,
             selected: None,
+            sought: None,
             doubt: None,
             unfolded: BTreeMap::new(),
             detailed: BTreeSet::new(),
@@ -208,6 +211,13 @@ impl Model {
         }
         self.devices = Devices::of(&overview);
         self.overview = overview;
+    }
+
+    /// Brings what was just drawn into sight, if it is sought.
+    pub(crate) fn show_sought(&self, id: TransferId, drawn: &egui::Response) {
+        if self.sought == Some(id) {
+            drawn.scroll_to_me(Some(egui::Align::Center));
+        }
     }
 
     /// Speed and time left to show for a transfer.

@@ -13,7 +13,7 @@ use crate::dialogs;
 use crate::drops::Drops;
 use crate::log::Log;
 use crate::menu::{self, MenuChange};
-use crate::notes::{self, Note};
+use crate::notes::{self, Notify};
 use crate::reveal;
 
 /// Work that may wait for a person or a disk.
@@ -62,8 +62,8 @@ pub struct Outside {
     pub mark: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Opens a link in the browser.
     pub browse: Browse,
-    /// Has the system tell a person something; nothing happens where it cannot.
-    pub notify: Arc<dyn Fn(&Note) + Send + Sync>,
+    /// Has the system tell a person something.
+    pub notify: Notify,
     /// What this process notes.
     pub log: Log,
     /// Changes the desktop's applications menu; the error is a sentence for people.
@@ -100,7 +100,7 @@ impl Outside {
             log,
             drops,
             menu: Arc::new(menu::change),
-            notify: Arc::new(notes::show),
+            notify: notes::system(),
             scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {
                 SystemTime::now()

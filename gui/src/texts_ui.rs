@@ -38,7 +38,7 @@ pub(crate) fn texts_ui(ui: &mut Ui, model: &Model, draft: &mut TextsDraft) -> Ve
             true => theme::loud_card(ui),
             false => theme::card(ui),
         };
-        card.show(ui, |ui| {
+        let drawn = card.show(ui, |ui| {
             ui.set_width(ui.available_width());
             ui.push_id(t.id.0, |ui| match t.direction {
                 Direction::Receiving if t.is_question() => {
@@ -52,6 +52,7 @@ pub(crate) fn texts_ui(ui: &mut Ui, model: &Model, draft: &mut TextsDraft) -> Ve
                 Direction::Sending => sent(ui, t, &mut actions),
             });
         });
+        model.show_sought(t.id, &drawn.response);
     }
     actions
 }

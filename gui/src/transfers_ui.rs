@@ -151,6 +151,7 @@ pub(crate) fn framed(
         theme::focus_ring(ui, response.rect, 12, on);
         draft.focused = Some(id);
     }
+    model.show_sought(id, &response);
     let seen = in_sight(ui, response.rect);
     draft.rows.extend(seen.map(|rect| (id, rect)));
     if response.clicked() {

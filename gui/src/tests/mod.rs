@@ -12,6 +12,8 @@ mod groups;
 mod history;
 mod leaving;
 mod many;
+#[cfg(target_os = "linux")]
+mod notifier;
 mod opened;
 mod pasting;
 mod pictures;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::drops::Drops;
 use crate::log::Log;
 use crate::menu::MenuChange;
-use crate::notes::Note;
+use crate::notes::{Note, Pressed};
 use crate::outside::{Outside, Picked};
 use crate::samples;
 
@@ -25,6 +25,8 @@ pub(super) struct System {
     pub(super) browsed: Seen<String>,
     /// What it was to tell the person.
     pub(super) notes: Seen<String>,
+    /// Who waits for presses on what was told.
+    pub(super) pressed: Arc<Mutex<Vec<Pressed>>>,
 }
 
 pub(super) type Seen<T> = Arc<Mutex<Vec<T>>>;
@@ -38,6 +40,7 @@ impl System {
             changed: Seen::default(),
             browsed: Seen::default(),
             notes: Seen::default(),
+            pressed: Arc::default(),
         }
     }
 
@@ -50,6 +53,7 @@ impl System {
             changed,
             browsed,
             notes,
+            pressed,
         } = self.clone();
         Outside {
             run: Arc::new(|job| job()),
@@ -66,7 +70,10 @@ impl System {
                 browsed.lock().unwrap().push(link.to_owned());
                 Ok(())
             }),
-            notify: Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone())),
+            notify: Arc::new(move |note: &Note, on_press| {
+                notes.lock().unwrap().push(note.title.clone());
+                pressed.lock().unwrap().push(on_press);
+            }),
             log,
             menu: Arc::new(move |change| {
                 changed.lock().unwrap().push(change);

@@ -250,7 +250,7 @@ mod tests {
             Meant::Answer(Command::Answer { transfer, decision }) if transfer == t.id => {
                 Some(decision)
             }
-            _ => None,
+            Meant::Answer(_) | Meant::Show | Meant::Nothing => None,
         };
         let accept = Decision::Accept {
             folder: None,

@@ -248,7 +248,7 @@ fn a_click_on_a_notification_shows_the_transfer_that_it_is_about() {
         let cards = stage
             .window
             .query_all_by_role(egui::accesskit::Role::ListItem);
-        cards.map(|card| card.rect().bottom()).last().unwrap()
+        cards.map(|card| card.rect().bottom()).next_back().unwrap()
     };
     assert!(card(&stage) > height);
     let sent = press(&mut stage, Press::Show);

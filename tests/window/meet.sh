@@ -125,8 +125,13 @@ until_true 10 "the running transfer" listed b running
 # Its files, while they come.
 click 1004 269
 xdotool mousemove --window "$id" 520 600
-# Until there is a curve of the speed.
-sleep 7.5
+# Until there is a curve of the speed, on a line that others use, too.
+shared() { tc -n "$space-a" qdisc change dev eth0 root tbf rate "$1" burst 256k latency 50ms; }
+sleep 2
+shared 70mbit
+sleep 2.5
+shared 160mbit
+sleep 4
 both 5-running
 if [ -n "${PEERCONNECT_SCREENSHOT:-}" ]; then
     convert "$out/5-running-b.png" -strip -colors 255 "PNG8:$root/gui/screenshot.png"
@@ -152,7 +157,7 @@ drop 134 173 "${names[@]/#/$work/}"
 for name in "${names[@]}"; do until_true 20 "$name" test -f "$inbox/$name"; done
 sleep 0.7
 look b
-click 1004 130
+click 991 269
 sleep 0.7
 both 7-names
 for name in "${names[@]}"; do same "$work/$name" "$inbox/$name"; done

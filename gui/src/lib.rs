@@ -72,7 +72,7 @@ pub use drops::{Drops, Pointer, XServer};
 pub use icons::icon;
 pub use log::Log;
 pub use look::Look;
-pub use menu::{APP_ID, MenuChange};
+pub use menu::{APP_ID, Entries, Entry, MenuChange};
 pub use notes::{Buttons, Meant, Note, Notify, Press, Pressed, system as notify};
 pub use opened::{Asked, Opened, QUESTION};
 pub use outside::{Browse, Job, Open, Outside, Pick, Picked};

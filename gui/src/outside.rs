@@ -12,7 +12,7 @@ use peerconnect::config::Paths;
 use crate::dialogs;
 use crate::drops::Drops;
 use crate::log::Log;
-use crate::menu::{self, MenuChange};
+use crate::menu::{self, Entries, MenuChange};
 use crate::notes::{self, Notify};
 use crate::reveal;
 
@@ -68,6 +68,8 @@ pub struct Outside {
     pub log: Log,
     /// Changes the desktop's applications menu; the error is a sentence for people.
     pub menu: Arc<dyn Fn(MenuChange) -> Result<(), String> + Send + Sync>,
+    /// What the desktop knows about this program; `None` where it can know nothing.
+    pub entries: Arc<dyn Fn() -> Option<Entries> + Send + Sync>,
     /// How files can be dropped on the window.
     pub drops: Drops,
     /// Folder for what has no file yet, such as pictures from the clipboard.
@@ -100,6 +102,7 @@ impl Outside {
             log,
             drops,
             menu: Arc::new(menu::change),
+            entries: Arc::new(menu::look),
             notify: notes::system(),
             scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {

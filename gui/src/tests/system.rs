@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::drops::Drops;
 use crate::log::Log;
-use crate::menu::MenuChange;
+use crate::menu::{Entries, Entry, MenuChange};
 use crate::notes::{Note, Pressed};
 use crate::outside::{Outside, Picked};
 use crate::samples;
@@ -21,6 +21,8 @@ pub(super) struct System {
     pub(super) marked: Seen<PathBuf>,
     /// What was done with the applications menu.
     pub(super) changed: Seen<MenuChange>,
+    /// What the desktop knows about this program.
+    pub(super) entries: Arc<Mutex<Option<Entries>>>,
     /// Links that were opened.
     pub(super) browsed: Seen<String>,
     /// What it was to tell the person.
@@ -38,6 +40,10 @@ impl System {
             opened: Seen::default(),
             marked: Seen::default(),
             changed: Seen::default(),
+            entries: Arc::new(Mutex::new(Some(Entries {
+                menu: Entry::There,
+                start: Entry::Missing,
+            }))),
             browsed: Seen::default(),
             notes: Seen::default(),
             pressed: Arc::default(),
@@ -51,10 +57,12 @@ impl System {
             opened,
             marked,
             changed,
+            entries,
             browsed,
             notes,
             pressed,
         } = self.clone();
+        let known = Arc::clone(&entries);
         Outside {
             run: Arc::new(|job| job()),
             pick: Arc::new(move |_| picked.lock().unwrap().clone()),
@@ -77,8 +85,17 @@ impl System {
             log,
             menu: Arc::new(move |change| {
                 changed.lock().unwrap().push(change);
+                if let Some(known) = &mut *known.lock().unwrap() {
+                    match change {
+                        MenuChange::Add => known.menu = Entry::There,
+                        MenuChange::Remove => known.menu = Entry::Missing,
+                        MenuChange::Start => known.start = Entry::There,
+                        MenuChange::StartNoMore => known.start = Entry::Missing,
+                    }
+                }
                 Ok(())
             }),
+            entries: Arc::new(move || *entries.lock().unwrap()),
             drops: Drops::Anywhere,
             scratch: scratch.join("pasted"),
             now: Arc::new(|| samples::NOW),

@@ -60,6 +60,11 @@ pub(crate) struct Drafts {
 /// A window that is not wider has its devices above the transfers, not beside them.
 pub(crate) const NARROW: f32 = 700.0;
 
+/// Whether the devices stand above the transfers.
+pub(crate) fn is_narrow(ui: &Ui) -> bool {
+    ui.content_rect().width() < NARROW
+}
+
 /// Width of what is left for the bar of a page that scrolls.
 const BAR: i8 = 4;
 
@@ -208,6 +213,7 @@ impl App {
             }
         }
         self.read_texts();
+        self.close_delivered(ctx);
         self.read_history();
         self.take_replies();
         while let Ok(done) = self.done.try_recv() {
@@ -266,7 +272,7 @@ impl App {
                     });
                 });
         }
-        let narrow = ui.available_width() < NARROW;
+        let narrow = is_narrow(ui);
         if !narrow {
             Panel::left("peers")
                 .frame(frame(p.panel, 14, 12))

@@ -11,7 +11,7 @@ use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, buttons_at_right, rest_of_line};
 use crate::model::{About, Action, Model};
 use crate::offer_ui::identity;
-use crate::staged_ui::shorten;
+use crate::staged_ui::{shorten, where_devices_are};
 use crate::texts::{TextAction, is_sendable};
 use crate::theme::{self, Tone};
 use crate::words;
@@ -221,7 +221,10 @@ pub(crate) fn compose_ui(ui: &mut Ui, model: &Model, draft: &mut Option<String>)
         };
         let send = theme::primary(ui, ready, &name);
         if send
-            .on_disabled_hover_text("Write something, and choose a device on the left")
+            .on_disabled_hover_text(format!(
+                "Write something, and choose a device {}",
+                where_devices_are(ui)
+            ))
             .on_hover_text("Ctrl+Enter")
             .clicked()
         {

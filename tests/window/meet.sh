@@ -150,7 +150,7 @@ same "$work/Report.pdf" "$inbox/Report.pdf"
 [ -z "$(find "$work/bob" -name '*.pcpart*')" ] || fail "a partial file was left behind"
 
 # --- Names in any script, and in pictures of their own.
-names=("照片.jpg" "مستند.pdf" "🎉.txt")
+names=("照片.jpg" "مستند.pdf" "تقرير جديد.pdf" "🎉.txt")
 for name in "${names[@]}"; do head -c 40000 /dev/urandom >"$work/$name"; done
 look a
 drop 134 173 "${names[@]/#/$work/}"

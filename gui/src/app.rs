@@ -60,6 +60,11 @@ pub(crate) struct Drafts {
 /// A window that is not wider has its devices above the transfers, not beside them.
 pub(crate) const NARROW: f32 = 700.0;
 
+/// Whether the devices stand above the transfers.
+pub(crate) fn is_narrow(ui: &Ui) -> bool {
+    ui.content_rect().width() < NARROW
+}
+
 /// Width of what is left for the bar of a page that scrolls.
 const BAR: i8 = 4;
 
@@ -208,6 +213,7 @@ impl App {
             }
         }
         self.read_texts();
+        self.close_delivered(ctx);
         self.read_history();
         self.take_replies();
         while let Ok(done) = self.done.try_recv() {
@@ -228,6 +234,7 @@ impl App {
         let blocked = self.model.link_shown || self.model.leaving;
         // A screen reader can press what lies behind a dialog, so it is switched off.
         ui.add_enabled_ui(!blocked, |ui| self.panels(ui, &mut actions));
+        self.model.sought = None;
         input::drop_hint(ui, &self.model, &self.outside.drops, &mut self.drafts);
         for action in actions {
             self.act(action);
@@ -265,7 +272,7 @@ impl App {
                     });
                 });
         }
-        let narrow = ui.available_width() < NARROW;
+        let narrow = is_narrow(ui);
         if !narrow {
             Panel::left("peers")
                 .frame(frame(p.panel, 14, 12))

@@ -33,6 +33,8 @@ pub(crate) fn codes_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
 fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Action>) {
     match &code.code {
         Some(text) => {
+            let how = "On the other computer: Add a device, and type this";
+            ui.label(theme::note(ui, Tone::Weak, how));
             let text = RichText::new(text).monospace().size(24.0);
             ui.add(Label::new(text).selectable(true));
         }
@@ -49,10 +51,7 @@ fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Ac
         CodeReach::Anywhere => "",
         CodeReach::Nearby => ", in the same network",
     };
-    let text = format!(
-        "For {names}. Read it to the one who shall have that, to type it where a device is added\
-         {place}. It works once, within {left}."
-    );
+    let text = format!("For {names}. It works once, within {left}{place}.");
     ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
     buttons_at_right(ui, |ui| {
         if let Some(text) = &code.code {

@@ -38,7 +38,7 @@ pub(crate) fn conflicts_ui(ui: &mut Ui, model: &Model, draft: &mut ConflictsDraf
     let still = draft.guard.settle(cards, time);
     draft.guard.wake(ui.ctx(), time);
     for (t, conflict) in model.conflicts() {
-        theme::loud_card(ui).show(ui, |ui| {
+        let drawn = theme::loud_card(ui).show(ui, |ui| {
             ui.set_width(ui.available_width());
             ui.push_id((t.id.0, "conflict"), |ui| {
                 let open = !model.decided.contains(&(t.id, conflict.index));
@@ -47,6 +47,7 @@ pub(crate) fn conflicts_ui(ui: &mut Ui, model: &Model, draft: &mut ConflictsDraf
                 });
             });
         });
+        model.show_sought(t.id, &drawn.response);
     }
     actions
 }

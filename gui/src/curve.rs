@@ -9,6 +9,15 @@ use crate::theme;
 /// Speeds that are remembered: one a second.
 const KEPT: usize = 60;
 
+/// So many are looked at for whether a speed is steady.
+const STEADY: usize = 8;
+
+/// Room for the curve, at the right of the first line about a transfer.
+pub(crate) const CURVE: egui::Vec2 = vec2(96.0, 18.0);
+
+/// Fewer fill a part of the room only: it would all be over soon after it began.
+const SPAN_MIN: usize = 15;
+
 /// Fewer are no curve.
 const SHOWN_FROM: usize = 6;
 
@@ -25,6 +34,17 @@ impl Curve {
         self.0.push_back(rate);
     }
 
+    /// Whether the last ones were about the same.
+    ///
+    /// What is steady stays so until it is clearly not: words about it shall not come and go.
+    pub(crate) fn is_steady(&self, was: bool) -> bool {
+        let last = || self.0.iter().rev().take(STEADY).copied();
+        let (least, most) = (last().min().unwrap_or(0), last().max().unwrap_or(0));
+        // A fifth around the middle of them; then two fifths.
+        let (a, b) = if was { (7, 3) } else { (3, 2) };
+        self.0.len() >= STEADY && least.saturating_mul(a) >= most.saturating_mul(b)
+    }
+
     /// All of them.
     #[cfg(test)]
     pub(crate) fn rates(&self) -> Vec<u64> {
@@ -34,7 +54,7 @@ impl Curve {
     /// The points of the curve within `rect`, the newest at its right.
     fn points(&self, rect: Rect) -> Vec<Pos2> {
         let most = self.0.iter().copied().max().unwrap_or(0).max(1) as f32;
-        let step = rect.width() / (KEPT - 1) as f32;
+        let step = rect.width() / (self.0.len().max(SPAN_MIN) - 1) as f32;
         let newest = self.0.len().saturating_sub(1);
         let points = self.0.iter().enumerate().map(|(n, rate)| {
             let x = rect.right() - (newest - n) as f32 * step;
@@ -45,9 +65,8 @@ impl Curve {
 }
 
 /// Draws the curve. The speed stands beside it in words: it needs no name.
-pub(crate) fn curve_ui(ui: &mut Ui, curve: &Curve) {
+pub(crate) fn curve_ui(ui: &Ui, rect: Rect, curve: &Curve) {
     let p = theme::of(ui);
-    let (rect, _) = ui.allocate_exact_size(vec2(96.0, 18.0), egui::Sense::hover());
     if curve.0.len() < SHOWN_FROM {
         return;
     }
@@ -68,6 +87,26 @@ pub(crate) fn curve_ui(ui: &mut Ui, curve: &Curve) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_speed_is_steady_when_it_was_about_the_same_for_a_while() {
+        let steady = |rates: &[u64]| {
+            let mut curve = Curve::default();
+            rates.iter().for_each(|rate| curve.push(*rate));
+            curve.is_steady(false)
+        };
+        assert!(!steady(&[100; 7]), "it is too early");
+        assert!(steady(&[100; 8]));
+        assert!(steady(&[7, 900, 100, 85, 110, 120, 100, 95, 90, 100]));
+        assert!(!steady(&[100, 100, 100, 40, 100, 100, 100, 100]));
+        let mut curve = Curve::default();
+        for rate in [100, 100, 100, 50, 100, 100, 100, 100] {
+            curve.push(rate);
+        }
+        assert!(curve.is_steady(true), "it was, and mostly is");
+        curve.push(40);
+        assert!(!curve.is_steady(true));
+    }
 
     #[test]
     fn a_curve_keeps_the_last_minute_and_stays_in_its_place() {

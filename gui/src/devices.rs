@@ -18,6 +18,13 @@ pub(crate) struct Device<'a> {
     pub(crate) known: Option<&'a PeerInfo>,
 }
 
+impl Device<'_> {
+    /// Whether it is connected now.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.known.is_some_and(|peer| peer.connected)
+    }
+}
+
 /// What is worked out of a picture.
 #[derive(Debug, Default)]
 pub(crate) struct Devices {

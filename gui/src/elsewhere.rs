@@ -11,9 +11,9 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::status::{FileRow, FileState, RowKind};
 
 use crate::app::App;
-use crate::menu::MenuChange;
+use crate::menu::{Entries, MenuChange};
 use crate::model::{About, Page, Staged, Whose};
-use crate::notes::Note;
+use crate::notes::{Meant, Note, Press};
 use crate::outside::{Pick, Picked};
 use crate::theme::Tone;
 use crate::words;
@@ -29,8 +29,12 @@ pub(crate) enum Done {
     Text(String),
     /// It did not work.
     Said(String),
-    /// It worked, which does not show by itself.
-    Did(&'static str),
+    /// The desktop was asked to change what it knows about this program.
+    Changed(Result<&'static str, String>),
+    /// What the desktop knows about this program.
+    Found(Option<Entries>),
+    /// This was pressed on this notification.
+    Pressed(Note, Press),
 }
 
 /// Results of work elsewhere that wait for a frame; a thread with one more waits itself. A test
@@ -117,35 +121,52 @@ impl App {
         });
     }
 
-    /// Has the system tell the person something.
+    /// Has the system tell the person something. What is pressed on it comes back.
     pub(crate) fn notify(&self, note: Note) {
         let notify = Arc::clone(&self.outside.notify);
+        let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
         self.elsewhere(move || {
-            notify(&note);
+            let told = note.clone();
+            let pressed = Box::new(move |press| {
+                if finish.send(Done::Pressed(note, press)).is_ok() {
+                    ctx.request_repaint_after(Duration::from_millis(10));
+                }
+            });
+            notify(&told, pressed);
             None
         });
+    }
+
+    fn pressed(&mut self, note: &Note, press: Press) {
+        let id = note.about;
+        match note.meant(press, &self.model.overview) {
+            Meant::Answer(_) if self.model.answered.contains_key(&id) => {}
+            Meant::Answer(answer) => self.ask(answer, About::Answer(id)),
+            Meant::Show => self.come_forward(id),
+            Meant::Nothing => {}
+        }
     }
 
     /// Puts us into the desktop's applications menu or among what it starts, or takes us out.
     pub(crate) fn change_menu(&self, change: MenuChange) {
         let menu = Arc::clone(&self.outside.menu);
         self.elsewhere(move || {
-            Some(match (menu(change), change) {
-                (Err(text), _) => Done::Said(text),
-                (Ok(()), MenuChange::Add) => {
-                    Done::Did("PeerConnect is in the applications menu. Links open with it.")
+            let said = match change {
+                MenuChange::Add => "PeerConnect is in the applications menu. Links open with it.",
+                MenuChange::Remove => "PeerConnect is not in the applications menu any more.",
+                MenuChange::Start => {
+                    "PeerConnect starts with the computer from the next time on, without a window."
                 }
-                (Ok(()), MenuChange::Remove) => {
-                    Done::Did("PeerConnect is not in the applications menu any more.")
-                }
-                (Ok(()), MenuChange::Start) => Done::Did(
-                    "PeerConnect starts with the computer from the next time on, without a window.",
-                ),
-                (Ok(()), MenuChange::StartNoMore) => {
-                    Done::Did("PeerConnect does not start with the computer any more.")
-                }
-            })
+                MenuChange::StartNoMore => "PeerConnect does not start with the computer any more.",
+            };
+            Some(Done::Changed(menu(change).map(|()| said)))
         });
+    }
+
+    /// Looks at what the desktop knows about this program.
+    pub(crate) fn look_at_entries(&self) {
+        let entries = Arc::clone(&self.outside.entries);
+        self.elsewhere(move || Some(Done::Found(entries())));
     }
 
     /// Opens a link in the browser.
@@ -167,6 +188,8 @@ impl App {
 
     pub(crate) fn finished(&mut self, done: Done) {
         match done {
+            Done::Found(entries) => self.model.entries = entries,
+            Done::Pressed(note, press) => self.pressed(&note, press),
             Done::Picked(what, whose, picked) => {
                 self.model.picking = false;
                 self.picked(what, whose, picked);
@@ -188,7 +211,13 @@ impl App {
             }
             Done::Text(text) => self.write_on(&text),
             Done::Said(text) => self.model.say(Tone::Error, text),
-            Done::Did(text) => self.model.say(Tone::Ok, text),
+            Done::Changed(result) => {
+                match result {
+                    Ok(text) => self.model.say(Tone::Ok, text),
+                    Err(text) => self.model.say(Tone::Error, text),
+                }
+                self.look_at_entries();
+            }
         }
     }
 

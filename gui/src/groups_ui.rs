@@ -1,6 +1,8 @@
 //! Groups of devices: chosen, dropped on, made, renamed and removed as one.
 
-use egui::{Align, Key, Label, Layout, Popup, Response, Role, Sense, TextEdit, Ui, UiBuilder};
+use egui::{
+    Align, Frame, Key, Label, Layout, Margin, Popup, Response, Role, Sense, TextEdit, Ui, UiBuilder,
+};
 use egui::{Vec2, WidgetInfo};
 use peerconnect::node::api::{Command, GroupRecord, Who};
 use peerconnect::peer::PeerId;
@@ -72,6 +74,7 @@ fn row(
     if response.clicked() {
         actions.push(Action::ChooseGroup(group.name.clone(), !chosen));
     }
+    remove_form(ui, &group.name, &name, draft, actions);
 }
 
 fn inside(
@@ -93,7 +96,7 @@ fn inside(
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         let more = icons::button(ui, Icon::More, &format!("More about the group {name}"));
-        menu(&more, group, draft, actions);
+        menu(&more, group, draft);
         ui.with_layout(Layout::top_down(Align::Min), |ui| {
             ui.spacing_mut().item_spacing.y = 1.0;
             if let Some(new) = renaming(ui, draft, &group.name) {
@@ -146,16 +149,45 @@ fn name_field(ui: &mut Ui, text: &mut String, label: &str) -> Option<Option<Stri
     None
 }
 
-fn menu(more: &Response, group: &GroupRecord, draft: &mut PeersDraft, actions: &mut Vec<Action>) {
+fn menu(more: &Response, group: &GroupRecord, draft: &mut PeersDraft) {
     Popup::menu(more).show(|ui| {
         if ui.button("Rename").clicked() {
             draft.naming = Some(Naming::Old(group.name.clone(), group.name.clone()));
         }
-        let remove = ui.button("Remove this group");
-        let remove = remove.on_hover_text("Its devices stay known.");
-        if remove.clicked() {
-            actions.push(Action::Ask(without_members(&group.name), About::Nothing));
+        if ui.button("Remove this group…").clicked() {
+            draft.removing = Some(group.name.clone());
         }
+    });
+}
+
+/// Asks whether a group shall really be removed, once that was pressed.
+fn remove_form(
+    ui: &mut Ui,
+    group: &str,
+    name: &str,
+    draft: &mut PeersDraft,
+    actions: &mut Vec<Action>,
+) {
+    if draft.removing.as_deref() != Some(group) {
+        return;
+    }
+    let inside = Frame::new().inner_margin(Margin::symmetric(10, 2));
+    inside.show(ui, |ui| {
+        let text = "Its devices stay known; only the group is gone then.";
+        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.horizontal_wrapped(|ui| {
+            let remove = theme::small(ui, "Remove it");
+            let remove = remove.accessible_name(format!("Remove the group {name}"));
+            if remove.clicked() {
+                actions.push(Action::Ask(without_members(group), About::Nothing));
+                draft.removing = None;
+            }
+            let keep = theme::small(ui, "Keep it");
+            let keep = keep.accessible_name(format!("Keep the group {name}"));
+            if keep.clicked() {
+                draft.removing = None;
+            }
+        });
     });
 }
 

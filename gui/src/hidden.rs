@@ -11,8 +11,11 @@ use peerconnect::config::Paths;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::NodeHandle;
 use peerconnect::node::instance;
-use peerconnect_gui::{Attention, Log, Look, Note, QUESTION, Question, notify};
+use peerconnect_gui::{
+    Attention, Log, Look, Meant, Note, Notify, Press, QUESTION, Question, notify,
+};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::background::{Signals, end, internal, options};
@@ -20,6 +23,8 @@ use crate::background::{Signals, end, internal, options};
 /// Most things that the system is told at once, and the least time between two such times.
 const NOTES_MAX: usize = 3;
 const NOTES_PAUSE: Duration = Duration::from_secs(3);
+/// Presses on notifications that wait to be looked at; more are not taken.
+const PRESSES_MAX: usize = 8;
 /// Least time between two windows that open by themselves. Strangers could have them pop up as
 /// often as they like; what they want is told by a notification meanwhile.
 const STRANGERS_PAUSE: Duration = Duration::from_secs(600);
@@ -63,7 +68,8 @@ pub(crate) fn run() -> Result<(), Fault> {
 async fn watch(node: &NodeHandle, paths: &Paths) {
     let mut pictures = node.overview();
     let mut attention = Attention::beginning_with(&pictures.borrow());
-    let mut caller = Caller::default();
+    let (tell, mut presses) = mpsc::channel(PRESSES_MAX);
+    let mut caller = Caller::new(tell);
     loop {
         let picture = pictures.borrow_and_update().clone();
         let questions = attention.questions(&picture);
@@ -76,6 +82,16 @@ async fn watch(node: &NodeHandle, paths: &Paths) {
             changed = pictures.changed() => if changed.is_err() {
                 return;
             },
+            Some((note, press)) = presses.recv() => {
+                let meant = note.meant(press, &pictures.borrow());
+                match meant {
+                    Meant::Answer(answer) => if let Err(fault) = node.call(answer).await {
+                        tracing::debug!(%fault, "answered too late");
+                    },
+                    Meant::Show => caller.show(),
+                    Meant::Nothing => {}
+                }
+            }
             ended = caller.window_ends() => if !ended.is_some_and(|status| status.success()) {
                 // Perhaps there was no display to open it on: nobody has seen what waits.
                 let open = Attention::open_questions(&pictures.borrow());
@@ -86,14 +102,34 @@ async fn watch(node: &NodeHandle, paths: &Paths) {
 }
 
 /// Calls the person, and not too often.
-#[derive(Default)]
 struct Caller {
     window: Option<Child>,
     opened: Option<Instant>,
     told: Option<Instant>,
+    notify: Notify,
+    /// Takes what is pressed on notifications.
+    pressed: mpsc::Sender<(Note, Press)>,
 }
 
 impl Caller {
+    fn new(pressed: mpsc::Sender<(Note, Press)>) -> Self {
+        Self {
+            window: None,
+            opened: None,
+            told: None,
+            notify: notify(),
+            pressed,
+        }
+    }
+
+    /// Opens a window, because the person wants to see. There is one at a time.
+    fn show(&mut self) {
+        if self.window.is_none() {
+            self.window = open_window(Wanted::ByPerson);
+            self.opened = Some(Instant::now());
+        }
+    }
+
     fn call(&mut self, questions: Vec<Question>, mut notes: Vec<Note>, paths: &Paths) {
         let pause = match questions.iter().any(|question| question.trusted) {
             true => TRUSTED_PAUSE,
@@ -101,7 +137,7 @@ impl Caller {
         };
         let rested = self.opened.is_none_or(|opened| opened.elapsed() >= pause);
         if !questions.is_empty() && rested {
-            self.window = open_window();
+            self.window = open_window(Wanted::ByQuestion);
             self.opened = Some(Instant::now());
         }
         if self.window.is_none() {
@@ -118,7 +154,14 @@ impl Caller {
         }
         self.told = Some(Instant::now());
         notes.truncate(NOTES_MAX);
-        tokio::task::spawn_blocking(move || notes.iter().for_each(notify));
+        let (notify, pressed) = (Notify::clone(&self.notify), self.pressed.clone());
+        tokio::task::spawn_blocking(move || {
+            for note in notes {
+                let (told, pressed) = (note.clone(), pressed.clone());
+                let on_press = Box::new(move |press| drop(pressed.try_send((note, press))));
+                notify(&told, on_press);
+            }
+        });
     }
 
     /// Waits until the window is closed; for ever if there is none. `None` if that is not known.
@@ -133,13 +176,25 @@ impl Caller {
     }
 }
 
-fn open_window() -> Option<Child> {
+/// Why a window opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Somebody waits for an answer. It takes the keyboard from nobody.
+    ByQuestion,
+    /// The person wants to see it.
+    ByPerson,
+}
+
+fn open_window(wanted: Wanted) -> Option<Child> {
     let program = std::env::current_exe();
     let opened = program.and_then(|program| {
-        Command::new(program)
-            .arg(QUESTION)
-            .stdin(Stdio::null())
-            .spawn()
+        let mut command = Command::new(program);
+        match wanted {
+            Wanted::ByQuestion => command.arg(QUESTION),
+            Wanted::ByPerson => &mut command,
+        }
+        .stdin(Stdio::null())
+        .spawn()
     });
     opened
         .inspect_err(|error| tracing::warn!(%error, "no window can be opened"))

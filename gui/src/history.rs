@@ -106,6 +106,9 @@ impl App {
         if page == Page::Check && !self.model.check.running {
             self.check(None);
         }
+        if page == Page::Settings {
+            self.look_at_entries();
+        }
         if page == Page::About {
             self.model.log = self.outside.log.lines();
         }

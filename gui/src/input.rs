@@ -290,18 +290,89 @@ pub(crate) fn drop_hint(ui: &Ui, model: &Model, drops: &Drops, drafts: &mut Draf
             format!("Drop to add to the transfer to {name}")
         }
     };
+    let places = places(under, drafts);
+    paint_hint(ui, text, &places);
+}
+
+/// What is framed while files hang over it; nothing stands for the window.
+fn places(under: &Under, drafts: &Drafts) -> Vec<Rect> {
+    let peers = |wanted: &dyn Fn(&Who) -> bool| {
+        let rows = drafts.peers.rows.iter();
+        let rows = rows.filter(|(who, _)| wanted(who));
+        rows.map(|(_, rect)| *rect).collect()
+    };
+    match under {
+        Under::Window => Vec::new(),
+        Under::Peer(who) => peers(&|row| row == who),
+        Under::Chosen(all) => peers(&|row| all.contains(row)),
+        Under::Group(name) => {
+            let rows = drafts.peers.groups.iter().filter(|(row, _)| row == name);
+            rows.map(|(_, rect)| *rect).collect()
+        }
+        Under::Transfer(id) => {
+            let rows = drafts.transfers.rows.iter().filter(|(row, _)| row == id);
+            rows.map(|(_, rect)| *rect).collect()
+        }
+    }
+}
+
+/// Frames the places, or the window if there are none, and says what dropping does where that
+/// covers nothing of them.
+fn paint_hint(ui: &Ui, text: String, places: &[Rect]) {
     let p = theme::of(ui);
     let layer = LayerId::new(Order::Foreground, egui::Id::unique("drop-hint"));
     let painter = ui.ctx().layer_painter(layer);
-    let rect = ui.content_rect().shrink(10.0);
-    let radius = CornerRadius::same(16);
-    painter.rect_filled(rect, radius, p.accent.gamma_multiply(0.12));
-    let line = Stroke::new(2.5, p.accent_text);
-    painter.rect_stroke(rect, radius, line, StrokeKind::Inside);
+    let window = ui.content_rect().shrink(10.0);
+    let (whole, round) = ([window], 16);
+    let (framed, round) = match places {
+        [] => (whole.as_slice(), round),
+        places => (places, 12),
+    };
+    for rect in framed {
+        let radius = CornerRadius::same(round);
+        painter.rect_filled(*rect, radius, p.accent.gamma_multiply(0.14));
+        let line = Stroke::new(2.5, p.accent_text);
+        painter.rect_stroke(*rect, radius, line, StrokeKind::Inside);
+    }
     let font = FontId::proportional(22.0);
     let galley = painter.layout_no_wrap(text, font, p.on_accent);
-    let label = Align2::CENTER_CENTER.anchor_size(rect.center(), galley.size());
-    let pill = label.expand2(egui::vec2(24.0, 12.0));
+    let size = galley.size() + egui::vec2(48.0, 24.0);
+    let pill = pill(window, size, places);
     painter.rect_filled(pill, CornerRadius::same(14), p.accent);
-    painter.galley(label.min, galley, p.on_accent);
+    let corner = pill.min + egui::vec2(24.0, 12.0);
+    painter.galley(corner, galley, p.on_accent);
+}
+
+/// Where the words stand: in the middle for the window, otherwise at its foot, or at its head if
+/// one of the places is at the foot.
+fn pill(window: Rect, size: egui::Vec2, places: &[Rect]) -> Rect {
+    let inside = window.shrink(12.0);
+    if places.is_empty() {
+        return Align2::CENTER_CENTER.align_size_within_rect(size, inside);
+    }
+    let foot = Align2::CENTER_BOTTOM.align_size_within_rect(size, inside);
+    match places.iter().any(|place| place.intersects(foot)) {
+        true => Align2::CENTER_TOP.align_size_within_rect(size, inside),
+        false => foot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use egui::{pos2, vec2};
+
+    use super::*;
+
+    #[test]
+    fn what_dropping_does_is_said_beside_where_it_does_it() {
+        let window = Rect::from_min_size(Pos2::ZERO, vec2(900.0, 600.0));
+        let size = vec2(300.0, 48.0);
+        assert_eq!(pill(window, size, &[]).center(), window.center());
+        for top in [0.0, 200.0, 530.0, 560.0] {
+            let row = Rect::from_min_size(pos2(280.0, top), vec2(600.0, 70.0));
+            let pill = pill(window, size, &[row]);
+            assert!(!pill.intersects(row), "{top}: {pill}");
+            assert!(window.contains_rect(pill), "{top}: {pill}");
+        }
+    }
 }

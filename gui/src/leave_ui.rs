@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use egui::{Context, Modal, Ui, ViewportCommand};
 use peerconnect::node::api::Command;
+use peerconnect::protocol::message::TransferId;
 use peerconnect::text::{Shown, count};
 use peerconnect::transfer::status::Direction;
 
 use crate::app::App;
 use crate::look;
-use crate::model::{About, Action, Leaving, Model};
+use crate::model::{About, Action, Leaving, Model, Page, is_question};
 use crate::staged_ui::shorten;
 use crate::theme::{self, Tone};
 use crate::words;
@@ -65,6 +66,27 @@ impl App {
             for note in notes {
                 self.notify(note);
             }
+        }
+    }
+
+    /// Comes before the other windows, with this transfer or text in sight.
+    pub(crate) fn come_forward(&mut self, id: TransferId) {
+        let model = &mut self.model;
+        model.page = Page::Transfers;
+        // A receiver of several stands in the card of them all.
+        let row = model.overview.transfer(id).and_then(|t| t.session);
+        let row = row.unwrap_or(id);
+        model.sought = Some(row);
+        if model.overview.transfer(id).is_some_and(|t| !is_question(t)) {
+            model.selected = Some(row);
+        }
+        for command in [
+            // Where windows may not come forward by themselves, they ask for it.
+            ViewportCommand::RequestUserAttention(egui::UserAttentionType::Informational),
+            ViewportCommand::Minimized(false),
+            ViewportCommand::Focus,
+        ] {
+            self.ctx.send_viewport_cmd(command);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn session_card(
     draft: &mut TransfersDraft,
     actions: &mut Vec<Action>,
 ) {
-    let status = words::session_status(s, model.pace(s.id));
+    let status = words::session_status(&model.overview, s, model.pace(s.id));
     let name = format!("{}: {}", subject(s), status.line);
     framed(ui, model, (s.id, &name), draft, actions, |ui, actions| {
         head(ui, model, s, actions);
@@ -170,13 +170,7 @@ fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Actio
                     true => format!("   {}", words::NOT_ENCRYPTED),
                     false => String::new(),
                 };
-                let through = words::through(t).map(|words| format!("   {words}"));
-                let through = through.unwrap_or_default();
-                let parts = [
-                    (name.as_str(), Tone::Plain),
-                    (mark.as_str(), Tone::Warn),
-                    (through.as_str(), Tone::Weak),
-                ];
+                let parts = [(name.as_str(), Tone::Plain), (mark.as_str(), Tone::Warn)];
                 ui.add(Label::new(theme::runs(ui, 14.0, &parts)).truncate());
             });
         });

@@ -28,6 +28,46 @@ pub enum MenuChange {
     StartNoMore,
 }
 
+/// One of our entries, as it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// It is there and starts this program.
+    There,
+    /// It is not there.
+    Missing,
+    /// There is one that starts something else, or that cannot be read.
+    Another,
+}
+
+/// What the desktop knows about us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entries {
+    /// In its applications menu.
+    pub menu: Entry,
+    /// Among what it starts.
+    pub start: Entry,
+}
+
+/// Looks at our entries; `None` where there is no place for them.
+pub(crate) fn look() -> Option<Entries> {
+    let exe = std::env::current_exe().ok()?;
+    let start = Autostart(folder("XDG_CONFIG_HOME", ".config")?);
+    Some(Entries {
+        menu: Entry::of(&Menu::find()?.entry(), entry(&exe)),
+        start: Entry::of(&start.entry(), autostart_entry(&exe)),
+    })
+}
+
+impl Entry {
+    fn of(file: &Path, ours: io::Result<String>) -> Self {
+        match fs::read_to_string(file) {
+            Ok(text) if ours.is_ok_and(|ours| ours == text) => Self::There,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Missing,
+            Ok(_) | Err(_) => Self::Another,
+        }
+    }
+}
+
 /// Changes what the desktop of whoever runs this knows about us. The error is a sentence for
 /// people.
 pub(crate) fn change(change: MenuChange) -> Result<(), String> {
@@ -277,6 +317,8 @@ mod tests {
             let entry = fs::read_to_string(menu.entry()).unwrap();
             let exec = format!("\nExec=\"{}\" %U\n", exe.display());
             assert!(entry.contains(&exec), "{entry}");
+            let found = Entry::of(&menu.entry(), super::entry(&exe));
+            assert_eq!(found, Entry::There);
             assert!(entry.contains("\nMimeType=x-scheme-handler/peerconnect;\n"));
         }
         let picture = image::open(menu.picture()).unwrap();
@@ -285,6 +327,8 @@ mod tests {
         assert_eq!(files(menu.entry().parent().unwrap()), 1);
         menu.remove().unwrap();
         assert!(!menu.entry().exists() && !menu.picture().exists());
+        let found = Entry::of(&menu.entry(), Ok(String::new()));
+        assert_eq!(found, Entry::Missing);
     }
 
     #[test]
@@ -295,6 +339,8 @@ mod tests {
         fs::write(menu.entry(), "[Desktop Entry]\nExec=mine\n").unwrap();
         menu.add(&std::env::current_exe().unwrap()).unwrap_err();
         menu.remove().unwrap_err();
+        let found = Entry::of(&menu.entry(), entry(Path::new("/peerconnect-gui")));
+        assert_eq!(found, Entry::Another);
         assert!(fs::read_to_string(menu.entry()).unwrap().contains("mine"));
         assert!(!menu.picture().exists());
     }

@@ -21,6 +21,7 @@ use crate::curve::Curve;
 pub(crate) use crate::devices::Device;
 use crate::devices::Devices;
 use crate::history::History;
+use crate::menu::Entries;
 use crate::pages::Pages;
 use crate::texts::Texts;
 use crate::theme::Tone;
@@ -60,6 +61,8 @@ pub(crate) struct Notice {
 pub(crate) struct Pace {
     pub(crate) rate: u64,
     pub(crate) eta: Option<u64>,
+    /// It has been about the same for a while.
+    pub(crate) steady: bool,
     /// When it was renewed, in seconds of the window's clock.
     pub(crate) at: f64,
 }
@@ -75,6 +78,8 @@ pub(crate) struct Model {
     /// Since when nobody is heard in the network, by the window's clock.
     pub(crate) alone_since: Option<f64>,
     pub(crate) selected: Option<TransferId>,
+    /// What is to be scrolled to when it is drawn next.
+    pub(crate) sought: Option<TransferId>,
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
@@ -91,6 +96,8 @@ pub(crate) struct Model {
     pub(crate) history: History,
     /// What was found in the network.
     pub(crate) check: Check,
+    /// What the desktop knows about this program, as it was found last.
+    pub(crate) entries: Option<Entries>,
     /// What was noted until the page with the log was opened.
     pub(crate) log: Vec<String>,
     pub(crate) notices: Vec<Notice>,
@@ -122,6 +129,7 @@ impl Model {
             chosen: BTreeSet::new(),
             alone_since: None,
             selected: None,
+            sought: None,
             doubt: None,
             unfolded: BTreeMap::new(),
             detailed: BTreeSet::new(),
@@ -132,6 +140,7 @@ impl Model {
             page: Page::default(),
             history: History::default(),
             check: Check::default(),
+            entries: None,
             log: Vec::new(),
             notices: Vec::new(),
             dismissed: BTreeSet::new(),
@@ -196,18 +205,27 @@ impl Model {
             });
             let due = time - pace.at >= 1.0;
             if due || rate == 0 || pace.rate == 0 {
-                *pace = Pace {
-                    rate,
-                    eta,
-                    at: time,
-                };
                 if due && rate > 0 {
                     self.curves.entry(id).or_default().push(rate);
                 }
+                let curve = self.curves.get(&id);
+                *pace = Pace {
+                    rate,
+                    eta,
+                    steady: curve.is_some_and(|curve| curve.is_steady(pace.steady)),
+                    at: time,
+                };
             }
         }
         self.devices = Devices::of(&overview);
         self.overview = overview;
+    }
+
+    /// Brings what was just drawn into sight, if it is sought.
+    pub(crate) fn show_sought(&self, id: TransferId, drawn: &egui::Response) {
+        if self.sought == Some(id) {
+            drawn.scroll_to_me(Some(egui::Align::Center));
+        }
     }
 
     /// Speed and time left to show for a transfer.

@@ -1,11 +1,15 @@
 //! What the system tells a person who does not look at the window: few words, nothing hostile.
 
+use std::sync::Arc;
+
 use peerconnect::fault::{Face, Fault};
-use peerconnect::node::api::TextSnapshot;
+use peerconnect::node::api::{Command, Decision, Overview, TextSnapshot};
+use peerconnect::protocol::message::TransferId;
 use peerconnect::text::{Shown, bytes};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Conflict, Direction, TransferSnapshot};
 
+use crate::model::is_question;
 use crate::words;
 
 /// A notification of the system.
@@ -15,6 +19,105 @@ pub struct Note {
     pub title: String,
     /// What else there is to say; may be empty.
     pub body: String,
+    /// The transfer or text that it is about.
+    pub about: TransferId,
+    /// What can be pressed on it.
+    pub buttons: Buttons,
+}
+
+/// What can be pressed on a notification, beside itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buttons {
+    /// Nothing.
+    None,
+    /// The question of a stranger: its three words must be compared first, which only the window
+    /// shows.
+    Decline,
+    /// A question of somebody whom the person trusts, as it stood in this round.
+    AcceptOrDecline {
+        /// [`peerconnect::transfer::status::Question::round`].
+        round: u32,
+    },
+}
+
+/// What a person pressed on a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Press {
+    /// The notification itself: he wants to see what it is about.
+    Show,
+    /// Its button to accept.
+    Accept,
+    /// Its button to decline.
+    Decline,
+}
+
+/// Takes what a person pressed: once at most, and not on the thread that showed the notification.
+pub type Pressed = Box<dyn FnOnce(Press) + Send>;
+
+/// Shows a notification; nothing happens where that cannot be. May take its time.
+pub type Notify = Arc<dyn Fn(&Note, Pressed) + Send + Sync>;
+
+/// What is to be done because of a press.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meant {
+    /// Answer the question like this.
+    Answer(Command),
+    /// Show what the notification is about.
+    Show,
+    /// Nothing: what would be declined has gone.
+    Nothing,
+}
+
+impl Note {
+    /// What a press means now. A notification may be as old as the person likes: what has become
+    /// another question meanwhile is shown, not accepted.
+    pub fn meant(&self, press: Press, now: &Overview) -> Meant {
+        let asked = now.transfer(self.about).filter(|t| is_question(t));
+        let answer = |decision| {
+            Meant::Answer(Command::Answer {
+                transfer: self.about,
+                decision,
+            })
+        };
+        match (press, asked) {
+            (Press::Accept, Some(t)) if self.accepts(t) => answer(Decision::Accept {
+                folder: None,
+                only: None,
+            }),
+            (Press::Accept | Press::Show, _) => Meant::Show,
+            (Press::Decline, Some(_)) => answer(Decision::Decline),
+            (Press::Decline, None) => Meant::Nothing,
+        }
+    }
+
+    /// Whether it could ask for this to be accepted, as it stands now.
+    fn accepts(&self, t: &TransferSnapshot) -> bool {
+        let ready = t.question.as_ref().is_some_and(|q| q.obstacle.is_none());
+        ready && self.buttons != Buttons::Decline && self.buttons == buttons(t)
+    }
+}
+
+/// What can be pressed on the notification of a question.
+fn buttons(t: &TransferSnapshot) -> Buttons {
+    match &t.question {
+        Some(question) if t.trusted && !t.is_legacy() => Buttons::AcceptOrDecline {
+            round: question.round,
+        },
+        Some(_) | None => Buttons::Decline,
+    }
+}
+
+/// Shows notifications as this system does.
+#[cfg(target_os = "linux")]
+pub fn system() -> Notify {
+    let notifier = crate::notifier::Notifier::on(None);
+    Arc::new(move |note, pressed| notifier.show(note, pressed))
+}
+
+/// See there.
+#[cfg(not(target_os = "linux"))]
+pub fn system() -> Notify {
+    Arc::new(|_note, _pressed| {})
 }
 
 /// Somebody wants to send files.
@@ -23,6 +126,8 @@ pub(crate) fn offer(t: &TransferSnapshot) -> Note {
     Note {
         title: format!("{} wants to send you files", Shown(&t.peer_name)),
         body: format!("{names} · {} · {}", words::files(t.files), bytes(t.bytes)),
+        about: t.id,
+        buttons: buttons(t),
     }
 }
 
@@ -31,6 +136,8 @@ pub(crate) fn conflict(t: &TransferSnapshot, conflict: &Conflict) -> Note {
     Note {
         title: format!("{} is already there and differs", Shown(&conflict.path)),
         body: format!("From {}. Your answer is needed.", Shown(&t.peer_name)),
+        about: t.id,
+        buttons: Buttons::None,
     }
 }
 
@@ -43,6 +150,8 @@ pub(crate) fn text(t: &TextSnapshot) -> Note {
             false => format!("{who} sent you a text"),
         },
         body: String::new(),
+        about: t.id,
+        buttons: Buttons::None,
     }
 }
 
@@ -76,62 +185,20 @@ pub(crate) fn over(t: &TransferSnapshot) -> Option<Note> {
         n => format!(" · {} did not arrive", words::files(n)),
     };
     let body = format!("{names} · {}{failed}", bytes(t.bytes_done));
-    Some(Note { title, body })
-}
-
-/// Tells the system. Where there is nobody who shows notifications, nothing happens.
-#[cfg(target_os = "linux")]
-pub fn show(note: &Note) {
-    if let Err(error) = call(note) {
-        tracing::debug!(%error, "no notification");
-    }
-}
-
-/// See there.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn show(_note: &Note) {}
-
-#[cfg(target_os = "linux")]
-fn call(note: &Note) -> zbus::Result<()> {
-    use std::collections::HashMap;
-    const NAME: &str = "org.freedesktop.Notifications";
-    let no_buttons: [&str; 0] = [];
-    let hints: HashMap<&str, zbus::zvariant::Value<'_>> =
-        HashMap::from([("desktop-entry", "peerconnect".into())]);
-    let (replaces, as_long_as_usual) = (0u32, -1i32);
-    let arguments = (
-        "PeerConnect",
-        replaces,
-        "peerconnect",
-        note.title.as_str(),
-        escaped(&note.body),
-        no_buttons.as_slice(),
-        hints,
-        as_long_as_usual,
-    );
-    let bus = zbus::blocking::Connection::session()?;
-    let path = "/org/freedesktop/Notifications";
-    bus.call_method(Some(NAME), path, Some(NAME), "Notify", &arguments)?;
-    Ok(())
-}
-
-/// The body of a notification may hold markup: names must not.
-#[cfg(target_os = "linux")]
-fn escaped(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    text.replace('>', "&gt;")
+    Some(Note {
+        title,
+        body,
+        about: t.id,
+        buttons: Buttons::None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use peerconnect::transfer::status::Question;
+
     use super::*;
     use crate::samples;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn names_from_elsewhere_are_no_markup() {
-        assert_eq!(escaped("<b>a & b</b>"), "&lt;b&gt;a &amp; b&lt;/b&gt;");
-    }
 
     #[test]
     fn only_ends_that_a_person_does_not_know_of_are_told() {
@@ -153,5 +220,72 @@ mod tests {
         let peer = "Kitchen".into();
         let gone = Fault::CancelledByPeer { peer };
         assert!(ended(TransferState::Cancelled, Some(gone)).is_some());
+    }
+
+    /// What a press on the notification about `then` means when the question is `now`.
+    fn meant(then: &TransferSnapshot, press: Press, now: &TransferSnapshot) -> Meant {
+        let overview = samples::overview(vec![], vec![now.clone()]);
+        offer(then).meant(press, &overview)
+    }
+
+    fn trusted() -> TransferSnapshot {
+        TransferSnapshot {
+            trusted: true,
+            words: None,
+            ..samples::asking(2)
+        }
+    }
+
+    /// The same question, changed.
+    fn asked(change: impl FnMut(&mut Question)) -> TransferSnapshot {
+        let mut t = trusted();
+        t.question.iter_mut().for_each(change);
+        t
+    }
+
+    #[test]
+    fn a_question_of_a_trusted_device_is_answered_by_its_notification() {
+        let t = trusted();
+        let answered = |meant| match meant {
+            Meant::Answer(Command::Answer { transfer, decision }) if transfer == t.id => {
+                Some(decision)
+            }
+            Meant::Answer(_) | Meant::Show | Meant::Nothing => None,
+        };
+        let accept = Decision::Accept {
+            folder: None,
+            only: None,
+        };
+        assert_eq!(answered(meant(&t, Press::Accept, &t)), Some(accept));
+        let declined = meant(&t, Press::Decline, &t);
+        assert_eq!(answered(declined), Some(Decision::Decline));
+        assert_eq!(meant(&t, Press::Show, &t), Meant::Show);
+    }
+
+    #[test]
+    fn what_a_person_must_look_at_first_is_shown_and_not_accepted() {
+        let stranger = samples::asking(2);
+        let more = asked(|question| question.round += 1);
+        let full = asked(|question| {
+            question.obstacle = Some(Fault::DiskFull {
+                folder: "/srv".into(),
+                needed: 2,
+                free: 1,
+            });
+        });
+        for (then, now) in [
+            (&stranger, &stranger),
+            // Trusted since, and not any more.
+            (&stranger, &trusted()),
+            (&trusted(), &stranger),
+            (&trusted(), &more),
+            (&full, &full),
+            (&trusted(), &samples::sending()),
+        ] {
+            assert_eq!(meant(then, Press::Accept, now), Meant::Show);
+        }
+        let gone = samples::sending();
+        assert_eq!(meant(&stranger, Press::Decline, &gone), Meant::Nothing);
+        assert_eq!(offer(&stranger).buttons, Buttons::Decline);
     }
 }

@@ -160,7 +160,7 @@ pub(crate) fn offers_ui(ui: &mut Ui, model: &Model, draft: &mut OffersDraft) -> 
     draft.guard.wake(ui.ctx(), time);
     for t in model.questions() {
         if let (Some(question), Some(card)) = (&t.question, draft.cards.get_mut(&t.id)) {
-            theme::loud_card(ui).show(ui, |ui| {
+            let drawn = theme::loud_card(ui).show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 ui.push_id(t.id.0, |ui| {
                     let open = !model.answered.contains_key(&t.id);
@@ -169,6 +169,7 @@ pub(crate) fn offers_ui(ui: &mut Ui, model: &Model, draft: &mut OffersDraft) -> 
                     });
                 });
             });
+            model.show_sought(t.id, &drawn.response);
         }
     }
     actions

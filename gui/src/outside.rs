@@ -12,8 +12,8 @@ use peerconnect::config::Paths;
 use crate::dialogs;
 use crate::drops::Drops;
 use crate::log::Log;
-use crate::menu::{self, MenuChange};
-use crate::notes::{self, Note};
+use crate::menu::{self, Entries, MenuChange};
+use crate::notes::{self, Notify};
 use crate::reveal;
 
 /// Work that may wait for a person or a disk.
@@ -62,12 +62,14 @@ pub struct Outside {
     pub mark: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Opens a link in the browser.
     pub browse: Browse,
-    /// Has the system tell a person something; nothing happens where it cannot.
-    pub notify: Arc<dyn Fn(&Note) + Send + Sync>,
+    /// Has the system tell a person something.
+    pub notify: Notify,
     /// What this process notes.
     pub log: Log,
     /// Changes the desktop's applications menu; the error is a sentence for people.
     pub menu: Arc<dyn Fn(MenuChange) -> Result<(), String> + Send + Sync>,
+    /// What the desktop knows about this program; `None` where it can know nothing.
+    pub entries: Arc<dyn Fn() -> Option<Entries> + Send + Sync>,
     /// How files can be dropped on the window.
     pub drops: Drops,
     /// Folder for what has no file yet, such as pictures from the clipboard.
@@ -100,7 +102,8 @@ impl Outside {
             log,
             drops,
             menu: Arc::new(menu::change),
-            notify: Arc::new(notes::show),
+            entries: Arc::new(menu::look),
+            notify: notes::system(),
             scratch: Paths::find(None).state.join("pasted"),
             now: Arc::new(|| {
                 SystemTime::now()

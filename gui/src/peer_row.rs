@@ -149,10 +149,9 @@ fn row_inside(
 
 /// How what is known about a device sounds.
 fn tone(device: &Device<'_>) -> Tone {
-    let connected = device.known.is_some_and(|peer| peer.connected);
     match (device.who, device.near) {
         (Who::Original(_), _) => Tone::Warn,
-        (Who::Key(_), _) if connected => Tone::Ok,
+        (Who::Key(_), _) if device.is_connected() => Tone::Ok,
         (Who::Key(_), Some(near)) if near.misses_us => Tone::Warn,
         (Who::Key(_), Some(_)) => Tone::Ok,
         (Who::Key(_), None) => Tone::Weak,

@@ -8,7 +8,7 @@ use peerconnect::node::api::{Presence, Who};
 use peerconnect::peer::PeerId;
 
 use crate::groups_ui::{Naming, groups_ui, make_ui};
-use crate::model::{Action, Model, Page};
+use crate::model::{Action, Device, Model, Page};
 use crate::peer_row::rows;
 use crate::theme::{self, Tone};
 use crate::words;
@@ -26,6 +26,8 @@ pub(crate) struct PeersDraft {
     pub(crate) folder: Option<(PeerId, String)>,
     /// The device that may be forgotten, if that is confirmed.
     pub(crate) forgetting: Option<PeerId>,
+    /// The group that may be removed, if that is confirmed.
+    pub(crate) removing: Option<String>,
     /// The device below whose row something was opened, which must be in sight.
     pub(crate) reveal: Option<PeerId>,
     /// Heights of rows with what stands below them, where there are too many to draw all.
@@ -48,6 +50,8 @@ impl PeersDraft {
     pub(crate) fn forget_gone(&mut self, model: &Model) {
         self.forgetting
             .take_if(|id| model.device(Who::Key(*id)).is_none());
+        self.removing
+            .take_if(|name| model.overview.group(name).is_none());
         if self.heights.len() > 2 * model.devices.len() {
             self.heights.clear();
         }
@@ -97,12 +101,22 @@ fn lists(ui: &mut Ui, model: &Model, draft: &mut PeersDraft, actions: &mut Vec<A
         alone(ui, model, draft, actions);
     }
     rows(ui, model, model.near(), draft, actions);
+    let elsewhere = |connected| {
+        let is_so = move |device: &Device<'_>| device.is_connected() == connected;
+        model.elsewhere().filter(is_so)
+    };
+    // Whoever is reached in another network is not gone.
+    if elsewhere(true).next().is_some() {
+        ui.add_space(6.0);
+        heading(ui, "Connected");
+    }
+    rows(ui, model, elsewhere(true), draft, actions);
     groups_ui(ui, model, draft, actions);
-    if model.elsewhere().next().is_some() {
+    if elsewhere(false).next().is_some() {
         ui.add_space(6.0);
         heading(ui, "Seen before");
     }
-    rows(ui, model, model.elsewhere(), draft, actions);
+    rows(ui, model, elsewhere(false), draft, actions);
 }
 
 pub(crate) fn heading(ui: &mut Ui, text: &str) {

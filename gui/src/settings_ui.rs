@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use egui::{Key, Label, Margin, TextEdit, ThemePreference, Ui};
+use egui::{Key, Label, Margin, TextEdit, ThemePreference, Ui, Vec2, vec2};
 use peerconnect::config::{
     Announce, ConflictPolicy, Dht, LegacyMode, LegacyUnanswered, PassOn, PortMapping, Setting,
     Settings, parse_bytes, typed_relays,
@@ -13,7 +13,7 @@ use peerconnect::node::api::Command;
 use peerconnect::text::bytes;
 
 use crate::look;
-use crate::menu::MenuChange;
+use crate::menu::{Entry, MenuChange};
 use crate::model::{self, About, Action, Model, Whose};
 use crate::outside::Pick;
 use crate::page_ui::{choice, head, row, section};
@@ -98,7 +98,8 @@ impl Page<'_> {
     }
 
     fn receiving(&mut self, ui: &mut Ui) {
-        let note = "And the content differs. Equal content is never taken twice.";
+        let note =
+            "This is about other content under that name. What is equal is never taken twice.";
         row(ui, "When a name is taken", note, |ui| {
             let mut options = vec![
                 (ConflictPolicy::Rename, "Keep both"),
@@ -357,6 +358,41 @@ const SCALES: [(u32, &str); 5] = [
     (300, "300 %"),
 ];
 
+/// What a window needs, in points.
+const ROOM: Vec2 = vec2(480.0, 400.0);
+
+/// The scales with which everything has its place on this screen; where that is not known, in
+/// this window. The one that holds is always among them.
+fn scales(ctx: &egui::Context) -> Vec<(u32, &'static str)> {
+    let zoom = ctx.zoom_factor();
+    let (screen, window) = ctx.input(|i| (i.viewport().monitor_size, i.viewport_rect().size()));
+    let room = screen.unwrap_or(window) * zoom;
+    let fits = |percent: u32| {
+        let least = ROOM * (percent as f32 / 100.0);
+        percent == 100 || (least.x <= room.x && least.y <= room.y)
+    };
+    let now = percent(zoom);
+    let all = SCALES.into_iter();
+    all.filter(|(scale, _)| fits(*scale) || *scale == now)
+        .collect()
+}
+
+fn percent(zoom: f32) -> u32 {
+    (zoom * 100.0).round() as u32
+}
+
+/// Scales everything, and makes the window larger if it has become too small for that.
+fn scale(ctx: &egui::Context, percent: u32) {
+    let zoom = percent as f32 / 100.0;
+    // The new scale holds from the next frame on: this is still said in points of the old one.
+    let least = ROOM * (zoom / ctx.zoom_factor());
+    let size = ctx.input(|i| i.viewport_rect().size());
+    ctx.set_zoom_factor(zoom);
+    if size.x < least.x || size.y < least.y {
+        ctx.send_viewport_cmd(egui::ViewportCommand::InnerSize(size.max(least)));
+    }
+}
+
 /// What belongs to this window alone. It is kept with its size.
 impl Page<'_> {
     fn window(&mut self, ui: &mut Ui) {
@@ -371,11 +407,13 @@ impl Page<'_> {
 
     fn menu(&mut self, ui: &mut Ui) {
         let note = "So that links and files can be opened with PeerConnect.";
-        let names = [(MenuChange::Add, "Add"), (MenuChange::Remove, "Remove")];
-        self.desktop(ui, "Applications menu", note, names);
+        let changes = [MenuChange::Add, MenuChange::Remove];
+        let now = self.model.entries.map(|entries| entries.menu);
+        self.desktop(ui, "In the applications menu", note, now, changes);
         let note = "Without a window, until somebody sends you something.";
-        let names = [(MenuChange::Start, "Yes"), (MenuChange::StartNoMore, "No")];
-        self.desktop(ui, "Start with the computer", note, names);
+        let changes = [MenuChange::Start, MenuChange::StartNoMore];
+        let now = self.model.entries.map(|entries| entries.start);
+        self.desktop(ui, "Start with the computer", note, now, changes);
     }
 
     /// Whoever started it without a window has no other way to end it.
@@ -389,15 +427,29 @@ impl Page<'_> {
         });
     }
 
-    /// What the desktop is asked to do. It may have changed since: what holds is not shown.
-    fn desktop(&mut self, ui: &mut Ui, title: &str, note: &str, names: [(MenuChange, &str); 2]) {
+    /// What the desktop knows about us, as it was found when the page was opened, and how to
+    /// change it: to the first or to the second.
+    fn desktop(
+        &mut self,
+        ui: &mut Ui,
+        title: &str,
+        note: &str,
+        now: Option<Entry>,
+        [make, remove]: [MenuChange; 2],
+    ) {
         row(ui, title, note, |ui| {
-            for (change, name) in names {
-                let named = format!("{name}: {}", title.to_lowercase());
-                let button = theme::small(ui, name);
-                if button.accessible_name(&named).clicked() {
-                    self.actions.push(Action::ChangeMenu(change));
-                }
+            let options = [(Some(Entry::There), "Yes"), (Some(Entry::Missing), "No")];
+            if let Some(wanted) = choice(ui, title, now, &options) {
+                let change = match wanted {
+                    Some(Entry::There) => make,
+                    Some(Entry::Missing | Entry::Another) | None => remove,
+                };
+                self.actions.push(Action::ChangeMenu(change));
+            }
+            if now == Some(Entry::Another) {
+                let text = "There is an entry for another copy of this program.";
+                ui.end_row();
+                ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
             }
         });
     }
@@ -424,9 +476,10 @@ fn window(ui: &mut Ui) {
         }
     });
     row(ui, "Size of everything", "Or Ctrl and + or -.", |ui| {
-        let now = (ui.ctx().zoom_factor() * 100.0).round() as u32;
-        if let Some(percent) = choice(ui, "Size", now, &SCALES) {
-            ui.ctx().set_zoom_factor(percent as f32 / 100.0);
+        let now = percent(ui.ctx().zoom_factor());
+        let scales = scales(ui.ctx());
+        if let Some(percent) = choice(ui, "Size", now, &scales) {
+            scale(ui.ctx(), percent);
         }
     });
 }

@@ -6,6 +6,7 @@ use egui::{
 };
 use peerconnect::text::{Shown, bytes, count};
 
+use crate::app::is_narrow;
 use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, rest_of_line, words_and_buttons};
 use crate::model::{Action, Model, Staged, Whose};
@@ -58,7 +59,9 @@ const PROMISE: &str = "Whole folders too. Nothing leaves before you press Send."
 const SHORT_PROMISE: &str = "Nothing leaves before you press Send.";
 
 fn invitation(ui: &mut Ui, model: &Model, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
-    if model.overview.transfers.is_empty() {
+    // What else there is shall be in sight, too.
+    let alone = model.overview.transfers.is_empty() && model.waiting_codes().next().is_none();
+    if alone {
         large_invitation(ui, model, draft, actions);
         return;
     }
@@ -267,6 +270,14 @@ fn path_line(ui: &mut Ui, draft: &mut StagedDraft, actions: &mut Vec<Action>) {
     });
 }
 
+/// Where the list of devices is, seen from what is sent.
+pub(crate) fn where_devices_are(ui: &Ui) -> &'static str {
+    match is_narrow(ui) {
+        true => "above",
+        false => "on the left",
+    }
+}
+
 const CODE_HINT: &str = "For somebody on the phone: a number and two words that are good for \
                          this once, in the same network or at a relay that both sides use";
 
@@ -284,7 +295,7 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     };
     let to_whom = |ui: &mut Ui| {
         if chosen.is_empty() {
-            let text = "To whom? Choose a device on the left.";
+            let text = format!("To whom? Choose a device {}.", where_devices_are(ui));
             rest_of_line(ui, theme::note(ui, Tone::Accent, text));
         }
     };
@@ -295,7 +306,7 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
             more => format!("Send to {} devices", more.len()),
         };
         let send = theme::primary(ui, !chosen.is_empty(), &text)
-            .on_disabled_hover_text("Choose a device on the left first")
+            .on_disabled_hover_text(format!("Choose a device {} first", where_devices_are(ui)))
             .on_hover_text("Ctrl+Enter");
         if send.accessible_name(text).clicked() {
             actions.push(Action::Send);

@@ -3,9 +3,10 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Command, Overview, Reply, TextCommand, TextSnapshot, Who};
+use peerconnect::node::api::{Command, Overview, Reply, TextCommand, TextSnapshot, TextState, Who};
 use peerconnect::protocol::texts::{TextId, length_of};
 
 use crate::app::App;
@@ -35,7 +36,13 @@ pub(crate) struct Texts {
     pub(crate) read: BTreeMap<TextId, Option<String>>,
     /// Questions that were answered here and are still in the overview.
     pub(crate) answered: BTreeSet<TextId>,
+    /// Since when it is said that texts were delivered, by the window's clock, where somebody can
+    /// see it; `None` once they were taken away.
+    delivered: BTreeMap<TextId, Option<f64>>,
 }
+
+/// How long it is said that a text was delivered. It stands in the history, too.
+const DELIVERED_SHOWN: f64 = 8.0;
 
 impl Texts {
     /// Takes what is in a text.
@@ -50,6 +57,26 @@ impl Texts {
         self.read.retain(|id, _| overview.text(*id).is_some());
         let asks = |id: &TextId| overview.text(*id).is_some_and(TextSnapshot::is_question);
         self.answered.retain(asks);
+        self.delivered.retain(|id, _| overview.text(*id).is_some());
+    }
+
+    /// Takes those that were delivered, and of which that was said for long enough; and in how
+    /// many seconds the next one is due.
+    fn seen(&mut self, overview: &Overview, time: f64) -> (Vec<TextId>, Option<f64>) {
+        let (mut due, mut next) = (Vec::new(), None::<f64>);
+        let texts = overview.texts.iter();
+        for t in texts.filter(|t| t.state == TextState::Delivered && !t.has_come()) {
+            let since = self.delivered.entry(t.id).or_insert(Some(time));
+            let Some(begun) = *since else { continue };
+            let left = begun + DELIVERED_SHOWN - time;
+            if left <= 0.0 {
+                *since = None;
+                due.push(t.id);
+            } else {
+                next = Some(next.map_or(left, |next| next.min(left)));
+            }
+        }
+        (due, next)
     }
 }
 
@@ -70,6 +97,21 @@ impl App {
                 let read = Command::Text(TextCommand::Read(t.id));
                 self.ask(read, About::ReadText(t.id));
             }
+        }
+    }
+
+    /// Takes away that texts were delivered, once the person has had the time to see it.
+    pub(crate) fn close_delivered(&mut self, ctx: &egui::Context) {
+        if !ctx.input(|i| i.viewport().focused.unwrap_or(true)) {
+            return;
+        }
+        let time = ctx.input(|i| i.time);
+        let (due, next) = self.model.texts.seen(&self.model.overview, time);
+        for id in due {
+            self.ask(Command::Text(TextCommand::Drop(id)), About::Nothing);
+        }
+        if let Some(left) = next {
+            ctx.request_repaint_after(Duration::from_secs_f64(left));
         }
     }
 

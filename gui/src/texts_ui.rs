@@ -11,7 +11,7 @@ use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, buttons_at_right, rest_of_line};
 use crate::model::{About, Action, Model};
 use crate::offer_ui::identity;
-use crate::staged_ui::shorten;
+use crate::staged_ui::{shorten, where_devices_are};
 use crate::texts::{TextAction, is_sendable};
 use crate::theme::{self, Tone};
 use crate::words;
@@ -38,7 +38,7 @@ pub(crate) fn texts_ui(ui: &mut Ui, model: &Model, draft: &mut TextsDraft) -> Ve
             true => theme::loud_card(ui),
             false => theme::card(ui),
         };
-        card.show(ui, |ui| {
+        let drawn = card.show(ui, |ui| {
             ui.set_width(ui.available_width());
             ui.push_id(t.id.0, |ui| match t.direction {
                 Direction::Receiving if t.is_question() => {
@@ -52,6 +52,7 @@ pub(crate) fn texts_ui(ui: &mut Ui, model: &Model, draft: &mut TextsDraft) -> Ve
                 Direction::Sending => sent(ui, t, &mut actions),
             });
         });
+        model.show_sought(t.id, &drawn.response);
     }
     actions
 }
@@ -220,7 +221,10 @@ pub(crate) fn compose_ui(ui: &mut Ui, model: &Model, draft: &mut Option<String>)
         };
         let send = theme::primary(ui, ready, &name);
         if send
-            .on_disabled_hover_text("Write something, and choose a device on the left")
+            .on_disabled_hover_text(format!(
+                "Write something, and choose a device {}",
+                where_devices_are(ui)
+            ))
             .on_hover_text("Ctrl+Enter")
             .clicked()
         {

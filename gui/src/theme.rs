@@ -372,24 +372,29 @@ pub(crate) fn chosen_mark(ui: &mut Ui, size: f32) {
     icons::paint(ui.painter(), rect, Icon::Check, p.on_accent);
 }
 
+/// Hues that look different from each other, in degrees. None between orange and green: dark
+/// enough for white letters, those are all the same brown.
+const HUES: [f32; 9] = [355.0, 18.0, 122.0, 158.0, 188.0, 209.0, 236.0, 274.0, 318.0];
+
 /// A colour dark enough for white letters, from the first bytes of a key.
 pub(crate) fn avatar_colour(id: &PeerId) -> Color32 {
     let [a, b, c, ..] = *id.as_bytes();
-    let hue = f32::from(u16::from_be_bytes([a, b])) / 65_536.0;
-    let hsva = egui::ecolor::Hsva::new(hue, 0.55 + f32::from(c) / 255.0 * 0.2, 0.30, 1.0);
-    darken_for_white(Color32::from(hsva))
+    let part = |byte: u8| f32::from(byte) / 255.0;
+    // A little to both sides, so that two of one hue are not quite the same.
+    let hue = HUES[usize::from(a) % HUES.len()] + (part(b) - 0.5) * 12.0;
+    let dark = if c % 2 == 0 { 1.0 } else { 0.55 };
+    let saturation = 0.80 + part(c) * 0.15;
+    let hsva = egui::ecolor::Hsva::new((hue / 360.0).rem_euclid(1.0), saturation, 0.85, 1.0);
+    darken_for_white(hsva, dark)
 }
 
-/// Takes light away until white text on it reaches 4.5:1.
-fn darken_for_white(mut colour: Color32) -> Color32 {
-    while contrast(colour, Color32::WHITE) < 4.5 {
-        colour = Color32::from_rgb(
-            colour.r().saturating_sub(6),
-            colour.g().saturating_sub(6),
-            colour.b().saturating_sub(6),
-        );
+/// Takes light away until white text on it reaches 4.5:1, and then down to this part.
+fn darken_for_white(mut colour: egui::ecolor::Hsva, part: f32) -> Color32 {
+    while contrast(colour.into(), Color32::WHITE) < 4.5 {
+        colour.v *= 0.96;
     }
-    colour
+    colour.v *= part;
+    colour.into()
 }
 
 /// Contrast of two opaque colours as WCAG 2 counts it, 1 to 21.

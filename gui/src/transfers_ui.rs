@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use egui::{
     Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
-    WidgetInfo,
+    WidgetInfo, vec2,
 };
 use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{Scope, TransferId};
@@ -13,7 +13,7 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
-use crate::curve::curve_ui;
+use crate::curve::{CURVE, curve_ui};
 use crate::ended_ui::{details, offers};
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
@@ -98,20 +98,18 @@ pub(crate) fn below(
     actions: &mut Vec<Action>,
 ) {
     progress(ui, t, status);
-    let curve = model.curves.get(&t.id);
-    let room = ui.available_width() > 460.0;
-    match curve.filter(|_| room && t.state == TransferState::Transferring) {
-        Some(curve) => {
-            ui.horizontal(|ui| {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    curve_ui(ui, curve);
-                    ui.with_layout(Layout::top_down(Align::Min), |ui| {
-                        said(ui, status, offers(t), actions);
-                    });
-                });
-            });
+    // Kept free from the beginning: the words shall not move when the curve comes.
+    let curves = ui.available_width() > 460.0 && t.state == TransferState::Transferring;
+    let place = ui.available_rect_before_wrap();
+    ui.scope(|ui| {
+        if curves {
+            ui.set_max_width(place.width() - CURVE.x - 8.0);
         }
-        None => said(ui, status, offers(t), actions),
+        said(ui, status, offers(t), actions);
+    });
+    if let Some(curve) = model.curves.get(&t.id).filter(|_| curves) {
+        let corner = place.right_top() - vec2(CURVE.x, 0.0);
+        curve_ui(ui, Rect::from_min_size(corner, CURVE), curve);
     }
     details(ui, model, t, &subject(t), actions);
     if model.doubt == Some(t.id) {
@@ -151,6 +149,7 @@ pub(crate) fn framed(
         theme::focus_ring(ui, response.rect, 12, on);
         draft.focused = Some(id);
     }
+    model.show_sought(id, &response);
     let seen = in_sight(ui, response.rect);
     draft.rows.extend(seen.map(|rect| (id, rect)));
     if response.clicked() {
@@ -334,11 +333,11 @@ pub(crate) fn said(
         Tone::Plain => Tone::Weak,
         Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
     };
-    let line = Label::new(theme::note(ui, tone, &status.line)).truncate();
+    let line = Label::new(theme::note(ui, tone, &status.line));
     if offers.is_empty() {
-        ui.add(line);
+        ui.add(line.wrap());
     } else {
-        let words = |ui: &mut Ui| drop(ui.add(line));
+        let words = |ui: &mut Ui| drop(ui.add(line.truncate()));
         // Some words, and the buttons.
         let least = 240.0 + 130.0 * offers.len() as f32;
         words_and_buttons(ui, least, words, |ui| {

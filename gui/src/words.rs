@@ -4,14 +4,14 @@
 mod details;
 mod devices;
 mod history;
+mod many;
 mod passing;
 mod texts;
 
 use std::path::Path;
 
 use peerconnect::fault::{Face, Fault};
-use peerconnect::node::api::{SessionSnapshot, TextSnapshot, TextState};
-use peerconnect::otm::session::MemberEnd;
+use peerconnect::node::api::{TextSnapshot, TextState};
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
@@ -22,8 +22,9 @@ use peerconnect::transfer::status::{
 pub(crate) use self::details::details;
 pub(crate) use self::devices::{apart, device_line, differ, facts};
 pub(crate) use self::history::{Told, below, history};
-use self::passing::way;
-pub(crate) use self::passing::{blamed, through};
+pub(crate) use self::many::session_status;
+pub(crate) use self::passing::blamed;
+use self::passing::{through, way};
 pub(crate) use self::texts::{link, text_status};
 use crate::model::Pace;
 use crate::theme::Tone;
@@ -184,10 +185,14 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
     match t.limit {
         Limit::Setting => parts.push("limited by your setting".into()),
         Limit::Disk => parts.push("the disk is the limit".into()),
+        // While the speed goes up and down, nobody knows.
+        Limit::Network if pace.steady => parts.push("the network is the limit".into()),
         Limit::Unknown | Limit::Network => {}
     }
-    if let Some(path) = &t.path {
-        parts.push(way(path.kind).into());
+    match (through(t), &t.path) {
+        (Some(through), _) => parts.push(format!("{through}, encrypted")),
+        (None, Some(path)) => parts.push(way(path.kind).into()),
+        (None, None) => {}
     }
     parts.join(" · ")
 }
@@ -196,61 +201,6 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
 pub(crate) fn devices(n: usize) -> String {
     count(n as u64, "device", "devices")
 }
-
-/// What is said about files that go to several devices.
-pub(crate) fn session_status(s: &SessionSnapshot, pace: Pace) -> Status {
-    let all = s.receivers.len();
-    let missing = s.receivers.iter();
-    let missing = missing.filter(|device| device.end == Some(MemberEnd::Incomplete));
-    let missing: Vec<String> = missing.map(|d| Shown(&d.name).to_string()).collect();
-    let more = match missing.is_empty() {
-        true => String::new(),
-        false => format!("Not complete: {}.", missing.join(", ")),
-    };
-    if s.is_over() {
-        let status = match s.complete {
-            0 => Status::new(Tone::Error, "It reached nobody completely."),
-            n if n as usize == all => {
-                let what = format!("{} · {}", files(s.files), bytes(s.bytes_done));
-                Status::new(
-                    Tone::Ok,
-                    format!("Delivered to all {} · {what}", devices(all)),
-                )
-            }
-            n => Status::new(Tone::Warn, format!("Delivered to {n} of {}", devices(all))),
-        };
-        return status.more(more);
-    }
-    let (tone, state) = match s.state {
-        TransferState::Paused => (Tone::Warn, Some("Paused")),
-        TransferState::Interrupted => (Tone::Warn, Some("Connection lost")),
-        TransferState::AwaitingAnswer => (Tone::Plain, Some("Waiting for an answer")),
-        TransferState::Connecting => (Tone::Plain, Some("Connecting…")),
-        TransferState::Preparing => (Tone::Plain, Some("Counting…")),
-        TransferState::Transferring
-        | TransferState::Completed
-        | TransferState::Rejected
-        | TransferState::Cancelled
-        | TransferState::Failed => (Tone::Plain, None),
-    };
-    let mut parts: Vec<String> = state.into_iter().map(str::to_owned).collect();
-    parts.push(format!("{} of {} done", s.complete, devices(all)));
-    parts.push(format!("{} of {}", bytes(s.bytes_done), bytes(s.bytes)));
-    let moving = s.state == TransferState::Transferring && s.bytes_moved >= SPEED_FROM;
-    if moving && pace.rate > 0 {
-        parts.push(format!("{}/s", bytes(pace.rate)));
-        parts.extend(pace.eta.map(|left| format!("{} left", duration(left))));
-    }
-    let more = match s.may_leave() {
-        true => format!("{NOT_NEEDED} {more}").trim_end().to_owned(),
-        false => more,
-    };
-    Status::new(tone, parts.join(" · ")).more(more)
-}
-
-/// What is said when whoever does not have everything gets it from the others.
-const NOT_NEEDED: &str = "This computer is not needed any more: the others can get the rest from \
-                          each other.";
 
 /// What everybody must know about transfers with old versions.
 pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";
@@ -476,7 +426,11 @@ mod tests {
     use crate::samples;
 
     fn pace(rate: u64, eta: Option<u64>) -> Pace {
-        Pace { rate, eta, at: 0.0 }
+        Pace {
+            rate,
+            eta,
+            ..Pace::default()
+        }
     }
 
     #[test]
@@ -486,6 +440,21 @@ mod tests {
             status(&t, pace(108_000_000, Some(7))).line,
             "412 MB of 1.20 GB · 108 MB/s · 7 s left · direct, encrypted"
         );
+    }
+
+    #[test]
+    fn that_the_network_is_the_limit_is_said_once_the_speed_is_steady() {
+        let t = samples::sending();
+        let steady = Pace {
+            steady: true,
+            ..pace(108_000_000, Some(7))
+        };
+        let line = "412 MB of 1.20 GB · 108 MB/s · 7 s left · the network is the limit · direct, \
+                    encrypted";
+        assert_eq!(status(&t, steady).line, line);
+        let limit = Limit::Unknown;
+        let unknown = TransferSnapshot { limit, ..t };
+        assert!(!status(&unknown, steady).line.contains("limit"));
     }
 
     #[test]

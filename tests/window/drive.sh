@@ -51,8 +51,28 @@ grep -q '^No display found. Use the command line: peerconnect send' "$out/no-dis
 
 screen only
 
+# How long until there is something to see: a window is mapped with its first frame.
+begun=$(date +%s%N)
+at_window "$window" >>"$out/window.log" 2>&1 &
+receiver=$!
+pids+=("$receiver")
+for _ in $(seq 1000); do
+    titled '^PeerConnect$' && break
+    sleep 0.01
+done
+echo "first frame after $((($(date +%s%N) - begun) / 1000000)) ms"
+opened
+
+# What it costs while nothing happens, once it has said that nobody is there. The processor's time
+# is counted in hundredths of a second.
+ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+sleep 7
+before=$(ticks "$receiver")
+sleep 10
+spent=$(($(ticks "$receiver") - before))
+printf 'idle: %d.%02d s of processor time in 10 s\n' $((spent / 100)) $((spent % 100))
+
 # --- 1. It receives.
-open_window
 # The command line asks the running window who it is.
 link() { (at_window "$line" id --json) | field link; }
 until_true 20 "our link" link

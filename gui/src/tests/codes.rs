@@ -153,3 +153,12 @@ fn the_card_of_a_code() {
     stage.run();
     stage.window.snapshot("code");
 }
+
+#[test]
+fn a_code_says_what_to_do_with_it_and_leaves_the_transfers_in_sight() {
+    let overview = with(Some(waiting(Some("7-river-copper"), 1)));
+    let stage = Stage::sized(overview, [900.0, 500.0], egui::Theme::Light);
+    assert!(stage.says("On the other computer: Add a device, and type this"));
+    let transfers = stage.window.get_by_label("Transfers").rect();
+    assert!(transfers.max.y < 480.0, "{transfers}");
+}

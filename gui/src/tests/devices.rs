@@ -75,10 +75,10 @@ fn how_a_device_is_reached_and_that_it_is_trusted_can_always_be_read() {
     let mut peer = samples::trusted("Living-room PC");
     peer.record.accept = Accept::Always;
     for (kind, said) in [
-        (PathKind::Direct, "direct · trusted ✔, always accepted"),
+        (PathKind::Direct, "direct · trusted\u{a0}✔, always accepted"),
         (
             PathKind::Relay,
-            "through a relay · trusted ✔, always accepted",
+            "through a relay · trusted\u{a0}✔, always accepted",
         ),
     ] {
         peer.path = Some(PathInfo {

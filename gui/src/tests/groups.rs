@@ -110,7 +110,13 @@ fn a_group_is_renamed_without_being_lost_and_removed() {
     stage.reply(Ok(Reply::Done));
     assert_eq!(stage.commands(), [], "it took the place of the old one");
     stage.click("More about the group Band");
-    stage.click("Remove this group");
+    stage.click("Remove this group…");
+    stage.click("Keep the group Band");
+    assert_eq!(stage.commands(), []);
+    stage.click("More about the group Band");
+    stage.click("Remove this group…");
+    assert_eq!(stage.commands(), [], "it is asked first");
+    stage.click("Remove the group Band");
     assert_eq!(stage.command(), gone);
 }
 

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use egui::{ViewportCommand, ViewportId};
+use egui_kittest::kittest::Queryable;
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{CodeReach, CodeSnapshot, CodeState, Command, Overview, TextState};
+use peerconnect::node::api::{
+    CodeReach, CodeSnapshot, CodeState, Command, Decision, Overview, TextState,
+};
+use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 
 use super::Stage;
 use super::steering::close;
+use crate::notes::Press;
 use crate::samples;
 
 fn leave_with(stage: &mut Stage, button: &str) -> Vec<Command> {
@@ -168,4 +173,86 @@ fn the_question_in_the_light() {
 #[test]
 fn the_question_in_the_dark() {
     draw(egui::Theme::Dark, "leaving_dark");
+}
+
+/// Presses on the last notification; what the window then wants of the system.
+fn press(stage: &mut Stage, what: Press) -> Vec<ViewportCommand> {
+    let pressed = stage.pressed.lock().unwrap().pop().unwrap();
+    pressed(what);
+    stage.window.step();
+    let root = ViewportId::ROOT;
+    let sent = stage.window.output().viewport_output[&root]
+        .commands
+        .clone();
+    stage.run();
+    sent
+}
+
+/// A window that nobody looks at, in which this question has come.
+fn asked_away(question: TransferSnapshot) -> Stage {
+    let mut stage = Stage::with(vec![], vec![]);
+    look_away(&mut stage, true);
+    stage.publish(samples::overview(vec![], vec![question]));
+    stage
+}
+
+#[test]
+fn a_trusted_devices_question_is_answered_from_its_notification() {
+    let trusted = TransferSnapshot {
+        trusted: true,
+        words: None,
+        ..samples::asking(2)
+    };
+    for (what, decision) in [
+        (
+            Press::Accept,
+            Decision::Accept {
+                folder: None,
+                only: None,
+            },
+        ),
+        (Press::Decline, Decision::Decline),
+    ] {
+        let mut stage = asked_away(trusted.clone());
+        let sent = press(&mut stage, what);
+        assert!(!sent.contains(&ViewportCommand::Focus), "{sent:?}");
+        let transfer = trusted.id;
+        assert_eq!(stage.command(), Command::Answer { transfer, decision });
+    }
+}
+
+#[test]
+fn a_strangers_question_is_shown_by_its_notification_and_not_accepted() {
+    let mut stage = asked_away(samples::asking(2));
+    stage.click("Settings");
+    let sent = press(&mut stage, Press::Accept);
+    assert!(sent.contains(&ViewportCommand::Focus), "{sent:?}");
+    assert!(stage.commands().is_empty());
+    assert!(stage.find("Transfers").is_some(), "another page hides it");
+}
+
+#[test]
+fn a_click_on_a_notification_shows_the_transfer_that_it_is_about() {
+    let running = |n| TransferSnapshot {
+        id: TransferId([n; 16]),
+        ..samples::sending()
+    };
+    let mut all: Vec<_> = (10..30).map(running).collect();
+    let mut stage = Stage::with(vec![], all.clone());
+    look_away(&mut stage, true);
+    // The oldest is the last in the window.
+    all[0].state = TransferState::Completed;
+    stage.publish(samples::overview(vec![], all));
+    let height = stage.window.ctx.content_rect().bottom();
+    let card = |stage: &Stage| {
+        let cards = stage
+            .window
+            .query_all_by_role(egui::accesskit::Role::ListItem);
+        cards.map(|card| card.rect().bottom()).next_back().unwrap()
+    };
+    assert!(card(&stage) > height);
+    let sent = press(&mut stage, Press::Show);
+    assert!(sent.contains(&ViewportCommand::Focus), "{sent:?}");
+    stage.wait(1);
+    assert!(card(&stage) < height, "{} of {height}", card(&stage));
 }

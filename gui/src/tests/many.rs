@@ -131,7 +131,7 @@ fn who_missed_it_is_named_and_gets_it_again() {
         _ => complete(t),
     }));
     assert!(stage.says("Delivered to 2 of 3 devices"));
-    assert!(stage.says("Not complete: Attic."));
+    assert!(stage.says("Attic declined."));
     stage.click("Send again to 1 device");
     let (transfer, what) = (SESSION, Again::All);
     assert_eq!(stage.command(), Command::SendAgain { transfer, what });
@@ -205,9 +205,25 @@ fn it_is_said_from_whom_a_device_gets_it_and_who_passed_on_what_it_must_not() {
     stage.publish(overview);
     stage.click(&format!("Show devices of {SUBJECT}"));
     for text in [
-        "through Kitchen",
+        "through Kitchen, encrypted",
         "passed on damaged data, say Attic, Anna's phone; nothing of it was kept",
     ] {
         assert!(stage.says(text), "{text}");
     }
+    let direct = stage
+        .window
+        .query_all_by_label_contains("direct, encrypted");
+    assert_eq!(direct.count(), 1, "one gets it from another device");
+}
+
+#[test]
+fn who_has_declined_is_not_said_to_be_incomplete_only() {
+    let overview = samples::many(&DEVICES, |n, t| match n {
+        0 => complete(t),
+        1 => t.state = TransferState::Rejected,
+        _ => t.state = TransferState::Failed,
+    });
+    let stage = Stage::new(overview);
+    let said = format!("{} declined. Not complete: {}.", DEVICES[1], DEVICES[2]);
+    assert!(stage.says(&said), "{said}");
 }

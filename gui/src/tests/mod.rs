@@ -12,6 +12,8 @@ mod groups;
 mod history;
 mod leaving;
 mod many;
+#[cfg(target_os = "linux")]
+mod notifier;
 mod opened;
 mod pasting;
 mod pictures;
@@ -115,6 +117,16 @@ impl Stage {
         Self::scaled(overview, size, theme, 1.0)
     }
 
+    /// On a screen of this size.
+    fn on_screen(overview: Arc<Overview>, size: [f32; 2], screen: [f32; 2]) -> Self {
+        let mut stage = Self::sized(overview, size, egui::Theme::Light);
+        let viewports = &mut stage.window.input_mut().viewports;
+        let viewport = viewports.entry(egui::ViewportId::ROOT).or_default();
+        viewport.monitor_size = Some(screen.into());
+        stage.run();
+        stage
+    }
+
     fn scaled(
         overview: Arc<Overview>,
         size: [f32; 2],
@@ -131,13 +143,16 @@ impl Stage {
             begin: Some((node, outside)),
             app: None,
         };
-        let window = Harness::builder()
+        let mut window = Harness::builder()
             .with_size(size)
             .with_theme(theme)
             .with_pixels_per_point(pixels_per_point)
             .with_step_dt(0.1)
             .renderer(soft::Soft::default())
             .build_ui_state(|ui, shown: &mut Shown| shown.frame(ui), shown);
+        let viewports = &mut window.input_mut().viewports;
+        let viewport = viewports.entry(egui::ViewportId::ROOT).or_default();
+        viewport.monitor_size = Some(egui::vec2(1920.0, 1200.0));
         let mut stage = Self {
             window,
             requests,

@@ -1,9 +1,11 @@
 //! What the window is opened with, and the desktop's menu that opens it.
 
+use egui::accesskit::Toggled;
+use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::node::api::{Command, Target};
 
 use super::{Stage, files};
-use crate::menu::MenuChange;
+use crate::menu::{Entries, Entry, MenuChange};
 use crate::opened::Opened;
 
 fn open(stage: &mut Stage, opened: Opened) {
@@ -54,17 +56,43 @@ fn we_get_into_the_menu_of_the_desktop_and_out_again() {
         egui::Theme::Light,
     );
     stage.click("Settings");
-    stage.click("Add: applications menu");
-    assert!(stage.says("PeerConnect is in the applications menu."));
-    stage.click("Remove: applications menu");
+    stage.click("In the applications menu: No");
     assert!(stage.says("not in the applications menu any more"));
-    stage.click("Yes: start with the computer");
+    stage.click("In the applications menu: Yes");
+    assert!(stage.says("PeerConnect is in the applications menu."));
+    stage.click("Start with the computer: Yes");
     assert!(stage.says("starts with the computer from the next time on"));
-    stage.click("No: start with the computer");
+    stage.click("Start with the computer: No");
     assert!(stage.says("does not start with the computer any more"));
     let changed = stage.changed.lock().unwrap().clone();
     use MenuChange::{Add, Remove, Start, StartNoMore};
-    assert_eq!(changed, [Add, Remove, Start, StartNoMore]);
+    assert_eq!(changed, [Remove, Add, Start, StartNoMore]);
+}
+
+#[test]
+fn the_settings_show_what_the_desktop_knows_now() {
+    let size = [900.0, 2400.0];
+    let overview = crate::samples::overview(vec![], vec![]);
+    let mut stage = Stage::sized(overview, size, egui::Theme::Light);
+    let chosen = |stage: &Stage, label: &str| {
+        let option = stage.window.get_by_label(label);
+        option.accesskit_node().toggled() == Some(Toggled::True)
+    };
+    stage.click("Settings");
+    assert!(chosen(&stage, "In the applications menu: Yes"));
+    assert!(chosen(&stage, "Start with the computer: No"));
+    stage.click("Start with the computer: Yes");
+    assert!(chosen(&stage, "Start with the computer: Yes"));
+    // It is looked at anew whenever the page is opened.
+    stage.click("Back to the transfers");
+    *stage.entries.lock().unwrap() = Some(Entries {
+        menu: Entry::Another,
+        start: Entry::Missing,
+    });
+    stage.click("Settings");
+    assert!(chosen(&stage, "Start with the computer: No"));
+    assert!(!chosen(&stage, "In the applications menu: Yes"));
+    assert!(stage.says("There is an entry for another copy of this program."));
 }
 
 #[test]

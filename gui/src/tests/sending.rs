@@ -7,7 +7,7 @@ use egui::{Event, Key, Modifiers, OutputCommand};
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::config::Setting;
 use peerconnect::fault::{CodeTrouble, Fault};
-use peerconnect::node::api::{CodeCommand, Command, Presence, Reply, Taking, Target};
+use peerconnect::node::api::{CodeCommand, Command, PeerInfo, Presence, Reply, Taking, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
@@ -138,8 +138,16 @@ fn a_device_that_is_near_and_known_is_one_row_and_one_that_goes_moves_to_the_oth
     assert_eq!(rows(&stage), 1);
     assert!(!stage.says("Seen before"));
     stage.click("Send to Laptop");
-    stage.publish(samples::overview(vec![laptop], vec![]));
+    stage.publish(samples::overview(vec![laptop.clone()], vec![]));
     assert_eq!(rows(&stage), 1);
+    assert!(stage.find("Connected").is_some() && !stage.says("Seen before"));
+    let gone = PeerInfo {
+        connected: false,
+        ..laptop
+    };
+    stage.publish(samples::overview(vec![gone], vec![]));
+    assert_eq!(rows(&stage), 1);
+    assert!(stage.find("Connected").is_none());
     assert!(stage.says("Seen before") && stage.says("1 chosen"));
     stage.publish(samples::overview(vec![], vec![]));
     assert_eq!(rows(&stage), 0);

@@ -116,6 +116,24 @@ fn colours_and_size_of_the_window_are_chosen() {
 }
 
 #[test]
+fn no_scale_is_offered_that_leaves_too_little_room_on_the_screen() {
+    let overview = overview(&[]);
+    let mut stage = Stage::on_screen(overview, [1040.0, 680.0], [1280.0, 820.0]);
+    stage.click("Settings");
+    assert!(stage.find("Size: 200 %").is_some());
+    assert!(stage.find("Size: 300 %").is_none());
+    let mut stage = Stage::on_screen(self::overview(&[]), [600.0, 2200.0], [1920.0, 1200.0]);
+    stage.click("Settings");
+    // The window grows where it would be too small.
+    stage.window.get_by_label("Size: 200 %").click();
+    stage.window.step();
+    let output = &stage.window.output().viewport_output;
+    let sent = &output[&egui::ViewportId::ROOT].commands;
+    let grown = egui::ViewportCommand::InnerSize(egui::vec2(960.0, 2200.0));
+    assert!(sent.contains(&grown), "{sent:?}");
+}
+
+#[test]
 fn escape_and_the_button_lead_back() {
     let mut stage = open([900.0, 600.0], Theme::Light, &[]);
     assert!(stage.find("Transfers").is_none());
@@ -134,13 +152,13 @@ fn snapshot(mut stage: Stage, name: &str) {
 
 #[test]
 fn the_page_in_the_light() {
-    let stage = open([900.0, 1300.0], Theme::Light, &["announce"]);
+    let stage = open([900.0, 1620.0], Theme::Light, &["announce"]);
     snapshot(stage, "settings");
 }
 
 #[test]
 fn the_page_in_the_dark() {
-    let mut stage = open([900.0, 1300.0], Theme::Dark, &[]);
+    let mut stage = open([900.0, 1620.0], Theme::Dark, &[]);
     retype(&mut stage, "Speed limit", "fast");
     stage.press(Modifiers::NONE, Key::Enter);
     snapshot(stage, "settings_dark");

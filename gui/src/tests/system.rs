@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::drops::Drops;
 use crate::log::Log;
-use crate::menu::MenuChange;
-use crate::notes::Note;
+use crate::menu::{Entries, Entry, MenuChange};
+use crate::notes::{Note, Pressed};
 use crate::outside::{Outside, Picked};
 use crate::samples;
 
@@ -21,10 +21,14 @@ pub(super) struct System {
     pub(super) marked: Seen<PathBuf>,
     /// What was done with the applications menu.
     pub(super) changed: Seen<MenuChange>,
+    /// What the desktop knows about this program.
+    pub(super) entries: Arc<Mutex<Option<Entries>>>,
     /// Links that were opened.
     pub(super) browsed: Seen<String>,
     /// What it was to tell the person.
     pub(super) notes: Seen<String>,
+    /// Who waits for presses on what was told.
+    pub(super) pressed: Arc<Mutex<Vec<Pressed>>>,
 }
 
 pub(super) type Seen<T> = Arc<Mutex<Vec<T>>>;
@@ -36,8 +40,13 @@ impl System {
             opened: Seen::default(),
             marked: Seen::default(),
             changed: Seen::default(),
+            entries: Arc::new(Mutex::new(Some(Entries {
+                menu: Entry::There,
+                start: Entry::Missing,
+            }))),
             browsed: Seen::default(),
             notes: Seen::default(),
+            pressed: Arc::default(),
         }
     }
 
@@ -48,9 +57,12 @@ impl System {
             opened,
             marked,
             changed,
+            entries,
             browsed,
             notes,
+            pressed,
         } = self.clone();
+        let known = Arc::clone(&entries);
         Outside {
             run: Arc::new(|job| job()),
             pick: Arc::new(move |_| picked.lock().unwrap().clone()),
@@ -66,12 +78,24 @@ impl System {
                 browsed.lock().unwrap().push(link.to_owned());
                 Ok(())
             }),
-            notify: Arc::new(move |note: &Note| notes.lock().unwrap().push(note.title.clone())),
+            notify: Arc::new(move |note: &Note, on_press| {
+                notes.lock().unwrap().push(note.title.clone());
+                pressed.lock().unwrap().push(on_press);
+            }),
             log,
             menu: Arc::new(move |change| {
                 changed.lock().unwrap().push(change);
+                if let Some(known) = &mut *known.lock().unwrap() {
+                    match change {
+                        MenuChange::Add => known.menu = Entry::There,
+                        MenuChange::Remove => known.menu = Entry::Missing,
+                        MenuChange::Start => known.start = Entry::There,
+                        MenuChange::StartNoMore => known.start = Entry::Missing,
+                    }
+                }
                 Ok(())
             }),
+            entries: Arc::new(move || *entries.lock().unwrap()),
             drops: Drops::Anywhere,
             scratch: scratch.join("pasted"),
             now: Arc::new(|| samples::NOW),

@@ -178,3 +178,29 @@ fn what_becomes_of_a_text_that_was_sent_is_said() {
     let drop = TextCommand::Drop(TransferId([1; 16]));
     assert_eq!(stage.command(), Command::Text(drop));
 }
+
+#[test]
+fn that_a_text_was_delivered_is_said_for_a_while_and_only_to_who_can_see_it() {
+    let mut stage = with(vec![]);
+    let focus = |stage: &mut Stage, on| {
+        let viewports = &mut stage.window.input_mut().viewports;
+        let viewport = viewports.entry(egui::ViewportId::ROOT).or_default();
+        viewport.focused = Some(on);
+    };
+    focus(&mut stage, false);
+    let delivered = samples::text_to(2, TextState::Delivered);
+    let failed = samples::text_to(3, TextState::Failed);
+    let handed_over = samples::text_to(4, TextState::HandedOver);
+    let texts = vec![delivered.clone(), failed, handed_over];
+    stage.publish(samples::with_texts(vec![], texts));
+    stage.wait(20);
+    assert_eq!(stage.commands(), [], "nobody has seen it");
+    focus(&mut stage, true);
+    stage.wait(5);
+    assert_eq!(stage.commands(), []);
+    stage.wait(5);
+    let drop = TextCommand::Drop(delivered.id);
+    assert_eq!(stage.commands(), [Command::Text(drop)]);
+    stage.wait(10);
+    assert_eq!(stage.commands(), [], "once");
+}

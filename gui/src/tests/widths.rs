@@ -8,7 +8,7 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{CodeReach, CodeSnapshot, CodeState, Overview, Reply, TextState};
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::TransferSnapshot;
+use peerconnect::transfer::status::{Limit, TransferSnapshot};
 
 use super::{Stage, files};
 use crate::model::Page;
@@ -233,5 +233,46 @@ fn the_other_pages() {
             }
             stage
         });
+    }
+}
+
+/// Heights and places of the cards of transfers.
+fn cards(stage: &Stage) -> Vec<Rect> {
+    let cards = stage.window.query_all_by_role(Role::ListItem);
+    cards.map(|card| card.rect()).collect()
+}
+
+#[test]
+fn the_curve_of_the_speed_takes_no_height_and_moves_nothing() {
+    let picture = |state, rate| {
+        let t = TransferSnapshot {
+            state,
+            rate,
+            limit: Limit::Unknown,
+            ..samples::sending()
+        };
+        samples::overview(vec![], vec![samples::numbered(2), t])
+    };
+    let connecting = picture(TransferState::Connecting, 0);
+    let stage = Stage::sized(connecting, [1100.0, 900.0], egui::Theme::Light);
+    let without = cards(&stage);
+    let moving = picture(TransferState::Transferring, 50_000_000);
+    let mut stage = Stage::sized(moving, [1100.0, 900.0], egui::Theme::Light);
+    assert_eq!(cards(&stage), without);
+    for n in 0..12 {
+        stage.publish(picture(TransferState::Transferring, 60_000_000 + n));
+    }
+    assert_eq!(cards(&stage), without);
+}
+
+#[test]
+fn where_the_devices_are_is_said_as_it_is() {
+    for (width, place) in [(480.0, "above"), (900.0, "on the left")] {
+        let overview = samples::overview(vec![], vec![]);
+        let mut stage = Stage::sized(overview, [width, HEIGHT], egui::Theme::Light);
+        let (_dir, paths) = files(&[("a.txt", 1)]);
+        stage.drop_files(&[&paths[0]]);
+        let said = format!("To whom? Choose a device {place}.");
+        assert!(stage.says(&said), "{said}");
     }
 }

@@ -21,8 +21,8 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
         .map(|peer| (peer.record.accept, peer.record.trusted))
     {
         Some((Accept::Block, _)) => "its questions are not shown",
-        Some((Accept::Always, true)) => "trusted ✔, always accepted",
-        Some((Accept::Ask, true)) => "trusted ✔",
+        Some((Accept::Always, true)) => "trusted\u{a0}✔, always accepted",
+        Some((Accept::Ask, true)) => "trusted\u{a0}✔",
         Some((Accept::Ask | Accept::Always, false)) | None => "new",
     };
     let seen = match (device.known, device.near) {

@@ -5,7 +5,7 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::status::TransferSnapshot;
 
 /// From whom a device gets it, if not from here.
-pub(crate) fn through(t: &TransferSnapshot) -> Option<String> {
+pub(super) fn through(t: &TransferSnapshot) -> Option<String> {
     let name = t.passing.through.as_ref();
     let name = name.filter(|_| !t.state.is_final());
     name.map(|name| format!("through {}", Shown(name)))

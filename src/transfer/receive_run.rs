@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use self::files::Unbegun;
 use super::control::{News, Order};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
@@ -73,7 +74,7 @@ pub(super) struct Run<'a, L: Inbound> {
     waiting: HashMap<FileIndex, VecDeque<(FileHeader, L::Reader)>>,
     /// Streams that wait until there are fewer: in a session the sender begins files faster than
     /// their content comes from others. Bounded by what the link lets the sender open.
-    unbegun: VecDeque<(FileHeader, L::Reader)>,
+    unbegun: Unbegun<L::Reader>,
     tasks: JoinSet<FileDone>,
     /// Complete files without final names.
     ready: VecDeque<Delivery>,
@@ -120,7 +121,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             planned: 0,
             active: HashMap::new(),
             waiting: HashMap::new(),
-            unbegun: VecDeque::new(),
+            unbegun: Unbegun::default(),
             tasks: JoinSet::new(),
             ready: VecDeque::new(),
             whole: HashSet::new(),
@@ -191,7 +192,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             let _ = active.stop.send(Code::Paused);
         }
         self.waiting.clear();
-        self.unbegun.clear();
+        self.unbegun = Unbegun::default();
         // Checks end at the next file or group; what they found so far is kept.
         self.checked.1.close();
         while let Some(joined) = self.tasks.join_next().await {

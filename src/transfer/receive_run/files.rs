@@ -1,5 +1,7 @@
 //! Streams of files: begun, read by tasks, and what came of each.
 
+use std::collections::VecDeque;
+
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
@@ -20,6 +22,31 @@ use crate::transfer::partial::Partial;
 use crate::transfer::plan::part_tag;
 use crate::transfer::receive_file::{FileEnd, Intake, receive_file};
 use crate::transfer::status::FileState;
+
+/// Streams of files that have not begun. Each kind waits for places of its own, so that nobody
+/// has to look for one that fits among thousands.
+pub(super) struct Unbegun<R> {
+    small: VecDeque<(FileHeader, R)>,
+    large: VecDeque<(FileHeader, R)>,
+}
+
+impl<R> Default for Unbegun<R> {
+    fn default() -> Self {
+        Self {
+            small: VecDeque::new(),
+            large: VecDeque::new(),
+        }
+    }
+}
+
+impl<R> Unbegun<R> {
+    fn of(&mut self, is_large: bool) -> &mut VecDeque<(FileHeader, R)> {
+        match is_large {
+            true => &mut self.large,
+            false => &mut self.small,
+        }
+    }
+}
 
 impl<L: Inbound> Run<'_, L> {
     pub(super) async fn on_file(
@@ -44,16 +71,16 @@ impl<L: Inbound> Run<'_, L> {
             waiting.push_back((header, reader));
             return Ok(());
         }
-        if !self.has_place(&header) {
-            self.unbegun.push_back((header, reader));
+        let is_large = header.size > GROUP_LEN;
+        if !self.has_place(is_large) {
+            self.unbegun.of(is_large).push_back((header, reader));
             return Ok(());
         }
         self.begin_file(header, reader).await
     }
 
-    /// Whether a file may begin now. Outside a session the sender sees to it.
-    fn has_place(&self, header: &FileHeader) -> bool {
-        let is_large = header.size > GROUP_LEN;
+    /// Whether a file of this kind may begin now. Outside a session the sender sees to it.
+    fn has_place(&self, is_large: bool) -> bool {
         let alike = self
             .active
             .values()
@@ -67,13 +94,12 @@ impl<L: Inbound> Run<'_, L> {
 
     /// Begins files that have waited, as far as there are places.
     async fn begin_waiting(&mut self) -> Result<(), Ended> {
-        while let Some(at) = self
-            .unbegun
-            .iter()
-            .position(|(header, _)| self.has_place(header))
-            && let Some((header, reader)) = self.unbegun.remove(at)
-        {
-            self.on_file(header, reader).await?;
+        for is_large in [false, true] {
+            while self.has_place(is_large)
+                && let Some((header, reader)) = self.unbegun.of(is_large).pop_front()
+            {
+                self.on_file(header, reader).await?;
+            }
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl<L: Inbound> Run<'_, L> {
         match (steer.action, steer.scope) {
             (SteerAction::Pause(_), scope) => {
                 self.pause(scope, PausedBy::Peer).await;
+                self.incoming.note_held();
                 Ok(())
             }
             (SteerAction::Resume, scope) => self.resume(scope).await,

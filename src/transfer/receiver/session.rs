@@ -203,17 +203,23 @@ impl Incoming {
         let table = self.table.lock();
         let entries = table.len();
         // What the sender's person has paused waits for the sender.
-        if self.pauses.all().is_some() || self.pauses.has_theirs() {
-            // Afterwards it is news again.
-            session.will_is = WillIs::Told(0);
-            return None;
-        }
-        let is_news = entries > before;
+        let is_paused = self.pauses.all().is_some() || self.pauses.has_theirs();
+        let is_news = entries > before && !is_paused;
         if !is_news || !session.is_will(&table) {
             return None;
         }
         session.will_is = WillIs::Told(entries);
         Some(entries)
+    }
+
+    /// The sender's person has paused something. That the sender may leave is news again when it
+    /// goes on, however soon that is.
+    pub(in crate::transfer) fn note_held(&mut self) {
+        if let Some(session) = &mut self.session
+            && let WillIs::Told(_) = session.will_is
+        {
+            session.will_is = WillIs::Told(0);
+        }
     }
 
     /// Whether the sender has made a will for all that is missing. What its person has stopped

@@ -2,7 +2,7 @@
 
 mod heirs;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
     let mut origin = Origin {
         tree: Tree::new(limits),
         members: HashMap::new(),
-        doubted: BTreeSet::new(),
         start: Instant::now(),
     };
     loop {
@@ -43,7 +42,7 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
             () = tick => {
                 let now = origin.now();
                 origin.tree.tick(now);
-                origin.name_acquitted();
+                origin.name_more();
             }
         }
         origin.tell().await;
@@ -54,8 +53,6 @@ struct Origin {
     tree: Tree,
     /// Everybody who has ever taken part: what has left can still feed others.
     members: HashMap<TransferId, Member>,
-    /// Of whom one child said that it lied, and nobody else yet.
-    doubted: BTreeSet<TransferId>,
     start: Instant,
 }
 
@@ -64,10 +61,10 @@ struct Member {
     reporter: Reporter,
     /// How many entries it has, if it has everything.
     complete: Option<u32>,
-    /// The same, of one that is not connected with us now: whether it is there at all is not known.
-    away: Option<u32>,
-    /// Whom it could not reach: those give it nothing, whatever they have.
-    missed: HashSet<TransferId>,
+    /// Whether it is connected with us. Of one that is not it is not known whether it is there.
+    connected: bool,
+    /// Whom it could not reach, and when: those give it nothing, whatever they have.
+    missed: HashMap<TransferId, Duration>,
     /// Whether it is there, and does not have everything.
     open: bool,
     /// Of those who have everything, so many were named to it.
@@ -91,8 +88,8 @@ impl Origin {
                     joined: *joined,
                     reporter,
                     complete: None,
-                    away: None,
-                    missed: HashSet::new(),
+                    connected: true,
+                    missed: HashMap::new(),
                     open: true,
                     heirs: 0,
                 };
@@ -124,7 +121,6 @@ impl Origin {
             MemberNews::Away => self.is_away(id),
             MemberNews::Back => self.is_back(id),
         }
-        self.name_acquitted();
     }
 
     async fn on_trouble(&mut self, child: TransferId, feeder: TransferId, trouble: Trouble) {
@@ -134,7 +130,7 @@ impl Origin {
         }
         self.tree.trouble(child, feeder, trouble, now);
         let gone = trouble == Trouble::Gone;
-        if self.tree.is_excluded(feeder) || (gone && self.tree.is_barred(feeder, now)) {
+        if self.tree.is_excluded(feeder) {
             self.is_gone(feeder);
         } else if gone {
             self.misses(child, feeder);

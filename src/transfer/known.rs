@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::protocol::groups::Hash;
 use crate::protocol::message::Stamp;
 
-/// Most hashes that are kept, 32 bytes each: those of a tebibyte.
+/// Most hashes that are kept, about a hundred bytes each: those of a tebibyte, or of as many small
+/// files as a transfer can have.
 const HASHES_MAX: usize = 1 << 20;
 
 /// Hashes of groups by the stamp of their file, which says that it has not changed since. Only a

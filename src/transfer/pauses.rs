@@ -80,9 +80,10 @@ impl Pauses {
         self.theirs
     }
 
-    /// Whether the other side has paused anything.
-    pub fn has_theirs(&self) -> bool {
-        self.theirs || self.files.values().any(|by| *by == PausedBy::Peer)
+    /// Files that are paused by themselves from the other side alone.
+    pub fn theirs(&self) -> Vec<FileIndex> {
+        let theirs = self.files.iter().filter(|(_, by)| **by == PausedBy::Peer);
+        theirs.map(|(file, _)| *file).collect()
     }
 
     /// Forgets what the other side paused: it says so again over each new link. Gives back which
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(pauses.files(), [1]);
         // Over a new link it says so again, if it is still so.
         assert_eq!(pauses.forget_theirs(), [1]);
-        assert!(!pauses.has_theirs());
+        assert!(pauses.theirs().is_empty() && !pauses.all_is_theirs());
         pauses.resume_ours(Scope::Transfer);
         assert_eq!(pauses.all(), None);
     }

@@ -17,10 +17,10 @@ use crate::storage::folder::Folder;
 use crate::storage::name::SafePath;
 use crate::storage::part::Part;
 
-/// Most files that are remembered; the oldest ones are forgotten.
-const FILES_MAX: usize = 64 * 1024;
+/// Most files that are remembered; the oldest ones that are finished are forgotten.
+pub const FILES_MAX: usize = 64 * 1024;
 /// Of so many that are forgotten it is known that they are: nobody waits for them.
-const FORGOTTEN_MAX: usize = 4 * FILES_MAX;
+const FORGOTTEN_MAX: usize = 1 << 20;
 /// Most files of these that are open. The groups of others are there again when their file is
 /// finished.
 const OPEN_MAX: usize = 64;
@@ -271,9 +271,24 @@ impl Inner {
         if self.files.insert(stamp, Shelved { size, place }).is_none() {
             self.order.push_back(stamp);
         }
-        if self.order.len() > FILES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
+        if self.order.len() > FILES_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets a file, but none that is still coming if others are there: whoever waits for the
+    /// rest of it would be told that it does not come.
+    fn forget_oldest(&mut self) {
+        for _ in 0..2 * OPEN_MAX {
+            let Some(oldest) = self.order.front().copied() else {
+                return;
+            };
+            match self.files.get(&oldest).map(|file| &file.place) {
+                Some(Place::Part { .. } | Place::Closed) => self.order.rotate_left(1),
+                Some(Place::Finished(_) | Place::Never) | None => break,
+            }
+        }
+        if let Some(oldest) = self.order.pop_front() {
             self.files.remove(&oldest);
             if self.forgotten.len() < FORGOTTEN_MAX {
                 self.forgotten.insert(oldest);
@@ -373,6 +388,27 @@ mod tests {
         let later = fs::File::options().write(true).open(dir.path().join("a"));
         later.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         assert_eq!(read(&shelf, 0), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_waited_for_and_what_is_coming_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let part = Part::create(&folder, &path("a"), "t").unwrap();
+        let shelf = Shelf::default();
+        shelf.begin(A, SIZE, &part, std::iter::once(1)).unwrap();
+        let stamp = |n: usize| {
+            let mut bytes = [2; 16];
+            bytes[..8].copy_from_slice(&n.to_le_bytes());
+            Stamp(bytes)
+        };
+        for n in 0..=FILES_MAX {
+            shelf.never(stamp(n));
+        }
+        assert!(matches!(shelf.look(A, 1), Look::Here(_)));
+        assert!(matches!(shelf.look(A, 0), Look::Later));
+        assert!(matches!(shelf.look(stamp(0), 0), Look::Gone));
+        assert_eq!(shelf.lock().files.len(), FILES_MAX);
     }
 
     #[test]

@@ -1,27 +1,34 @@
 //! Who has everything, for the case that this program ends.
 
-use std::collections::BTreeSet;
 use std::mem::take;
+use std::time::Duration;
 
 use super::{Member, Origin, Place};
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{Feeder, HEIRS_MAX};
 use crate::transfer::member::Heirs;
+use crate::transfer::shelf::FILES_MAX;
 
 /// Of those who have everything, so many are named to each. More would be told again and again as
 /// one after the other is complete; the others that are named have much of it, in case that these
 /// leave as well.
 const COMPLETE_MAX: usize = 4;
 
+/// How long somebody whom a member could not reach is nothing to it.
+const MISSED_FOR: Duration = Duration::from_secs(60);
+
 impl Origin {
     /// A member has everything: others may need to know.
     pub(super) fn is_complete(&mut self, id: TransferId, entries: u32) {
         if let Some(member) = self.members.get_mut(&id) {
-            (member.complete, member.open) = (Some(entries), false);
+            member.open = false;
+            if !member.connected {
+                // It has ended already, and that was heard first.
+                return;
+            }
+            member.complete = Some(entries);
         }
-        for id in self.open() {
-            self.name_heirs(id);
-        }
+        self.name_more();
     }
 
     /// A member cannot be reached. If it has everything, it is none any more who could give that
@@ -36,15 +43,21 @@ impl Origin {
         }
     }
 
-    /// One member could not reach another, which others may well reach.
+    /// One member could not reach another, which others may well reach, unless they say the same.
     pub(super) fn misses(&mut self, child: TransferId, heir: TransferId) {
-        let had_everything = self
-            .members
-            .get(&heir)
-            .is_some_and(|m| m.complete.is_some());
-        let child_of_it = self.members.get_mut(&child);
-        if child_of_it.is_some_and(|m| m.missed.insert(heir) && m.open) && had_everything {
-            self.name_others(child);
+        let now = self.now();
+        let barred = self.tree.is_barred(heir, now);
+        if let Some(member) = self.members.get_mut(&child) {
+            member.missed.insert(heir, now);
+        }
+        let heir = self.members.get(&heir);
+        if heir.is_none_or(|heir| heir.complete.is_none()) {
+            return;
+        }
+        for id in self.open() {
+            if barred || id == child {
+                self.name_others(id);
+            }
         }
     }
 
@@ -52,41 +65,39 @@ impl Origin {
     /// it gives nobody anything.
     pub(super) fn is_away(&mut self, id: TransferId) {
         let now = self.now();
-        let Some(member) = self.members.get_mut(&id).filter(|m| !m.open) else {
+        let Some(member) = self.members.get_mut(&id) else {
             return;
         };
-        if member.complete.is_some() {
-            member.away = member.complete;
+        member.connected = false;
+        if !member.open && member.complete.is_some() {
             self.tree.leave(id, now);
             self.is_gone(id);
         }
     }
 
-    /// It is there after all.
+    /// A member is connected again. If it had everything, it may feed others, but it is no heir any
+    /// more: a program that was started anew has nothing to give.
     pub(super) fn is_back(&mut self, id: TransferId) {
         let now = self.now();
-        let Some(member) = self.members.get_mut(&id) else {
+        let Some(member) = self.members.get_mut(&id).filter(|m| !m.connected) else {
             return;
         };
-        if let Some(entries) = member.away.take() {
+        member.connected = true;
+        if !member.open {
             let (passes_on, done) = (member.joined.passes_on, member.joined.done);
             self.tree.join(id, passes_on, done, now);
             self.tree.complete(id, now);
-            self.is_complete(id, entries);
+        }
+        for other in self.members.values_mut() {
+            other.missed.remove(&id);
         }
     }
 
-    /// Who was only accused may give what it has again.
-    pub(super) fn name_acquitted(&mut self) {
-        let members = self.members.keys().copied();
-        let doubted: BTreeSet<TransferId> =
-            members.filter(|id| self.tree.is_suspect(*id)).collect();
-        let acquitted = self.doubted.iter().any(|id| !doubted.contains(id));
-        self.doubted = doubted;
-        if acquitted {
-            for id in self.open() {
-                self.name_heirs(id);
-            }
+    /// Tells those who know too few heirs of others: who was accused may be acquitted, and who was
+    /// out of reach in reach again.
+    pub(super) fn name_more(&mut self) {
+        for id in self.open() {
+            self.name_heirs(id);
         }
     }
 
@@ -115,7 +126,8 @@ impl Origin {
             return;
         }
         let complete = self.members.values().filter_map(|member| member.complete);
-        let Some(entries) = complete.max() else {
+        let Some(entries) = complete.max().filter(|n| *n as usize <= FILES_MAX) else {
+            // Nobody, or they do not remember all of it.
             return;
         };
         let mut heirs = self.around(child, |member| member.complete == Some(entries));
@@ -140,9 +152,14 @@ impl Origin {
     /// Those that pass on, and of whom nothing bad is known, in an order that begins elsewhere for
     /// each child, so that not all turn to the same.
     fn around(&self, child: TransferId, fits: impl Fn(&Member) -> bool) -> Vec<TransferId> {
+        let now = self.now();
         let missed = self.members.get(&child).map(|member| &member.missed);
+        let is_missed = |id: TransferId| {
+            let when = missed.and_then(|missed| missed.get(&id));
+            when.is_some_and(|when| now.saturating_sub(*when) < MISSED_FOR)
+        };
         let is_good = |id: TransferId, member: &Member| {
-            if missed.is_some_and(|missed| missed.contains(&id)) {
+            if is_missed(id) || self.tree.is_barred(id, now) {
                 return false;
             }
             let doubted = self.tree.is_excluded(id) || self.tree.is_suspect(id);

@@ -63,6 +63,9 @@ impl<L: Inbound> Run<'_, L> {
     }
 
     pub(super) async fn on_steer(&mut self, steer: Steer) -> Result<(), Ended> {
+        if let SteerAction::Pause(_) | SteerAction::Resume = steer.action {
+            self.incoming.note_held();
+        }
         if let Scope::File(index) = steer.scope
             && index >= self.incoming.table.lock().len()
         {
@@ -72,7 +75,6 @@ impl<L: Inbound> Run<'_, L> {
         match (steer.action, steer.scope) {
             (SteerAction::Pause(_), scope) => {
                 self.pause(scope, PausedBy::Peer).await;
-                self.incoming.note_held();
                 Ok(())
             }
             (SteerAction::Resume, scope) => self.resume(scope).await,

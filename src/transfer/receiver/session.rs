@@ -203,7 +203,10 @@ impl Incoming {
         let table = self.table.lock();
         let entries = table.len();
         // What the sender's person has paused waits for the sender.
-        let is_paused = self.pauses.all().is_some() || self.pauses.has_theirs();
+        let open = |index: &FileIndex| !matches!(table.state(*index), Some(FileState::Settled(_)));
+        let is_paused = self.pauses.all().is_some()
+            || self.pauses.all_is_theirs()
+            || self.pauses.theirs().iter().any(open);
         let is_news = entries > before && !is_paused;
         if !is_news || !session.is_will(&table) {
             return None;
@@ -212,8 +215,8 @@ impl Incoming {
         Some(entries)
     }
 
-    /// The sender's person has paused something. That the sender may leave is news again when it
-    /// goes on, however soon that is.
+    /// The sender's person has paused something, or has it go on. That the sender may leave is news
+    /// again afterwards.
     pub(in crate::transfer) fn note_held(&mut self) {
         if let Some(session) = &mut self.session
             && let WillIs::Told(_) = session.will_is

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::protocol::groups::{Hash, hash_group};
+use crate::protocol::groups::hash_group;
 use crate::protocol::message::HAVE_GROUPS_MAX;
 use crate::protocol::sessions::{HEIRS_MAX, WILL_HASHES_MAX, WillFile};
 use crate::storage::source::SourceFile;
@@ -126,7 +126,8 @@ impl<L: Outbound> Run<'_, L> {
         }
         // What crossed with the news that its heirs are gone counts no more.
         let all = entries == self.transfer.shared.table.lock().len();
-        let held = !self.transfer.pauses.borrow().ours().is_empty();
+        let ours = self.transfer.pauses.borrow().ours();
+        let held = ours.into_iter().any(|index| !self.confirmed.has(index));
         let goes_on = all && self.will.stands && !held;
         self.transfer.reporter.tell(News::GoesOn(goes_on)).await;
         Ok(())
@@ -135,15 +136,15 @@ impl<L: Outbound> Run<'_, L> {
 
 /// What is known of a file, if that is all of it and not more than `room` groups. Blocking.
 fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> Option<WillFile> {
-    let source = SourceFile::open(local).ok()?;
+    let mut source = SourceFile::open(local).ok()?;
+    if !is_remembered(source.size()) {
+        return small_file(index, &mut source);
+    }
     let count = group_count(source.size());
     if count as usize > room {
         return None;
     }
-    let hash = |group| match is_remembered(source.size()) {
-        true => known.get(source.stamp(), group),
-        false => hash_of(&source),
-    };
+    let hash = |group| known.get(source.stamp(), group);
     Some(WillFile {
         index,
         size: source.size(),
@@ -154,9 +155,18 @@ fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> 
     })
 }
 
-/// The hash of a file so small that none is kept. Blocking.
-fn hash_of(source: &SourceFile) -> Option<Hash> {
-    let mut content = vec![0; usize::try_from(source.size()).ok()?];
+/// A file so small that its hash is not kept, unless it changes meanwhile. Blocking.
+fn small_file(index: FileIndex, source: &mut SourceFile) -> Option<WillFile> {
+    let (size, modified, stamp) = (source.size(), source.modified(), source.stamp());
+    let mut content = vec![0; usize::try_from(size).ok()?];
     let read = source.read_at(0, &mut content).ok()?;
-    (read == content.len()).then(|| hash_group(source.size(), 0, &content))
+    let is_same = read == content.len() && source.refresh() == Ok(false);
+    is_same.then(|| WillFile {
+        index,
+        size,
+        modified,
+        stamp,
+        first: 0,
+        groups: vec![hash_group(size, 0, &content)],
+    })
 }

@@ -18,7 +18,7 @@ use peerconnect::identity::Identity;
 use peerconnect::net::link::LinkError;
 use peerconnect::net::{Dial, EndpointOptions, PeerConnection, bind};
 use peerconnect::node::api::{Command, Decision, Overview, Reply, SessionSnapshot, Target};
-use peerconnect::protocol::message::{Code, TransferId};
+use peerconnect::protocol::message::{Code, Scope, TransferId};
 use peerconnect::protocol::sessions::{FeedingKey, PullHead, Ticket};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
@@ -289,6 +289,11 @@ enum After {
     FeederLies,
     /// The sender is back before the end.
     SenderIsBack,
+    /// Who lacks something is started anew, and does not remember the sender's last words but from
+    /// the disk.
+    LateRestarts,
+    /// So are those who have everything, who do not remember what they have.
+    AllRestart,
 }
 
 /// Two have everything and one does not, when the sender leaves. Whatever happens then, that one
@@ -296,7 +301,7 @@ enum After {
 async fn left_alone(after: After) {
     let mut from = sender();
     let mut to = ["anna", "ben"].map(|name| limited(name, 4_000_000));
-    let late = Shape::asking("late").start();
+    let mut late = Shape::asking("late").start();
     let bytes = content(1, 16_000_000);
     let path = from.file("big", &bytes);
     let sent = send(&from, &[&to[0], &to[1], &late], &path).await;
@@ -321,6 +326,17 @@ async fn left_alone(after: After) {
                 .await;
             from.restart();
         }
+        After::LateRestarts | After::AllRestart => {
+            late.stop().await;
+            if let After::AllRestart = after {
+                for site in &mut to {
+                    site.stop().await;
+                    site.restart();
+                }
+            }
+            late.restart();
+            assert!(!late.inbox().join("big").exists(), "some of it is to come");
+        }
     }
     late.completed(sent.transfers[2]).await;
     assert!(tree(&late.inbox()) == [("big".to_owned(), bytes)].into());
@@ -342,6 +358,52 @@ async fn when_the_sender_has_left_lies_are_still_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_has_left_may_come_back_before_the_end() {
     left_alone(After::SenderIsBack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_sender_has_left_who_is_started_anew_still_gets_the_rest() {
+    left_alone(After::LateRestarts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_sender_has_left_those_who_are_started_anew_still_give_the_rest() {
+    left_alone(After::AllRestart).await;
+}
+
+/// The files of a site's that lie beside its journals.
+fn kept(site: &Site, kind: &str) -> usize {
+    let files = std::fs::read_dir(site.paths().journals()).unwrap();
+    let is_one = |file: &std::fs::DirEntry| file.path().extension().is_some_and(|e| e == kind);
+    files.flatten().filter(is_one).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_for_the_next_start_that_counts_no_more() {
+    let from = sender();
+    let early = limited("early", 4_000_000);
+    let late = Shape::asking("late").start();
+    let path = from.file("big", &content(1, 12_000_000));
+    let sent = send(&from, &[&early, &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    accept(&late, sent.transfers[1]).await;
+    let id = sent.transfers[1];
+    let may = |o: &Overview| o.session(sent.session).filter(|s| s.may_leave()).cloned();
+    from.until(may).await;
+    assert_eq!((kept(&late, "will"), kept(&early, "shelf")), (1, 1));
+    // What the sender's person holds back must not go on, whatever happens to the programs.
+    let transfer = id;
+    let scope = Scope::Transfer;
+    from.call(Command::Pause { transfer, scope }).await;
+    late.in_state(id, TransferState::Paused).await;
+    let gone = async {
+        while kept(&late, "will") > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, gone).await.expect("removed");
+    from.call(Command::Resume { transfer, scope }).await;
+    late.completed(id).await;
+    assert_eq!((kept(&late, "will"), kept(&late, "journal")), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

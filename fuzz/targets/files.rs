@@ -5,6 +5,9 @@ use std::cell::RefCell;
 use peerconnect::config::{Paths, Settings};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::journal::{self, Journal, MAGIC, Record};
+use peerconnect::storage::record_file;
+use peerconnect::transfer::kept_will::KeptWill;
+use peerconnect::transfer::shelf;
 use tempfile::TempDir;
 
 /// A folder in memory, where there is such a place.
@@ -47,6 +50,18 @@ pub fn journal(data: &[u8]) {
     });
 }
 
+/// Any bytes as what is kept for the next start of the program: all of it counts, or nothing.
+pub fn kept(data: &[u8]) {
+    DIR.with_borrow(|dir| {
+        let file = |kind: &str| dir.path().join(format!("{ID}.{kind}"));
+        let bytes = |magic: &[u8]| [magic, &with_checks(data)].concat();
+        std::fs::write(file("will"), bytes(b"pcwill\0\x01")).expect("a file in memory");
+        let _ = KeptWill::load(dir.path(), ID);
+        std::fs::write(file("shelf"), bytes(b"pcshlf\0\x01")).expect("a file in memory");
+        let _ = shelf::kept::load(dir.path(), 0, 9);
+    });
+}
+
 /// Records with good checksums around pieces of the data: damage behind the checksum.
 fn with_checks(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -54,7 +69,7 @@ fn with_checks(data: &[u8]) -> Vec<u8> {
     while let Some((len, more)) = rest.split_first() {
         let (payload, more) = more.split_at((*len as usize).min(more.len()));
         out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-        out.extend_from_slice(&journal::checksum(payload));
+        out.extend_from_slice(&record_file::checksum(payload));
         out.extend_from_slice(payload);
         rest = more;
     }

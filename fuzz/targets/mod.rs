@@ -11,7 +11,7 @@ mod states;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("frames", codecs::frames),
     ("addresses", codecs::addresses),
     ("names", codecs::names),
@@ -19,6 +19,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("control", codecs::control),
     ("legacy", legacy::legacy),
     ("journal", files::journal),
+    ("kept", files::kept),
     ("settings", files::settings),
     ("receiver", states::receiver),
     ("sender", states::sender),

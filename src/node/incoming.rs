@@ -12,6 +12,7 @@ use crate::net::connector::Connector;
 use crate::net::transfer_link::QuicInbound;
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
+use crate::transfer::bookkeeper::unix_now;
 use crate::transfer::control::{News, Order, Reporter};
 use crate::transfer::ended::Ended;
 use crate::transfer::receiver::Incoming;
@@ -221,6 +222,9 @@ pub(super) async fn conclude(
     ended: &Ended,
     fault: Option<Fault>,
 ) {
+    if let Ended::Completed = ended {
+        incoming.keep_shelf(unix_now()).await;
+    }
     // Parts that are left are of files that were given up, or cannot be continued.
     let discard = !matches!(ended, Ended::Declined(_));
     incoming.close(discard).await;

@@ -17,9 +17,10 @@ use crate::otm::serving::serve;
 use crate::otm::tree::Limits;
 use crate::protocol::message::{Code, TransferId};
 use crate::protocol::sessions::{FeedingKey, SessionNote};
+use crate::transfer::bookkeeper::unix_now;
 use crate::transfer::control::News;
 use crate::transfer::member::{Membership, NEWS_MAX};
-use crate::transfer::shelf::Shelf;
+use crate::transfer::shelf::{Shelf, kept};
 
 /// Transfers whose files others may still want when they are complete; of older ones nothing is
 /// given any more.
@@ -56,10 +57,16 @@ impl Shelves {
         self.order.retain(|id| *id != transfer);
     }
 
-    fn put(&mut self, transfer: TransferId, key: FeedingKey, shelf: Arc<Shelf>) {
+    /// Returns of which transfer nothing is given any more, to make room.
+    fn put(
+        &mut self,
+        transfer: TransferId,
+        key: FeedingKey,
+        shelf: Arc<Shelf>,
+    ) -> Option<TransferId> {
         if let Some(on) = self.all.get_mut(&transfer) {
             (on.key, on.shelf) = (key, shelf);
-            return;
+            return None;
         }
         let streams = Arc::default();
         let new = OnShelf {
@@ -69,11 +76,12 @@ impl Shelves {
         };
         self.all.insert(transfer, new);
         self.order.push_back(transfer);
-        if self.order.len() > SHELVES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.all.remove(&oldest);
+        if self.order.len() <= SHELVES_MAX {
+            return None;
         }
+        let oldest = self.order.pop_front()?;
+        self.all.remove(&oldest);
+        Some(oldest)
     }
 }
 
@@ -108,10 +116,24 @@ impl Core {
             feeding,
         } = news
         {
-            self.shelves.put(transfer, *key, shelf.clone());
+            if let Some(oldest) = self.shelves.put(transfer, *key, shelf.clone()) {
+                let journals = self.paths.journals();
+                tokio::task::spawn_blocking(move || kept::forget(&journals, oldest));
+            }
             if let Some(feeding) = feeding.take() {
                 self.tasks.spawn(feed(feeding, self.connector.clone()));
             }
+        }
+    }
+
+    /// What others could have before this program was started anew they may have now.
+    pub(super) async fn restore_shelves(&mut self) {
+        let journals = self.paths.journals();
+        let load = move || kept::load(&journals, unix_now(), SHELVES_MAX);
+        let loaded = tokio::task::spawn_blocking(load).await;
+        // The oldest is the first to go.
+        for kept in loaded.unwrap_or_default().into_iter().rev() {
+            self.shelves.put(kept.transfer, kept.key, kept.shelf);
         }
     }
 

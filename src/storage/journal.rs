@@ -1,10 +1,9 @@
 //! What an incoming transfer has on disk, in one append-only log for each transfer.
 //!
-//! The log starts with [`MAGIC`]; then come records: length (`u32` big-endian), the first eight
-//! bytes of the BLAKE3 hash of the payload, payload (postcard). The first payload is the
-//! [`JournalHead`], the others are [`Record`]s. What follows the first damaged record was never
-//! promised to anybody and is cut off. A record about a part counts only together with that part
-//! (see [`PartIdentity`]).
+//! The log is a file of records (see [`record_file`](super::record_file)) that starts with
+//! [`MAGIC`]. The first record is the [`JournalHead`], the others are [`Record`]s. What follows the
+//! first damaged record was never promised to anybody and is cut off. A record about a part counts
+//! only together with that part (see [`PartIdentity`]).
 
 mod replay;
 
@@ -13,11 +12,11 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::part::PartIdentity;
 use super::path_bytes;
+use super::record_file::{fill, next_record, push_record};
 use crate::config::{ConflictAnswer, ConflictPolicy};
 use crate::peer::Party;
 use crate::protocol::groups::Hash;
@@ -27,9 +26,6 @@ pub use replay::{DoneRecord, PartRecord, Replay};
 
 /// What a journal starts with: our name and the version of the format.
 pub const MAGIC: &[u8; 8] = b"pcjrnl\0\x02";
-
-/// Most bytes of one record.
-pub const RECORD_LEN_MAX: usize = 1024 * 1024;
 
 /// Most bytes of a journal: a million files and tens of TiB of group hashes fit.
 pub const JOURNAL_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -41,8 +37,6 @@ const HASHES_MAX: usize = 16 * 1024;
 const JOURNALS_MAX: usize = 10_000;
 
 const SUFFIX: &str = "journal";
-const CHECK_LEN: usize = 8;
-const ENVELOPE_LEN: usize = 4 + CHECK_LEN;
 
 /// What must be known about a transfer to go on with it after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,8 +182,8 @@ impl Journal {
         Ok(Some((journal, head, replay)))
     }
 
-    /// Adds records, all or none. They are durable after [`Self::sync`]. What they say about a
-    /// part must be durable before.
+    /// Adds records, all or none. They are durable once [`Self::handle`] is synced. What they say
+    /// about a part must be durable before.
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
         if self.broken {
             return Err(io::Error::other("the journal could not be written before"));
@@ -211,9 +205,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes the records durable. After an error the journal takes no more.
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data().inspect_err(|_| self.broken = true)
+    /// The file, for making durable what was appended without keeping the journal from taking
+    /// more.
+    pub fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// Removes the journal: the transfer is over.
@@ -281,31 +276,6 @@ fn push_split(bytes: &mut Vec<u8>, record: &Record) -> io::Result<()> {
     Ok(())
 }
 
-fn push_record<T: Serialize>(bytes: &mut Vec<u8>, record: &T) -> io::Result<()> {
-    let payload = postcard::to_stdvec(record).map_err(io::Error::other)?;
-    if payload.len() > RECORD_LEN_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "journal record too long",
-        ));
-    }
-    bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(&checksum(&payload));
-    bytes.extend_from_slice(&payload);
-    Ok(())
-}
-
-/// What a record starts with behind its length. Public for fuzzing.
-#[doc(hidden)]
-pub fn checksum(payload: &[u8]) -> [u8; CHECK_LEN] {
-    let mut prefix = [0; CHECK_LEN];
-    blake3::Hasher::new()
-        .update(payload)
-        .finalize_xof()
-        .fill(&mut prefix);
-    prefix
-}
-
 /// Head, records, and the length up to the first damaged record. `None` if that is the head or
 /// the head is of another transfer.
 fn read(file: &File, transfer: TransferId) -> io::Result<Option<(JournalHead, Replay, u64)>> {
@@ -329,39 +299,6 @@ fn read(file: &File, transfer: TransferId) -> io::Result<Option<(JournalHead, Re
         len += used;
     }
     Ok(Some((head, replay, len)))
-}
-
-/// The next record and how many bytes it takes; `None` at the end or where it is damaged.
-fn next_record<T: DeserializeOwned>(
-    from: &mut impl Read,
-    payload: &mut Vec<u8>,
-) -> io::Result<Option<(T, u64)>> {
-    let mut length = [0; 4];
-    let mut expected = [0; CHECK_LEN];
-    if !fill(from, &mut length)? || !fill(from, &mut expected)? {
-        return Ok(None);
-    }
-    let length = u32::from_be_bytes(length) as usize;
-    if length > RECORD_LEN_MAX {
-        return Ok(None);
-    }
-    payload.resize(length, 0);
-    if !fill(from, payload)? || checksum(payload) != expected {
-        return Ok(None);
-    }
-    match postcard::take_from_bytes(payload) {
-        Ok((record, [])) => Ok(Some((record, (ENVELOPE_LEN + length) as u64))),
-        Ok(_) | Err(_) => Ok(None),
-    }
-}
-
-/// `false` if the file ends before `buf` is full.
-fn fill(from: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
-    match from.read_exact(buf) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(e),
-    }
 }
 
 #[cfg(test)]

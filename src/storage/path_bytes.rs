@@ -7,31 +7,26 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One path; for `#[serde(with = "path_bytes")]`.
-pub(super) fn serialize<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
+pub fn serialize<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
     to_bytes(path).serialize(s)
 }
 
 /// See [`serialize`].
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
+pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
     Vec::<u8>::deserialize(d).map(from_bytes)
 }
 
 /// Several paths; for `#[serde(with = "path_bytes::list")]`.
-pub(super) mod list {
+pub mod list {
     use super::{Deserialize, Deserializer, PathBuf, Serializer, from_bytes, to_bytes};
 
     /// See [`super::serialize`].
-    pub(in super::super) fn serialize<S: Serializer>(
-        paths: &[PathBuf],
-        s: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(paths.iter().map(|path| to_bytes(path)))
     }
 
     /// See [`super::serialize`].
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        d: D,
-    ) -> Result<Vec<PathBuf>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
         let paths = Vec::<Vec<u8>>::deserialize(d)?;
         Ok(paths.into_iter().map(from_bytes).collect())
     }

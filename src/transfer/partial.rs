@@ -30,6 +30,15 @@ impl SharedJournal {
         }
     }
 
+    /// Makes durable what was appended. Others may append meanwhile. Blocking.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let handle = {
+            let journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            journal.handle()?
+        };
+        handle.sync_data()
+    }
+
     /// Removes the journal from disk once nobody else uses it.
     pub fn remove(self) -> io::Result<()> {
         match Arc::try_unwrap(self.0) {

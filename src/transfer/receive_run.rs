@@ -84,6 +84,8 @@ pub(super) struct Run<'a, L: Inbound> {
     ready_weight: usize,
     delivering_weight: usize,
     delivering: Option<JoinHandle<Vec<Delivered>>>,
+    /// What is known in case that the sender leaves, on its way to the disk.
+    keeping: Option<JoinHandle<bool>>,
     /// What there is of files that were held.
     checked: Checked,
     checks: JoinSet<()>,
@@ -128,6 +130,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             ready_weight: 0,
             delivering_weight: 0,
             delivering: None,
+            keeping: None,
             checked: mpsc::channel(64),
             checks: JoinSet::new(),
             starved: HashSet::new(),
@@ -164,6 +167,7 @@ impl<'a, L: Inbound> Run<'a, L> {
                 event = self.link.recv(), if room => self.on_event(event?).await?,
                 Some(ended) = self.tasks.join_next() => self.on_file_end(ended).await?,
                 Some(delivered) = wait(&mut self.delivering) => self.on_delivered(delivered).await?,
+                Some(kept) = wait(&mut self.keeping) => self.on_kept(kept).await?,
                 Some((index, partial)) = self.checked.1.recv() => {
                     self.on_found(index, partial).await?;
                 }
@@ -468,11 +472,9 @@ fn set_folder_times(table: &super::table::SharedTable, rules: &Arc<super::plan::
     }
 }
 
-/// Waits for the batch that is under way, if there is one. Cancel-safe.
-async fn wait(
-    delivering: &mut Option<JoinHandle<Vec<Delivered>>>,
-) -> Option<Result<Vec<Delivered>, JoinError>> {
-    let done = delivering.as_mut()?.await;
-    *delivering = None;
+/// Waits for what is under way in the background, if there is something. Cancel-safe.
+async fn wait<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, JoinError>> {
+    let done = task.as_mut()?.await;
+    *task = None;
     Some(done)
 }

@@ -11,7 +11,7 @@ mod session;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use self::session::InSession;
 use super::budget::{Budget, Share};
 use super::control::{Decision, News, Order, People, Progress, Reporter};
 use super::ended::Ended;
+use super::kept_will::{Keeper, KeptWill};
 use super::partial::{Partial, SharedJournal};
 use super::pauses::Pauses;
 use super::plan::Rules;
@@ -92,6 +93,40 @@ pub struct Incoming {
     pub(super) share: Share,
     /// There if the sender sends the same to others.
     pub(super) session: Option<InSession>,
+    /// Has what the sender said in case that it leaves on disk.
+    pub(super) keeper: Keeper,
+}
+
+/// What an earlier run of the program left of a transfer that it had accepted.
+#[derive(Debug)]
+pub struct Earlier {
+    /// The journal.
+    pub journal: Journal,
+    /// Who and where.
+    pub head: JournalHead,
+    /// How far it was.
+    pub replay: Replay,
+    /// What is known without the sender.
+    will: Option<KeptWill>,
+}
+
+impl Earlier {
+    /// Opens what there is of a transfer among `journals`; `None` if there is nothing. Blocking.
+    pub fn open(journals: &Path, id: TransferId) -> io::Result<Option<Self>> {
+        let Some((journal, head, replay)) = Journal::open(journals, id)? else {
+            return Ok(None);
+        };
+        let will = KeptWill::load(journals, id).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the rest can only come from the sender");
+            None
+        });
+        Ok(Some(Self {
+            journal,
+            head,
+            replay,
+            will,
+        }))
+    }
 }
 
 /// What exists once the person has accepted.
@@ -143,6 +178,7 @@ impl Incoming {
         let pauses = Pauses::default();
         let taken = None;
         let share = terms.budget.share();
+        let keeper = Keeper::new(&terms.journals, id);
         Self {
             id,
             peer,
@@ -158,17 +194,19 @@ impl Incoming {
             taken,
             share,
             session: None,
+            keeper,
         }
     }
 
     /// Continues what an earlier run of the program accepted: call once, before the first
     /// [`Incoming::run`].
-    pub fn continue_from(
-        &mut self,
-        journal: Journal,
-        head: JournalHead,
-        replay: Replay,
-    ) -> io::Result<()> {
+    pub fn continue_from(&mut self, earlier: Earlier) -> io::Result<()> {
+        let Earlier {
+            journal,
+            head,
+            replay,
+            will,
+        } = earlier;
         let answers = Answers::of(&replay);
         self.pauses.forget_files();
         self.paused_before.clone_from(&replay.paused_files);
@@ -191,6 +229,9 @@ impl Incoming {
             partials: HashMap::new(),
             answers,
         });
+        if let Some(will) = will {
+            self.restore_will(will);
+        }
         Ok(())
     }
 
@@ -217,7 +258,9 @@ impl Incoming {
         let Some(taken) = self.taken.take() else {
             return;
         };
+        let remove_will = self.keeper.remover();
         let work = move || {
+            remove_will();
             if discard {
                 taken.partials.into_values().for_each(Partial::discard);
                 taken.rules.discard_parts();
@@ -338,6 +381,8 @@ impl Incoming {
             // Would keep a transfer without files waiting for ever.
             return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
         }
+        // What the sender said in case that it leaves does not cover these.
+        self.keeper.withdraw();
         let mut table = self.table.lock();
         for entry in entries {
             table.push(entry).map_err(Ended::Misbehaved)?;
@@ -363,12 +408,15 @@ impl Incoming {
         };
         drop(taken);
         let (journals, id) = (self.terms.journals.clone(), self.id);
-        let work = move || Journal::open(&journals, id);
+        let work = move || Earlier::open(&journals, id);
         let opened = tokio::task::spawn_blocking(work).await;
         match opened.map_err(io::Error::other).and_then(|opened| opened) {
-            Ok(Some((journal, head, replay))) => self
-                .continue_from(journal, head, replay)
-                .map_err(|error| Ended::Lost(error.to_string())),
+            Ok(Some(mut earlier)) => {
+                // Of the files as they were listed before.
+                earlier.will = None;
+                let continued = self.continue_from(earlier);
+                continued.map_err(|error| Ended::Lost(error.to_string()))
+            }
             Ok(None) => Ok(()),
             Err(error) => Err(Ended::Lost(error.to_string())),
         }

@@ -1,6 +1,8 @@
 //! What a receiver of a session has verified, for others to have: groups by the stamp of their
 //! file, from the part while it grows and from the finished file afterwards.
 
+pub mod kept;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
@@ -8,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::receive_file::read_exact_at;
@@ -76,7 +79,7 @@ struct Finished {
 }
 
 /// What tells whether somebody has changed a finished file since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Looks {
     inode: u64,
     size: u64,
@@ -258,6 +261,16 @@ impl Shelf {
             Place::Finished(finished) => here(Source::Finished(finished.clone())),
             Place::Never => Look::Gone,
         }
+    }
+
+    /// The files that are finished, oldest first.
+    fn all_finished(&self) -> Vec<(Stamp, Arc<Finished>)> {
+        let inner = self.lock();
+        let finished = |stamp: &Stamp| match &inner.files.get(stamp)?.place {
+            Place::Finished(finished) => Some((*stamp, finished.clone())),
+            Place::Part { .. } | Place::Closed | Place::Never => None,
+        };
+        inner.order.iter().filter_map(finished).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

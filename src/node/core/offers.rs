@@ -1,6 +1,7 @@
 //! Offers that arrive: taken, refused, or given to the task of a known transfer.
 
 use super::*;
+use crate::transfer::receiver::Earlier;
 
 impl Core {
     pub(super) async fn on_offer(&mut self, from: &PeerConnection, link: QuicInbound) {
@@ -101,16 +102,13 @@ impl Core {
         };
         let opened = self.open_journal(id).await;
         // Only the peer that began a transfer may go on with it.
-        let opened = opened.filter(|(_, head, _)| head.peer == from.id().into());
+        let opened = opened.filter(|earlier| earlier.head.peer == from.id().into());
         self.start_incoming(id, from.id(), from.name(), callee, terms, opened);
     }
 
-    pub(super) async fn open_journal(
-        &self,
-        id: TransferId,
-    ) -> Option<(Journal, journal::JournalHead, journal::Replay)> {
+    pub(super) async fn open_journal(&self, id: TransferId) -> Option<Earlier> {
         let dir = self.journals();
-        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, id)).await;
+        let opened = tokio::task::spawn_blocking(move || Earlier::open(&dir, id)).await;
         match opened
             .map_err(std::io::Error::other)
             .and_then(|opened| opened)
@@ -169,7 +167,7 @@ impl Core {
         peer_name: &str,
         callee: Callee,
         terms: Terms,
-        opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
+        opened: Option<Earlier>,
     ) {
         let entered = self.enter_incoming(id, peer.into(), peer_name, terms, opened);
         let (links, links_in) = mpsc::channel(LINKS_MAX);
@@ -196,7 +194,7 @@ impl Core {
         peer: Party,
         peer_name: &str,
         terms: Terms,
-        opened: Option<(Journal, journal::JournalHead, journal::Replay)>,
+        opened: Option<Earlier>,
     ) -> Entered {
         let (table, progress) = (SharedTable::default(), Progress::shared());
         let reporter = Reporter::new(id, self.news.0.clone());
@@ -204,10 +202,10 @@ impl Core {
             Some(_) => TransferState::Interrupted,
             None => TransferState::Connecting,
         };
-        let head = opened.as_ref().map(|(_, head, _)| head);
+        let head = opened.as_ref().map(|earlier| &earlier.head);
         let started = head.map_or_else(unix_now, |head| head.started);
         let folder = head.map(|head| head.folder.clone());
-        let paused = opened.as_ref().is_some_and(|(_, _, replay)| replay.paused);
+        let paused = opened.as_ref().is_some_and(|earlier| earlier.replay.paused);
         let who = Who {
             id,
             peer,
@@ -221,8 +219,8 @@ impl Core {
             progress.clone(),
             reporter.clone(),
         );
-        if let Some((journal, head, replay)) = opened
-            && let Err(error) = incoming.continue_from(journal, head, replay)
+        if let Some(earlier) = opened
+            && let Err(error) = incoming.continue_from(earlier)
         {
             tracing::warn!(%error, "the folder of a transfer cannot be opened");
         }

@@ -96,6 +96,7 @@ impl Core {
                 self.enter_dormant_outgoing(record);
             }
         }
+        self.restore_shelves().await;
         let dir = self.journals();
         let found = tokio::task::spawn_blocking(move || journal::list(&dir)).await;
         let found = found.map_err(std::io::Error::other).and_then(|found| found);
@@ -273,22 +274,15 @@ impl Core {
 
     /// Goes on with what an earlier run was receiving.
     pub(in crate::node) async fn continue_incoming(&mut self, id: TransferId) {
-        let Some((journal, head, replay)) = self.open_journal(id).await else {
+        let Some(earlier) = self.open_journal(id).await else {
             return;
         };
-        let (Some(peer), name) = (head.peer.key(), head.peer_name.clone()) else {
+        let (Some(peer), name) = (earlier.head.peer.key(), earlier.head.peer_name.clone()) else {
             return;
         };
         let callee = self.callee_of(peer);
         let terms = self.terms(peer, id);
-        self.start_incoming(
-            id,
-            peer,
-            &name,
-            callee,
-            terms,
-            Some((journal, head, replay)),
-        );
+        self.start_incoming(id, peer, &name, callee, terms, Some(earlier));
     }
 
     /// Remembers for the next run what the person paused of what is being sent.

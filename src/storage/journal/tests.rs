@@ -68,7 +68,7 @@ fn written(dir: &Path) -> (Vec<u8>, Vec<usize>) {
         journal.append(&[record]).unwrap();
         ends.push(journal.len as usize);
     }
-    journal.sync().unwrap();
+    journal.handle().unwrap().sync_data().unwrap();
     (std::fs::read(&journal.path).unwrap(), ends)
 }
 
@@ -281,7 +281,7 @@ fn long_lists_are_split_and_long_texts_refused() {
     let size = n as u64 * GROUP_LEN;
     journal.append(&[groups(1, size, PART, 1, n)]).unwrap();
     let before = journal.len;
-    let long = done(&"x".repeat(RECORD_LEN_MAX));
+    let long = done(&"x".repeat(crate::storage::record_file::RECORD_LEN_MAX));
     assert!(journal.append(&[done("a"), long]).is_err());
     assert_eq!(journal.len, before, "all or none");
     journal.append(&[done("b")]).unwrap();

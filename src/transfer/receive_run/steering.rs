@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{ROOM_RESERVE, Run, STALL_MAX};
+use super::{JoinError, ROOM_RESERVE, Run, STALL_MAX};
 use crate::fault::Fault;
 use crate::net::link::Inbound;
 use crate::protocol::message::{
@@ -214,9 +214,9 @@ impl<L: Inbound> Run<'_, L> {
         self.send(ReceiverMessage::Progress { done, fed }).await
     }
 
-    /// Tells the sender that it may leave, as soon as that is so.
-    async fn tell_can_go_on(&mut self) -> Result<(), Ended> {
-        match self.incoming.can_go_on() {
+    /// The sender may leave, or that could not be kept for the next run of this program.
+    pub(super) async fn on_kept(&mut self, kept: Result<bool, JoinError>) -> Result<(), Ended> {
+        match self.incoming.is_kept(kept.unwrap_or(false)) {
             Some(entries) => self.send(ReceiverMessage::CanGoOn(entries)).await,
             None => Ok(()),
         }
@@ -224,7 +224,9 @@ impl<L: Inbound> Run<'_, L> {
 
     pub(super) async fn on_tick(&mut self) -> Result<(), Ended> {
         self.tell_progress().await?;
-        self.tell_can_go_on().await?;
+        if self.keeping.is_none() {
+            self.keeping = self.incoming.keep_will();
+        }
         match self.incoming.pauses.all() {
             Some(PausedBy::DiskFull) => {
                 let needed = self.incoming.table.lock().bytes_left();

@@ -202,7 +202,12 @@ impl Incoming {
             started: self.started,
         };
         let (journals, path) = (self.terms.journals.clone(), folder.clone());
-        let work = move || Ok((Folder::open(&path)?, Journal::create(&journals, &head)?));
+        let remove_will = self.keeper.remover();
+        let work = move || {
+            // Of something that was lost with its journal.
+            remove_will();
+            Ok((Folder::open(&path)?, Journal::create(&journals, &head)?))
+        };
         let made: io::Result<(Folder, Journal)> = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|e| Err(io::Error::other(e)));

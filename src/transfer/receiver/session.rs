@@ -4,12 +4,15 @@ use super::*;
 use std::net::SocketAddr;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::net::link::PathInfo;
 use crate::net::{is_local_network, is_plausible};
 use crate::protocol::sessions::{FEEDER_ADDRS_MAX, Feeder, SessionNote, Trouble, WillFile};
 use crate::transfer::executor::{Estate, Executor};
 use crate::transfer::feed::{Feed, Feeding, Troubles};
+use crate::transfer::kept_will::Draft;
+use crate::transfer::shelf::kept;
 use crate::transfer::will::Will;
 
 /// What there is for it in a transfer.
@@ -22,6 +25,8 @@ pub(in crate::transfer) struct InSession {
     feeding: Option<Feeding>,
     /// What was said over this link; `None` if nothing was.
     note: Option<SessionNote>,
+    /// Whether we said that we pass on what comes.
+    passes_on: bool,
     /// What is known in case the sender leaves.
     will: Will,
     /// Whether the will is of this link, and what the sender was told about it.
@@ -44,6 +49,10 @@ enum WillIs {
     Begun,
     /// It was told; the sender knows of how many entries it covers all.
     Told(u32),
+    /// It covers all of so many entries, and is being written to disk before the sender is told.
+    Keeping(u32),
+    /// An earlier run of the program had all of it. What was done then is in the journal.
+    Kept,
     /// There is no room for it here: the sender has to stay.
     TooLarge,
 }
@@ -101,7 +110,26 @@ impl Incoming {
         self.reporter.tell(news).await;
         let near = path.addr.is_some_and(|addr| is_local_network(addr.ip()));
         let passes_on = self.knows_all() && self.terms.pass_on.allows(near);
+        if let Some(session) = &mut self.session {
+            session.passes_on = passes_on;
+        }
         send(link, ReceiverMessage::PassesOn(passes_on)).await
+    }
+
+    /// What others may have of a transfer that is complete, they may have after the next start of
+    /// this program, too. `now` is in seconds since 1970.
+    pub async fn keep_shelf(&self, now: u64) {
+        let session = self.session.as_ref().filter(|session| session.passes_on);
+        let Some((session, last)) = session.and_then(|s| Some((s, s.last.as_ref()?))) else {
+            return;
+        };
+        let (shelf, key) = (session.feed.shelf.clone(), last.note.key);
+        let (dir, id) = (self.terms.journals.clone(), self.id);
+        let work = move || kept::keep(&shelf, &dir, id, key, now);
+        let kept = tokio::task::spawn_blocking(work).await;
+        if let Err(error) = kept.map_err(io::Error::other).flatten() {
+            tracing::warn!(%error, "others may have it only as long as this program runs");
+        }
     }
 
     /// Whoever has only some of it, or does not know any more where it went, would let others wait
@@ -148,8 +176,8 @@ impl Incoming {
         let session = in_session(&mut self.session)?;
         match session.will_is {
             // Of another link: its files may have changed.
-            WillIs::Old => session.will = Will::default(),
-            WillIs::Begun | WillIs::Told(_) => {}
+            WillIs::Old | WillIs::Kept => session.will = Will::default(),
+            WillIs::Begun | WillIs::Told(_) | WillIs::Keeping(_) => {}
             WillIs::TooLarge => return Ok(()),
         }
         session.will_is = WillIs::Begun;
@@ -186,17 +214,49 @@ impl Incoming {
         }
         let session = in_session(&mut self.session)?;
         match session.will_is {
-            WillIs::Old => session.will = Will::default(),
-            WillIs::Begun | WillIs::Told(_) => {}
+            WillIs::Old | WillIs::Kept => session.will = Will::default(),
+            WillIs::Begun | WillIs::Told(_) | WillIs::Keeping(_) => {}
             WillIs::TooLarge => return Ok(()),
         }
         session.will_is = WillIs::Told(0);
         session.will.name_heirs(heirs).map_err(Ended::Misbehaved)
     }
 
-    /// What the sender is to be told: that it may leave, and of how many entries that is true.
-    pub(in crate::transfer) fn can_go_on(&mut self) -> Option<u32> {
+    /// Begins to write what is known in case that the sender leaves, if that is enough for it to
+    /// leave and it does not know. Then [`Self::is_kept`] is to be asked.
+    pub(in crate::transfer) fn keep_will(&mut self) -> Option<JoinHandle<bool>> {
+        let entries = self.can_go_on()?;
         let session = self.session.as_mut()?;
+        let last = session.last.as_ref()?;
+        let draft = Draft {
+            transfer: self.id,
+            note: last.note,
+            path: last.path.clone(),
+            heirs: session.will.heirs().to_vec(),
+            files: session.will.files().clone(),
+            table: self.table.clone(),
+            entries,
+            journal: self.taken.as_ref()?.journal.clone(),
+        };
+        session.will_is = WillIs::Keeping(entries);
+        Some(self.keeper.keep(draft))
+    }
+
+    /// What was to be written is there or not. Returns what the sender is to be told: of how many
+    /// entries it is true that it may leave.
+    pub(in crate::transfer) fn is_kept(&mut self, kept: bool) -> Option<u32> {
+        let session = self.session.as_mut()?;
+        let WillIs::Keeping(entries) = session.will_is else {
+            // Something else was said meanwhile.
+            return None;
+        };
+        session.will_is = WillIs::Told(entries);
+        kept.then_some(entries)
+    }
+
+    /// Of how many entries it is news that the sender may leave.
+    fn can_go_on(&self) -> Option<u32> {
+        let session = self.session.as_ref()?;
         let WillIs::Told(before) = session.will_is else {
             return None;
         };
@@ -208,18 +268,40 @@ impl Incoming {
             || self.pauses.all_is_theirs()
             || self.pauses.theirs().iter().any(open);
         let is_news = entries > before && !is_paused;
-        if !is_news || !session.is_will(&table) {
-            return None;
+        (is_news && session.is_will(&table)).then_some(entries)
+    }
+
+    /// An earlier run of the program knew how to go on without the sender.
+    pub(super) fn restore_will(&mut self, kept: KeptWill) {
+        let KeptWill {
+            note,
+            path,
+            table,
+            will,
+        } = kept;
+        if !self.share.cover(table.memory() + will.memory()) {
+            return;
         }
-        session.will_is = WillIs::Told(entries);
-        Some(entries)
+        self.keeper.is_there();
+        *self.table.lock() = table;
+        let mut session = InSession::new();
+        session.last = Some(Last {
+            note,
+            path,
+            feeder: None,
+        });
+        session.will = will;
+        session.will_is = WillIs::Kept;
+        self.session = Some(session);
     }
 
     /// The sender's person has paused something, or has it go on. That the sender may leave is news
     /// again afterwards.
     pub(in crate::transfer) fn note_held(&mut self) {
+        // What is paused stays so, whatever happens to this program.
+        self.keeper.withdraw();
         if let Some(session) = &mut self.session
-            && let WillIs::Told(_) = session.will_is
+            && let WillIs::Told(_) | WillIs::Keeping(_) = session.will_is
         {
             session.will_is = WillIs::Told(0);
         }
@@ -252,6 +334,7 @@ impl Incoming {
 
     /// The sender lists its files anew: what it said of them by their numbers counts no more.
     pub(super) fn forget_will(&mut self) {
+        self.keeper.withdraw();
         if let Some(session) = &mut self.session {
             session.will = Will::default();
         }
@@ -281,6 +364,7 @@ impl InSession {
             troubles,
             feeding: Some(end),
             note: None,
+            passes_on: false,
             will: Will::default(),
             will_is: WillIs::Old,
             last: None,
@@ -291,7 +375,12 @@ impl InSession {
     /// Whether nothing is missing that the sender would have to say or send, and somebody who has
     /// not lied may have it.
     fn is_will(&self, table: &FileTable) -> bool {
-        self.will.heirs().iter().any(|heir| self.is_honest(heir)) && self.will.covers(table)
+        let is_all = match self.will_is {
+            WillIs::Kept => true,
+            WillIs::Old | WillIs::Begun | WillIs::Told(_) => self.will.covers(table),
+            WillIs::Keeping(_) | WillIs::TooLarge => self.will.covers(table),
+        };
+        is_all && self.will.heirs().iter().any(|heir| self.is_honest(heir))
     }
 
     /// Whom the sender named, without those who have lied.

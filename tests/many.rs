@@ -63,6 +63,7 @@ async fn answer(to: &Site, transfer: TransferId, decision: Decision) {
 const ACCEPT: Decision = Decision::Accept {
     folder: None,
     only: None,
+    pass_on: true,
 };
 
 fn original(site: &Site) -> String {

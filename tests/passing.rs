@@ -67,11 +67,17 @@ fn state(from: &Site, id: TransferId) -> TransferSnapshot {
 }
 
 async fn accept(to: &Site, transfer: TransferId) {
+    answer(to, transfer, true).await;
+}
+
+/// Says yes; whether others may have it from there depends.
+async fn answer(to: &Site, transfer: TransferId, pass_on: bool) {
     to.until(|o| o.transfer(transfer)?.question.as_ref().map(|_| ()))
         .await;
     let decision = Decision::Accept {
         folder: None,
         only: None,
+        pass_on,
     };
     to.call(Command::Answer { transfer, decision }).await;
 }
@@ -191,6 +197,28 @@ async fn who_does_not_pass_on_still_gets_everything() {
     assert_eq!(session.state, TransferState::Completed);
     assert_eq!(session.bytes_moved, 2 * bytes);
     for site in &to {
+        assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_so_with_the_answer_passes_nothing_on_also_after_a_restart() {
+    let from = sender();
+    let mut to = ["anna", "ben"].map(|name| Shape::asking(name).start());
+    let (path, bytes) = folder(&from);
+    let sent = send(&from, &to.each_ref(), &path).await;
+    for (site, id) in to.iter_mut().zip(&sent.transfers) {
+        answer(site, *id, false).await;
+        site.in_state(*id, TransferState::Transferring).await;
+        assert!(!state(site, *id).passing.passes_on);
+        site.stop().await;
+        site.restart();
+    }
+    let session = over(&from, sent.session).await;
+    assert_eq!(session.state, TransferState::Completed);
+    assert!(session.bytes_moved >= 2 * bytes);
+    for site in &to {
+        assert_eq!(kept(site, "shelf"), 0);
         assert!(tree(&site.inbox()) == tree(&from.dir.path().join("out")));
     }
 }

@@ -379,6 +379,7 @@ async fn a_text_that_is_only_asked_about_is_not_what_is_waited_for() {
             accept_unencrypted: accepts,
             folder: two.to.dir.path().join("elsewhere"),
             on_conflict: ConflictPolicy::Rename,
+            pass_on: true,
         };
         two.to.call(Command::Expect(rule(false))).await;
         two.send("may I?").await;

@@ -83,6 +83,7 @@ impl Note {
             (Press::Accept, Some(t)) if self.accepts(t) => answer(Decision::Accept {
                 folder: None,
                 only: None,
+                pass_on: true,
             }),
             (Press::Accept | Press::Show, _) => Meant::Show,
             (Press::Decline, Some(_)) => answer(Decision::Decline),
@@ -255,6 +256,7 @@ mod tests {
         let accept = Decision::Accept {
             folder: None,
             only: None,
+            pass_on: true,
         };
         assert_eq!(answered(meant(&t, Press::Accept, &t)), Some(accept));
         let declined = meant(&t, Press::Decline, &t);

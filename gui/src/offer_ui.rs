@@ -35,6 +35,8 @@ struct Card {
     folder: Option<String>,
     wanted: Wanted,
     always: bool,
+    /// Whether others may have it from here.
+    pass_on: bool,
 }
 
 impl Card {
@@ -43,6 +45,7 @@ impl Card {
             folder: None,
             wanted: Wanted::all(t),
             always: false,
+            pass_on: true,
         }
     }
 
@@ -143,6 +146,7 @@ fn accepted(t: &TransferSnapshot, card: &Card) -> Vec<Action> {
     let decision = Decision::Accept {
         folder: card.other_folder(t).unwrap_or_default(),
         only: card.wanted.only(t),
+        pass_on: card.pass_on,
     };
     let answer = Command::Answer {
         transfer: t.id,
@@ -189,6 +193,9 @@ fn one(
     match t.is_legacy() {
         true => names(ui, t),
         false => wanted_ui(ui, t, &mut card.wanted),
+    }
+    if t.passing.passes_on {
+        ui.checkbox(&mut card.pass_on, "pass it on to the others");
     }
     folder(ui, model, t, question, card, actions);
     let obstacle = card.obstacle(t, question);

@@ -382,6 +382,9 @@ pub(crate) struct TakeArgs {
     /// When a name is taken by different content [default: rename]
     #[arg(long, value_name = "HOW")]
     pub(crate) on_conflict: Option<ConflictPolicy>,
+    /// Pass nothing on of what its sender sends to others too
+    #[arg(long)]
+    pub(crate) no_pass_on: bool,
     #[command(flatten)]
     pub(crate) relays: RelayArgs,
 }

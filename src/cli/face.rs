@@ -250,6 +250,7 @@ impl<'a> Face<'a> {
                         decision: peerconnect::node::api::Decision::Accept {
                             folder: None,
                             only: None,
+                            pass_on: true,
                         },
                     };
                     if let Err(fault) = self.node.call(accept).await {

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::json;
 use super::lines::{LINE_MAX, Line};
 
-/// What can be answered to an offer.
-pub(crate) const TO_OFFER: [&str; 3] = ["yes", "no", "list"];
+/// What can be answered to an offer; the last one only if others may have something of it.
+const TO_OFFER: [&str; 4] = ["yes", "no", "list", "alone"];
 /// What can be answered to a text that is offered.
 pub(crate) const TO_TEXT: [&str; 2] = ["yes", "no"];
 /// What can be answered where a name is taken.
@@ -59,13 +59,15 @@ pub(crate) fn answer(line: Line, open: u64, swapped: bool) -> Result<String, Str
 /// Shall these files be taken?
 pub(crate) fn offer(number: u64, me: &Overview, t: &TransferSnapshot) -> Value {
     let folder = t.folder.as_deref().unwrap_or(&me.me.folder);
+    let others = usize::from(t.passing.passes_on);
+    let answers: Vec<&str> = TO_OFFER.into_iter().take(3 + others).collect();
     let question = t.question.as_ref();
     let obstacle = question.and_then(|question| question.obstacle.as_ref());
     let mut body = json::offer(t);
     add(
         &mut body,
         json!({
-            "ask": number, "kind": "offer", "answers": TO_OFFER,
+            "ask": number, "kind": "offer", "answers": answers,
             "folder": folder.to_string_lossy(),
             "free": question.map(|question| question.free),
             "seconds_left": question.map(|question| question.seconds_left),

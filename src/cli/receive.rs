@@ -212,6 +212,7 @@ fn rule(args: &TakeArgs, default: &Path, context: &Context) -> Result<ReceiveRul
         accept_unencrypted: args.accept_unencrypted,
         folder,
         on_conflict: args.on_conflict.unwrap_or(context.settings.on_conflict),
+        pass_on: !args.no_pass_on,
     })
 }
 

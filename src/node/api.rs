@@ -242,6 +242,13 @@ pub struct ReceiveRule {
     pub folder: PathBuf,
     /// What happens when a name is taken by different content.
     pub on_conflict: ConflictPolicy,
+    /// Whether content is passed on as the settings say; otherwise none is.
+    #[serde(default = "as_set")]
+    pub pass_on: bool,
+}
+
+fn as_set() -> bool {
+    true
 }
 
 /// What a command gives back.

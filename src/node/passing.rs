@@ -116,13 +116,23 @@ impl Core {
             feeding,
         } = news
         {
-            if let Some(oldest) = self.shelves.put(transfer, *key, shelf.clone()) {
-                let journals = self.paths.journals();
-                tokio::task::spawn_blocking(move || kept::forget(&journals, oldest));
-            }
+            self.put_shelf(transfer, *key, shelf.take());
             if let Some(feeding) = feeding.take() {
                 self.tasks.spawn(feed(feeding, self.connector.clone()));
             }
+        }
+    }
+
+    fn put_shelf(&mut self, transfer: TransferId, key: FeedingKey, shelf: Option<Arc<Shelf>>) {
+        if let Some(entry) = self.book.get_mut(transfer) {
+            entry.passing.passes_on = shelf.is_some();
+        }
+        let Some(shelf) = shelf else {
+            return self.shelves.remove(transfer);
+        };
+        if let Some(oldest) = self.shelves.put(transfer, key, shelf) {
+            let journals = self.paths.journals();
+            tokio::task::spawn_blocking(move || kept::forget(&journals, oldest));
         }
     }
 

@@ -112,6 +112,8 @@ pub enum Record {
         /// Whether it stands still from now on.
         paused: bool,
     },
+    /// The person passes nothing of it on, whatever the settings say.
+    KeepsToItself,
 }
 
 /// An open journal; the only writer of its file.

@@ -29,6 +29,8 @@ pub enum Decision {
         folder: Option<PathBuf>,
         /// Only entries whose top-level position is in this list; `None` for all.
         only: Option<Vec<u32>>,
+        /// Whether others that it is sent to may have it from here, as far as the settings allow.
+        pass_on: bool,
     },
     /// Take nothing.
     Decline,
@@ -117,8 +119,8 @@ pub enum News {
     PassesOn {
         /// For those others who want something of it.
         key: FeedingKey,
-        /// What is there for them.
-        shelf: Arc<Shelf>,
+        /// What is there for them, if something is.
+        shelf: Option<Arc<Shelf>>,
         /// To be answered by somebody who finds what is referred elsewhere; the first time.
         feeding: Option<Feeding>,
     },

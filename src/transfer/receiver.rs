@@ -214,6 +214,9 @@ impl Incoming {
         if replay.paused {
             self.pauses.pause(Scope::Transfer, PausedBy::Us);
         }
+        if replay.keeps_to_itself {
+            self.terms.pass_on = PassOn::Never;
+        }
         let rules = Rules {
             folder: Folder::open(&head.folder)?,
             policy: head.on_conflict,

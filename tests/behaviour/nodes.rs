@@ -12,6 +12,7 @@ use crate::common::{Shape, Site, content, tree};
 const ACCEPT: Decision = Decision::Accept {
     folder: None,
     only: None,
+    pass_on: true,
 };
 
 async fn send_separately(from: &Site, to: &Site, path: &std::path::Path) -> TransferId {

@@ -266,6 +266,7 @@ async fn decided(
 const YES: Decision = Decision::Accept {
     folder: None,
     only: None,
+    pass_on: true,
 };
 
 #[tokio::test]

@@ -99,6 +99,7 @@ async fn an_offer_without_room_can_be_accepted_once_there_is_room<P: Pair>() {
         Order::Answer(Decision::Accept {
             folder: None,
             only: None,
+            pass_on: true,
         })
     };
     let ends = world.run_while(|sending, receiving, _| async move {

@@ -55,6 +55,7 @@ fn accept(t: &TransferSnapshot) -> Command {
         decision: Decision::Accept {
             folder: None,
             only: None,
+            pass_on: true,
         },
     }
 }
@@ -92,11 +93,37 @@ fn an_offer_is_a_line_and_what_is_no_answer_leaves_it_open() {
     asked.is_refused(r#"{"answer":"yes","ask":2}"#, &ask);
     let long = "y".repeat(1_000_000);
     asked.is_refused(&format!(r#"{{"answer":"{long}"}}"#), &ask);
+    asked.is_refused(r#"{"answer":"alone"}"#, &ask);
     asked.says(r#"{"answer":"list"}"#);
     assert_eq!(asked.program.next("listed")["name"], "holiday/0.jpg");
     assert_eq!(asked.ask(), ask);
     asked.says(r#"{"answer":"yes","ask":1}"#);
     assert_eq!(node.next(), accept(&t));
+}
+
+#[test]
+fn what_goes_to_others_too_can_be_taken_without_passing_it_on() {
+    let home = Home::new();
+    let node = Node::start(&home);
+    let mut asked = Asked::start(&home, &["receive"]);
+    node.next();
+    let mut t = offer();
+    t.passing.receivers = 3;
+    t.passing.passes_on = true;
+    node.shows(&t);
+    let ask = asked.ask();
+    assert_eq!(ask["answers"], json!(["yes", "no", "list", "alone"]));
+    asked.says(r#"{"answer":"alone"}"#);
+    let answer = node.next();
+    let Command::Answer { transfer, decision } = answer else {
+        unreachable!("{answer:?}")
+    };
+    let alone = Decision::Accept {
+        folder: None,
+        only: None,
+        pass_on: false,
+    };
+    assert_eq!((transfer, decision), (t.id, alone));
 }
 
 #[test]

@@ -332,6 +332,7 @@ fn an_offer_is_asked_about_shown_and_finished() {
     let decision = Decision::Accept {
         folder: None,
         only: None,
+        pass_on: true,
     };
     assert_eq!(node.next(), Command::Answer { transfer, decision });
 

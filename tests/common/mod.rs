@@ -129,6 +129,7 @@ fn start(dir: &Path, shape: &Shape, port: u16) -> (Node, NodeHandle) {
         accept_unencrypted: shape.accept_unencrypted,
         folder,
         on_conflict: shape.on_conflict,
+        pass_on: true,
     });
     let node = Node::start(NodeOptions {
         paths: Paths::below(&dir.join("state")),

@@ -51,6 +51,7 @@ impl World {
         let decision = Decision::Accept {
             folder: None,
             only: None,
+            pass_on: true,
         };
         self.to.call(Command::Answer { transfer, decision }).await;
     }

@@ -163,6 +163,7 @@ async fn whoever_goes_before_the_answer_leaves_the_files_that_are_whole() {
         decision: peerconnect::node::api::Decision::Accept {
             folder: None,
             only: None,
+            pass_on: true,
         },
     })
     .await;

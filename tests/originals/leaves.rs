@@ -36,6 +36,7 @@ fn asking() -> Shape {
 const ACCEPT: Decision = Decision::Accept {
     folder: None,
     only: None,
+    pass_on: true,
 };
 
 #[tokio::test]

@@ -258,7 +258,9 @@ async fn stand(
         else {
             continue;
         };
-        network.put(id, key, shelf, manner, alive.clone());
+        if let Some(shelf) = shelf {
+            network.put(id, key, shelf, manner, alive.clone());
+        }
         if let Some(feeding) = feeding {
             tokio::spawn(network.clone().carry(peer(id), feeding));
         }

@@ -209,6 +209,7 @@ fn a_trusted_devices_question_is_answered_from_its_notification() {
             Decision::Accept {
                 folder: None,
                 only: None,
+                pass_on: true,
             },
         ),
         (Press::Decline, Decision::Decline),

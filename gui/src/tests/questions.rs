@@ -22,6 +22,7 @@ fn accept(n: u8) -> Command {
         decision: Decision::Accept {
             folder: None,
             only: None,
+            pass_on: true,
         },
     }
 }
@@ -51,9 +52,18 @@ fn a_question_says_who_else_gets_it() {
     let mut asking = samples::asking(2);
     asking.passing.receivers = 8;
     asking.passing.passes_on = true;
-    let stage = Stage::with(vec![], vec![asking]);
+    let transfer = asking.id;
+    let mut stage = Stage::with(vec![], vec![asking]);
     let text = "Also goes to 7 other devices. You may pass parts of it on to each other.";
     assert!(stage.says(text));
+    stage.click("pass it on to the others");
+    stage.click(ACCEPT);
+    let decision = Decision::Accept {
+        folder: None,
+        only: None,
+        pass_on: false,
+    };
+    assert_eq!(stage.command(), Command::Answer { transfer, decision });
 }
 
 #[test]
@@ -140,6 +150,7 @@ fn only_some_files_go_into_another_folder() {
     let decision = Decision::Accept {
         folder: Some("/mnt/large".into()),
         only: Some(vec![0, 2]),
+        pass_on: true,
     };
     let transfer = samples::asking(2).id;
     assert_eq!(stage.command(), Command::Answer { transfer, decision });
@@ -214,6 +225,7 @@ fn the_files_are_sorted_for_choosing_and_each_keeps_its_tick() {
     let decision = Decision::Accept {
         folder: None,
         only: Some(vec![0, 2, 4]),
+        pass_on: true,
     };
     assert_eq!(stage.command(), Command::Answer { transfer, decision });
 }

@@ -22,10 +22,8 @@ impl Questions {
     ) -> bool {
         let decision = match line.trim().to_lowercase().as_str() {
             "" if t.is_legacy() => Decision::Decline,
-            "" | "y" | "yes" => Decision::Accept {
-                folder: None,
-                only: None,
-            },
+            "" | "y" | "yes" => accept(true),
+            "a" | "alone" if t.passing.passes_on => accept(false),
             "n" | "no" => Decision::Decline,
             "l" | "list" => {
                 list(t, node, out).await;
@@ -53,14 +51,26 @@ impl Questions {
     }
 }
 
+/// `pass_on` as the settings say, or nothing of it.
+fn accept(pass_on: bool) -> Decision {
+    Decision::Accept {
+        folder: None,
+        only: None,
+        pass_on,
+    }
+}
+
 const PROMPT: &str = "Accept? [Y/n/list] ";
+/// Where others may have something of it from here.
+const PROMPT_OF_SESSION: &str = "Accept? [Y/n/list/alone] ";
 /// Where a careless Enter must not be a yes.
 const PROMPT_OF_ORIGINAL: &str = "Accept? [y/N/list] ";
 
 pub(super) fn prompt(t: &TransferSnapshot) -> &'static str {
-    match t.is_legacy() {
-        true => PROMPT_OF_ORIGINAL,
-        false => PROMPT,
+    match (t.is_legacy(), t.passing.passes_on) {
+        (true, _) => PROMPT_OF_ORIGINAL,
+        (false, true) => PROMPT_OF_SESSION,
+        (false, false) => PROMPT,
     }
 }
 
@@ -85,6 +95,9 @@ pub(super) fn question(me: &Overview, t: &TransferSnapshot) -> String {
     }
     if let Some(invitation) = t.passing.invitation() {
         text.push_str(&format!("\n  {invitation}"));
+        if t.passing.passes_on {
+            text.push_str(" Answer \"alone\" to pass nothing on.");
+        }
     }
     if let (false, Some(words)) = (t.trusted, &t.words) {
         text.push_str(&format!(

@@ -136,6 +136,7 @@ async fn nothing_is_expected_any_more_when_the_client_that_waited_is_gone() {
         accept_unencrypted: false,
         folder: "/srv".into(),
         on_conflict: crate::config::ConflictPolicy::Rename,
+        pass_on: true,
     };
     client.call(Command::Expect(rule.clone())).await.unwrap();
     assert_eq!(

@@ -1,6 +1,7 @@
 //! Offers that arrive: taken, refused, or given to the task of a known transfer.
 
 use super::*;
+use crate::config::PassOn;
 use crate::transfer::receiver::Earlier;
 
 impl Core {
@@ -145,6 +146,7 @@ impl Core {
         let folder = known_folder
             .or(rule.as_ref().map(|r| r.folder.clone()))
             .unwrap_or(own);
+        let keeps = rule.as_ref().is_some_and(|rule| !rule.pass_on);
         Terms {
             journals: self.journals(),
             folder,
@@ -156,7 +158,11 @@ impl Core {
             blocked: accept == Accept::Block,
             answer_timeout: self.settings.answer_timeout,
             budget: self.budget.clone(),
-            pass_on: self.settings.pass_on,
+            pass_on: if keeps {
+                PassOn::Never
+            } else {
+                self.settings.pass_on
+            },
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Replay {
     pub paused: bool,
     /// Entries that the person paused by themselves, as offered.
     pub paused_files: HashSet<String>,
+    /// Whether the person passes nothing of it on.
+    pub keeps_to_itself: bool,
 }
 
 /// What is known about a part.
@@ -98,6 +100,7 @@ impl Replay {
             }
             Record::Totals { files, bytes } => self.totals = Some((files, bytes)),
             Record::Complete => self.complete = true,
+            Record::KeepsToItself => self.keeps_to_itself = true,
             Record::Answer { path, answer } => match path {
                 Some(path) => {
                     self.answers.insert(path, answer);

@@ -62,12 +62,17 @@ impl Incoming {
                 Wish::Decided(Decision::Accept {
                     folder: chosen,
                     only,
+                    pass_on,
                 }) => {
                     folder = chosen.unwrap_or(folder);
                     let excluded = self.excluded(only.as_deref());
                     let view = self.view(folder.clone(), &excluded, &mut None).await;
                     if view.refusal().is_none() {
-                        return self.take(link, view.folder, excluded).await;
+                        self.take(link, view.folder, excluded).await?;
+                        if !pass_on {
+                            self.keep_to_itself();
+                        }
+                        return Ok(());
                     }
                     // A folder without room is asked about again, with the reason.
                     told = None;

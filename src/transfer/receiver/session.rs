@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::net::link::PathInfo;
 use crate::net::{is_local_network, is_plausible};
 use crate::protocol::sessions::{FEEDER_ADDRS_MAX, Feeder, SessionNote, Trouble, WillFile};
+use crate::storage::journal::Record;
 use crate::transfer::executor::{Estate, Executor};
 use crate::transfer::feed::{Feed, Feeding, Troubles};
 use crate::transfer::kept_will::Draft;
@@ -88,31 +89,25 @@ impl Incoming {
 
     /// Answers to a session, after the acceptance.
     pub(super) async fn tell_passes_on<L: Inbound>(&mut self, link: &mut L) -> Result<(), Ended> {
+        let path = link.path();
+        let near = path.addr.is_some_and(|addr| is_local_network(addr.ip()));
+        let passes_on = self.knows_all() && self.terms.pass_on.allows(near);
         let Some(session) = &mut self.session else {
             return Ok(());
         };
         let Some(note) = session.note else {
             return Ok(());
         };
-        let path = link.path();
         // Who fed us over the link before may still do so, until something else is said.
         let feeder = session.last.take().and_then(|last| last.feeder);
-        session.last = Some(Last {
-            note,
-            path: path.clone(),
-            feeder,
-        });
+        session.last = Some(Last { note, path, feeder });
+        session.passes_on = passes_on;
         let news = News::PassesOn {
             key: note.key,
-            shelf: session.feed.shelf.clone(),
+            shelf: passes_on.then(|| session.feed.shelf.clone()),
             feeding: session.feeding.take(),
         };
         self.reporter.tell(news).await;
-        let near = path.addr.is_some_and(|addr| is_local_network(addr.ip()));
-        let passes_on = self.knows_all() && self.terms.pass_on.allows(near);
-        if let Some(session) = &mut self.session {
-            session.passes_on = passes_on;
-        }
         send(link, ReceiverMessage::PassesOn(passes_on)).await
     }
 
@@ -129,6 +124,14 @@ impl Incoming {
         let kept = tokio::task::spawn_blocking(work).await;
         if let Err(error) = kept.map_err(io::Error::other).flatten() {
             tracing::warn!(%error, "others may have it only as long as this program runs");
+        }
+    }
+
+    /// The person passes nothing on, now and after the next start of this program.
+    pub(super) fn keep_to_itself(&mut self) {
+        self.terms.pass_on = PassOn::Never;
+        if let Some(taken) = &self.taken {
+            taken.journal.append(&[Record::KeepsToItself]);
         }
     }
 

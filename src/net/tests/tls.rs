@@ -263,6 +263,7 @@ async fn so_many_of_one_address_may_be_about_to_say_something() {
 #[tokio::test(start_paused = true)]
 async fn who_never_says_anything_makes_room_for_others() {
     let (a, b) = Node::two().await;
+    let began = tokio::time::Instant::now();
     // The last ones begin with TLS and do not go on.
     for said in [&[][..], &[0], &KNOCK, &[22]] {
         let mut silent = Vec::new();
@@ -275,6 +276,8 @@ async fn who_never_says_anything_makes_room_for_others() {
             until_end(&mut stream).await;
         }
     }
+    // Of the time that stands still otherwise.
+    assert!(began.elapsed() < Duration::from_secs(60));
     raw_tls(&a.identity, &b).await.unwrap();
 }
 
@@ -288,9 +291,11 @@ async fn who_proves_a_key_and_makes_no_connection_is_sent_away() {
     assert!(raw_tls(&a.identity, &b).await.is_err(), "one too many");
     let other = Identity::generate().unwrap();
     raw_tls(&other, &b).await.unwrap();
+    let began = tokio::time::Instant::now();
     for stream in &mut streams {
         until_end(stream).await;
     }
+    assert!(began.elapsed() < Duration::from_secs(60));
     raw_tls(&a.identity, &b).await.unwrap();
 }
 

@@ -85,12 +85,15 @@ async fn connected(udp: Udp) -> (Node, Node, Pipe, PeerConnection, PeerConnectio
 /// Sends a file over the connection that there is.
 async fn exchange(from: &PeerConnection, to: &mut Node, size: u64) {
     let outbound = from.offer(head(1)).await.unwrap();
-    let mut inbound = loop {
-        // An earlier connection may have ended.
-        if let Arrival::Transfer { link, .. } = to.arrival().await {
-            break link;
+    let offered = async {
+        loop {
+            // An earlier connection may have ended.
+            if let Arrival::Transfer { link, .. } = to.arrival().await {
+                return link;
+            }
         }
     };
+    let mut inbound = tokio::time::timeout(SOON, offered).await.unwrap();
     inbound.consent();
     let bytes = content(size);
     let writer = outbound.opener().open(&header(0, size), 0).await.unwrap();
@@ -208,6 +211,7 @@ async fn who_is_blocked_gets_nowhere_by_tcp() {
     let short = Duration::from_secs(1);
     let error = a.connector.prepare_connection(pipe.dial(&b), short).await;
     assert!(error.is_err());
+    assert!(raw_tls(&a.identity, &b).await.is_err());
     assert!(b.arrivals.try_recv().is_err(), "b saw no peer");
 }
 
@@ -247,7 +251,9 @@ async fn raw_tls(identity: &Identity, to: &Node) -> std::io::Result<TlsStream<Tc
 }
 
 async fn until_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
-    while stream.read(&mut [0; 64]).await.is_ok_and(|len| len > 0) {}
+    let ended = async { while stream.read(&mut [0; 64]).await.is_ok_and(|len| len > 0) {} };
+    let ended = tokio::time::timeout(SOON, ended).await;
+    assert!(ended.is_ok(), "the connection is still there");
 }
 
 #[tokio::test]
@@ -332,7 +338,8 @@ async fn originals_are_served_at_the_same_port_and_only_if_they_are_wanted() {
     assert_eq!(listener.port(), b.net.local_port());
     let stream = dial(b.addr()).await.unwrap();
     let sent = tokio::spawn(send_text(stream, us, "hello"));
-    match arrivals.recv().await.unwrap() {
+    let arrival = tokio::time::timeout(SOON, arrivals.recv()).await;
+    match arrival.unwrap().unwrap() {
         LegacyArrival::Text(text) => assert_eq!(text.peer().id, us),
         LegacyArrival::Transfer(_) => panic!("a text was sent"),
     }

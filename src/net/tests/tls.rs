@@ -305,9 +305,10 @@ async fn who_proves_a_key_and_makes_no_connection_is_sent_away() {
     raw_tls(&a.identity, &b).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn garbage_ends_a_tcp_connection_and_nothing_else() {
     let (a, b) = Node::two().await;
+    let began = tokio::time::Instant::now();
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22; 100], &[0; 100]] {
         let mut stream = TcpStream::connect(b.addr()).await.unwrap();
         stream.write_all(garbage).await.unwrap();
@@ -319,6 +320,8 @@ async fn garbage_ends_a_tcp_connection_and_nothing_else() {
         stream.write_all(frame).await.unwrap();
         until_end(&mut stream).await;
     }
+    // At once, not when it has been silent for long.
+    assert!(began.elapsed() < Duration::from_secs(5));
     a.connect(&b).await;
 }
 

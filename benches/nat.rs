@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// What is between the two, in the words of the test bed.
-const CASES: [&str; 12] = [
+const CASES: [&str; 13] = [
     "a=open b=open",
     "a=linux topo=same",
     "a=linux b=linux",
@@ -31,6 +31,7 @@ const CASES: [&str; 12] = [
     "a=linux b=symrandom",
     "a=sym b=sym",
     "a=linux b=linux topo=cgn",
+    "a=tcponly b=open",
     "a=tcponly b=linux",
     "a=tcp443 b=tcp443",
 ];

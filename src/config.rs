@@ -33,7 +33,8 @@ pub use units::{InvalidUnit, parse_bytes, parse_duration};
 /// The UDP port that a node listens at unless told otherwise: that of the original program.
 pub const DEFAULT_PORT: u16 = 3485;
 
-/// The TCP port where originals send files. QUIC uses UDP, so both fit the same number.
+/// The TCP port where originals send files. Peers whose UDP is blocked come there, too: what is
+/// said first tells who it is.
 pub const LEGACY_PORT: u16 = 3485;
 /// The UDP port where originals ask who is there.
 pub const LEGACY_REQ_PORT: u16 = 3486;
@@ -271,7 +272,8 @@ impl Settings {
             ),
             (
                 "port",
-                "UDP port to listen at; 0 for any free one. This is what a firewall must let in.",
+                "UDP port to listen at, and TCP port for peers whose UDP is blocked; 0 for any\n\
+                 # free one. This is what a firewall must let in.",
                 self.port.to_string(),
             ),
             (

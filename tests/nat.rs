@@ -15,6 +15,8 @@
 #[path = "nat/by_key.rs"]
 mod by_key;
 mod common;
+#[path = "nat/over_tcp.rs"]
+mod over_tcp;
 #[path = "nat/router_port.rs"]
 mod router_port;
 
@@ -39,6 +41,8 @@ const LIMIT: &str = "6M";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Direct,
+    /// To the peer itself, over TCP.
+    OverTcp,
     /// Through the relay by UDP on both sides.
     Relay,
     /// Through the relay by TCP on one side at least.
@@ -230,6 +234,7 @@ async fn pair(options: &str, way: Way) {
     let is_relayed = carried >= SIZE as u64;
     let fits = match way {
         Way::Direct => last == Some("direct") && !is_relayed,
+        Way::OverTcp => last == Some("tcp") && !is_relayed,
         Way::Relay | Way::Tcp => last == Some("relay") && is_relayed,
         Way::Either => true,
     };
@@ -287,6 +292,7 @@ async fn where_no_router_can_be_opened_the_relay_carries_it() {
 #[tokio::test]
 async fn where_udp_is_blocked_tcp_carries_it() {
     pairs(&[
+        ("a=tcponly b=open", Way::OverTcp),
         ("a=tcponly b=linux", Way::Tcp),
         ("a=linux b=tcponly", Way::Tcp),
         ("a=tcp443 b=tcp443", Way::Tcp),
@@ -344,7 +350,7 @@ const TABLE: [&str; 10] = [
     "DRDDDRRRTT",
     "DRDDRRRRTT",
     "DRDDRRRRTT",
-    "TTTTTTTTTT",
+    "OTTTTTTTTT",
     "TTTTTTTTTT",
 ];
 
@@ -357,6 +363,7 @@ async fn every_pair_of_routers() {
                 'D' => Way::Direct,
                 // Some of these can be opened by those who are lucky with the order.
                 'R' => Way::Either,
+                'O' => Way::OverTcp,
                 _ => Way::Tcp,
             };
             pair(&format!("a={a} b={b}"), way).await;

@@ -9,6 +9,7 @@ use peerconnect::net::relay::{
     NUMBERS_PER_PEER, PEERS_PER_ADDR_MAX,
 };
 use peerconnect::net::tcp::{ANSWER_WITHIN, QUARANTINE_MAX};
+use peerconnect::net::{STREAMS_MAX, STREAMS_PER_PEER_MAX};
 use peerconnect::node::codes::{CODES_MAX, GUESSES_MAX};
 use peerconnect::node::control::CLIENTS_MAX;
 use peerconnect::node::texts::{COMING_MAX, QUESTIONS_PER_PEER, STRANGER_MAX};
@@ -21,6 +22,7 @@ use peerconnect::protocol::message::{
     ADDRS_TOLD_MAX, Code, ENTRIES_MAX, HAVE_GROUPS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PATHS_LEN_MAX,
 };
 use peerconnect::protocol::relay::{ALPNS_RELAY, DATAGRAM_LEN_MAX};
+use peerconnect::protocol::tcp::{ALPN_TCP, CHANNEL_LABEL, FRAME_LEN_MAX};
 use peerconnect::protocol::texts::{ALPNS, TEXT_LEN_MAX};
 use peerconnect::storage::store::TEXT_KEPT_MAX;
 
@@ -87,6 +89,26 @@ fn the_limits_of_relays_are_those_of_the_code() {
         ),
     ] {
         assert_eq!(cell(PROTOCOL, what), limit, "{what}");
+    }
+}
+
+#[test]
+fn what_goes_over_tcp_is_as_the_documents_say() {
+    for (what, limit) in [
+        (
+            "TCP connections of one peer; of all",
+            format!("{STREAMS_PER_PEER_MAX}; {STREAMS_MAX}"),
+        ),
+        (
+            "frame over TCP",
+            format!("{} bytes", grouped(FRAME_LEN_MAX as u64)),
+        ),
+    ] {
+        assert_eq!(cell(PROTOCOL, what), limit, "{what}");
+    }
+    for name in [ALPN_TCP, CHANNEL_LABEL] {
+        let name = std::str::from_utf8(name).unwrap();
+        assert!(PROTOCOL.contains(&format!("`{name}`")), "{name}");
     }
 }
 

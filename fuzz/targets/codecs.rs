@@ -13,8 +13,11 @@ use peerconnect::protocol::link_uri::{Address, Link};
 use peerconnect::protocol::message::{
     ConnectionMessage, FileHeader, Opening, ReceiverMessage, SenderMessage, TransferId,
 };
-use peerconnect::protocol::relay::{Datagram, FromRelay, ProbeFrom, ToRelay, data_head, token};
+use peerconnect::protocol::relay::{
+    DATAGRAM_LEN_MAX, Datagram, FromRelay, ProbeFrom, ToRelay, data_head, token,
+};
 use peerconnect::protocol::sessions::{Pull, Pulled};
+use peerconnect::protocol::tcp::{FRAME_LEN_MAX, Frame, LENGTH_LEN, TooLong};
 use peerconnect::protocol::texts::TextAnswer;
 use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
 use peerconnect::text::{Shown, ShownText, is_deceptive};
@@ -50,6 +53,7 @@ pub fn frames(data: &[u8]) {
         9 => frame_of::<FromRelay>(bytes),
         10 => frame_of::<CodeMade>(bytes),
         11 => frame_of::<CodeTyped>(bytes),
+        12 => over_tcp(bytes),
         _ => datagram(bytes),
     }
     // A payload without its length, which the fuzzer need not guess then.
@@ -71,6 +75,29 @@ fn datagram(bytes: &[u8]) {
         }
         Some(Datagram::Token(nonce)) => assert_eq!(token(nonce), bytes),
         None => {}
+    }
+}
+
+/// What comes over TCP, frame by frame.
+fn over_tcp(mut bytes: &[u8]) {
+    while let Ok(Some(len)) = Frame::len_of(bytes) {
+        assert!(len <= FRAME_LEN_MAX);
+        let Some((frame, rest)) = bytes
+            .get(LENGTH_LEN..)
+            .and_then(|bytes| bytes.split_at_checked(len))
+        else {
+            return;
+        };
+        match Frame::parse(frame) {
+            Ok(Frame::Alive) => assert!(frame.is_empty()),
+            Ok(Frame::Message(message)) => assert_eq!(message.len() + 1, len),
+            Ok(Frame::Datagram(bytes)) => {
+                assert!(bytes.len() <= DATAGRAM_LEN_MAX);
+                datagram(bytes);
+            }
+            Err(TooLong) => return,
+        }
+        bytes = rest;
     }
 }
 

@@ -83,7 +83,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME",
           help_heading = EVERYWHERE, display_order = 904)]
     pub(crate) name: Option<String>,
-    /// UDP port to listen at; 0 for any free one [env: PEERCONNECT_PORT]
+    /// UDP port to listen at, and TCP port of the same number for peers whose UDP is blocked; 0
+    /// for any free one [env: PEERCONNECT_PORT]
     #[arg(long, global = true, value_name = "PORT",
           help_heading = EVERYWHERE, display_order = 905)]
     pub(crate) port: Option<u16>,

@@ -96,8 +96,9 @@ impl Human {
                     self.say(&format!("{}{text}", self.whose(t)));
                 }
             }
+            Event::Path(t) => self.way(t),
             // Who answers has more to say about it.
-            Event::Path(_) | Event::File(..) | Event::Conflict(..) => {}
+            Event::File(..) | Event::Conflict(..) => {}
             Event::Blamed(t, by) => self.say(&sessions::blamed(t, by, self.symbols)),
             Event::Progress(t) if self.is_of_many(t) => {}
             Event::Progress(t) => self.progress(t),

@@ -358,6 +358,7 @@ pub(crate) fn state_word(state: TransferState) -> &'static str {
 pub(crate) fn path_word(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "direct",
+        PathKind::Tcp => "tcp",
         PathKind::Relay => "relay",
         PathKind::Memory => "memory",
         PathKind::LegacyPlain => "legacy-plain",
@@ -368,6 +369,7 @@ pub(crate) fn path_word(kind: PathKind) -> &'static str {
 pub(crate) fn path_words(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct | PathKind::Memory => path_word(kind),
+        PathKind::Tcp => "direct, over TCP",
         PathKind::Relay => "through a relay",
         PathKind::LegacyPlain => super::human::NOT_ENCRYPTED,
     }

@@ -78,8 +78,9 @@ pub(super) async fn accept(shared: Arc<Shared>) {
             incoming.ignore();
             continue;
         }
-        // It counts by where the relay sees it; those by TCP share the limits of the relay.
-        let through = |route: &Arc<Route>| route.seen().unwrap_or(route.relay_addr());
+        // It counts by where the relay sees it, or where it is itself; those who come to a relay by
+        // TCP share the limits of the relay.
+        let through = |route: &Arc<Route>| route.seen().unwrap_or(route.carrier_addr());
         let ip = route.as_ref().map_or(from, through).ip();
         let validated = incoming.remote_address_validated();
         match shared.admission.decide(ip, validated) {
@@ -152,7 +153,9 @@ async fn greet(shared: &Arc<Shared>, connection: &PeerConnection) -> Result<Answ
     let Some(peer) = handshake::proven_id(connection.quic()) else {
         return refuse(Code::Refused);
     };
-    if peer == shared.identity.id() || shared.is_blocked(peer) {
+    let outside = connection.route().and_then(|route| route.peer());
+    let is_another = outside.is_some_and(|outside| outside != peer);
+    if is_another || peer == shared.identity.id() || shared.is_blocked(peer) {
         return refuse(Code::Refused);
     }
     let call = handshake::hear(connection).await?;

@@ -1,4 +1,5 @@
-//! One attempt to reach a peer: at an address, or through a relay; and what failed.
+//! One attempt to reach a peer: at an address, by UDP or over TCP, or through a relay; and what
+//! failed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::probe;
 use super::relay::{NoRoute, call_through};
 use super::routes::Route;
 use super::settings::transport;
+use super::tls;
 use crate::identity::{ClientTls, IdentityError};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
@@ -44,7 +46,7 @@ pub(super) enum Speaks {
 pub(super) struct Won {
     pub(super) quic: quinn::Connection,
     pub(super) peer: PeerId,
-    /// If it goes through a relay.
+    /// If it goes through a relay or over TCP.
     pub(super) route: Option<Arc<Route>>,
 }
 
@@ -102,6 +104,24 @@ pub(super) async fn attempt_through(
         calls += 1;
         sleep(CALL_AGAIN).await;
     };
+    on_route(&shared, route, peer).await
+}
+
+/// One address, over TCP: the same handshake inside.
+pub(super) async fn attempt_over_tcp(
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+    expect: Option<PeerId>,
+) -> Result<Won, ConnectError> {
+    let (route, peer) = tls::call(&shared, addr, expect).await?;
+    on_route(&shared, route, peer).await
+}
+
+async fn on_route(
+    shared: &Arc<Shared>,
+    route: Arc<Route>,
+    peer: PeerId,
+) -> Result<Won, ConnectError> {
     route.take();
     let tls = shared.identity.client_config(Some(peer)).map_err(stopped)?;
     let mut config = quinn::ClientConfig::new(tls.crypto.clone());

@@ -162,27 +162,38 @@ impl PeerConnection {
         self.greeting().and_then(|greeting| greeting.observed)
     }
 
-    /// Address of the peer now; it changes when the peer moves to another network. `None` while
-    /// it is reached through a relay.
+    /// Where the peer can be called now; it changes when the peer moves to another network. `None`
+    /// while it is reached through a relay, and if it has called over TCP.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match &self.inner.route {
-            Some(route) => route.direct(),
+            Some(route) => route.peer_addr(),
             // A peer could have moved its connection onto a route.
             None => Some(canonical(self.inner.quic.remote_address())).filter(|a| !is_route(*a)),
+        }
+    }
+
+    /// The address of the computer that the peer is at, as it is seen here. `None` while it is
+    /// reached through a relay.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        match self.path().kind {
+            PathKind::Relay => None,
+            PathKind::Direct | PathKind::Tcp | PathKind::Memory | PathKind::LegacyPlain => {
+                Some(self.next_hop().ip())
+            }
         }
     }
 
     /// Where packets to the peer go now: to itself, or to the relay.
     pub(super) fn next_hop(&self) -> SocketAddr {
         match &self.inner.route {
-            Some(route) => route.direct().unwrap_or(route.relay_addr()),
+            Some(route) => route.direct().unwrap_or(route.carrier_addr()),
             None => canonical(self.inner.quic.remote_address()),
         }
     }
 
     /// The relay that the peer was reached through, even if it is reached directly by now.
     pub fn relay(&self) -> Option<RelayHint> {
-        self.inner.route.as_ref().map(|route| route.relay_hint())
+        self.inner.route.as_ref()?.relay_hint()
     }
 
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
@@ -234,8 +245,9 @@ impl PeerConnection {
 
     /// How bytes travel now.
     pub fn path(&self) -> PathInfo {
-        let kind = match self.remote_addr() {
-            Some(_) => PathKind::Direct,
+        let kind = match &self.inner.route {
+            Some(route) => route.kind(),
+            None if self.remote_addr().is_some() => PathKind::Direct,
             None => PathKind::Relay,
         };
         PathInfo {

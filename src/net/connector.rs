@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::attempt::{Speaks, Won, attempt, attempt_through, greeting_failed, pairs, stopped};
+use super::attempt::{Speaks, Won, greeting_failed, stopped};
 use super::connection::PeerConnection;
 use super::dht::Found;
 use super::handshake::{self, HANDSHAKE_DEADLINE, Introduction};
@@ -17,6 +16,7 @@ use super::interfaces::with_link_local;
 use super::link::Offence;
 use super::pool::{NotAdopted, Shared};
 use super::probing;
+use super::race::{Errors, Failed, Runners, race};
 use super::whereabouts::to_dial;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
@@ -27,8 +27,6 @@ pub const DIAL_ADDRS_MAX: usize = 16;
 
 /// Most relays through which one peer is called.
 pub const DIAL_RELAYS_MAX: usize = 4;
-/// How long one address is tried alone before the next one joins (RFC 8305).
-pub(super) const NEXT_ADDR_AFTER: Duration = Duration::from_millis(250);
 /// Pauses between rounds over all addresses.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
@@ -99,7 +97,7 @@ pub enum ConnectError {
 impl ConnectError {
     /// How much it tells about the peer: the error of several addresses is the one that tells the
     /// most. From [`Self::FINAL`] on, trying again is in vain.
-    fn weight(&self) -> u8 {
+    pub(super) fn weight(&self) -> u8 {
         match self {
             Self::NoAddress => 0,
             Self::NoRoute => 1,
@@ -118,50 +116,18 @@ impl ConnectError {
         }
     }
 
-    const FINAL: u8 = 8;
+    pub(super) const FINAL: u8 = 8;
+    /// See [`Self::is_answer`].
+    const ANSWER: u8 = 4;
+
+    /// Whether somebody has answered, as a program that we can talk to or not.
+    pub(super) fn is_answer(&self) -> bool {
+        self.weight() >= Self::ANSWER
+    }
 
     /// Whether the peer may answer at another address.
     pub fn may_be_elsewhere(&self) -> bool {
         self.weight() < Self::FINAL
-    }
-}
-
-/// What the addresses of a round have said so far.
-#[derive(Debug, Default)]
-struct Errors(Mutex<Vec<ConnectError>>);
-
-impl Errors {
-    fn push(&self, error: ConnectError) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(error);
-    }
-
-    fn take(&self) -> Vec<ConnectError> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What a round over all addresses came to.
-struct Failed {
-    error: ConnectError,
-    is_final: bool,
-}
-
-impl Failed {
-    /// `errors`: one of each address.
-    fn of(errors: Vec<ConnectError>) -> Self {
-        // An address may belong to somebody else by now. Only if all do, that is the answer.
-        let all_wrong = errors
-            .iter()
-            .all(|error| matches!(error, ConnectError::WrongPeer { .. }));
-        let error = errors
-            .into_iter()
-            .max_by_key(ConnectError::weight)
-            .unwrap_or(ConnectError::NoAddress);
-        let is_final = all_wrong || error.weight() >= ConnectError::FINAL;
-        Self { error, is_final }
     }
 }
 
@@ -268,8 +234,13 @@ impl Connector {
     ) -> Result<quinn::Connection, ConnectError> {
         let addrs = to_dial(addrs, &[], &with_link_local());
         let errors = Errors::default();
-        let won = self.race_to(addrs, Vec::new(), Some(expect), speaks, &errors);
-        let won = won.await;
+        let runners = Runners {
+            addrs,
+            relays: Vec::new(),
+            expect: Some(expect),
+            speaks,
+        };
+        let won = race(&self.shared, runners, &errors).await;
         won.map(|won| won.quic).map_err(|failed| failed.error)
     }
 
@@ -297,65 +268,15 @@ impl Connector {
         loop {
             let told = to.expect.map(|id| self.shared.whereabouts(id));
             let addrs = to_dial(&to.addrs, &told.unwrap_or_default(), &with_link_local());
+            let runners = Runners {
+                addrs,
+                relays: self.relays_to(to),
+                expect: to.expect,
+                speaks: Speaks::Peer,
+            };
             tokio::select! {
-                result = self.race_to(
-                    addrs, self.relays_to(to), to.expect, Speaks::Peer, errors,
-                ) => return result,
+                result = race(&self.shared, runners, errors) => return result,
                 Ok(()) = ours.changed() => {}
-            }
-        }
-    }
-
-    async fn race_to(
-        &self,
-        addrs: Vec<SocketAddr>,
-        relays: Vec<RelayHint>,
-        expect: Option<PeerId>,
-        speaks: Speaks,
-        errors: &Errors,
-    ) -> Result<Won, Failed> {
-        let mut addrs = addrs.into_iter();
-        // Dropped with those that lose, which ends them.
-        let mut attempts = JoinSet::new();
-        for relay in expect
-            .map(|peer| (peer, relays))
-            .into_iter()
-            .flat_map(pairs)
-        {
-            let shared = self.shared.clone();
-            // A direct way is found at once, where there is one.
-            let head_start = if addrs.len() > 0 {
-                NEXT_ADDR_AFTER
-            } else {
-                Duration::ZERO
-            };
-            attempts.spawn(async move {
-                sleep(head_start).await;
-                attempt_through(shared, relay).await
-            });
-        }
-        loop {
-            match addrs.next() {
-                Some(addr) => {
-                    attempts.spawn(attempt(self.shared.clone(), addr, expect, speaks));
-                }
-                None if attempts.is_empty() => return Err(Failed::of(errors.take())),
-                None => {}
-            }
-            let wait = async {
-                match addrs.len() {
-                    0 => std::future::pending().await,
-                    _ => sleep(NEXT_ADDR_AFTER).await,
-                }
-            };
-            tokio::select! {
-                biased;
-                Some(result) = attempts.join_next() => match result {
-                    Ok(Ok(won)) => return Ok(won),
-                    Ok(Err(error)) => errors.push(error),
-                    Err(error) => errors.push(ConnectError::Lost(error.to_string())),
-                },
-                () = wait => {}
             }
         }
     }
@@ -484,31 +405,5 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectEr
             Err(ConnectError::NoAddress)
         }
         Err(_) => Err(ConnectError::NoAddress),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_error_of_several_addresses_is_the_one_that_tells_most() {
-        let wrong = ConnectError::WrongPeer {
-            got: PeerId::from_bytes([1; 32]),
-        };
-        let failed = Failed::of(vec![ConnectError::Unreachable, wrong.clone()]);
-        assert_eq!((failed.error, failed.is_final), (wrong.clone(), false));
-        let failed = Failed::of(vec![wrong.clone(), wrong.clone()]);
-        assert_eq!((failed.error, failed.is_final), (wrong, true));
-        let failed = Failed::of(vec![ConnectError::Refused, ConnectError::Unreachable]);
-        assert_eq!(
-            (failed.error, failed.is_final),
-            (ConnectError::Refused, true)
-        );
-        let failed = Failed::of(vec![ConnectError::NoRoute, ConnectError::NotListening]);
-        assert_eq!(
-            (failed.error, failed.is_final),
-            (ConnectError::NotListening, false)
-        );
     }
 }

@@ -1,11 +1,13 @@
-//! A node's end of the network: one UDP socket, and everything that runs on it.
+//! A node's end of the network: one UDP socket, the TCP port of the same number, and everything
+//! that runs on them.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{EndpointConfig, TokioRuntime};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,6 +22,7 @@ use super::relay::RelayStanding;
 use super::routed_socket::RoutedSocket;
 use super::routes::Routes;
 use super::settings::{ETHERNET_PAYLOAD, UDP_PAYLOAD_MAX, Way, transport};
+use super::tls::{Door, PlainCallers, listen};
 use super::{errors, interfaces, moves, restarts, socket};
 use crate::identity::{Identity, IdentityError};
 use crate::protocol::link_uri::RelayHint;
@@ -46,7 +49,7 @@ const HEARD_PAUSE: Duration = Duration::from_millis(1);
 pub struct EndpointOptions {
     /// One address of this computer; `None` for all of them.
     pub bind: Option<IpAddr>,
-    /// UDP port; 0 for any free one.
+    /// UDP port, and TCP port where that can be had; 0 for any free one.
     pub port: u16,
     /// What we call ourselves; cut at [`NAME_LEN_MAX`] bytes.
     pub name: String,
@@ -86,7 +89,7 @@ pub async fn bind(
     identity: &Identity,
     options: EndpointOptions,
 ) -> Result<(Connector, mpsc::Receiver<Arrival>, Net), BindError> {
-    let socket = socket::open(options.bind, options.port).map_err(|error| {
+    let (socket, listener) = open(&options).map_err(|error| {
         if error.kind() == ErrorKind::AddrInUse {
             BindError::PortInUse(options.port)
         } else {
@@ -121,6 +124,7 @@ pub async fn bind(
     ));
     shared.spawn(acceptor::accept(shared.clone()));
     let connector = Connector::new(shared.clone());
+    let door = listener.map(|listener| Door::open(&shared, listener, local.port()));
     let mut follower = JoinSet::new();
     follower.spawn(moves::follow(shared.clone(), socket, local));
     let mut router = JoinSet::new();
@@ -130,11 +134,31 @@ pub async fn bind(
     let net = Net {
         shared,
         local,
+        door: door.transpose()?,
         follower,
         _router: router,
         _publisher: publisher,
     };
     Ok((connector, arrived, net))
+}
+
+/// The UDP socket, and the TCP port of the same number, if that can be had: where another program
+/// has it, UDP is all there is.
+fn open(options: &EndpointOptions) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    /// A free UDP port may be taken for TCP.
+    const TRIES: u32 = 16;
+    let mut tries = 1;
+    loop {
+        let socket = socket::open(options.bind, options.port)?;
+        match listen(options.bind, socket.local_addr()?.port()) {
+            Ok(listener) => return Ok((socket, Some(listener))),
+            Err(_) if options.port == 0 && tries < TRIES => tries += 1,
+            Err(error) => {
+                tracing::info!(%error, "no TCP port for those whose UDP is blocked");
+                return Ok((socket, None));
+            }
+        }
+    }
 }
 
 fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, IdentityError> {
@@ -153,6 +177,8 @@ fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, IdentityErr
 pub struct Net {
     shared: Arc<Shared>,
     local: SocketAddr,
+    /// The TCP port, if it could be had.
+    door: Option<Door>,
     /// The task that follows changes of the network.
     follower: JoinSet<()>,
     /// The task that keeps a port open at the router, and gives it up at the end.
@@ -162,9 +188,17 @@ pub struct Net {
 }
 
 impl Net {
-    /// The UDP port that it listens at.
+    /// The UDP port that it listens at. The TCP port of the same number, too, unless another
+    /// program has it.
     pub fn local_port(&self) -> u16 {
         self.local.port()
+    }
+
+    /// Those who call in the original's way at TCP port `port`, if that is the port where peers
+    /// call over TCP. They are sent away as long as nobody has asked for them; only the first gets
+    /// them.
+    pub fn plain_callers(&self, port: u16) -> Option<PlainCallers> {
+        self.door.as_ref()?.plain_callers(port)
     }
 
     /// Addresses where others may reach it, now and whenever they change, most useful first: those
@@ -213,7 +247,7 @@ impl Net {
         let tasks = self.close_connections();
         let ended = async {
             if connections.iter().any(|c| c.route().is_some()) {
-                // They hear of it through the relays, which are left afterwards.
+                // They hear of it through relays and over TCP, which are left afterwards.
                 heard(&connections).await;
             }
             self.close_endpoint();
@@ -240,6 +274,9 @@ impl Net {
 
     fn close_connections(&mut self) -> Option<JoinSet<()>> {
         self.follower.abort_all();
+        if let Some(door) = &mut self.door {
+            door.close();
+        }
         self.shared.endpoint.set_server_config(None);
         let tasks = self.shared.stop();
         for connection in self.shared.connections() {
@@ -250,6 +287,7 @@ impl Net {
 
     fn close_endpoint(&self) {
         self.shared.relays.stop();
+        self.shared.streams.stop();
         let code = errors::wire(Code::Done);
         self.shared.endpoint.close(code, b"");
     }

@@ -113,6 +113,8 @@ pub enum Offence {
 pub enum PathKind {
     /// Straight to the peer, encrypted.
     Direct,
+    /// Straight to the peer over TCP, encrypted, because UDP is blocked: slower.
+    Tcp,
     /// Through a relay, encrypted: the relay cannot read it.
     Relay,
     /// Inside this process; tests only.
@@ -125,7 +127,7 @@ impl PathKind {
     /// Whether nobody on the way can read or change anything.
     pub fn is_encrypted(self) -> bool {
         match self {
-            Self::Direct | Self::Relay | Self::Memory => true,
+            Self::Direct | Self::Tcp | Self::Relay | Self::Memory => true,
             Self::LegacyPlain => false,
         }
     }
@@ -133,7 +135,7 @@ impl PathKind {
     /// Whether content comes with hashes, and can be compared and continued by them.
     pub fn is_verified(self) -> bool {
         match self {
-            Self::Direct | Self::Relay | Self::Memory => true,
+            Self::Direct | Self::Tcp | Self::Relay | Self::Memory => true,
             Self::LegacyPlain => false,
         }
     }

@@ -18,6 +18,7 @@ use super::mapping::{Mapping, RouterPort};
 use super::relay::Relays;
 use super::router;
 use super::routes::Routes;
+use super::tls::Streams;
 use crate::identity::Identity;
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
@@ -31,9 +32,11 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) admission: Admission,
     state: Mutex<State>,
-    /// Ways through relays.
+    /// Ways through relays, and over TCP.
     pub(super) routes: Arc<Routes>,
     pub(super) relays: Relays,
+    /// TCP connections with peers.
+    pub(super) streams: Streams,
     /// A port at the router.
     pub(super) mapping: Mapping,
     /// The directory of keys.
@@ -112,6 +115,7 @@ impl Shared {
             network: watch::Sender::new(()),
             routes,
             relays: Relays::default(),
+            streams: Streams::default(),
             mapping: Mapping::default(),
             dht: Dht::new(bound),
             addrs: watch::Sender::new(addrs),

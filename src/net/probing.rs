@@ -1,5 +1,5 @@
-//! Looks for a direct way to a peer that is connected through a relay, and keeps the choice right
-//! as long as the connection lasts.
+//! Looks for a direct way to a peer that is connected through a relay or over TCP, and keeps the
+//! choice right as long as the connection lasts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ async fn follow(
         }
     };
     let _ = timeout(LAST_WORDS, heard).await;
+    route.hang_up();
 }
 
 /// Never ends if the connection can have probes.
@@ -75,11 +76,16 @@ async fn probe(
     let mut ours = shared.own_addrs();
     let mut remind = tokio::time::interval(REMIND_EVERY);
     let mut told = tokio::time::interval(TOLD_EVERY);
+    let mut is_cut = false;
     prober.offer(&hints, Source::Hint);
     prober.offer(&route.seen().into_iter().collect::<Vec<_>>(), Source::Hint);
     loop {
         prober.ask();
         prober.choose();
+        if is_cut && route.direct().is_none() {
+            shared.lose(connection, "the TCP connection has ended");
+            return;
+        }
         let next = prober.paths.next(Instant::now());
         tokio::select! {
             Some(heard) = heard.recv() => prober.heard(heard),
@@ -87,6 +93,7 @@ async fn probe(
             _ = told.tick() => {
                 prober.offer(&shared.whereabouts(connection.id()), Source::Told);
             }
+            () = route.cut(), if !is_cut => is_cut = true,
             // Also while nothing goes through the relay: it is what there is if all else fails.
             _ = remind.tick() => route.remind_relay(),
             Ok(()) = ours.changed() => prober.paths.begin_anew(Instant::now()),
@@ -117,9 +124,10 @@ impl Prober<'_> {
         if addrs.is_empty() {
             return;
         }
-        let relay = self.route.relay_addr();
+        let carrier = self.route.carrier_addr();
+        let is_relay = |addr| self.route.relay_hint().is_some() && addr == carrier;
         for addr in to_dial(addrs, &[], &with_link_local()) {
-            if is_plausible(addr, relay.ip()) && addr != relay {
+            if is_plausible(addr, carrier.ip()) && !is_relay(addr) {
                 self.paths.offer(addr, source, Instant::now());
             }
         }

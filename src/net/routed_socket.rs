@@ -135,7 +135,7 @@ impl Kept {
     }
 }
 
-/// Hands packets to the TCP connection of a relay.
+/// Hands packets to a TCP connection.
 fn send_over(stream: &mpsc::Sender<Bytes>, channel: Channel, transmit: &Transmit<'_>) {
     let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
     let head = data_head(channel);
@@ -230,7 +230,7 @@ fn hand_over(
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::net::routes::ThroughRelay;
+    use crate::net::routes::{Carrier, Carries};
     use crate::peer::PeerId;
     use crate::protocol::link_uri::RelayHint;
     use crate::protocol::relay::token;
@@ -249,14 +249,16 @@ mod tests {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             let routes = Routes::new(socket.try_clone().unwrap());
             let from: SocketAddr = "192.0.2.1:3487".parse().unwrap();
-            let relay = || ThroughRelay {
-                hint: RelayHint {
-                    id: PeerId::from_bytes([1; 32]),
-                    addrs: vec![from],
-                },
+            let relay = || Carrier {
                 addr: from,
                 via: Via::Udp(from),
-                left: mpsc::channel(1).0,
+                carries: Carries::Relay {
+                    hint: RelayHint {
+                        id: PeerId::from_bytes([1; 32]),
+                        addrs: vec![from],
+                    },
+                    left: mpsc::channel(1).0,
+                },
             };
             let inner = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
             let all = channels

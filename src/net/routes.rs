@@ -1,6 +1,6 @@
-//! Ways to peers that go through a relay, or went through one first: QUIC knows such a peer by an
+//! Ways to peers that go through a relay or over TCP, or did so first: QUIC knows such a peer by an
 //! address that no computer has, and the socket sends each packet wherever the peer is reached at
-//! the moment. So a connection moves from the relay to the direct path and back without noticing.
+//! the moment. So a connection moves from there to the direct path and back without noticing.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::connection::canonical;
+use super::link::PathKind;
 use super::near_send::send_near;
 use super::paths::Reach;
+use crate::peer::PeerId;
 use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
 use crate::protocol::relay::{Channel, DATAGRAM_LEN_MAX, Datagram, Nonce, PROBE_LEN, data_head};
 
@@ -54,20 +56,41 @@ fn number_of(addr: SocketAddr) -> Option<u32> {
 pub(super) enum Via {
     /// To a UDP address: of the relay, or of the peer.
     Udp(SocketAddr),
-    /// Over the TCP connection to the relay. A queue that is full loses packets, as routers do.
+    /// Over a TCP connection to the relay or the peer. A queue that is full loses packets, as
+    /// routers do.
     Stream(mpsc::Sender<Bytes>),
 }
 
-/// The relay that a route has.
+/// What a route has as long as there is nothing better.
 #[derive(Debug, Clone)]
-pub(super) struct ThroughRelay {
-    /// All that is known about where it is.
-    pub(super) hint: RelayHint,
+pub(super) struct Carrier {
     /// Where it is now.
     pub(super) addr: SocketAddr,
     pub(super) via: Via,
-    /// Gets the channel when the route is not needed any more.
-    pub(super) left: mpsc::Sender<Channel>,
+    pub(super) carries: Carries,
+}
+
+/// Who that is.
+#[derive(Debug, Clone)]
+pub(super) enum Carries {
+    /// A relay.
+    Relay {
+        /// All that is known about where it is.
+        hint: RelayHint,
+        /// Gets the channel when the route is not needed any more.
+        left: mpsc::Sender<Channel>,
+    },
+    /// The peer itself, over TCP.
+    Peer {
+        /// Who has proven its key there.
+        id: PeerId,
+        /// Whether it listens where it is.
+        is_dialled: bool,
+        /// Closed when the TCP connection has ended.
+        ended: watch::Receiver<()>,
+        /// Ends it.
+        over: Arc<Notify>,
+    },
 }
 
 /// A probe as it came, and from where.
@@ -102,14 +125,14 @@ struct Entry {
     route: Weak<Route>,
 }
 
-/// A way to a peer through a relay, while it lasts. Dropping it ends it.
+/// A way to a peer through a relay or over TCP, while it lasts. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Route {
     routes: Arc<Routes>,
     channel: Channel,
     number: u32,
     addr: SocketAddr,
-    relay: ThroughRelay,
+    carrier: Carrier,
     /// Where the relay sees the peer.
     seen: Option<SocketAddr>,
     direct: Mutex<Option<SocketAddr>>,
@@ -158,7 +181,7 @@ impl Routes {
     pub(super) fn add(
         self: &Arc<Self>,
         channel: Channel,
-        relay: ThroughRelay,
+        carrier: Carrier,
         seen: Option<SocketAddr>,
     ) -> Option<Arc<Route>> {
         let mut table = self.table();
@@ -169,13 +192,13 @@ impl Routes {
         let ip = Ipv4Addr::from(FIRST + number);
         let addr = self.written(SocketAddr::new(ip.into(), PORT))?;
         let (probes, heard) = mpsc::channel(PROBES_MAX);
-        let via = relay.via.clone();
+        let via = carrier.via.clone();
         let route = Arc::new(Route {
             routes: self.clone(),
             channel,
             number,
             addr,
-            relay,
+            carrier,
             seen,
             direct: Mutex::default(),
             taken: AtomicBool::new(false),
@@ -318,14 +341,67 @@ impl Route {
         self.seen
     }
 
-    /// The relay, with where it is now first.
-    pub(super) fn relay_hint(&self) -> RelayHint {
-        let mut hint = self.relay.hint.clone();
-        let now = self.relay_addr();
+    /// The relay, with where it is now first; `None` if there is none.
+    pub(super) fn relay_hint(&self) -> Option<RelayHint> {
+        let Carries::Relay { hint, .. } = &self.carrier.carries else {
+            return None;
+        };
+        let mut hint = hint.clone();
+        let now = self.carrier_addr();
         hint.addrs.retain(|addr| *addr != now);
         hint.addrs.insert(0, now);
         hint.addrs.truncate(RELAY_ADDRS_MAX);
-        hint
+        Some(hint)
+    }
+
+    /// Who the peer is, if it has proven that already.
+    pub(super) fn peer(&self) -> Option<PeerId> {
+        match &self.carrier.carries {
+            Carries::Relay { .. } => None,
+            Carries::Peer { id, .. } => Some(*id),
+        }
+    }
+
+    /// How packets travel now.
+    pub(super) fn kind(&self) -> PathKind {
+        match (self.direct(), &self.carrier.carries) {
+            (Some(_), _) => PathKind::Direct,
+            (None, Carries::Relay { .. }) => PathKind::Relay,
+            (None, Carries::Peer { .. }) => PathKind::Tcp,
+        }
+    }
+
+    /// Where the peer can be called, as far as this route tells.
+    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.direct().or(match &self.carrier.carries {
+            Carries::Relay { .. }
+            | Carries::Peer {
+                is_dialled: false, ..
+            } => None,
+            Carries::Peer {
+                is_dialled: true, ..
+            } => Some(self.carrier_addr()),
+        })
+    }
+
+    /// Waits until there is nothing left but direct ways; for ever if a relay carries it, of which
+    /// nobody knows.
+    pub(super) async fn cut(&self) {
+        match &self.carrier.carries {
+            Carries::Relay { .. } => std::future::pending().await,
+            Carries::Peer { ended, .. } => {
+                // Nothing is ever sent.
+                let _ = ended.clone().changed().await;
+            }
+        }
+    }
+
+    /// Ends what carries it, if that is for this route alone.
+    pub(super) fn hang_up(&self) {
+        match &self.carrier.carries {
+            Carries::Relay { .. } => {}
+            Carries::Peer { over, .. } => over.notify_one(),
+        }
     }
 
     /// Whether this is the first connection on it: there is only one for each.
@@ -334,10 +410,10 @@ impl Route {
     }
 
     /// Sends something through the relay that the peer ignores, so that the relay goes on keeping
-    /// the channel while nothing else goes through it.
+    /// the channel while nothing else goes through it. Over TCP to the peer it does no harm.
     pub(super) fn remind_relay(&self) {
         let reminder = data_head(self.channel);
-        match &self.relay.via {
+        match &self.carrier.via {
             Via::Udp(to) => {
                 if let Some(to) = self.routes.written(*to) {
                     // The next one may get through.
@@ -350,21 +426,21 @@ impl Route {
         }
     }
 
-    /// Where the relay is.
-    pub(super) fn relay_addr(&self) -> SocketAddr {
-        canonical(self.relay.addr)
+    /// Where the relay is, or the other end of TCP.
+    pub(super) fn carrier_addr(&self) -> SocketAddr {
+        canonical(self.carrier.addr)
     }
 
-    /// Where the peer is reached now without the relay, if it is.
+    /// Where the peer is reached now by UDP and without a relay, if it is.
     pub(super) fn direct(&self) -> Option<SocketAddr> {
         *self.direct.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on packets go there; `None`: through the relay.
+    /// From now on packets go there; `None`: through the relay, or over TCP.
     pub(super) fn set_direct(&self, to: Option<SocketAddr>) {
         let via = match to.and_then(|to| self.routes.written(to)) {
             Some(to) => Via::Udp(to),
-            None => self.relay.via.clone(),
+            None => self.carrier.via.clone(),
         };
         if let Some(entry) = self.routes.table().by_channel.get_mut(&self.channel) {
             entry.via = via;
@@ -389,8 +465,10 @@ impl Drop for Route {
         table.by_channel.remove(&self.channel);
         table.by_number.remove(&self.number);
         drop(table);
-        // If it is told too much at once, the relay forgets the channel by itself.
-        let _ = self.relay.left.try_send(self.channel);
+        if let Carries::Relay { left, .. } = &self.carrier.carries {
+            // If it is told too much at once, the relay forgets the channel by itself.
+            let _ = left.try_send(self.channel);
+        }
     }
 }
 
@@ -398,19 +476,18 @@ impl Drop for Route {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::peer::PeerId;
 
-    fn relay() -> (ThroughRelay, mpsc::Receiver<Channel>) {
+    fn relay() -> (Carrier, mpsc::Receiver<Channel>) {
         let (left, told) = mpsc::channel(4);
         let addr = "192.0.2.1:3487".parse().unwrap();
-        let relay = ThroughRelay {
-            hint: RelayHint {
-                id: PeerId::from_bytes([1; 32]),
-                addrs: vec![addr, "192.0.2.2:3487".parse().unwrap()],
-            },
+        let hint = RelayHint {
+            id: PeerId::from_bytes([1; 32]),
+            addrs: vec![addr, "192.0.2.2:3487".parse().unwrap()],
+        };
+        let relay = Carrier {
             addr,
             via: Via::Udp(addr),
-            left,
+            carries: Carries::Relay { hint, left },
         };
         (relay, told)
     }

@@ -21,6 +21,7 @@ mod peers;
 mod pulls;
 mod relays;
 mod texts;
+mod tls;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SOON: Duration = Duration::from_secs(20);

@@ -40,7 +40,7 @@ pub(super) async fn talk(
 /// through a relay is told what it would see without one: the addresses that are for everybody.
 async fn tell(shared: &Shared, connection: &PeerConnection, mut send: SendStream) {
     let mut addrs = shared.addrs();
-    let mut may_know_all = connection.route().is_none();
+    let mut may_know_all = connection.relay().is_none();
     if may_know_all {
         connection.may_know_addrs().await;
     }

@@ -164,7 +164,7 @@ impl Core {
     ) -> Result<(Self, NodeHandle), StartError> {
         let (connector, arrivals, net) = listen(&identity, &options).await?;
         let checks = Checks::new(options.port.unwrap_or(options.settings.port));
-        let (legacy, heard) = Legacy::listen(&options, &identity, net.local_port())?.unzip();
+        let (legacy, heard) = Legacy::listen(&options, &identity, &net)?.unzip();
         let discovery = near::discover(identity.id(), &options, net.local_port());
         let NodeOptions {
             paths,

@@ -17,7 +17,7 @@ use crate::fault::{Fault, Trouble};
 use crate::identity::Identity;
 use crate::net::connector::ConnectError;
 use crate::net::discovery::{Input, Presence};
-use crate::net::endpoint::BindError;
+use crate::net::endpoint::{BindError, Net};
 use crate::net::requests::{
     self, CheckInError, CheckedIn, Informed, Requests, RequestsOptions, RequestsTask, Sighting,
 };
@@ -77,7 +77,7 @@ impl Legacy {
     pub(super) fn listen(
         options: &NodeOptions,
         identity: &Identity,
-        quic_port: u16,
+        net: &Net,
     ) -> Result<Option<(Self, mpsc::Receiver<LegacyArrival>)>, StartError> {
         let settings = &options.settings;
         if settings.legacy == LegacyMode::Off {
@@ -85,13 +85,15 @@ impl Legacy {
         }
         let wanted = options.legacy_port.unwrap_or(settings.legacy_port);
         let trees = Trees::default();
-        let bind = |port| {
-            LegacyListener::bind(LegacyOptions {
+        let spool = &options.paths.state;
+        let bind = |port| match net.plain_callers(port) {
+            Some(callers) => Ok(LegacyListener::share(callers, spool.clone(), trees.clone())),
+            None => LegacyListener::bind(LegacyOptions {
                 bind: options.bind,
                 port,
-                spool: options.paths.state.clone(),
+                spool: spool.clone(),
                 trees: trees.clone(),
-            })
+            }),
         };
         let mut moved_from = None;
         let bound = match bind(wanted) {
@@ -110,7 +112,7 @@ impl Legacy {
             other @ (BindError::Socket(_) | BindError::Identity(_)) => internal(other.to_string()),
         })?;
         let (informs, informed) = mpsc::channel(INFORMS_MAX);
-        let ports = (listener.port(), quic_port);
+        let ports = (listener.port(), net.local_port());
         let (requests, task) = answer_requests(options, identity, ports, informs)?;
         let us = LegacyId::of_installation(&identity.id());
         let (pass_on, passed_on) = watch::channel(pass_on(settings));

@@ -150,7 +150,7 @@ impl Core {
     /// Another receiver wants content. Whoever has no right to it learns no more than that.
     pub(super) fn on_pull(&mut self, from: &PeerConnection, link: QuicPulled) {
         let head = link.head();
-        let near = from.remote_addr().is_some_and(|a| is_local_network(a.ip()));
+        let near = from.remote_ip().is_some_and(is_local_network);
         let allowed = self.settings.pass_on.allows(near);
         let found = self.shelves.all.get(&head.member);
         let found = found.filter(|on| allowed && head.ticket.is_for(&on.key, from.id()));

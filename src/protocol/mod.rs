@@ -9,5 +9,6 @@ pub mod message;
 pub mod pake;
 pub mod relay;
 pub mod sessions;
+pub mod tcp;
 pub mod texts;
 pub mod words;

@@ -44,6 +44,9 @@ macro_rules! on_every_link {
         mod quic {
             $(#[tokio::test] async fn $name() { super::$name::<crate::pair::Quic>().await })*
         }
+        mod over_tcp {
+            $(#[tokio::test] async fn $name() { super::$name::<crate::pair::OverTcp>().await })*
+        }
     };
 }
 pub(crate) use on_every_link;

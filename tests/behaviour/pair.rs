@@ -3,17 +3,21 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use peerconnect::identity::Identity;
 use peerconnect::net::acceptor::Arrival;
 use peerconnect::net::connector::{Connector, Dial};
 use peerconnect::net::endpoint::{EndpointOptions, Net, bind};
-use peerconnect::net::link::{Inbound, Outbound};
+use peerconnect::net::link::{Inbound, Outbound, PathKind};
 use peerconnect::net::memory::{Faults, MemoryInbound, MemoryOutbound, Scissors, pair_with};
 use peerconnect::net::transfer_link::{QuicInbound, QuicOutbound};
 use peerconnect::protocol::message::{Code, OfferHead};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Two peers that can make links.
 pub trait Pair: Sized {
@@ -98,7 +102,19 @@ impl Pair for Quic {
     }
 
     async fn link(&mut self, head: OfferHead) -> (QuicOutbound, QuicInbound) {
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.receiver.net.local_port()));
+        let port = self.receiver.net.local_port();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.link_at(addr, head).await
+    }
+
+    fn scissors(&self) -> Box<dyn Fn()> {
+        let (connector, peer) = (self.sender.connector.clone(), self.receiver.connector.id());
+        Box::new(move || connector.disconnect(peer, Code::Internal))
+    }
+}
+
+impl Quic {
+    async fn link_at(&mut self, addr: SocketAddr, head: OfferHead) -> (QuicOutbound, QuicInbound) {
         let dial = Dial {
             expect: Some(self.receiver.connector.id()),
             addrs: vec![addr],
@@ -113,9 +129,57 @@ impl Pair for Quic {
             }
         }
     }
+}
 
+/// The same where only TCP gets through.
+pub struct OverTcp {
+    ends: Quic,
+    addr: SocketAddr,
+    through: Arc<Mutex<JoinSet<()>>>,
+    _task: JoinSet<()>,
+}
+
+impl Pair for OverTcp {
+    type Out = QuicOutbound;
+    type In = QuicInbound;
+
+    async fn new() -> Self {
+        let ends = Quic::new().await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let through = Arc::<Mutex<JoinSet<()>>>::default();
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, ends.receiver.net.local_port()));
+        let pipes = through.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                pipes.lock().unwrap().spawn(async move {
+                    let mut far = TcpStream::connect(to).await.unwrap();
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self {
+            ends,
+            addr,
+            through,
+            _task: task,
+        }
+    }
+
+    async fn link(&mut self, head: OfferHead) -> (QuicOutbound, QuicInbound) {
+        let (out, inbound) = self.ends.link_at(self.addr, head).await;
+        assert_eq!(out.path().kind, PathKind::Tcp);
+        (out, inbound)
+    }
+
+    /// The receiver hears of it by the end of TCP alone.
     fn scissors(&self) -> Box<dyn Fn()> {
-        let (connector, peer) = (self.sender.connector.clone(), self.receiver.connector.id());
-        Box::new(move || connector.disconnect(peer, Code::Internal))
+        let (through, cut) = (self.through.clone(), self.ends.scissors());
+        Box::new(move || {
+            through.lock().unwrap().abort_all();
+            cut();
+        })
     }
 }

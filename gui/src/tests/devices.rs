@@ -77,6 +77,10 @@ fn how_a_device_is_reached_and_that_it_is_trusted_can_always_be_read() {
     for (kind, said) in [
         (PathKind::Direct, "direct · trusted\u{a0}✔, always accepted"),
         (
+            PathKind::Tcp,
+            "direct, over TCP · trusted\u{a0}✔, always accepted",
+        ),
+        (
             PathKind::Relay,
             "through a relay · trusted\u{a0}✔, always accepted",
         ),

@@ -43,6 +43,7 @@ pub(crate) fn device_line(device: &Device<'_>, now: u64) -> String {
 fn reached(peer: &PeerInfo) -> &'static str {
     match peer.path.as_ref().map(|path| path.kind) {
         Some(PathKind::Direct) => "direct",
+        Some(PathKind::Tcp) => "direct, over TCP",
         Some(PathKind::Relay) => "through a relay",
         Some(PathKind::Memory | PathKind::LegacyPlain) | None => "connected",
     }

@@ -29,6 +29,7 @@ pub(crate) fn blamed(t: &TransferSnapshot) -> Option<String> {
 pub(super) fn way(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "direct, encrypted",
+        PathKind::Tcp => "direct over TCP (UDP is blocked), encrypted",
         PathKind::Relay => "through a relay, encrypted",
         PathKind::Memory => "on this computer",
         PathKind::LegacyPlain => "not encrypted (old version)",

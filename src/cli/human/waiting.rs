@@ -1,7 +1,28 @@
-//! Words for who waits, and where.
+//! Words for who waits, and where; and for a way that is not as it should be.
 
+use peerconnect::net::link::PathKind;
 use peerconnect::node::api::Me;
 use peerconnect::text::Shown;
+use peerconnect::transfer::status::TransferSnapshot;
+
+use super::Human;
+
+impl Human {
+    /// Says why it may be slow, if the way is to blame.
+    pub(super) fn way(&mut self, t: &TransferSnapshot) {
+        if let Some(text) = t.path.as_ref().and_then(|path| slow(path.kind)) {
+            let whose = self.whose(t);
+            self.say(&format!("{whose}{text}"));
+        }
+    }
+}
+
+fn slow(kind: PathKind) -> Option<&'static str> {
+    match kind {
+        PathKind::Tcp => Some("UDP is blocked on the way: using TCP, which is slower."),
+        PathKind::Direct | PathKind::Relay | PathKind::Memory | PathKind::LegacyPlain => None,
+    }
+}
 
 /// Who waits here, and how he is found: by his link, or where he is.
 pub(super) fn waiting(me: &Me) -> String {
@@ -26,6 +47,12 @@ pub(super) fn waiting(me: &Me) -> String {
 mod tests {
     use super::*;
     use crate::cli::testing::overview;
+
+    #[test]
+    fn why_a_way_is_slow_is_said_once_it_is_known() {
+        assert_eq!(slow(PathKind::Direct), None);
+        assert!(slow(PathKind::Tcp).is_some_and(|text| text.contains("UDP is blocked")));
+    }
 
     #[test]
     fn a_port_at_the_router_is_not_an_address_of_the_same_network() {

@@ -14,16 +14,16 @@ use super::link::{Control, StreamControl};
 use crate::identity::server_name;
 use crate::net::attempt::Speaks;
 use crate::net::connection::{PeerConnection, canonical};
-use crate::net::connector::{ConnectError, Connector, NEXT_ADDR_AFTER};
+use crate::net::connector::{ConnectError, Connector};
 use crate::net::frames::FrameReader;
 use crate::net::interfaces::with_link_local;
 use crate::net::pool::Shared;
+use crate::net::race::{NEXT_ADDR_AFTER, TCP_AFTER};
+use crate::net::tls::prepare;
 use crate::net::whereabouts::to_dial;
 use crate::protocol::link_uri::RelayHint;
 use crate::protocol::relay::{ALPN_NUMBERS, ALPNS_RELAY};
 
-/// How long UDP is tried alone before TCP joins.
-const TCP_AFTER: Duration = Duration::from_millis(1_500);
 /// How long a relay may take until it is connected.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -122,8 +122,7 @@ async fn by_tcp(shared: &Arc<Shared>, relay: &RelayHint) -> Result<Reached, Conn
         attempts.spawn(async move {
             sleep(NEXT_ADDR_AFTER * number).await;
             let stream = TcpStream::connect(addr).await?;
-            // Fails on a connection that has ended.
-            let _ = stream.set_nodelay(true);
+            prepare(&stream);
             let stream = tls.connect(name, stream).await?;
             std::io::Result::Ok((stream, addr))
         });

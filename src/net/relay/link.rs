@@ -2,39 +2,24 @@
 //! it carries the datagrams, too.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::SendStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::net::connection::PeerConnection;
 use crate::net::frames::{self, FrameReader};
 use crate::net::link::{LinkError, Offence};
+use crate::net::tls::{DATAGRAMS_MAX, Frames, Outgoing, write};
 use crate::protocol::frame;
-use crate::protocol::relay::DATAGRAM_LEN_MAX;
+use crate::protocol::tcp::{Frame, MESSAGE};
 
-/// Datagrams that may wait for a TCP connection: a quarter of a megabyte, as long as they may be.
-pub(super) const DATAGRAMS_MAX: usize = 192;
 /// Messages that may wait each way.
 const MESSAGES_MAX: usize = 64;
-/// How often something is sent over TCP when there is nothing to send, and how long nothing may
-/// come.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes that are read and written at once over TCP.
-const BUFFER_LEN: usize = 64 * 1024;
-/// Longest message over TCP.
-const MESSAGE_LEN_MAX: usize = 4096;
-/// Datagrams after which messages have their turn.
-const DATAGRAMS_AT_ONCE: usize = 32;
-/// First byte of a frame over TCP that is a message; all others are datagrams.
-const MESSAGE: u8 = 0;
 
 /// Both directions of it.
 pub(super) enum Control {
@@ -95,11 +80,15 @@ impl StreamControl {
         let (received, recv) = mpsc::channel(MESSAGES_MAX);
         let (datagrams, waiting) = mpsc::channel(DATAGRAMS_MAX);
         let (reading, writing) = tokio::io::split(stream);
+        let outgoing = Outgoing {
+            messages: Some(messages),
+            datagrams: waiting,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let ended = tokio::select! {
                 ended = read(reading, received, arrived) => ended,
-                ended = write(writing, messages, waiting) => ended,
+                ended = write(writing, outgoing) => ended,
             };
             if let Err(error) = ended {
                 tracing::debug!(%error, "TCP connection with a relay ended");
@@ -137,68 +126,28 @@ async fn read<S: AsyncRead + Unpin>(
     messages: mpsc::Sender<Bytes>,
     arrived: impl Fn(Bytes),
 ) -> std::io::Result<()> {
-    let mut stream = BufReader::with_capacity(BUFFER_LEN, stream);
+    let mut frames = Frames::new(stream);
     loop {
-        let len = timeout(IDLE_TIMEOUT, stream.read_u16()).await??;
-        if usize::from(len) > MESSAGE_LEN_MAX {
-            return Err(std::io::Error::other("a frame that is too long"));
-        }
-        let mut frame = vec![0; len.into()];
-        timeout(IDLE_TIMEOUT, stream.read_exact(&mut frame)).await??;
-        let frame = Bytes::from(frame);
-        match frame.first() {
-            // Only to be heard.
-            None => {}
-            Some(&MESSAGE) => match messages.send(frame.slice(1..)).await {
+        let frame = frames.next().await?;
+        match Frame::parse(&frame).map_err(std::io::Error::other)? {
+            Frame::Alive => {}
+            Frame::Message(message) => match messages.send(frame.slice_ref(message)).await {
                 Ok(()) => {}
                 Err(_) => return Ok(()),
             },
-            Some(_) if frame.len() <= DATAGRAM_LEN_MAX => arrived(frame),
-            Some(_) => return Err(std::io::Error::other("a datagram that is too long")),
+            Frame::Datagram(_) => arrived(frame),
         }
     }
-}
-
-async fn write<S: AsyncWrite + Unpin>(
-    stream: S,
-    mut messages: mpsc::Receiver<Bytes>,
-    mut datagrams: mpsc::Receiver<Bytes>,
-) -> std::io::Result<()> {
-    let mut stream = BufWriter::with_capacity(BUFFER_LEN, stream);
-    let mut alive = interval(KEEP_ALIVE);
-    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let frame = tokio::select! {
-            biased;
-            message = messages.recv() => match message {
-                Some(message) => message,
-                None => return stream.shutdown().await,
-            },
-            Some(datagram) = datagrams.recv() => datagram,
-            _ = alive.tick() => Bytes::new(),
-        };
-        write_frame(&mut stream, &frame).await?;
-        for _ in 0..DATAGRAMS_AT_ONCE {
-            let Ok(datagram) = datagrams.try_recv() else {
-                break;
-            };
-            write_frame(&mut stream, &datagram).await?;
-        }
-        timeout(IDLE_TIMEOUT, stream.flush()).await??;
-    }
-}
-
-async fn write_frame<S: AsyncWrite + Unpin>(stream: &mut S, frame: &[u8]) -> std::io::Result<()> {
-    let len = u16::try_from(frame.len()).map_err(std::io::Error::other)?;
-    timeout(IDLE_TIMEOUT, stream.write_u16(len)).await??;
-    timeout(IDLE_TIMEOUT, stream.write_all(frame)).await?
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::protocol::relay::{FromRelay, ToRelay};
+    use crate::net::tls::IDLE_TIMEOUT;
+    use crate::protocol::relay::{DATAGRAM_LEN_MAX, FromRelay, ToRelay};
+    use crate::protocol::tcp::FRAME_LEN_MAX;
+    use tokio::io::AsyncWriteExt;
 
     fn pair() -> (StreamControl, StreamControl, mpsc::Receiver<Bytes>) {
         let (near, far) = tokio::io::duplex(1024);
@@ -247,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_long_ends_the_connection() {
-        for (first, len) in [(0x10, DATAGRAM_LEN_MAX + 1), (MESSAGE, MESSAGE_LEN_MAX + 1)] {
+        for (first, len) in [(0x10, DATAGRAM_LEN_MAX + 1), (MESSAGE, FRAME_LEN_MAX + 1)] {
             let (near, mut raw) = tokio::io::duplex(64 * 1024);
             let mut near = StreamControl::new(near, |_| panic!("it is not taken"));
             raw.write_u16(len as u16).await.unwrap();

@@ -25,6 +25,7 @@ use crate::net::handshake::{HANDSHAKE_DEADLINE, proven_id};
 use crate::net::link::{LinkError, Offence};
 use crate::net::routes::Via;
 use crate::net::settings::{UDP_PAYLOAD_MAX, relay_transport};
+use crate::net::tls::prepare;
 use crate::net::{errors, interfaces, restarts, socket};
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
@@ -312,8 +313,7 @@ async fn answer_tcp(
     tls: TlsAcceptor,
     mut admitted: Admitted,
 ) {
-    // Fails on a connection that has ended.
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let Ok(Ok(stream)) = timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await else {
         return;
     };

@@ -17,7 +17,7 @@ use crate::net::connection::canonical;
 use crate::net::handshake::HANDSHAKE_DEADLINE;
 use crate::net::link::LinkError;
 use crate::net::pool::Shared;
-use crate::net::routes::{Route, ThroughRelay, Via, is_route};
+use crate::net::routes::{Carrier, Carries, Route, Via, is_route};
 use crate::net::whereabouts::is_plausible;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
@@ -291,11 +291,13 @@ impl Session {
             Control::Quic { .. } => Via::Udp(self.addr),
             Control::Stream(stream) => Via::Stream(stream.datagrams.clone()),
         };
-        let relay = ThroughRelay {
-            hint: self.relay.clone(),
+        let relay = Carrier {
             addr: self.addr,
             via,
-            left: self.left.0.clone(),
+            carries: Carries::Relay {
+                hint: self.relay.clone(),
+                left: self.left.0.clone(),
+            },
         };
         let route = self
             .shared

@@ -1,12 +1,11 @@
 //! Takes connections of originals: who may connect, what each is for, and what comes after it.
 
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -20,8 +19,10 @@ use super::parse::{Kind, component};
 use super::texts::{self, PlainText, Talkers};
 use super::tree::{Aside, Trees, take_in};
 use crate::net::admission::{Admission, Admitted, Verdict};
+use crate::net::connection::canonical;
 use crate::net::endpoint::BindError;
 use crate::net::link::LinkError;
+use crate::net::tls::{PlainCaller, PlainCallers, listen};
 use crate::peer::LegacyPeer;
 use crate::protocol::legacy::LegacyId;
 use crate::protocol::legacy::otm::StreamLink;
@@ -30,19 +31,12 @@ use crate::protocol::message::TransferId;
 
 /// Transfers that may wait for the node.
 const ARRIVALS_MAX: usize = 64;
-/// Connections that the system may hold until they are taken.
-const BACKLOG: i32 = 128;
 /// How long a connection may stay open after a transfer, for another one.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// After the system could not give us a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a handshake that are read at once.
 const READ_LEN: usize = 4096;
-
-/// Bytes that the kernel is asked to keep of each connection. Linux lets a full window open again
-/// only when a sixteenth of it is free, and a sender that we slow down must see it open within
-/// 10 s: of the 6 MB that it takes by itself, that is more than we read in that time.
-const RECEIVE_BUFFER: usize = 1024 * 1024;
 
 /// Where to listen.
 #[derive(Debug, Clone)]
@@ -69,7 +63,7 @@ pub enum LegacyArrival {
 /// Listens for originals until it is dropped, which ends every connection that it took.
 #[derive(Debug)]
 pub struct LegacyListener {
-    local: SocketAddr,
+    port: u16,
     /// Ends with this.
     _tasks: JoinSet<()>,
 }
@@ -81,7 +75,7 @@ impl LegacyListener {
     pub fn bind(
         options: LegacyOptions,
     ) -> Result<(Self, mpsc::Receiver<LegacyArrival>), BindError> {
-        let listener = open(options.bind, options.port).map_err(|error| {
+        let listener = listen(options.bind, options.port).map_err(|error| {
             if error.kind() == ErrorKind::AddrInUse {
                 BindError::PortInUse(options.port)
             } else {
@@ -89,26 +83,46 @@ impl LegacyListener {
             }
         })?;
         let local = listener.local_addr().map_err(BindError::Socket)?;
+        let own = Callers::Own(listener, Admission::default());
+        Ok(Self::of(own, local.port(), options.spool, options.trees))
+    }
+
+    /// The same for those who come to a port where peers with keys call, too.
+    pub fn share(
+        callers: PlainCallers,
+        spool: PathBuf,
+        trees: Trees,
+    ) -> (Self, mpsc::Receiver<LegacyArrival>) {
+        let port = callers.port();
+        Self::of(Callers::Shared(callers), port, spool, trees)
+    }
+
+    fn of(
+        callers: Callers,
+        port: u16,
+        spool: PathBuf,
+        trees: Trees,
+    ) -> (Self, mpsc::Receiver<LegacyArrival>) {
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         let shared = Arc::new(Shared {
-            aside: Aside::new(options.spool.clone()),
-            spool: options.spool,
-            trees: options.trees,
+            aside: Aside::new(spool.clone()),
+            spool,
+            trees,
             arrivals,
             talkers: Talkers::default(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, shared));
+        tasks.spawn(accept(callers, shared));
         let listener = Self {
-            local,
+            port,
             _tasks: tasks,
         };
-        Ok((listener, arrived))
+        (listener, arrived)
     }
 
     /// The TCP port that it listens at.
     pub fn port(&self) -> u16 {
-        self.local.port()
+        self.port
     }
 }
 
@@ -121,65 +135,71 @@ struct Shared {
     talkers: Talkers,
 }
 
-/// A socket for IPv4 and IPv6, or for IPv4 alone where there is no IPv6.
-fn open(ip: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    match ip {
-        Some(ip) => listen(SocketAddr::new(ip, port)),
-        None => listen((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| {
-            match error.kind() == ErrorKind::AddrInUse {
-                true => Err(error),
-                false => listen((Ipv4Addr::UNSPECIFIED, port).into()),
-            }
-        }),
-    }
+/// Where they come from.
+enum Callers {
+    /// A port of their own.
+    Own(TcpListener, Admission),
+    /// A port that others use, too.
+    Shared(PlainCallers),
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A port whose last connections are not forgotten yet may be had again.
-    socket.set_reuse_address(true)?;
-    // Connections inherit it, and their windows are scaled by it: so before the first.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let admission = Admission::default();
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+impl Callers {
+    /// The next one that is let in; `None` at the end. Cancel-safe.
+    async fn next(&mut self) -> Option<PlainCaller> {
+        let (listener, admission) = match self {
+            Self::Own(listener, admission) => (listener, admission),
+            Self::Shared(callers) => return callers.next().await,
         };
-        match accepted {
-            Ok((stream, from)) => {
-                let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-                // Who completes the handshake of TCP receives at its address.
-                match admission.decide(from.ip(), true) {
-                    Verdict::Admit(admitted) => {
-                        let connection = Connection {
-                            from,
-                            shared: shared.clone(),
-                            admitted,
-                        };
-                        connections.spawn(connection.serve(stream));
-                    }
-                    Verdict::Validate | Verdict::Refuse => {
-                        tracing::debug!(%from, "too many connections");
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    let from = canonical(from);
+                    // Who completes the handshake of TCP receives at its address.
+                    match admission.decide(from.ip(), true) {
+                        Verdict::Admit(admitted) => {
+                            return Some(PlainCaller {
+                                stream,
+                                from,
+                                said: Vec::new(),
+                                admitted,
+                            });
+                        }
+                        Verdict::Validate | Verdict::Refuse => {
+                            tracing::debug!(%from, "too many connections");
+                        }
                     }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no connection could be taken");
-                sleep(PAUSE).await;
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be taken");
+                    sleep(PAUSE).await;
+                }
             }
         }
+    }
+}
+
+async fn accept(mut callers: Callers, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let caller = tokio::select! {
+            caller = callers.next() => caller,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Some(PlainCaller {
+            stream,
+            from,
+            said,
+            admitted,
+        }) = caller
+        else {
+            return;
+        };
+        let connection = Connection {
+            from,
+            shared: shared.clone(),
+            admitted,
+        };
+        connections.spawn(connection.serve(stream, said));
     }
 }
 
@@ -190,12 +210,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(mut self, stream: TcpStream) {
+    /// `said` has come already.
+    async fn serve(mut self, stream: TcpStream, said: Vec<u8>) {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(from = %self.from, %error, "the connection is gone");
             return;
         }
         let mut body = Body::new(stream, self.shared.spool.clone());
+        body.buf.extend_from_slice(&said);
         let mut wait = HANDSHAKE_DEADLINE;
         loop {
             let opening = match timeout(wait, handshake(&mut body)).await {

@@ -130,7 +130,8 @@ fn every_finding_says_what_to_do_unless_it_is_good_and_survives_the_control_sock
     let peer = String::from("anna");
     let mut all = found(&["127.0.0.1:4"], &away, Some(false));
     all.extend(found(&[home], &[], Some(true)));
-    all.extend([reached(PathKind::Direct), reached(PathKind::Relay)]);
+    let ways = [PathKind::Direct, PathKind::Tcp, PathKind::Relay];
+    all.extend(ways.map(reached));
     all.push(Finding::Missed {
         by: vec!["Kitchen\u{202e}".into()],
         count: 1,

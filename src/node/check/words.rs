@@ -35,6 +35,7 @@ impl Finding {
             Self::RouterStrict => "router-strict",
             Self::PeerReached { path, .. } => match path.kind {
                 PathKind::Relay => "peer-relayed",
+                PathKind::Tcp => "peer-tcp",
                 PathKind::Direct | PathKind::Memory | PathKind::LegacyPlain => "peer-reached",
             },
             Self::PeerNotReached(fault) => fault.slug(),
@@ -77,7 +78,7 @@ impl Finding {
                 RelayState::Away => Grade::Bad,
             },
             Self::PeerReached { path, .. } => match path.kind {
-                PathKind::Relay => Grade::Hint,
+                PathKind::Relay | PathKind::Tcp => Grade::Hint,
                 PathKind::Direct | PathKind::Memory | PathKind::LegacyPlain => Grade::Good,
             },
         }
@@ -138,6 +139,10 @@ impl Finding {
                 let addr = path.addr.map(|addr| format!(" at {addr}"));
                 match path.kind {
                     PathKind::Relay => format!("{name} is reached through a relay"),
+                    PathKind::Tcp => {
+                        let addr = addr.unwrap_or_default();
+                        format!("{name} is reached over TCP{addr}: UDP is blocked on the way")
+                    }
                     PathKind::Direct | PathKind::Memory | PathKind::LegacyPlain => {
                         format!("{name} is reached: direct{}", addr.unwrap_or_default())
                     }
@@ -188,6 +193,11 @@ impl Finding {
             Self::PeerReached { path, .. } if path.kind == PathKind::Relay => {
                 "There is no direct way between the two routers; everything works, at the \
                  relay's speed."
+                    .into()
+            }
+            Self::PeerReached { path, .. } if path.kind == PathKind::Tcp => {
+                "Everything works, encrypted as ever and a little slower. If you can, let UDP out \
+                 in the firewall."
                     .into()
             }
             Self::PeerNotReached(fault) => {

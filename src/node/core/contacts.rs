@@ -66,7 +66,10 @@ impl Core {
             let Some(Party::Key(peer)) = entry.peer else {
                 continue;
             };
-            let is_this = |path: &PathInfo| matches!(path.kind, PathKind::Direct | PathKind::Relay);
+            let is_this = |path: &PathInfo| match path.kind {
+                PathKind::Direct | PathKind::Tcp | PathKind::Relay => true,
+                PathKind::Memory | PathKind::LegacyPlain => false,
+            };
             if let Some(path) = entry.path.as_mut().filter(|path| is_this(path))
                 && let Some(connection) = self.connector.pooled(peer)
             {

@@ -17,6 +17,8 @@ mod by_key;
 mod common;
 #[path = "nat/router_port.rs"]
 mod router_port;
+#[path = "nat/upnp.rs"]
+mod upnp;
 
 use std::path::Path;
 use std::process::Command;

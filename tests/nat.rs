@@ -1,5 +1,5 @@
 //! The real programs behind routers that translate addresses, with a relay on the public side.
-//! Needs root, iproute2 and nftables.
+//! Needs root, iproute2 and nftables; python3 and miniupnpd for routers that open ports.
 //!
 //! The usual run takes one pair of each kind. All of them, with what each took:
 //! `cargo test -p peerconnect --test nat -- --ignored --nocapture`.

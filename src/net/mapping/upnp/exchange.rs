@@ -56,7 +56,7 @@ async fn ask(
     let mut stream = socket.connect(server).await?;
     stream.write_all(question).await?;
     let mut incoming = Incoming::new(body_max);
-    let mut part = [0; READ_LEN];
+    let mut part = vec![0; READ_LEN];
     loop {
         let len = stream.read(&mut part).await?;
         let is_all = incoming.push(part.get(..len).unwrap_or_default())?;

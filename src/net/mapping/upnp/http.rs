@@ -398,7 +398,12 @@ mod tests {
         }
         let line = format!("1;{}", "x".repeat(SIZE_LINE_MAX));
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(body(&format!("{head}{line}")), Err(Unreadable::TooLong));
+        for text in [
+            format!("{head}{line}"),
+            format!("{head}{line}\r\na\r\n0\r\n\r\n"),
+        ] {
+            assert_eq!(body(&text), Err(Unreadable::TooLong));
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ async fn ask(socket: &UdpSocket, router: Router) {
 
 /// Reads answers until one leads to services that open ports.
 async fn listen(socket: &UdpSocket, router: Router) -> Option<Device> {
-    let mut packet = [0; ssdp::ANSWER_LEN_MAX + 1];
+    let mut packet = vec![0; ssdp::ANSWER_LEN_MAX + 1];
     let mut places: Vec<Url> = Vec::new();
     let mut answers = 0;
     while answers < ANSWERS_MAX && places.len() < PLACES_MAX {

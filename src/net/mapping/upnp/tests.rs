@@ -2,9 +2,18 @@
 
 mod fake;
 
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+
 use self::fake::{CLIENT, Elsewhere, Fake, OTHER, Odd, ROUTER, Told, located, wanted};
 use super::*;
+use crate::net::mapping::RouterProtocol;
+use crate::net::mapping::claim::Claim;
+use crate::net::mapping::place::Place;
+use crate::net::mapping::router::Opened;
 
+/// More than anything takes.
+const A_WHILE: Duration = Duration::from_secs(60);
 const OURS: (&str, u16, u32) = ("127.0.0.1", 3485, 7200);
 
 /// Where the ports of the router lead.
@@ -58,12 +67,15 @@ async fn a_port_is_opened_kept_open_and_closed() {
 #[tokio::test]
 async fn instead_of_a_port_that_is_taken_another_one_is_opened() {
     let fake = Fake::new(Kind::Ip1).await;
-    let theirs = [take(&fake, 3485), take(&fake, 50001)];
+    take(&fake, 3485);
+    let theirs = take(&fake, 50001);
     let mut lease = opened(&fake).await;
     assert_eq!(lease.addr.port(), 50002);
+    fake.igd().entries.remove(&3485);
     assert_eq!(lease.renew(wanted()).await, Ok(()));
     assert_eq!(lease.addr.port(), 50002, "that is kept");
-    assert_eq!(entries(&fake), [&theirs[..], &[at(50002, OURS)]].concat());
+    assert_eq!(entries(&fake), [theirs, at(50002, OURS)]);
+    take(&fake, 3485);
 
     // If that leads to somebody else in the end, there is another one again.
     take(&fake, 50002);
@@ -79,6 +91,15 @@ async fn instead_of_a_port_that_is_taken_another_one_is_opened() {
             .all(|(_, client, ..)| *client == OTHER.to_string())
     );
     assert_eq!(entries(&fake).len(), 3);
+}
+
+#[tokio::test]
+async fn a_port_that_is_left_for_another_one_is_closed() {
+    let fake = Fake::new(Kind::Ip1).await;
+    let mut lease = opened(&fake).await;
+    fake.igd().kept = vec![3485];
+    assert_eq!(lease.renew(wanted()).await, Ok(()));
+    assert_eq!(entries(&fake), [at(50001, OURS)]);
 }
 
 #[tokio::test]
@@ -248,8 +269,46 @@ async fn what_makes_no_sense_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn a_router_that_does_not_describe_itself_is_not_waited_for() {
-    after_a_bad_place(Odd::Hang).await;
+async fn a_page_that_is_not_there_describes_nothing() {
+    let service = "<service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1\
+                   </serviceType><controlURL>/lie</controlURL></service>";
+    let page = format!("HTTP/1.1 404 Not Found\r\n\r\n{service}");
+    after_a_bad_place(Odd::Say(page)).await;
+}
+
+#[tokio::test]
+async fn a_router_that_talks_and_talks_is_left() {
+    let elsewhere = Elsewhere::new();
+    let far = vec![located(&elsewhere.url()); 40];
+    let bad = (0..10).map(|n| located(&format!("http://127.0.0.2:{{http}}/{n}.xml")));
+    for (packets, asked) in [(far, 0), (bad.collect(), 4)] {
+        let fake = Fake::new(Kind::Ip1).await;
+        let told = |packet| Told {
+            from: ROUTER,
+            packet,
+        };
+        fake.igd().told = packets.into_iter().map(told).collect();
+        let found = timeout(A_WHILE, find(fake.router)).await;
+        assert!(found.expect("it has an end").is_none());
+        assert_eq!(fake.asked().len(), asked);
+    }
+}
+
+#[tokio::test]
+async fn places_that_say_nothing_leave_time_for_a_better_one() {
+    let fake = Fake::new(Kind::Ip1).await;
+    {
+        let mut igd = fake.igd();
+        for path in ["/one.xml", "/two.xml"] {
+            igd.odd.insert(path, Odd::Hang);
+            igd.told.push(Told {
+                from: ROUTER,
+                packet: located(&format!("http://127.0.0.2:{{http}}{path}")),
+            });
+        }
+    }
+    opened(&fake).await;
+    assert_eq!(fake.asked()[..3], ["/one.xml", "/two.xml", "/root.xml"]);
 }
 
 #[tokio::test]
@@ -257,7 +316,8 @@ async fn a_port_that_may_have_been_opened_without_an_answer_is_closed() {
     let fake = Fake::new(Kind::Ip1).await;
     fake.igd().odd.insert("AddPortMapping", Odd::Hang);
     let device = find(fake.router).await.unwrap();
-    let why = device.open(wanted()).await.map(|lease| lease.addr);
+    let open = timeout(A_WHILE, device.open(wanted())).await;
+    let why = open.expect("it has an end").map(|lease| lease.addr);
     assert_eq!(why, Err(NoPort::NotNow));
     assert_eq!(
         fake.asked()[1..],
@@ -274,7 +334,8 @@ async fn a_port_that_may_have_been_opened_without_an_answer_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn where_nobody_answers_it_is_given_up() {
     let silent = Router::new(ROUTER, CLIENT);
-    assert!(find(silent).await.is_none());
+    let found = timeout(A_WHILE, find(silent)).await;
+    assert!(found.expect("it has an end").is_none());
 }
 
 #[tokio::test]
@@ -289,4 +350,62 @@ async fn a_router_that_takes_orders_elsewhere_after_a_start_is_found_again() {
     assert_eq!(lease.renew(wanted()).await, Ok(()));
     assert_eq!(lease.control.service.control.path, "/new/0");
     assert_eq!(entries(&fake), [at(3485, OURS)]);
+}
+
+/// A question by PCP, asking for how long, and the answer that it is done (RFC 6887, section 11).
+async fn pcp_question(socket: &UdpSocket) -> (u32, Vec<u8>, SocketAddr) {
+    let mut packet = [0; 1100];
+    let (len, from) = socket.recv_from(&mut packet).await.unwrap();
+    let mut answer = packet[..len].to_vec();
+    assert_eq!((len, answer[..2].to_vec()), (60, vec![2, 1]));
+    let lifetime = u32::from_be_bytes(answer[4..8].try_into().unwrap());
+    answer[1] |= 0x80;
+    answer[8..24].fill(0);
+    answer[44..60].copy_from_slice(&Ipv4Addr::new(203, 0, 113, 7).to_ipv6_mapped().octets());
+    (lifetime, answer, from)
+}
+
+#[tokio::test]
+async fn what_is_opened_in_another_way_too_late_is_closed() {
+    let pcp = UdpSocket::bind((ROUTER, crab_nat::GATEWAY_PORT))
+        .await
+        .unwrap();
+    let fake = Fake::new(Kind::Ip1).await;
+    let place = Place {
+        gateway: ROUTER,
+        client: CLIENT,
+        port: wanted().inside,
+    };
+    let claim = Claim::new(&[7; 32], ROUTER);
+    let opening = watch::Sender::new(false);
+    let opened = Opened::ask_at(place, claim, fake.router, &opening).await;
+    let mut opened = opened.expect("a port, though the first question has no answer");
+    assert_eq!(opened.protocol(), RouterProtocol::Upnp);
+    assert!(*opening.borrow());
+    fake.asked();
+
+    let (lifetime, answer, from) = pcp_question(&pcp).await;
+    assert_ne!(lifetime, 0);
+    pcp.send_to(&answer, from).await.unwrap();
+    let closed = async {
+        loop {
+            let (lifetime, answer, from) = pcp_question(&pcp).await;
+            if lifetime == 0 {
+                pcp.send_to(&answer, from).await.unwrap();
+                return;
+            }
+        }
+    };
+    let both = timeout(A_WHILE, async {
+        tokio::join!(opened.renew_in_time(), closed)
+    })
+    .await;
+    assert_eq!(both, Ok((true, ())));
+    // It may have been the same port for the router.
+    assert_eq!(
+        fake.asked(),
+        ["GetExternalIPAddress", "AddPortMapping 3485"]
+    );
+    opened.close().await;
+    assert_eq!(entries(&fake), []);
 }

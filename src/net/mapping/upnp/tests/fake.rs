@@ -45,6 +45,8 @@ pub(super) struct Igd {
     pub(super) is_for_good_only: bool,
     /// Where it takes orders.
     pub(super) control: &'static str,
+    /// Ports that nobody gets from now on.
+    pub(super) kept: Vec<u16>,
     /// Port, client, its port, lease.
     pub(super) entries: BTreeMap<u16, (String, u16, u32)>,
     /// What happens instead, by path or name of the order.
@@ -77,6 +79,7 @@ impl Fake {
             is_chunked: false,
             is_for_good_only: false,
             control: "/ctl",
+            kept: Vec::new(),
             entries: BTreeMap::new(),
             odd: BTreeMap::new(),
             asked: Vec::new(),
@@ -261,7 +264,7 @@ impl Igd {
                 let is_any = order == "AddAnyPortMapping";
                 let is_taken = |igd: &Self, port: u16| {
                     let entry = igd.entries.get(&port);
-                    entry.is_some_and(|(owner, ..)| *owner != client)
+                    igd.kept.contains(&port) || entry.is_some_and(|(owner, ..)| *owner != client)
                 };
                 while is_any && is_taken(self, port) {
                     port += 1;

@@ -57,7 +57,6 @@ async fn open(router: Router) -> io::Result<UdpSocket> {
     options.set_multicast_if_v4(&router.client)?;
     options.set_multicast_ttl_v4(HOPS)?;
     options.set_multicast_loop_v4(false)?;
-    drop(options);
     Ok(socket)
 }
 

@@ -322,9 +322,9 @@ impl Settings {
         [
             (
                 "port_mapping",
-                "Whether to ask your router (by PCP or NAT-PMP) to lead a port to this computer, \
-                 so that\n# people elsewhere reach it without a relay: \"on\" (while it shows \
-                 itself nearby) or \"off\".",
+                "Whether to ask your router (by PCP, NAT-PMP or UPnP) to lead a port to this \
+                 computer, so\n# that people elsewhere reach it without a relay: \"on\" (while it \
+                 shows itself nearby) or \"off\".",
                 text(&self.port_mapping.to_string()),
             ),
             (

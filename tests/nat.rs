@@ -1,5 +1,5 @@
 //! The real programs behind routers that translate addresses, with a relay on the public side.
-//! Needs root, iproute2 and nftables.
+//! Needs root, iproute2 and nftables; python3 and miniupnpd for routers that open ports.
 //!
 //! The usual run takes one pair of each kind. All of them, with what each took:
 //! `cargo test -p peerconnect --test nat -- --ignored --nocapture`.
@@ -19,6 +19,8 @@ mod common;
 mod over_tcp;
 #[path = "nat/router_port.rs"]
 mod router_port;
+#[path = "nat/upnp.rs"]
+mod upnp;
 
 use std::path::Path;
 use std::process::Command;

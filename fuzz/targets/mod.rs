@@ -6,12 +6,13 @@ mod files;
 mod legacy;
 mod script;
 mod states;
+mod upnp;
 
 /// One target.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("frames", codecs::frames),
     ("addresses", codecs::addresses),
     ("names", codecs::names),
@@ -23,6 +24,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("settings", files::settings),
     ("receiver", states::receiver),
     ("sender", states::sender),
+    ("upnp", upnp::upnp),
 ];
 
 /// The target of this name.

@@ -186,7 +186,7 @@ impl Page<'_> {
             }
             self.below(ui, "port");
         });
-        let note = "Asked by PCP or NAT-PMP, so that people elsewhere reach you without a relay.";
+        let note = "By PCP, NAT-PMP or UPnP, so that people elsewhere reach you without a relay.";
         row(ui, "Port at the router", note, |ui| {
             let options = [(PortMapping::On, "On"), (PortMapping::Off, "Off")];
             let now = self.settings().port_mapping;

@@ -27,8 +27,9 @@ use super::{resolve, tell_relays};
 
 /// How long `receive` goes on for others when it has everything itself.
 const PASS_ON_MAX: Duration = Duration::from_secs(60);
-/// How long the router may take to open a port before the link is shown without it.
-const ROUTER_MAX: Duration = Duration::from_millis(400);
+/// How long the router may take to open a port before the link is shown without it. By UPnP it
+/// takes some questions, the first of them after a quarter of a second.
+const ROUTER_MAX: Duration = Duration::from_millis(1000);
 /// Where a one-time code may stand, which nobody else can read there.
 const CODE_VARIABLE: &str = "PEERCONNECT_CODE";
 

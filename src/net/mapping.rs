@@ -3,18 +3,24 @@
 //!
 //! What the router says is a hint as every other address is: whoever dials proves who is there.
 
+mod claim;
+mod place;
+mod port_control;
 mod router;
+pub mod upnp;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crab_nat::pcp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use self::router::{Opened, Place};
+use self::claim::Claim;
+use self::place::Place;
+use self::router::Opened;
 use super::pool::Shared;
 
 /// How long it is before a router that did not help is asked again, in the same place: the first
@@ -27,8 +33,7 @@ const ASK_AGAIN: [Duration; 4] = [
 ];
 /// How long the router may take to give the port up.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
-/// What the nonces of PCP are made of: a router keeps a port for whoever has the nonce that it was
-/// opened with (RFC 6887, section 11.3), also after this program was killed.
+/// What the claims of this computer at routers are made of.
 const NONCES: &str = "peerconnect 2026-11 nonces of ports at routers";
 
 /// How it stands with a port at the router.
@@ -41,7 +46,12 @@ pub enum RouterPort {
     /// The router is being asked.
     Asking,
     /// What comes to this address comes here.
-    Open(SocketAddr),
+    Open {
+        /// In the Internet.
+        addr: SocketAddr,
+        /// How the router was asked.
+        by: RouterProtocol,
+    },
     /// There is no router that could be asked, or it gave none.
     None,
 }
@@ -50,9 +60,31 @@ impl RouterPort {
     /// Where the router takes packets for us.
     pub fn addr(self) -> Option<SocketAddr> {
         match self {
-            Self::Open(addr) => Some(addr),
+            Self::Open { addr, .. } => Some(addr),
             Self::Off | Self::Asking | Self::None => None,
         }
+    }
+}
+
+/// How a router is asked for a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouterProtocol {
+    /// RFC 6887.
+    Pcp,
+    /// RFC 6886.
+    NatPmp,
+    /// Internet Gateway Device 1 or 2.
+    Upnp,
+}
+
+impl fmt::Display for RouterProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pcp => "PCP",
+            Self::NatPmp => "NAT-PMP",
+            Self::Upnp => "UPnP",
+        })
     }
 }
 
@@ -60,6 +92,8 @@ impl RouterPort {
 #[derive(Debug)]
 pub(super) struct Mapping {
     wanted: watch::Sender<bool>,
+    /// Whether something may be open that is not told yet.
+    opening: watch::Sender<bool>,
     stands: watch::Sender<RouterPort>,
 }
 
@@ -67,6 +101,7 @@ impl Default for Mapping {
     fn default() -> Self {
         Self {
             wanted: watch::Sender::new(false),
+            opening: watch::Sender::new(false),
             stands: watch::Sender::new(RouterPort::Off),
         }
     }
@@ -108,8 +143,11 @@ impl Mapping {
     /// Gives the port up, and waits until the router has heard of it, a second at most.
     pub(super) async fn release(&self) {
         self.want(false);
-        let mut stands = self.stands();
-        let gone = stands.wait_for(|stands| stands.addr().is_none());
+        let (mut opening, mut stands) = (self.opening.subscribe(), self.stands());
+        let gone = async {
+            let _ = opening.wait_for(|opening| !opening).await;
+            let _ = stands.wait_for(|stands| stands.addr().is_none()).await;
+        };
         if timeout(RELEASE_WAIT, gone).await.is_err() {
             tracing::debug!("the router may keep the port for a while");
         }
@@ -139,7 +177,10 @@ pub(super) async fn keep(shared: Arc<Shared>, local: SocketAddr) {
         let place = Place::now(local);
         // Not given up half-way: what the router opens must be closed.
         let opened = match place {
-            Some(place) => Opened::ask(place, nonce(&secret, place.gateway)).await,
+            Some(place) => {
+                let claim = Claim::new(&secret, place.gateway);
+                Opened::ask(place, claim, &shared.mapping.opening).await
+            }
             None => None,
         };
         if let Some(opened) = opened {
@@ -148,6 +189,7 @@ pub(super) async fn keep(shared: Arc<Shared>, local: SocketAddr) {
             continue;
         }
         shared.mapped(RouterPort::None);
+        shared.mapping.opening.send_replace(false);
         let again = ASK_AGAIN.get(refused).or(ASK_AGAIN.last());
         tokio::select! {
             () = sleep(again.copied().unwrap_or_default()) => refused += 1,
@@ -165,10 +207,14 @@ async fn stay_open(
     changes: &mut watch::Receiver<()>,
     wanted: &mut watch::Receiver<bool>,
 ) {
-    tracing::info!(addr = %opened.addr, "the router leads a port here");
+    let by = opened.protocol();
+    tracing::info!(addr = %opened.addr(), %by, "the router leads a port here");
     let place = Some(opened.place);
     loop {
-        shared.mapped(RouterPort::Open(opened.addr));
+        let addr = opened.addr();
+        shared.mapped(RouterPort::Open { addr, by });
+        // Whoever waits for the end of that finds it open.
+        shared.mapping.opening.send_replace(false);
         let goes_on = tokio::select! {
             renewed = opened.renew_in_time() => renewed,
             () = elsewhere(place, local, changes) => false,
@@ -191,14 +237,4 @@ async fn elsewhere(place: Option<Place>, local: SocketAddr, changes: &mut watch:
         }
     }
     std::future::pending().await
-}
-
-/// The nonce that this computer has at a router, now and after the next start.
-fn nonce(secret: &[u8; 32], gateway: Ipv4Addr) -> pcp::Nonce {
-    let hash = blake3::keyed_hash(secret, &gateway.octets());
-    let mut words = hash.as_bytes().chunks_exact(4);
-    std::array::from_fn(|_| {
-        let word = words.next().and_then(|word| word.try_into().ok());
-        u32::from_ne_bytes(word.unwrap_or_default())
-    })
 }

@@ -57,7 +57,9 @@ pub use dht::{DhtStanding, DhtUse, Found};
 pub use echo::hears_multicast;
 pub use endpoint::{BindError, DEFAULT_PORT, EndpointOptions, Net, bind};
 pub use interfaces::is_local_network;
-pub use mapping::RouterPort;
+#[doc(hidden)]
+pub use mapping::upnp;
+pub use mapping::{RouterPort, RouterProtocol};
 pub use tls::{PlainCallers, STREAMS_MAX, STREAMS_PER_PEER_MAX};
 pub use transfer_link::{QuicInbound, QuicOutbound};
 pub use whereabouts::is_plausible;

@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::net::connector::Connector;
 use crate::net::link::{PathInfo, PathKind};
 use crate::net::relay::{RelayStanding, RelayState};
-use crate::net::{DhtStanding, RouterPort, hears_multicast, is_local_network};
+use crate::net::{DhtStanding, RouterPort, RouterProtocol, hears_multicast, is_local_network};
 
 /// How long others in the network, and relays, are waited for before it is said that they are not
 /// there; and a direct way, once a peer is reached.
@@ -77,8 +77,13 @@ pub enum Finding {
         /// Our UDP port.
         port: u16,
     },
-    /// The router leads this port of its own here.
-    RouterPort(SocketAddr),
+    /// The router leads a port of its own here.
+    RouterPort {
+        /// The router's address and port.
+        addr: SocketAddr,
+        /// How it was asked.
+        by: RouterProtocol,
+    },
     /// It leads none, though it was asked for one.
     NoRouterPort(u16),
     /// Who has this computer's link finds it in the DHT.
@@ -383,7 +388,7 @@ fn port(wanted: u16, own: &[SocketAddr]) -> Finding {
 
 fn router_port(stands: RouterPort, own: &[SocketAddr]) -> Option<Finding> {
     match stands {
-        RouterPort::Open(addr) => Some(Finding::RouterPort(addr)),
+        RouterPort::Open { addr, by } => Some(Finding::RouterPort { addr, by }),
         // Only where there is a router, as the best of our addresses tells: what relays see, and
         // what is for IPv6 and for tunnels, comes after it.
         RouterPort::None => own

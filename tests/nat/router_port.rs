@@ -71,13 +71,28 @@ pub(super) fn side(lab: &Lab, host: &str, dir: &Path) -> Side {
     side
 }
 
-fn receiver(lab: &Lab, dir: &Path) -> Side {
-    let mut receiver = side(lab, "b", dir);
+pub(super) fn receiver(lab: &Lab, host: &str, dir: &Path) -> Side {
+    let mut receiver = side(lab, host, dir);
     let inbox = receiver.home.join("in").to_str().unwrap().to_owned();
     let args = ["daemon", "--yes", "--out", &inbox];
     receiver.args = args.map(String::from).into();
     receiver.start();
     receiver
+}
+
+/// Somebody in another network sends to the receiver, whose link this is.
+pub(super) async fn sent_directly(sender: &mut Side, receiver: &Side, link: &Value) {
+    let film = sender.home.join("film");
+    std::fs::write(&film, content(7, SIZE)).unwrap();
+    let link = link.as_str().unwrap();
+    sender.args = ["send", "--to", link, film.to_str().unwrap()]
+        .map(String::from)
+        .into();
+    sender.start();
+    assert!(sender.end().await.success(), "{}", sender.said());
+    assert_eq!(sender.line("path").await["kind"], "direct");
+    let there = tree(&receiver.home.join("in"));
+    assert!(there.into_iter().eq([("film".into(), content(7, SIZE))]));
 }
 
 /// The receiver is behind the strictest of routers, and there is no relay.
@@ -87,24 +102,13 @@ async fn reached(speaks: &str, port: &str) {
     };
     let dir = tempfile::tempdir().unwrap();
     let ports = Ports::at(&lab, speaks, "203.0.113.102", dir.path()).await;
-    let mut receiver = receiver(&lab, dir.path());
+    let mut receiver = receiver(&lab, "b", dir.path());
     let hello = receiver.line("hello").await;
     let addrs = hello["addrs"].as_array().unwrap();
     let outside = format!("203.0.113.102:{port}");
     assert!(addrs.iter().any(|addr| *addr == *outside), "{hello}");
-
     let mut sender = side(&lab, "a", dir.path());
-    let film = sender.home.join("film");
-    std::fs::write(&film, content(7, SIZE)).unwrap();
-    let link = hello["link"].as_str().unwrap();
-    sender.args = ["send", "--to", link, film.to_str().unwrap()]
-        .map(String::from)
-        .into();
-    sender.start();
-    assert!(sender.end().await.success(), "{}", sender.said());
-    assert_eq!(sender.line("path").await["kind"], "direct");
-    let there = tree(&receiver.home.join("in"));
-    assert!(there.into_iter().eq([("film".into(), content(7, SIZE))]));
+    sent_directly(&mut sender, &receiver, &hello["link"]).await;
 
     // Whoever leaves closes the door.
     receiver.signal(Signal::INT);
@@ -129,7 +133,7 @@ async fn a_router_behind_another_one_is_no_help_and_keeps_no_port_open() {
     };
     let dir = tempfile::tempdir().unwrap();
     let ports = Ports::at(&lab, "pcp", "100.64.2.2", dir.path()).await;
-    let mut receiver = receiver(&lab, dir.path());
+    let mut receiver = receiver(&lab, "b", dir.path());
     let hello = receiver.line("hello").await;
     ports.until("open").await;
     ports.until("closed").await;
@@ -151,7 +155,7 @@ async fn behind_a_tunnel_the_router_is_asked_nothing_and_the_address_of_the_home
     // As programs for tunnels do it, to win against the route that is there.
     lab.ip("b", "route add 0.0.0.0/1 via 10.8.0.1 dev tunnel");
     lab.ip("b", "route add 128.0.0.0/1 via 10.8.0.1 dev tunnel");
-    let mut receiver = receiver(&lab, dir.path());
+    let mut receiver = receiver(&lab, "b", dir.path());
     let hello = receiver.line("hello").await;
     assert!(!hello.to_string().contains("203.0.113"), "{hello}");
     assert_eq!(std::fs::read_to_string(&ports.said).unwrap(), "ready\n");

@@ -45,6 +45,8 @@ pub(super) fn waiting(me: &Me) -> String {
 
 #[cfg(test)]
 mod tests {
+    use peerconnect::net::{RouterPort, RouterProtocol};
+
     use super::*;
     use crate::cli::testing::overview;
 
@@ -60,7 +62,10 @@ mod tests {
         assert!(!waiting(&me).contains("router"));
         let outside = "198.51.100.1:40001";
         me.addrs = vec!["192.168.1.7:3485".into(), outside.into()];
-        me.router_port = peerconnect::net::RouterPort::Open(outside.parse().unwrap());
+        me.router_port = RouterPort::Open {
+            addr: outside.parse().unwrap(),
+            by: RouterProtocol::Upnp,
+        };
         let text = waiting(&me);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[2], "  Or, in the same network: 192.168.1.7:3485");

@@ -1,91 +1,87 @@
-//! Asks the router for a port: by PCP (RFC 6887), or by NAT-PMP (RFC 6886) of routers that know
-//! nothing newer.
+//! Asks the router for a port: by PCP or NAT-PMP, which say for how long it is open and whose it
+//! is, and by UPnP at the same time, which more routers speak.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use crab_nat::{
-    GATEWAY_PORT, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType,
-    TimeoutConfig, natpmp, pcp,
-};
+use tokio::sync::watch;
+use tokio::time::sleep;
 
-use crate::net::interfaces::{is_local_network, source_towards};
+use super::RouterProtocol;
+use super::claim::Claim;
+use super::place::Place;
+use super::port_control::Granted;
+use super::upnp::{self, Lease, NoPort, Wanted};
 use crate::net::time::Time;
-use crate::net::whereabouts::{is_for_everybody, is_plausible};
 
 /// How long the router is asked to keep the port, in seconds; it may keep it for less.
-const LIFETIME: u32 = 7200;
+pub(super) const LIFETIME: u32 = 7200;
 /// Least time between two renewals.
-const RENEW_MIN: Duration = Duration::from_secs(10);
-/// Nobody's address in the Internet (RFC 5737): which way packets would go is asked, none is sent.
-const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9);
-/// A question is repeated after 0.25, 0.5 and 1 s.
-const TIMES: TimeoutConfig = TimeoutConfig {
-    initial_timeout: Duration::from_millis(250),
-    max_retries: 3,
-    max_retry_timeout: Some(Duration::from_secs(2)),
-};
+pub(super) const RENEW_MIN: Duration = Duration::from_secs(10);
+/// How long a router that speaks UPnP has to answer PCP or NAT-PMP first. In a network of a home an
+/// answer takes some milliseconds.
+const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Who is asked, and for whom. Where it is the same as before, what was opened is still there.
+/// Something that is being asked for.
+type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What came of asking to have a port kept open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) gateway: Ipv4Addr,
-    client: IpAddr,
-    port: NonZeroU16,
+pub(super) enum Renewal {
+    /// It is.
+    Renewed,
+    /// Nothing: the router may be busy. What was opened holds for a while.
+    Silent,
+    /// It leads nowhere any more.
+    Gone,
 }
 
-impl Place {
-    /// Where this computer is now, with a socket at `local`. `None` where a port at the router
-    /// would not lead to it, or be wrong to tell: behind no router, or in a tunnel that takes all
-    /// packets for the Internet, so that the other end of it is where others see this computer.
-    pub(super) fn now(local: SocketAddr) -> Option<Self> {
-        let gateway = gateway()?;
-        let client = source_towards((gateway, GATEWAY_PORT).into())?;
-        let is_ours = local.ip().is_unspecified() || local.ip().to_canonical() == client;
-        let is_behind = is_local_network(client) && is_local_network(gateway.into());
-        let is_the_way = source_towards(ELSEWHERE) == Some(client);
-        let port = NonZeroU16::new(local.port())?;
-        (is_ours && is_behind && is_the_way).then_some(Self {
-            gateway,
-            client,
-            port,
-        })
+/// A port that the router has opened, by the protocol that it was asked in.
+enum Port {
+    Granted(Granted),
+    Leased(Lease),
+}
+
+impl Port {
+    fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Granted(port) => port.addr,
+            Self::Leased(port) => port.addr,
+        }
     }
 
-    /// Asks for a port: for this one at the router if that is possible.
-    async fn ask(self, nonce: pcp::Nonce, outside: NonZeroU16) -> Option<PortMapping> {
-        let options = PortMappingOptions {
-            external_port: Some(outside),
-            lifetime_seconds: Some(LIFETIME),
-            timeout_config: Some(TIMES),
+    /// As long as the router has said, which may be anything. One that is open for good is renewed,
+    /// too: the router may be switched off meanwhile.
+    fn lifetime(&self) -> Duration {
+        let seconds = match self {
+            Self::Granted(port) => port.lifetime(),
+            Self::Leased(port) => port.lifetime().unwrap_or(LIFETIME),
         };
-        let (gateway, udp) = (self.gateway.into(), InternetProtocol::Udp);
-        let request = pcp::BaseMapRequest::new(gateway, self.client, udp, self.port);
-        let mapping = match pcp::port_mapping(request, Some(nonce), None, options).await {
-            Ok(mapping) => mapping,
-            // Some do not say that they know nothing newer: they say nothing.
-            Err(error) => {
-                tracing::debug!(%error, "no port by PCP");
-                let by_nat_pmp = natpmp::port_mapping(gateway, udp, self.port, options).await;
-                by_nat_pmp
-                    .inspect_err(|error| tracing::debug!(%error, "no port by NAT-PMP"))
-                    .ok()?
-            }
-        };
-        // One that is over before it can be renewed is none.
-        let lasts = u64::from(mapping.lifetime()) >= 2 * RENEW_MIN.as_secs();
-        lasts.then_some(mapping)
+        Duration::from_secs(seconds.min(LIFETIME).into())
+    }
+
+    async fn renew(&mut self, place: Place, claim: Claim) -> Renewal {
+        match self {
+            Self::Granted(port) => port.renew().await,
+            Self::Leased(port) => match port.renew(wanted(place, claim)).await {
+                Ok(()) => Renewal::Renewed,
+                Err(NoPort::NotNow) => Renewal::Silent,
+                Err(NoPort::NoAddress) => Renewal::Gone,
+            },
+        }
     }
 }
 
 /// A port that the router has opened.
 pub(super) struct Opened {
     pub(super) place: Place,
-    /// Where others find it.
-    pub(super) addr: SocketAddr,
-    nonce: pcp::Nonce,
-    mapping: PortMapping,
+    claim: Claim,
+    port: Port,
+    /// PCP and NAT-PMP, where UPnP was faster: what they open is closed. Whether they did.
+    late: Option<Asked<bool>>,
     /// When it is to be renewed.
     due: Time,
     /// When it is over.
@@ -94,19 +90,42 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Asks the router for a port that leads here. `None` if it does not help, or is behind
-    /// another one itself. To be finished: what it has opened then is closed again.
-    pub(super) async fn ask(place: Place, nonce: pcp::Nonce) -> Option<Self> {
-        let mapping = place.ask(nonce, place.port).await?;
-        let Ok(Some(addr)) = external(&mapping).await else {
-            give_up(mapping).await;
-            return None;
+    /// another one itself. To be finished: what it has opened then is closed again. From when on
+    /// something may be open that has to be closed, is said in `opening`.
+    pub(super) async fn ask(
+        place: Place,
+        claim: Claim,
+        opening: &watch::Sender<bool>,
+    ) -> Option<Self> {
+        let router = upnp::Router::new(place.gateway, place.client);
+        Self::ask_at(place, claim, router, opening).await
+    }
+
+    /// The same, of a router that takes the questions of UPnP somewhere else.
+    pub(super) async fn ask_at(
+        place: Place,
+        claim: Claim,
+        router: upnp::Router,
+        opening: &watch::Sender<bool>,
+    ) -> Option<Self> {
+        let first = Box::pin(Granted::ask(place, claim.nonce));
+        let (port, late) = match race(first, upnp::find(router)).await? {
+            Race::First(granted) => (Port::Granted(granted), None),
+            Race::Second(device, first) => {
+                opening.send_replace(true);
+                match (device.open(wanted(place, claim)).await, first) {
+                    (Ok(lease), first) => (Port::Leased(lease), first.map(closed)),
+                    (Err(_), Some(first)) => (Port::Granted(first.await?), None),
+                    (Err(_), None) => return None,
+                }
+            }
         };
         let now = Time::after(Duration::ZERO);
         let mut opened = Self {
             place,
-            addr,
-            nonce,
-            mapping,
+            claim,
+            port,
+            late,
             due: now,
             over: now,
         };
@@ -114,9 +133,22 @@ impl Opened {
         Some(opened)
     }
 
-    /// From now on it lasts as long as the router has said, which may be anything.
+    /// Where others find it.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// How the router was asked.
+    pub(super) fn protocol(&self) -> RouterProtocol {
+        match &self.port {
+            Port::Granted(port) => port.protocol(),
+            Port::Leased(_) => RouterProtocol::Upnp,
+        }
+    }
+
+    /// From now on it lasts as long as the router has said.
     fn begin(&mut self) {
-        let lifetime = Duration::from_secs(self.mapping.lifetime().min(LIFETIME).into());
+        let lifetime = self.port.lifetime();
         self.over = Time::after(lifetime);
         self.due = Time::after((lifetime / 2).max(RENEW_MIN));
     }
@@ -124,96 +156,160 @@ impl Opened {
     /// Waits until half of its time is over and renews it; whether it is there still. Cancel-safe:
     /// a renewal that was cancelled is begun anew.
     pub(super) async fn renew_in_time(&mut self) -> bool {
+        if let Some(late) = &mut self.late {
+            // Some seconds: much less than until it is due.
+            let were_late = late.await;
+            self.late = None;
+            if were_late {
+                // For the router it may have been the same port.
+                self.due = Time::after(Duration::ZERO);
+            }
+        }
         self.due.reached().await;
-        let outside = self.mapping.external_port();
-        let Some(mapping) = self.place.ask(self.nonce, outside).await else {
-            // It may be busy. What was opened holds for a while.
-            self.due = Time::after((self.over.left() / 2).max(RENEW_MIN));
-            return !self.over.is_past();
-        };
-        self.mapping = mapping;
-        self.begin();
-        // The router may have another port for us now, or another address.
-        match external(&self.mapping).await {
-            Ok(Some(addr)) => self.addr = addr,
-            Ok(None) => return false,
-            Err(_) => self.addr.set_port(self.mapping.external_port().get()),
+        match self.port.renew(self.place, self.claim).await {
+            Renewal::Renewed => self.begin(),
+            Renewal::Silent => {
+                self.due = Time::after((self.over.left() / 2).max(RENEW_MIN));
+                return !self.over.is_past();
+            }
+            Renewal::Gone => return false,
         }
         true
     }
 
     /// Tells the router that the port is not needed any more.
     pub(super) async fn close(self) {
-        give_up(self.mapping).await;
-    }
-}
-
-async fn give_up(mapping: PortMapping) {
-    if let Err((error, _)) = mapping.try_drop().await {
-        tracing::debug!(%error, "the router may keep the port for a while");
-    }
-}
-
-/// Where others find the port, if that is in the Internet.
-async fn external(mapping: &PortMapping) -> Result<Option<SocketAddr>, natpmp::Failure> {
-    let ip: IpAddr = match mapping.mapping_type() {
-        PortMappingType::NatPmp => {
-            let asked = natpmp::external_address(mapping.gateway(), Some(TIMES)).await;
-            asked?.into()
+        match self.port {
+            Port::Granted(port) => port.close().await,
+            Port::Leased(port) => port.close().await,
         }
-        PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
-    };
-    let addr = SocketAddr::new(ip, mapping.external_port().get());
-    let is_good = is_for_everybody(ip) && is_plausible(addr, mapping.gateway().into());
-    Ok(is_good.then_some(addr))
+        if let Some(late) = self.late {
+            late.await;
+        }
+    }
 }
 
-/// The router that packets for the Internet go to.
-#[cfg(target_os = "linux")]
-fn gateway() -> Option<Ipv4Addr> {
-    gateway_in(&std::fs::read_to_string("/proc/net/route").ok()?)
+fn wanted(place: Place, claim: Claim) -> Wanted {
+    Wanted {
+        inside: place.port,
+        outside: place.port,
+        spares: claim.spares,
+        lifetime: LIFETIME,
+    }
 }
 
-/// Elsewhere the system is not asked.
-#[cfg(not(target_os = "linux"))]
-fn gateway() -> Option<Ipv4Addr> {
-    None
+/// Closes what comes of `first`, if anything does; whether it did.
+fn closed(first: Asked<Option<Granted>>) -> Asked<bool> {
+    Box::pin(async move {
+        match first.await {
+            Some(granted) => {
+                granted.close().await;
+                true
+            }
+            None => false,
+        }
+    })
 }
 
-/// The gateway of the best way to everywhere in a table as Linux prints it.
-#[cfg(target_os = "linux")]
-fn gateway_in(table: &str) -> Option<Ipv4Addr> {
-    /// `RTF_UP` and `RTF_GATEWAY` of `linux/route.h`.
-    const FLAGS: u32 = 0x3;
-    let hex = |text: &str| u32::from_str_radix(text, 16).ok();
-    let routes = table.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, to, gateway, flags, _, _, metric, mask, ..] = fields.as_slice() else {
-            return None;
+/// Who is to be asked for a port, or has opened one already.
+enum Race<T, D> {
+    First(T),
+    /// The other one, and the first if it has not answered yet.
+    Second(D, Option<Asked<Option<T>>>),
+}
+
+impl<T, D> fmt::Debug for Race<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::First(_) => "first",
+            Self::Second(_, None) => "second, the first has failed",
+            Self::Second(_, Some(_)) => "second, the first is silent",
+        })
+    }
+}
+
+/// Whether a port was opened by `first`, or one is to be asked for where `search` has led to, which
+/// opens nothing: if the first way fails, or says nothing for a moment. `None` if neither helps.
+/// What is left of `first` is to be finished.
+async fn race<T, D>(
+    mut first: Asked<Option<T>>,
+    search: impl Future<Output = Option<D>>,
+) -> Option<Race<T, D>> {
+    let (mut search, mut head_start) = (pin!(search), pin!(sleep(HEAD_START)));
+    let (mut has_failed, mut is_over, mut found) = (false, false, None);
+    loop {
+        tokio::select! {
+            biased;
+            opened = &mut first, if !has_failed => match opened {
+                Some(opened) => return Some(Race::First(opened)),
+                None => has_failed = true,
+            },
+            device = &mut search, if found.is_none() => found = Some(device),
+            () = &mut head_start, if !is_over => is_over = true,
+        }
+        found = match found {
+            Some(Some(device)) if has_failed || is_over => {
+                return Some(Race::Second(device, (!has_failed).then_some(first)));
+            }
+            Some(None) if has_failed => return None,
+            undecided => undecided,
         };
-        let everywhere = hex(to)? == 0 && hex(mask)? == 0 && hex(flags)? & FLAGS == FLAGS;
-        // As it lies in memory, which is the order of the network.
-        let gateway = Ipv4Addr::from(hex(gateway)?.to_ne_bytes());
-        let metric: u32 = metric.parse().ok()?;
-        everywhere.then_some((metric, gateway))
-    });
-    routes.min().map(|(_, gateway)| gateway)
+    }
 }
 
-#[cfg(all(test, target_os = "linux", target_endian = "little"))]
+#[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
     use super::*;
 
-    #[test]
-    fn the_router_is_the_gateway_of_the_best_way_to_everywhere() {
-        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
-                     eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
-                     wlan0\t00000000\t0102A8C0\t0003\t0\t0\t50\t00000000\t0\t0\t0\n\
-                     tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n\
-                     eth0\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n\
-                     odd line\n";
-        assert_eq!(gateway_in(table), Some(Ipv4Addr::new(192, 168, 2, 1)));
-        assert_eq!(gateway_in(""), None);
-        assert_eq!(gateway_in("Iface\n"), None);
+    fn after<T: Send + 'static>(time: u64, opened: Option<T>) -> Asked<Option<T>> {
+        Box::pin(async move {
+            sleep(Duration::from_millis(time)).await;
+            opened
+        })
+    }
+
+    async fn won(first: Asked<Option<()>>, second: Asked<Option<()>>) -> String {
+        format!("{:?}", race(first, second).await)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_way_wins_if_it_answers_at_once_or_alone() {
+        let first = "Some(first)";
+        assert_eq!(
+            won(after(0, Some(())), Box::pin(ready(Some(())))).await,
+            first
+        );
+        assert_eq!(won(after(200, Some(())), after(1, Some(()))).await, first);
+        assert_eq!(
+            won(after(1000, Some(())), after(1500, Some(()))).await,
+            first
+        );
+        assert_eq!(won(after(1000, Some(())), after(1, None)).await, first);
+        assert_eq!(won(after(1000, Some(())), Box::pin(pending())).await, first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_second_way_need_not_wait_until_the_first_has_given_up() {
+        let silent = "Some(second, the first is silent)";
+        assert_eq!(won(after(7500, None), after(100, Some(()))).await, silent);
+        assert_eq!(
+            won(Box::pin(pending()), after(3000, Some(()))).await,
+            silent
+        );
+        let failed = "Some(second, the first has failed)";
+        let begun = Instant::now();
+        assert_eq!(won(after(10, None), after(20, Some(()))).await, failed);
+        assert!(begun.elapsed() < HEAD_START, "in time that is not real");
+        assert_eq!(won(after(10, None), after(3000, Some(()))).await, failed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_may_help() {
+        assert_eq!(won(after(10, None), after(20, None)).await, "None");
+        assert_eq!(won(after(7500, None), after(3000, None)).await, "None");
     }
 }

@@ -200,10 +200,14 @@ fn a_port_at_the_router_is_told_where_it_matters() {
         })
     };
     let (home, outside) = ("192.168.1.7:3485", "198.51.100.1:40001");
-    let open = RouterPort::Open(outside.parse().unwrap());
+    let (addr, by) = (outside.parse().unwrap(), RouterProtocol::Upnp);
+    let open = RouterPort::Open { addr, by };
     let found = told(&[home, outside], open);
     assert_eq!(found[0], Finding::Network(vec![[192, 168, 1, 7].into()]));
-    assert!(found.contains(&Finding::RouterPort(outside.parse().unwrap())));
+    let known = Finding::RouterPort { addr, by };
+    assert!(found.contains(&known));
+    let title = "The router leads its port 198.51.100.1:40001 to this computer (asked by UPnP)";
+    assert_eq!(known.text(Face::CommandLine), title);
     assert!(found.contains(&Finding::NoRelay { needed: false }));
     let missing = Finding::NoRouterPort(3485);
     assert!(told(&[home], RouterPort::None).contains(&missing));

@@ -20,7 +20,7 @@ impl Finding {
             Self::Nearby(_) => "nearby",
             Self::NobodyNear => "nobody-near",
             Self::Missed { .. } => "not-reached",
-            Self::RouterPort(_) => "router-port",
+            Self::RouterPort { .. } => "router-port",
             Self::NoRouterPort(_) => "no-router-port",
             Self::Dht => "dht",
             Self::DhtNothing => "dht-nothing",
@@ -57,7 +57,7 @@ impl Finding {
             | Self::Listening(_)
             | Self::Multicast
             | Self::Nearby(_)
-            | Self::RouterPort(_)
+            | Self::RouterPort { .. }
             | Self::Dht
             | Self::NoRelay { needed: false }
             | Self::RouterOpen => Grade::Good,
@@ -108,8 +108,8 @@ impl Finding {
             }
             Self::NobodyNear => "No other PeerConnect is heard in this network".into(),
             Self::Missed { by, count, .. } => missed(by, *count),
-            Self::RouterPort(addr) => {
-                format!("The router leads its port {addr} to this computer")
+            Self::RouterPort { addr, by } => {
+                format!("The router leads its port {addr} to this computer (asked by {by})")
             }
             Self::NoRouterPort(_) => "The router leads no port to this computer".into(),
             Self::Dht => "Who has this computer's link finds it in the DHT of BitTorrent".into(),
@@ -175,8 +175,8 @@ impl Finding {
             ),
             Self::NoRouterPort(port) => format!(
                 "People elsewhere reach it through a relay, or once the router's settings allow \
-                 programs to open ports (PCP or NAT-PMP), or lead UDP port {port} here. While a \
-                 VPN takes everything, the router is not asked."
+                 programs to open ports (UPnP, PCP or NAT-PMP), or lead UDP port {port} here. \
+                 While a VPN takes everything, the router is not asked."
             ),
             Self::DhtNothing => {
                 "A relay helps, or a port of the router that leads here: what is said there then \
@@ -210,7 +210,7 @@ impl Finding {
             | Self::Listening(_)
             | Self::Multicast
             | Self::Nearby(_)
-            | Self::RouterPort(_)
+            | Self::RouterPort { .. }
             | Self::Dht
             | Self::NoRelay { needed: false }
             | Self::RouterOpen

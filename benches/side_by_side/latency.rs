@@ -86,6 +86,7 @@ fn start(dir: &Path) -> Node {
             accept_unencrypted: false,
             folder,
             on_conflict,
+            pass_on: true,
         }),
         resume: ResumeAtStart::None,
         presence: Presence::Off,

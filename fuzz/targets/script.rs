@@ -94,7 +94,11 @@ impl Script<'_> {
             3 => Order::First(self.number()),
             4 => Order::Answer(Decision::Decline),
             5 => Order::Conflict(self.scope(), self.pick(&answers)),
-            _ => Order::Answer(Decision::Accept { folder, only }),
+            _ => Order::Answer(Decision::Accept {
+                folder,
+                only,
+                pass_on: true,
+            }),
         }
     }
 

@@ -130,7 +130,7 @@ impl Source {
     }
 
     /// The next record; `None` at the end or where it is damaged. Blocking.
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn read<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let next = next_record(&mut self.from, &mut self.payload)?;
         Ok(next.map(|(record, _)| record))
     }
@@ -209,7 +209,7 @@ mod tests {
     fn records(path: &Path) -> Option<Vec<String>> {
         let mut source = Source::open(path, FORMAT).unwrap()?;
         let mut found = Vec::new();
-        while let Some(record) = source.next().unwrap() {
+        while let Some(record) = source.read().unwrap() {
             found.push(record);
         }
         Some(found)

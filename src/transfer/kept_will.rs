@@ -65,7 +65,7 @@ impl KeptWill {
         let Some(mut source) = Source::open(&file(dir, transfer), FORMAT)? else {
             return Ok(None);
         };
-        let Some(head) = source.next::<Head>()? else {
+        let Some(head) = source.read::<Head>()? else {
             return Ok(None);
         };
         let mut kept = Self {
@@ -75,7 +75,7 @@ impl KeptWill {
             will: Will::default(),
         };
         loop {
-            let taken = match source.next::<Page>()? {
+            let taken = match source.read::<Page>()? {
                 Some(Page::Entries(entries)) => kept.push(&entries),
                 Some(Page::File(file)) => {
                     let offered = kept.table.file_size(file.index);

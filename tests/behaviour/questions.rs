@@ -33,7 +33,11 @@ async fn asked(side: &Side) {
 }
 
 fn accept(folder: Option<PathBuf>, only: Option<Vec<u32>>) -> Order {
-    Order::Answer(Decision::Accept { folder, only })
+    Order::Answer(Decision::Accept {
+        folder,
+        only,
+        pass_on: true,
+    })
 }
 
 fn declined(reason: DeclineReason) -> (Ended, Ended) {

@@ -9,13 +9,12 @@ use peerconnect::config::{ConflictAnswer, ConflictPolicy};
 use peerconnect::fault::Fault;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, Outcome, Room, Scope, TransferId};
-use peerconnect::storage::journal::Journal;
 use peerconnect::transfer::control::{News, ORDERS_MAX, Order, People, Progress, Reporter};
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::feed::Feeding;
 use peerconnect::transfer::known::KnownHashes;
 use peerconnect::transfer::limiter::Limiter;
-use peerconnect::transfer::receiver::{Incoming, Terms, Who};
+use peerconnect::transfer::receiver::{Earlier, Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
 use peerconnect::transfer::sender::Outgoing;
 use peerconnect::transfer::sources::Sources;
@@ -386,8 +385,8 @@ impl<P: Pair> World<P> {
     pub fn restart_receiver(&mut self) {
         let (side, incoming, orders) = receiver(&self.terms);
         (self.receiving, self.incoming, self.receiver_orders) = (side, incoming, orders);
-        if let Some((journal, head, replay)) = Journal::open(&self.terms.journals, ID).unwrap() {
-            self.incoming.continue_from(journal, head, replay).unwrap();
+        if let Some(earlier) = Earlier::open(&self.terms.journals, ID).unwrap() {
+            self.incoming.continue_from(earlier).unwrap();
         }
     }
 

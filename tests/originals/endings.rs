@@ -99,7 +99,7 @@ async fn what_was_on_its_way_is_incomplete_after_a_crash() {
         hash: Some([1; 32]),
     };
     journal.append(&[done]).unwrap();
-    journal.sync().unwrap();
+    journal.handle().unwrap().sync_data().unwrap();
     drop(journal);
     site.restart();
     let records = history(&site).await;

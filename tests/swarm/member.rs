@@ -11,13 +11,12 @@ use peerconnect::otm::origin::SessionNews;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
 use peerconnect::protocol::sessions::{FeedingKey, SessionNote};
-use peerconnect::storage::journal::Journal;
 use peerconnect::transfer::control::{News, Order, People, Progress, Reporter};
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::known::KnownHashes;
 use peerconnect::transfer::limiter::Limiter;
 use peerconnect::transfer::member::{Membership, Whereabouts};
-use peerconnect::transfer::receiver::{Incoming, Terms, Who};
+use peerconnect::transfer::receiver::{Earlier, Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
 use peerconnect::transfer::sender::Outgoing;
 use peerconnect::transfer::sources::Sources;
@@ -220,8 +219,8 @@ fn incoming(common: &Common, n: usize, table: SharedTable, reporter: Reporter) -
     let journals = terms.journals.clone();
     let progress = Arc::new(Progress::default());
     let mut incoming = Incoming::new(who, terms, table, progress, reporter);
-    if let Some((journal, head, replay)) = Journal::open(&journals, id).unwrap() {
-        incoming.continue_from(journal, head, replay).unwrap();
+    if let Some(earlier) = Earlier::open(&journals, id).unwrap() {
+        incoming.continue_from(earlier).unwrap();
     }
     incoming
 }

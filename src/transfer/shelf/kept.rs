@@ -117,7 +117,7 @@ fn remove(path: &Path) {
 
 fn load_one(path: &Path, transfer: TransferId, now: u64) -> Option<KeptShelf> {
     let mut records = Records::open(path, FORMAT).ok()??;
-    let head = records.next::<Head>().ok()??;
+    let head = records.read::<Head>().ok()??;
     let is_old = now.saturating_sub(head.ended) > KEPT_FOR.as_secs();
     // A folder that is gone is not made again.
     if head.transfer != transfer || is_old || !head.folder.is_dir() {
@@ -128,7 +128,7 @@ fn load_one(path: &Path, transfer: TransferId, now: u64) -> Option<KeptShelf> {
     {
         let mut inner = shelf.lock();
         inner.over = true;
-        while let Some(item) = records.next::<Item>().ok()? {
+        while let Some(item) = records.read::<Item>().ok()? {
             let finished = Finished {
                 folder: folder.clone(),
                 path: SafePath::parse(&item.path).ok()?,

@@ -33,6 +33,16 @@ impl Entry {
         }
     }
 
+    /// What limits the speed. That the receiver is behind explains what this side sees of it: it
+    /// takes nothing.
+    fn limit(&self, moving: bool) -> Limit {
+        match (moving, self.meter.limit) {
+            (false, _) => Limit::Unknown,
+            (true, Limit::Network) if self.is_behind => Limit::PeerDisk,
+            (true, limit) => limit,
+        }
+    }
+
     pub(super) fn snapshot(
         &self,
         id: TransferId,
@@ -81,11 +91,7 @@ impl Entry {
             bytes_moved: self.progress.read().moved,
             rate,
             eta_seconds: eta,
-            limit: if moving {
-                self.meter.limit
-            } else {
-                Limit::Unknown
-            },
+            limit: self.limit(moving),
             path: self.path.clone(),
             folder: self.folder.clone(),
             question: self.question(),

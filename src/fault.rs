@@ -13,7 +13,11 @@ mod words;
 
 pub use self::code::CodeTrouble;
 pub use self::original::Trouble;
-use self::words::{declined, incomplete, no_links, no_texts, peer_room, source, text_lost};
+use self::words::{
+    declined, identity_changed, incomplete, no_links, no_texts, peer_room, same_identity, source,
+    text_lost, version,
+};
+use crate::peer::PeerId;
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes, duration};
 
@@ -42,8 +46,15 @@ pub enum Fault {
     IdentityChanged {
         /// Name or address that was dialled.
         peer: String,
-        /// Three words to compare with the owner.
-        words: Option<String>,
+        /// Whose key it is. Connected afterwards, if it wants to be, so that the three words can
+        /// be compared.
+        #[serde(default)]
+        got: Option<PeerId>,
+    },
+    /// Another computer has the same key as this one.
+    SameIdentity {
+        /// Name or address that was dialled.
+        peer: String,
     },
     /// The peer does not want to talk to us.
     Refused {
@@ -164,6 +175,10 @@ pub enum Fault {
         peer: String,
         /// Whether the peer is newer than we are; `None` if that is not known.
         peer_is_newer: Option<bool>,
+        /// Where a program of the original's kind is instead (`legacy:IP`): it can be sent to, but
+        /// not encrypted.
+        #[serde(default)]
+        original: Option<String>,
     },
     /// The program at the other side takes no texts.
     NoTexts {
@@ -275,6 +290,7 @@ impl Fault {
             Self::PeerFirewall { .. } => ("peer-firewall", 4),
             Self::NoRoute { .. } => ("no-route", 4),
             Self::IdentityChanged { .. } => ("identity-changed", 5),
+            Self::SameIdentity { .. } => ("same-identity", 5),
             Self::Refused { .. } => ("refused", 5),
             Self::Declined { reason, .. } => match reason {
                 DeclineReason::NoRoom { .. } => ("disk-full", 9),
@@ -338,7 +354,7 @@ impl Fault {
             ),
             Self::PeerFirewall { peer, port } => (
                 format!("{} is there but blocks incoming connections.", Shown(peer)),
-                format!("It does not answer on UDP {port}."),
+                format!("It is heard, but does not answer on UDP {port}."),
                 format!(
                     "On that computer: Windows: allow PeerConnect for Private networks; \
                      Linux: sudo ufw allow {port}/udp."
@@ -351,30 +367,8 @@ impl Fault {
                  devices to see each other."
                     .into(),
             ),
-            Self::IdentityChanged { peer, words } => (
-                format!("This is not the {} you know.", Shown(peer)),
-                "Its key changed. That happens after reinstalling, or when someone else uses its \
-                 name. Nothing was sent."
-                    .into(),
-                {
-                    let forget = face.pick(
-                        format!(
-                            "peerconnect peers forget {}, then connect again",
-                            Shown(peer)
-                        ),
-                        "choose Forget in its menu, then add it again".into(),
-                    );
-                    match words {
-                        Some(words) => format!(
-                            "Ask its owner to read you the three words: here {words}. If they \
-                             match: {forget}."
-                        ),
-                        None => format!(
-                            "If its owner reinstalled it: {forget} and compare the three words."
-                        ),
-                    }
-                },
-            ),
+            Self::IdentityChanged { peer, .. } => identity_changed(peer, face),
+            Self::SameIdentity { peer } => same_identity(peer, face),
             Self::Refused { peer } => (
                 format!("{} does not accept connections from you.", Shown(peer)),
                 none(),
@@ -457,15 +451,8 @@ impl Fault {
             Self::Version {
                 peer,
                 peer_is_newer,
-            } => (
-                match peer_is_newer {
-                    Some(true) => format!("{} runs a newer PeerConnect.", Shown(peer)),
-                    Some(false) => format!("{} runs an older PeerConnect.", Shown(peer)),
-                    None => format!("{} speaks another version of PeerConnect.", Shown(peer)),
-                },
-                none(),
-                "Update the older of the two.".into(),
-            ),
+                original,
+            } => version(peer, *peer_is_newer, original.as_deref(), face),
             Self::NoTexts { peer } => no_texts(peer),
             Self::NoLinks { path } => no_links(path),
             Self::TextLost { peer } => text_lost(peer),
@@ -507,11 +494,13 @@ mod tests {
         for fault in [
             Fault::IdentityChanged {
                 peer: peer(),
-                words: None,
+                got: None,
             },
-            Fault::IdentityChanged {
+            Fault::SameIdentity { peer: peer() },
+            Fault::Version {
                 peer: peer(),
-                words: Some("lion desk radio".into()),
+                peer_is_newer: Some(false),
+                original: Some("legacy:10.0.0.2".into()),
             },
             Fault::NameExists { path: peer() },
             Fault::PortInUse { port: 1 },

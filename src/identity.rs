@@ -31,6 +31,9 @@ pub use verifier::{InvalidCertificate, ProvenPeer, peer_id_of_certificate};
 /// Name of the key file in the folder given to [`Identity::load_or_create`].
 pub const KEY_FILE: &str = "identity.key";
 
+/// Name of the key file of before, see [`Identity::renew`].
+pub const OLD_KEY_FILE: &str = "identity.key.old";
+
 /// What a `SubjectPublicKeyInfo` of Ed25519 begins with, before the raw key (RFC 8410).
 const SPKI_START: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
@@ -103,6 +106,15 @@ impl Identity {
         let key =
             KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &PKCS_ED25519).map_err(|_| damaged())?;
         Self::from_key(&key)
+    }
+
+    /// Another identity in `dir` from now on; programs that run with the old one keep it until they
+    /// end. The old key stays beside it, in place of one that stayed there before. Blocks on the
+    /// disk. Whenever this is interrupted, the next start finds the old key, the new one, or none
+    /// and makes one.
+    pub fn renew(dir: &Path) -> Result<Self, IdentityError> {
+        key_file::put_aside(&dir.join(KEY_FILE), &dir.join(OLD_KEY_FILE))?;
+        Self::load_or_create(dir)
     }
 
     /// A new identity in memory, gone with the program. For tests.

@@ -486,6 +486,7 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
                 trouble: Trouble::Lied,
             },
             4 => ReceiverMessage::CanGoOn(script.number()),
+            5 => ReceiverMessage::Behind(script.number().is_multiple_of(2)),
             _ => ReceiverMessage::Complete,
         },
     }

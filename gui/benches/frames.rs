@@ -54,7 +54,7 @@ fn outside() -> Outside {
     Outside {
         run: Arc::new(|job| job()),
         pick: Arc::new(|_| Picked::Nothing),
-        notify: Arc::new(|_, _| {}),
+        notify: Arc::new(|_| {}),
         ..Outside::real(Log::default(), Drops::Anywhere)
     }
 }

@@ -1,25 +1,32 @@
 //! What this program is, what it was made of, and what it has noted for itself.
 
-use egui::{Label, RichText, ScrollArea, Ui};
+use egui::{Label, ScrollArea, Ui};
 use peerconnect::text::Shown;
 
 use crate::model::{Action, Model};
 use crate::page_ui::{head, section};
 use crate::texts::TextAction;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 
 /// Each package that this program is built with, and its licence: `name: licence`. Made by the
 /// test that holds it to `Cargo.lock`.
 pub(crate) const LICENCES: &str = include_str!("../licences.txt");
 
-/// Size of the letters in a list.
-const LETTERS: f32 = 12.0;
+/// The texts of these licences, with the names of those who gave them. Made by the same test.
+pub const TEXTS: &str = include_str!("../licence-texts.txt");
 
 /// Height of a list at most.
 const LIST: f32 = 240.0;
 
+/// What is open here.
+#[derive(Debug, Default)]
+pub(crate) struct AboutDraft {
+    /// The lines of the licences, while they are shown.
+    texts: Option<Vec<&'static str>>,
+}
+
 /// The whole page.
-pub(crate) fn about_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
+pub(crate) fn about_ui(ui: &mut Ui, model: &Model, draft: &mut AboutDraft) -> Vec<Action> {
     let mut actions = Vec::new();
     head(ui, "About", &mut actions, |_, _| {});
     section(ui, "This program", |ui| {
@@ -29,7 +36,7 @@ pub(crate) fn about_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
         ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
     });
     section(ui, "Log of this window", |ui| log(ui, model, &mut actions));
-    section(ui, "What it is built with", licences);
+    section(ui, "What it is built with", |ui| licences(ui, draft));
     ui.add_space(8.0);
     actions
 }
@@ -53,9 +60,26 @@ fn log(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     }
 }
 
-fn licences(ui: &mut Ui) {
-    let lines: Vec<&str> = LICENCES.lines().collect();
-    lines_ui(ui, "licences", lines.len(), false, |ui, n| {
+fn licences(ui: &mut Ui, draft: &mut AboutDraft) {
+    let text = match draft.texts {
+        Some(_) => "Show the names of what it is built with",
+        None => "Show the texts of the licences",
+    };
+    if theme::small(ui, text).clicked() {
+        draft.texts = match draft.texts {
+            Some(_) => None,
+            None => Some(TEXTS.lines().collect()),
+        };
+    }
+    ui.add_space(4.0);
+    match &draft.texts {
+        Some(lines) => lines_of(ui, "texts", lines),
+        None => lines_of(ui, "licences", &LICENCES.lines().collect::<Vec<_>>()),
+    }
+}
+
+fn lines_of(ui: &mut Ui, id: &str, lines: &[&str]) {
+    lines_ui(ui, id, lines.len(), false, |ui, n| {
         line_ui(ui, lines.get(n).copied().unwrap_or_default());
     });
 }
@@ -64,7 +88,7 @@ fn licences(ui: &mut Ui) {
 fn lines_ui(ui: &mut Ui, id: &str, count: usize, at_end: bool, line: impl Fn(&mut Ui, usize)) {
     ui.spacing_mut().item_spacing.y = 0.0;
     // As high as they are drawn: the list would jump while it is scrolled.
-    let font = egui::FontId::monospace(LETTERS);
+    let font = Size::Small.even_font();
     let height = ui.fonts_mut(|fonts| fonts.row_height(&font));
     ScrollArea::both()
         .id_salt(id)
@@ -79,6 +103,6 @@ fn lines_ui(ui: &mut Ui, id: &str, count: usize, at_end: bool, line: impl Fn(&mu
 }
 
 fn line_ui(ui: &mut Ui, text: &str) {
-    let text = RichText::new(text).monospace().size(LETTERS);
+    let text = Size::Small.even(text);
     ui.add(Label::new(text).extend().selectable(true));
 }

@@ -147,6 +147,12 @@ pub(crate) enum Whose {
 pub(crate) enum About {
     /// Only a failure is of interest.
     Nothing,
+    /// Nor is a failure.
+    NotEvenFailure,
+    /// A transfer in place of this one, which is over and goes when the new one is there.
+    InPlaceOf(TransferId),
+    /// A new key for this installation.
+    NewIdentity,
     /// Staged files on their way to a device: they come back if that fails.
     Send(Vec<PathBuf>),
     /// A device that was typed.

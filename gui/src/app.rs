@@ -11,7 +11,7 @@ use peerconnect::protocol::codes::TypedCode;
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::status::FileQuery;
 
-use crate::about_ui::about_ui;
+use crate::about_ui::{AboutDraft, about_ui};
 use crate::actions::sending;
 use crate::attention::Attention;
 use crate::bridge::Bridge;
@@ -51,6 +51,7 @@ pub(crate) struct Drafts {
     pub(crate) history: HistoryDraft,
     pub(crate) settings: SettingsDraft,
     pub(crate) check: CheckDraft,
+    pub(crate) about: AboutDraft,
     /// What the person was told that dropping will do, while files hang over the window.
     pub(crate) drop: Option<input::Under>,
     /// A field had the keyboard a frame ago.
@@ -173,6 +174,9 @@ impl App {
         }
         if !opened.paths.is_empty() {
             self.look(opened.paths);
+        }
+        if let Some(about) = opened.about {
+            self.come_forward(about);
         }
         if opened.left_out > 0 {
             let text = format!(
@@ -306,7 +310,9 @@ impl App {
                 Page::Check => scrolled(ui, |ui| {
                     actions.extend(check_ui(ui, model, &mut drafts.check));
                 }),
-                Page::About => scrolled(ui, |ui| actions.extend(about_ui(ui, model))),
+                Page::About => scrolled(ui, |ui| {
+                    actions.extend(about_ui(ui, model, &mut drafts.about));
+                }),
             });
     }
 

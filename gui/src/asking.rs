@@ -37,6 +37,7 @@ impl App {
             }
             About::RenamedGroup(_) => {}
             About::Nothing | About::Send(_) | About::AddPeer | About::SendText(_) => {}
+            About::NotEvenFailure | About::InPlaceOf(_) | About::NewIdentity => {}
             About::Page(..) | About::Open(_) | About::ReadText(_) | About::History => {}
             About::Check => self.model.check.begin(),
         }
@@ -89,6 +90,17 @@ impl App {
                 self.ask(gone, About::Nothing);
             }
             (About::RenamedGroup(_), Err(_)) => {}
+            (About::NotEvenFailure, _) => return,
+            (About::InPlaceOf(old), Ok(_)) => {
+                // It may have been taken away by somebody else.
+                self.ask(Command::Dismiss(*old), About::NotEvenFailure);
+            }
+            (About::NewIdentity, Ok(_)) => {
+                let text = "End PeerConnect and open it again: from then on it has a new identity. \
+                            Devices that know this one compare the three words once more.";
+                self.model.say(Tone::Ok, text);
+            }
+            (About::InPlaceOf(_) | About::NewIdentity, Err(_)) => {}
             (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
             (About::Conflict(..) | About::Open(_), _) => {}
             (About::ReadText(id), result) => {

@@ -7,7 +7,7 @@ use peerconnect::node::api::{Finding, Grade};
 use crate::model::{Action, Model};
 use crate::page_ui::{head, row, section};
 use crate::texts::TextAction;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 
 /// What is being typed here.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ fn line(finding: &Finding) -> String {
 
 fn finding_ui(ui: &mut Ui, finding: &Finding) {
     let (_, tone) = mark(finding.grade());
-    let text = theme::note(ui, tone, line(finding)).size(14.0);
+    let text = theme::toned(ui, tone, Size::Body, line(finding));
     ui.add(Label::new(text).wrap().selectable(true));
     if let Some(advice) = finding.advice(Face::Window) {
         // Below the words, not below the mark.

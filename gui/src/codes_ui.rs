@@ -1,6 +1,6 @@
 //! One-time codes that wait here to be typed on another computer.
 
-use egui::{Label, RichText, Ui};
+use egui::{Label, Ui};
 use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, Command};
 use peerconnect::protocol::codes::TypedCode;
 use peerconnect::text::{Shown, duration};
@@ -8,7 +8,7 @@ use peerconnect::text::{Shown, duration};
 use crate::lines::buttons_at_right;
 use crate::model::{About, Action, Model};
 use crate::staged_ui::shorten;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 
 /// Letters of what a code is for.
 const NAMES_LEN: usize = 60;
@@ -35,7 +35,7 @@ fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Ac
         Some(text) => {
             let how = "On the other computer: Add a device, and type this";
             ui.label(theme::note(ui, Tone::Weak, how));
-            let text = RichText::new(text).monospace().size(24.0);
+            let text = Size::Huge.even(text);
             ui.add(Label::new(text).selectable(true));
         }
         None => drop(theme::title(ui, "Looking for a code…")),

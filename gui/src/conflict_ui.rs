@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use crate::lines::{NAME_LEN, words_and_buttons};
 use crate::model::{About, Action, Model};
 use crate::staged_ui::shorten;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 
 /// Most characters of a path on a card; the whole one shows when the pointer rests on it.
 const PATH_LEN: usize = 60;
@@ -64,7 +64,7 @@ fn one(
     let path = Shown(&conflict.path).to_string();
     let title = theme::runs(
         ui,
-        16.0,
+        Size::Lead,
         &[
             (&format!("\"{}\"", shorten(&path, PATH_LEN)), Tone::Plain),
             (" is already there and differs.", Tone::Weak),

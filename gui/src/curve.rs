@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use egui::{Pos2, Rect, Shape, Stroke, Ui, pos2, vec2};
 
-use crate::theme;
+use crate::theme::Accent;
 
 /// Speeds that are remembered: one a second.
 const KEPT: usize = 60;
@@ -65,8 +65,7 @@ impl Curve {
 }
 
 /// Draws the curve. The speed stands beside it in words: it needs no name.
-pub(crate) fn curve_ui(ui: &Ui, rect: Rect, curve: &Curve) {
-    let p = theme::of(ui);
+pub(crate) fn curve_ui(ui: &Ui, rect: Rect, curve: &Curve, colours: Accent) {
     if curve.0.len() < SHOWN_FROM {
         return;
     }
@@ -75,13 +74,13 @@ pub(crate) fn curve_ui(ui: &Ui, rect: Rect, curve: &Curve) {
         if let [a, b] = pair {
             let foot = |p: &Pos2| pos2(p.x, rect.bottom());
             let corners = vec![*a, *b, foot(b), foot(a)];
-            let fill = p.accent.gamma_multiply(0.14);
+            let fill = colours.fill.gamma_multiply(0.14);
             ui.painter()
                 .add(Shape::convex_polygon(corners, fill, Stroke::NONE));
         }
     }
     ui.painter()
-        .add(Shape::line(points, Stroke::new(1.4, p.accent_text)));
+        .add(Shape::line(points, Stroke::new(1.4, colours.text)));
 }
 
 #[cfg(test)]

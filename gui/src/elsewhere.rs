@@ -13,7 +13,7 @@ use peerconnect::transfer::status::{FileRow, FileState, RowKind};
 use crate::app::App;
 use crate::menu::{Entries, MenuChange};
 use crate::model::{About, Page, Staged, Whose};
-use crate::notes::{Meant, Note, Press};
+use crate::notes::{Meant, Note, Press, Tell};
 use crate::outside::{Pick, Picked};
 use crate::theme::Tone;
 use crate::words;
@@ -123,18 +123,14 @@ impl App {
 
     /// Has the system tell the person something. What is pressed on it comes back.
     pub(crate) fn notify(&self, note: Note) {
-        let notify = Arc::clone(&self.outside.notify);
         let (finish, ctx) = (self.finish.clone(), self.ctx.clone());
-        self.elsewhere(move || {
-            let told = note.clone();
-            let pressed = Box::new(move |press| {
-                if finish.send(Done::Pressed(note, press)).is_ok() {
-                    ctx.request_repaint_after(Duration::from_millis(10));
-                }
-            });
-            notify(&told, pressed);
-            None
+        let told = note.clone();
+        let pressed = Box::new(move |press| {
+            if finish.send(Done::Pressed(note, press)).is_ok() {
+                ctx.request_repaint_after(Duration::from_millis(10));
+            }
         });
+        (self.outside.notify)(Tell::Show(told, pressed));
     }
 
     fn pressed(&mut self, note: &Note, press: Press) {

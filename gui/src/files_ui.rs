@@ -13,7 +13,7 @@ use peerconnect::transfer::status::{Direction, FileRow, FileState, RowKind, Tran
 use crate::icons::{self, Icon};
 use crate::model::{About, Action};
 use crate::pages::{Due, PAGE, Pages};
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::words;
 
 /// Height of a row, and of the list at most.
@@ -95,7 +95,7 @@ fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Acti
         ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
             let percent = words::percent(row.bytes_done, row.bytes);
             let name = format!("{path}: {percent} %");
-            theme::bar(ui, share, Tone::Accent, 4.0, &name);
+            theme::bar(ui, share, (Tone::Accent, t.direction), &name);
         });
     }
     ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
@@ -105,7 +105,7 @@ fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Acti
             RowKind::Symlink => Icon::Link,
         };
         icons::show(ui, icon, theme::of(ui).weak);
-        let text = egui::RichText::new(&path).size(13.5);
+        let text = Size::Note.text(&path);
         let label = ui.add(Label::new(text).truncate());
         if let Some(saved) = &row.saved_as {
             label.on_hover_text(format!("Saved as {}", Shown(saved)));

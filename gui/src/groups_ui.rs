@@ -14,7 +14,7 @@ use crate::input::in_sight;
 use crate::model::{About, Action, Model};
 use crate::peer_row::{row_focus, row_frame};
 use crate::peers_ui::{PeersDraft, heading};
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::words;
 
 /// A name that is being typed.
@@ -104,7 +104,7 @@ fn inside(
             } else {
                 ui.add(Label::new(name).truncate());
             }
-            let line = theme::note(ui, Tone::Weak, members(model, group)).size(12.5);
+            let line = theme::toned(ui, Tone::Weak, Size::Small, members(model, group));
             ui.add(Label::new(line).truncate());
         });
     });

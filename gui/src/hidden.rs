@@ -11,8 +11,9 @@ use peerconnect::config::Paths;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::NodeHandle;
 use peerconnect::node::instance;
+use peerconnect::protocol::message::TransferId;
 use peerconnect_gui::{
-    Attention, Log, Look, Meant, Note, Notify, Press, QUESTION, Question, notify,
+    ABOUT, Attention, Log, Look, Meant, Note, Notify, Press, QUESTION, Question, Tell, notify,
 };
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -74,6 +75,9 @@ async fn watch(node: &NodeHandle, paths: &Paths) {
         let picture = pictures.borrow_and_update().clone();
         let questions = attention.questions(&picture);
         let ends = attention.ends(&picture);
+        for about in attention.answered() {
+            caller.take_back(about);
+        }
         // Whoever has a window is told by that one.
         if caller.window.is_none() && !node.is_attended() {
             caller.call(questions, ends, paths);
@@ -88,7 +92,7 @@ async fn watch(node: &NodeHandle, paths: &Paths) {
                     Meant::Answer(answer) => if let Err(fault) = node.call(answer).await {
                         tracing::debug!(%fault, "answered too late");
                     },
-                    Meant::Show => caller.show(),
+                    Meant::Show => caller.show(note.about),
                     Meant::Nothing => {}
                 }
             }
@@ -122,12 +126,17 @@ impl Caller {
         }
     }
 
-    /// Opens a window, because the person wants to see. There is one at a time.
-    fn show(&mut self) {
+    /// Opens a window, because the person wants to see this. There is one at a time.
+    fn show(&mut self, about: TransferId) {
         if self.window.is_none() {
-            self.window = open_window(Wanted::ByPerson);
+            self.window = open_window(Wanted::ByPerson(about));
             self.opened = Some(Instant::now());
         }
+    }
+
+    /// Nothing about this waits for the person any more.
+    fn take_back(&self, about: TransferId) {
+        (self.notify)(Tell::Answered(about));
     }
 
     fn call(&mut self, questions: Vec<Question>, mut notes: Vec<Note>, paths: &Paths) {
@@ -146,7 +155,7 @@ impl Caller {
         self.tell(notes, paths);
     }
 
-    /// Has the system tell these, unless the person does not want it. It may take its time.
+    /// Has the system tell these, unless the person does not want it.
     fn tell(&mut self, mut notes: Vec<Note>, paths: &Paths) {
         let rested = self.told.is_none_or(|told| told.elapsed() >= NOTES_PAUSE);
         if notes.is_empty() || !rested || !Look::load(paths).notifies() {
@@ -154,14 +163,11 @@ impl Caller {
         }
         self.told = Some(Instant::now());
         notes.truncate(NOTES_MAX);
-        let (notify, pressed) = (Notify::clone(&self.notify), self.pressed.clone());
-        tokio::task::spawn_blocking(move || {
-            for note in notes {
-                let (told, pressed) = (note.clone(), pressed.clone());
-                let on_press = Box::new(move |press| drop(pressed.try_send((note, press))));
-                notify(&told, on_press);
-            }
-        });
+        for note in notes {
+            let (told, pressed) = (note.clone(), self.pressed.clone());
+            let on_press = Box::new(move |press| drop(pressed.try_send((note, press))));
+            (self.notify)(Tell::Show(told, on_press));
+        }
     }
 
     /// Waits until the window is closed; for ever if there is none. `None` if that is not known.
@@ -181,8 +187,8 @@ impl Caller {
 enum Wanted {
     /// Somebody waits for an answer. It takes the keyboard from nobody.
     ByQuestion,
-    /// The person wants to see it.
-    ByPerson,
+    /// The person wants to see what this is about.
+    ByPerson(TransferId),
 }
 
 fn open_window(wanted: Wanted) -> Option<Child> {
@@ -191,7 +197,7 @@ fn open_window(wanted: Wanted) -> Option<Child> {
         let mut command = Command::new(program);
         match wanted {
             Wanted::ByQuestion => command.arg(QUESTION),
-            Wanted::ByPerson => &mut command,
+            Wanted::ByPerson(about) => command.args([ABOUT, &about.to_string()]),
         }
         .stdin(Stdio::null())
         .spawn()

@@ -9,7 +9,7 @@ use crate::icons;
 use crate::model::{About, Action, Model};
 use crate::page_ui;
 use crate::texts::TextAction;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::words;
 
 /// Height of an entry.
@@ -136,12 +136,12 @@ fn entry(
                 (told.whom.as_str(), Tone::Weak),
                 (told.mark, Tone::Warn),
             ];
-            ui.add(Label::new(theme::runs(ui, 14.5, &parts)).truncate());
+            ui.add(Label::new(theme::runs(ui, Size::Body, &parts)).truncate());
             let parts = [
                 (told.result.as_str(), told.tone),
                 (told.rest.as_str(), Tone::Weak),
             ];
-            let line = ui.add(Label::new(theme::runs(ui, 13.0, &parts)).truncate());
+            let line = ui.add(Label::new(theme::runs(ui, Size::Note, &parts)).truncate());
             if let Some(more) = &told.more {
                 line.on_hover_text(more);
             }

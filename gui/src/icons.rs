@@ -216,7 +216,7 @@ pub fn icon() -> egui::IconData {
             let corner = vec2((x.abs() - 18.0).max(0.0), (y.abs() - 18.0).max(0.0)).length();
             let inside = (14.0 - corner).clamp(0.0, 1.0);
             let colour = if arrow {
-                Color32::WHITE
+                theme::LIGHT.on_accent
             } else {
                 theme::LIGHT.accent
             };

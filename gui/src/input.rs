@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egui::{
-    Align2, Context, CornerRadius, Event, FontId, Key, KeyboardShortcut, LayerId, Modifiers, Order,
-    Pos2, Rect, Stroke, StrokeKind, Ui,
+    Align2, Context, CornerRadius, Event, Key, KeyboardShortcut, LayerId, Modifiers, Order, Pos2,
+    Rect, Stroke, StrokeKind, Ui,
 };
 use peerconnect::node::api::{Command, Who};
 use peerconnect::protocol::codes::TypedCode;
@@ -334,7 +334,7 @@ fn paint_hint(ui: &Ui, text: String, places: &[Rect]) {
         let line = Stroke::new(2.5, p.accent_text);
         painter.rect_stroke(*rect, radius, line, StrokeKind::Inside);
     }
-    let font = FontId::proportional(22.0);
+    let font = theme::Size::Title.font();
     let galley = painter.layout_no_wrap(text, font, p.on_accent);
     let size = galley.size() + egui::vec2(48.0, 24.0);
     let pill = pill(window, size, places);

@@ -11,6 +11,7 @@ use peerconnect::transfer::status::Direction;
 use crate::app::App;
 use crate::look;
 use crate::model::{About, Action, Leaving, Model, Page, is_question};
+use crate::notes::Tell;
 use crate::staged_ui::shorten;
 use crate::theme::{self, Tone};
 use crate::words;
@@ -54,6 +55,10 @@ impl App {
         let away = !ctx.input(|i| i.viewport().focused.unwrap_or(true));
         let questions = self.attention.questions(&self.model.overview);
         let new = !questions.is_empty();
+        for about in self.attention.answered() {
+            // Wherever it was answered: nobody need press on it any more.
+            (self.outside.notify)(Tell::Answered(about));
+        }
         let mut notes: Vec<_> = questions.into_iter().map(|q| q.note).collect();
         notes.extend(self.attention.ends(&self.model.overview));
         if new && away {

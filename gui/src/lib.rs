@@ -65,6 +65,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use about_ui::TEXTS as LICENCES;
 pub use app::App;
 pub use attention::{Attention, Question};
 pub use bridge::wake_function;
@@ -73,7 +74,7 @@ pub use icons::icon;
 pub use log::Log;
 pub use look::Look;
 pub use menu::{APP_ID, Entries, Entry, MenuChange};
-pub use notes::{Buttons, Meant, Note, Notify, Press, Pressed, system as notify};
-pub use opened::{Asked, Opened, QUESTION};
+pub use notes::{Buttons, Meant, Note, Notify, Press, Pressed, Tell, system as notify};
+pub use opened::{ABOUT, Asked, Opened, QUESTION};
 pub use outside::{Browse, Job, Open, Outside, Pick, Picked};
 pub use start_ui::{Start, Wake, Window};

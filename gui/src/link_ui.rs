@@ -1,13 +1,10 @@
 //! Our link, large: as a QR code for a camera and as text.
 
-use egui::{
-    Align, Color32, ColorImage, Id, Label, Layout, Modal, RichText, TextureHandle, TextureOptions,
-    Ui,
-};
+use egui::{Align, ColorImage, Id, Label, Layout, Modal, TextureHandle, TextureOptions, Ui};
 use qrcode::{EcLevel, QrCode};
 
 use crate::model::{Action, Model};
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 
 /// Light modules around the code that cameras need.
 const QUIET: usize = 4;
@@ -57,7 +54,7 @@ pub(crate) fn link_ui(ui: &Ui, model: &Model, draft: &mut LinkDraft) -> Vec<Acti
                     ui.add(image);
                 }
                 ui.add_space(8.0);
-                let text = RichText::new(link).monospace().size(12.0);
+                let text = Size::Small.even(link);
                 ui.add(Label::new(text).wrap().selectable(true));
                 ui.add_space(8.0);
                 let buttons = egui::vec2(170.0, 32.0);
@@ -85,10 +82,10 @@ fn code(link: &str) -> Option<ColorImage> {
     let dark = code.to_colors();
     let inner = code.width();
     let side = inner + 2 * QUIET;
-    let mut pixels = vec![Color32::WHITE; side * side];
+    let mut pixels = vec![theme::PAPER; side * side];
     for (n, module) in dark.iter().enumerate() {
         if *module == qrcode::Color::Dark {
-            pixels[(n / inner + QUIET) * side + n % inner + QUIET] = Color32::BLACK;
+            pixels[(n / inner + QUIET) * side + n % inner + QUIET] = theme::INK;
         }
     }
     Some(ColorImage::new([side, side], pixels))
@@ -106,13 +103,13 @@ mod tests {
         let side = image.size[0];
         for n in 0..side {
             for edge in 0..QUIET {
-                assert_eq!(at(n, edge), Color32::WHITE);
-                assert_eq!(at(edge, n), Color32::WHITE);
-                assert_eq!(at(n, side - 1 - edge), Color32::WHITE);
+                assert_eq!(at(n, edge), theme::PAPER);
+                assert_eq!(at(edge, n), theme::PAPER);
+                assert_eq!(at(n, side - 1 - edge), theme::PAPER);
             }
         }
         for (x, y) in [(0, 0), (6, 0), (0, 6), (3, 3)] {
-            assert_eq!(at(QUIET + x, QUIET + y), Color32::BLACK);
+            assert_eq!(at(QUIET + x, QUIET + y), theme::INK);
         }
     }
 

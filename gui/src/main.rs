@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use peerconnect::config::Paths;
-use peerconnect_gui::{APP_ID, Asked, Drops, Log, Look, Opened, Outside, Window, XServer, icon};
+use peerconnect_gui::{
+    APP_ID, Asked, Drops, LICENCES, Log, Look, Opened, Outside, Window, XServer, icon,
+};
 
 mod background;
 mod hidden;
@@ -32,9 +34,10 @@ Opens the window of PeerConnect, which sends files between computers.
 
 Usage: peerconnect-gui [LINK] [FILE]… | --hidden
 
-  LINK      The link of a device (peerconnect:…), to be added
-  FILE      Files and folders to send
-  --hidden  Without a window until somebody waits for an answer
+  LINK        The link of a device (peerconnect:…), to be added
+  FILE        Files and folders to send
+  --hidden    Without a window until somebody waits for an answer
+  --licences  Print the licences of what this program is built with
 
 On the command line: peerconnect --help";
 
@@ -48,6 +51,10 @@ fn main() -> ExitCode {
         Asked::Hidden => return hide(),
         Asked::Help => {
             let _ = writeln!(std::io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Asked::Licences => {
+            let _ = std::io::stdout().write_all(LICENCES.as_bytes());
             return ExitCode::SUCCESS;
         }
         Asked::Unknown(option) => {

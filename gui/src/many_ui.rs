@@ -7,9 +7,10 @@ use peerconnect::protocol::message::Scope;
 use peerconnect::text::Shown;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 
+use crate::ended_ui::tell_more;
 use crate::icons::{self, Icon};
 use crate::model::{About, Action, Model};
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::transfers_ui::{
     TransfersDraft, badge, below, buttons, doubt, framed, pause_or_resume, really_cancel, said,
 };
@@ -31,7 +32,12 @@ pub(crate) fn session_card(
             ui.add_space(2.0);
             let share = words::share(s.bytes_done, s.bytes);
             let percent = words::percent(s.bytes_done, s.bytes);
-            theme::bar(ui, share, status.tone, 6.0, &format!("{percent} % done"));
+            theme::bar(
+                ui,
+                share,
+                (status.tone, Direction::Sending),
+                &format!("{percent} % done"),
+            );
         }
         said(ui, &status, offers(model, s), actions);
         if model.doubt == Some(s.id) {
@@ -68,7 +74,7 @@ fn head(ui: &mut Ui, model: &Model, s: &SessionSnapshot, actions: &mut Vec<Actio
                     ("   to ", Tone::Weak),
                     (devices.as_str(), Tone::Weak),
                 ];
-                ui.add(Label::new(theme::runs(ui, 14.5, &parts)).truncate());
+                ui.add(Label::new(theme::runs(ui, Size::Body, &parts)).truncate());
             });
         });
     });
@@ -156,7 +162,8 @@ fn receiver(ui: &mut Ui, model: &Model, device: &Receiver, actions: &mut Vec<Act
 }
 
 fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Action>) {
-    let status = words::status(t, model.pace(t.id));
+    let mut status = words::status(t, model.pace(t.id));
+    tell_more(model, t, &mut status);
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             buttons(ui, model, t, actions);
@@ -171,7 +178,7 @@ fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Actio
                     false => String::new(),
                 };
                 let parts = [(name.as_str(), Tone::Plain), (mark.as_str(), Tone::Warn)];
-                ui.add(Label::new(theme::runs(ui, 14.0, &parts)).truncate());
+                ui.add(Label::new(theme::runs(ui, Size::Body, &parts)).truncate());
             });
         });
     });

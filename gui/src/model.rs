@@ -114,6 +114,10 @@ pub(crate) struct Model {
     /// Seconds since 1970.
     pub(crate) now: u64,
     paces: BTreeMap<TransferId, Pace>,
+    /// Since when offers of ours wait for an answer, by the window's clock, as far as it has seen.
+    offered: BTreeMap<TransferId, f64>,
+    /// When the overview came, by the same clock.
+    at: f64,
     /// How the speeds were.
     pub(crate) curves: BTreeMap<TransferId, Curve>,
     next_notice: u64,
@@ -151,6 +155,8 @@ impl Model {
             picking: false,
             now: 0,
             paces: BTreeMap::new(),
+            offered: BTreeMap::new(),
+            at: 0.0,
             curves: BTreeMap::new(),
             next_notice: 0,
         };
@@ -178,6 +184,10 @@ impl Model {
             let question = overview.transfer(*id).and_then(|t| t.question.as_ref());
             question.is_some_and(|question| question.round == *round)
         });
+        self.at = time;
+        let offered = overview.transfers.iter().filter(|t| is_offered(t));
+        let offered = offered.map(|t| (t.id, *self.offered.get(&t.id).unwrap_or(&time)));
+        self.offered = offered.collect();
         self.decided.retain(|(id, file)| {
             let open = overview.transfer(*id).and_then(|t| t.conflict.as_ref());
             open.is_some_and(|conflict| conflict.index == *file)
@@ -231,6 +241,14 @@ impl Model {
     /// Speed and time left to show for a transfer.
     pub(crate) fn pace(&self, id: TransferId) -> Pace {
         self.paces.get(&id).copied().unwrap_or_default()
+    }
+
+    /// How many minutes nobody has answered an offer of ours, in seconds, once that is worth a
+    /// word; `None` if something else is known about it.
+    pub(crate) fn unanswered_for(&self, t: &TransferSnapshot) -> Option<u64> {
+        let since = self.offered.get(&t.id).filter(|_| t.fault.is_none())?;
+        let minutes = ((self.at - since) / 60.0).max(0.0) as u64;
+        (minutes > 0).then_some(minutes * 60)
     }
 
     /// Questions to the person, oldest first.
@@ -386,6 +404,12 @@ fn is_open(overview: &Overview, id: TransferId) -> bool {
 /// Whether files can be added to it.
 fn can_attach(t: &TransferSnapshot) -> bool {
     t.direction == Direction::Sending && !t.state.is_final()
+}
+
+/// Whether it is an offer of ours that waits for an answer.
+fn is_offered(t: &TransferSnapshot) -> bool {
+    let waits = t.state == TransferState::AwaitingAnswer && !t.accepted;
+    waits && t.direction == Direction::Sending
 }
 
 fn is_running(t: &TransferSnapshot) -> bool {

@@ -23,6 +23,8 @@ pub struct Note {
     pub about: TransferId,
     /// What can be pressed on it.
     pub buttons: Buttons,
+    /// Whether it waits for the person: it goes when nothing does any more.
+    pub asks: bool,
 }
 
 /// What can be pressed on a notification, beside itself.
@@ -54,8 +56,17 @@ pub enum Press {
 /// Takes what a person pressed: once at most, and not on the thread that showed the notification.
 pub type Pressed = Box<dyn FnOnce(Press) + Send>;
 
-/// Shows a notification; nothing happens where that cannot be. May take its time.
-pub type Notify = Arc<dyn Fn(&Note, Pressed) + Send + Sync>;
+/// What is to become of notifications.
+pub enum Tell {
+    /// This one is to be shown. What is pressed on it goes there.
+    Show(Note, Pressed),
+    /// Nothing about this waits for the person any more: what asked about it goes.
+    Answered(TransferId),
+}
+
+/// Has something become of notifications, one after the other, without waiting for it. Nothing
+/// happens where there can be none, or where too much is asked at once.
+pub type Notify = Arc<dyn Fn(Tell) + Send + Sync>;
 
 /// What is to be done because of a press.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,17 +119,35 @@ fn buttons(t: &TransferSnapshot) -> Buttons {
     }
 }
 
+/// What may wait for a slow service; more is left out.
+#[cfg(target_os = "linux")]
+const TOLD_MAX: usize = 64;
+
 /// Shows notifications as this system does.
 #[cfg(target_os = "linux")]
 pub fn system() -> Notify {
+    use std::sync::mpsc;
+
+    let (tell, told) = mpsc::sync_channel(TOLD_MAX);
     let notifier = crate::notifier::Notifier::on(None);
-    Arc::new(move |note, pressed| notifier.show(note, pressed))
+    // One thread, so that nothing is taken back before it is shown.
+    let spawned = std::thread::Builder::new()
+        .name("notifications".into())
+        .spawn(move || told.into_iter().for_each(|told| notifier.tell(told)));
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no notifications");
+    }
+    Arc::new(move |told| {
+        if tell.try_send(told).is_err() {
+            tracing::debug!("a notification was left out");
+        }
+    })
 }
 
 /// See there.
 #[cfg(not(target_os = "linux"))]
 pub fn system() -> Notify {
-    Arc::new(|_note, _pressed| {})
+    Arc::new(|_told| {})
 }
 
 /// Somebody wants to send files.
@@ -129,6 +158,7 @@ pub(crate) fn offer(t: &TransferSnapshot) -> Note {
         body: format!("{names} · {} · {}", words::files(t.files), bytes(t.bytes)),
         about: t.id,
         buttons: buttons(t),
+        asks: true,
     }
 }
 
@@ -139,6 +169,7 @@ pub(crate) fn conflict(t: &TransferSnapshot, conflict: &Conflict) -> Note {
         body: format!("From {}. Your answer is needed.", Shown(&t.peer_name)),
         about: t.id,
         buttons: Buttons::None,
+        asks: true,
     }
 }
 
@@ -153,6 +184,7 @@ pub(crate) fn text(t: &TextSnapshot) -> Note {
         body: String::new(),
         about: t.id,
         buttons: Buttons::None,
+        asks: true,
     }
 }
 
@@ -191,6 +223,7 @@ pub(crate) fn over(t: &TransferSnapshot) -> Option<Note> {
         body,
         about: t.id,
         buttons: Buttons::None,
+        asks: false,
     })
 }
 

@@ -12,13 +12,15 @@ use zbus::blocking::connection::Builder;
 use zbus::blocking::proxy::SignalIterator;
 use zbus::blocking::{Connection, Proxy};
 
-use crate::notes::{Buttons, Note, Press, Pressed};
+use peerconnect::protocol::message::TransferId;
+
+use crate::notes::{Buttons, Note, Press, Pressed, Tell};
 
 const NAME: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
 
-/// Notifications whose presses are still waited for: desktops keep about as many in their lists.
-/// A press on an older one does nothing.
+/// Notifications that are remembered: desktops keep about as many in their lists. A press on an
+/// older one does nothing, and it stays until the person takes it away.
 const SHOWN_MAX: usize = 32;
 
 /// How long the service may take for a reply.
@@ -34,8 +36,19 @@ pub(crate) struct Notifier {
 #[derive(Default)]
 struct State {
     service: Option<Proxy<'static>>,
-    /// By the numbers that the service gave, oldest first.
-    shown: VecDeque<(u32, Pressed)>,
+    /// Oldest first.
+    shown: VecDeque<Shown>,
+}
+
+/// A notification that is there, as far as is known.
+struct Shown {
+    /// The number that the service gave it.
+    number: u32,
+    about: TransferId,
+    /// Whether it waits for the person.
+    asks: bool,
+    /// `None` where nothing can be pressed.
+    pressed: Option<Pressed>,
 }
 
 impl Notifier {
@@ -47,15 +60,39 @@ impl Notifier {
         }
     }
 
-    /// Shows `note`. Waits for the service, so not on a thread that paints. `pressed` is called on
-    /// another thread, and dropped when nothing can be pressed any more.
-    pub(crate) fn show(&self, note: &Note, pressed: Pressed) {
-        if let Err(error) = self.call(note, pressed) {
+    /// Shows a notification, or takes some back. Waits for the service, so not on a thread that
+    /// paints. What is pressed is told on another thread; whoever waits for it is dropped when
+    /// nothing can be pressed any more.
+    pub(crate) fn tell(&self, told: Tell) {
+        let done = match told {
+            Tell::Show(note, pressed) => self.show(&note, pressed),
+            Tell::Answered(about) => self.take_back(about),
+        };
+        if let Err(error) = done {
             tracing::debug!(%error, "no notification");
         }
     }
 
-    fn call(&self, note: &Note, pressed: Pressed) -> zbus::Result<()> {
+    /// Takes back what asked about this. What the person has taken away already is not there.
+    fn take_back(&self, about: TransferId) -> zbus::Result<()> {
+        let (service, numbers) = {
+            let mut state = lock(&self.state);
+            let asks = |shown: &Shown| shown.asks && shown.about == about;
+            let numbers = state.shown.iter().filter(|shown| asks(shown));
+            let numbers: Vec<u32> = numbers.map(|shown| shown.number).collect();
+            state.shown.retain(|shown| !asks(shown));
+            (state.service.clone(), numbers)
+        };
+        let Some(service) = service else {
+            return Ok(());
+        };
+        for number in numbers {
+            service.call::<_, _, ()>("CloseNotification", &(number,))?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, note: &Note, pressed: Pressed) -> zbus::Result<()> {
         // Held until the number is known, so that no press comes before it.
         let mut state = lock(&self.state);
         let service = match &state.service {
@@ -65,12 +102,15 @@ impl Notifier {
         let able: Vec<String> = service.call("GetCapabilities", &())?;
         let takes_actions = able.iter().any(|what| what == "actions");
         let number = notify(&service, note, takes_actions)?;
-        if takes_actions {
-            while state.shown.len() >= SHOWN_MAX {
-                state.shown.pop_front();
-            }
-            state.shown.push_back((number, pressed));
+        while state.shown.len() >= SHOWN_MAX {
+            state.shown.pop_front();
         }
+        state.shown.push_back(Shown {
+            number,
+            about: note.about,
+            asks: note.asks,
+            pressed: takes_actions.then_some(pressed),
+        });
         Ok(())
     }
 
@@ -84,7 +124,7 @@ impl Notifier {
         let signals = service.receive_all_signals()?;
         let state = Arc::downgrade(&self.state);
         std::thread::Builder::new()
-            .name("notifications".into())
+            .name("presses".into())
             .spawn(move || listen(signals, &state))
             .map_err(|error| zbus::Error::InputOutput(Arc::new(error)))?;
         Ok(service)
@@ -162,8 +202,8 @@ fn listen(signals: SignalIterator<'_>, state: &Weak<Mutex<State>>) {
 
 /// Takes who waits for presses on this notification.
 fn taken(state: &mut State, number: u32) -> Option<Pressed> {
-    let place = state.shown.iter().position(|(known, _)| *known == number)?;
-    state.shown.remove(place).map(|(_, pressed)| pressed)
+    let place = state.shown.iter().position(|s| s.number == number)?;
+    state.shown.remove(place)?.pressed
 }
 
 /// Nothing of it is half done when a thread panics.

@@ -18,7 +18,7 @@ use crate::lines::{NAME_LEN, field_and_buttons, rest_of_line, words_and_buttons}
 use crate::model::{About, Action, Model, Whose};
 use crate::outside::Pick;
 use crate::staged_ui::shorten;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::wanted_ui::{Wanted, wanted_ui};
 use crate::words;
 
@@ -230,7 +230,7 @@ fn asks(ui: &mut Ui, t: &TransferSnapshot) {
                 ),
             };
             let parts = [(name.as_str(), Tone::Plain), (&wants, Tone::Weak)];
-            ui.add(Label::new(theme::runs(ui, 16.0, &parts)).wrap());
+            ui.add(Label::new(theme::runs(ui, Size::Lead, &parts)).wrap());
             if let Some(invitation) = t.passing.invitation() {
                 ui.add(Label::new(theme::note(ui, Tone::Weak, invitation)).wrap());
             }
@@ -297,7 +297,7 @@ pub(crate) fn identity(ui: &mut Ui, legacy: bool, trusted: bool, three: Option<&
         let three = words::three_words(three);
         let text = theme::runs(
             ui,
-            13.5,
+            Size::Body,
             &[
                 ("New device: both screens show ", Tone::Warn),
                 (&three, Tone::Plain),

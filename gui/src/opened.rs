@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use peerconnect::protocol::message::TransferId;
+
 use crate::input::is_link;
 use crate::words;
 
@@ -11,8 +13,12 @@ const PATHS_MAX: usize = 10_000;
 
 /// Asks for no window until one is needed.
 pub(crate) const HIDDEN: &str = "--hidden";
+/// Asks for licences, and no window.
+const LICENCES: &str = "--licences";
 /// Asks for a window for a question.
 pub const QUESTION: &str = "--question";
+/// Asks for a window with the transfer or text in sight whose id follows.
+pub const ABOUT: &str = "--about";
 
 /// What somebody wants to do with the window.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub struct Opened {
     pub paths: Vec<PathBuf>,
     /// How many more there were that cannot be sent like this.
     pub left_out: usize,
+    /// A transfer or text to be brought into sight.
+    pub about: Option<TransferId>,
 }
 
 /// What a command line asks for.
@@ -36,6 +44,8 @@ pub enum Asked {
     Hidden,
     /// To be told what can be asked for.
     Help,
+    /// The licences of what the program is built with.
+    Licences,
     /// Nothing that there is.
     Unknown(String),
 }
@@ -54,12 +64,21 @@ impl Asked {
     pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Self {
         let mut opened = Opened::default();
         let mut only_paths = false;
-        for argument in arguments {
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
             match argument.to_str() {
                 Some("--") if !only_paths => only_paths = true,
                 Some("-h" | "--help") if !only_paths => return Self::Help,
+                Some(LICENCES) if !only_paths => return Self::Licences,
                 Some(HIDDEN) if !only_paths => return Self::Hidden,
                 Some(QUESTION) if !only_paths => return Self::Question,
+                Some(ABOUT) if !only_paths => {
+                    let id = arguments.next().and_then(|id| id.to_str()?.parse().ok());
+                    match id {
+                        Some(id) => opened.about = Some(id),
+                        None => return Self::Unknown(ABOUT.to_owned()),
+                    }
+                }
                 Some(option) if option.starts_with('-') && !only_paths => {
                     return Self::Unknown(option.to_owned());
                 }
@@ -105,6 +124,7 @@ mod tests {
                     here.join("-f")
                 ],
                 left_out: 1,
+                about: None,
             })
         );
         assert_eq!(asked(&[]), Asked::Window(Opened::default()));
@@ -113,8 +133,18 @@ mod tests {
     #[test]
     fn options_are_answered() {
         assert_eq!(asked(&["-h"]), Asked::Help);
+        assert_eq!(asked(&["--licences"]), Asked::Licences);
         assert_eq!(asked(&["--hidden"]), Asked::Hidden);
         assert_eq!(asked(&["--question"]), Asked::Question);
         assert_eq!(asked(&["--hep"]), Asked::Unknown("--hep".into()));
+        let id = TransferId([7; 16]);
+        let opened = Opened {
+            about: Some(id),
+            ..Opened::default()
+        };
+        assert_eq!(asked(&[ABOUT, &id.to_string()]), Asked::Window(opened));
+        for arguments in [&[ABOUT][..], &[ABOUT, "nothing"]] {
+            assert_eq!(asked(arguments), Asked::Unknown(ABOUT.into()));
+        }
     }
 }

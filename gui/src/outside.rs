@@ -1,6 +1,6 @@
-//! What the window asks of the system around it: dialogs, folders to show, the clock. All of it
-//! can be slow or hang, so nothing here is called on the thread that paints; tests put their own
-//! functions in place.
+//! What the window asks of the system around it: dialogs, folders to show, the clock. Most of it
+//! can be slow or hang, so nothing of that is called on the thread that paints; tests put their
+//! own functions in place.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ pub struct Outside {
     pub mark: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Opens a link in the browser.
     pub browse: Browse,
-    /// Has the system tell a person something.
+    /// Has the system tell a person something, or take it back. Does not wait.
     pub notify: Notify,
     /// What this process notes.
     pub log: Log,

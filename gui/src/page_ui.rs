@@ -7,7 +7,7 @@ use egui::{
 
 use crate::icons::{self, Icon};
 use crate::model::{Action, Page};
-use crate::theme::{self, On, Tone};
+use crate::theme::{self, On, Size, Tone};
 
 /// The name of a page, and the way back; `right` stands at the other end.
 pub(crate) fn head(
@@ -104,7 +104,7 @@ fn option(ui: &mut Ui, on: bool, (name, full): &(&str, String)) -> Response {
         true => (p.accent, p.on_accent),
         false => (Color32::TRANSPARENT, p.text),
     };
-    let text = egui::RichText::new(*name).size(13.5).color(colour);
+    let text = Size::Note.text(*name).color(colour);
     let button = Button::new(text)
         .fill(fill)
         .stroke(Stroke::NONE)

@@ -10,7 +10,7 @@ use crate::icons::{self, Icon};
 use crate::model::{About, Action, Device, Model, Whose};
 use crate::outside::Pick;
 use crate::peers_ui::PeersDraft;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::top_ui::not_a_path;
 use crate::words;
 
@@ -214,7 +214,7 @@ fn compare(ui: &mut Ui, peer: &PeerInfo, three: &str, name: &str, actions: &mut 
             ("New device: both screens show ", Tone::Weak),
             (three, Tone::Plain),
         ];
-        ui.add(Label::new(theme::runs(ui, 13.0, &parts)).wrap());
+        ui.add(Label::new(theme::runs(ui, Size::Note, &parts)).wrap());
         ui.horizontal_wrapped(|ui| {
             let button = theme::small(ui, "They match")
                 .on_hover_text("Compare them aloud or side by side: then it is that device.");

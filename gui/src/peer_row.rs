@@ -11,7 +11,7 @@ use crate::input::in_sight;
 use crate::model::{About, Action, Device, Model};
 use crate::peer_menu::{below, more};
 use crate::peers_ui::PeersDraft;
-use crate::theme::{self, On, Tone};
+use crate::theme::{self, On, Size, Tone};
 use crate::words;
 
 /// From so many devices on, only rows on the screen and a little beyond it are drawn.
@@ -139,9 +139,9 @@ fn row_inside(
                 if model.is_twin(device.who) {
                     line.push_str(&format!(" · {}", words::apart(&device.who)));
                 }
-                let line = theme::note(ui, tone(device), line);
+                let line = theme::toned(ui, tone(device), Size::Small, line);
                 // Whether it is trusted must not be cut off.
-                ui.add(Label::new(line.size(12.5)).wrap());
+                ui.add(Label::new(line).wrap());
             });
         });
     });

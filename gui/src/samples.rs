@@ -8,7 +8,8 @@ use std::time::Duration;
 use peerconnect::config::Settings;
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{
-    Chosen, Me, Nearby, OriginalId, Overview, PeerInfo, Presence, TextSnapshot, TextState, Who,
+    Chosen, CodeReach, CodeSnapshot, CodeState, Me, Nearby, OriginalId, Overview, PeerInfo,
+    Presence, TextSnapshot, TextState, Who,
 };
 use peerconnect::otm::session::{Session, Sessions};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
@@ -357,6 +358,26 @@ pub(crate) fn row(index: u32) -> FileRow {
         saved_as: None,
         hash: None,
     }
+}
+
+/// A one-time code for "holiday" that waits to be used.
+pub(crate) fn code() -> CodeSnapshot {
+    CodeSnapshot {
+        id: sending().id,
+        code: Some("7-river-copper".into()),
+        expires: NOW + 3000,
+        wrong: 0,
+        reach: CodeReach::Anywhere,
+        names: vec!["holiday".into()],
+        state: CodeState::Waiting,
+    }
+}
+
+/// A picture with that code.
+pub(crate) fn with_code() -> Arc<Overview> {
+    let mut overview = overview(vec![], vec![]);
+    Arc::make_mut(&mut overview).codes = Arc::new([code()]);
+    overview
 }
 
 /// A file that came from "Kitchen" five minutes ago, or `n` entries before that.

@@ -1,8 +1,8 @@
 //! What will be sent: choosing files, and the button that sends them.
 
 use egui::{
-    Align, CornerRadius, FontId, Layout, Margin, Rect, Role, ScrollArea, Sense, Shape, Stroke,
-    StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, vec2,
+    Align, CornerRadius, Layout, Margin, Rect, Role, ScrollArea, Sense, Shape, Stroke, StrokeKind,
+    TextEdit, Ui, UiBuilder, WidgetInfo, vec2,
 };
 use peerconnect::text::{Shown, bytes, count};
 
@@ -12,7 +12,7 @@ use crate::lines::{NAME_LEN, rest_of_line, words_and_buttons};
 use crate::model::{Action, Model, Staged, Whose};
 use crate::outside::Pick;
 use crate::texts_ui::compose_ui;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::top_ui::not_a_path;
 use crate::words;
 
@@ -203,9 +203,9 @@ fn chip(ui: &mut Ui, entry: &Staged) -> bool {
     let p = theme::of(ui);
     let name = Shown(&entry.name()).to_string();
     let painter = ui.painter();
-    let lay = |text, size, colour| painter.layout_no_wrap(text, FontId::proportional(size), colour);
-    let text = lay(shorten(&name, 36), 13.5, p.text);
-    let size = lay(entry.bytes.map_or(String::new(), bytes), 13.0, p.weak);
+    let lay = |text, colour| painter.layout_no_wrap(text, Size::Note.font(), colour);
+    let text = lay(shorten(&name, 36), p.text);
+    let size = lay(entry.bytes.map_or(String::new(), bytes), p.weak);
     let width = 32.0 + text.size().x + 8.0 + size.size().x + 30.0;
     let (rect, response) = ui.allocate_exact_size(vec2(width, 30.0), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &name));

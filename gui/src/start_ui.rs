@@ -16,7 +16,7 @@ use crate::bridge::wake_function;
 use crate::look::Look;
 use crate::opened::Opened;
 use crate::outside::Outside;
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 
 /// Wakes the window; given to the node.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -186,7 +186,7 @@ fn failed_ui(ui: &mut Ui, fault: &Fault, idle: bool) -> bool {
                 .show(ui, |ui| {
                     ui.set_width(ui.available_width());
                     theme::title(ui, "PeerConnect could not start");
-                    let title = theme::note(ui, Tone::Error, words.title).size(14.5);
+                    let title = theme::toned(ui, Tone::Error, Size::Body, words.title);
                     ui.add(Label::new(title).wrap().selectable(true));
                     for text in [words.detail, words.hint] {
                         if !text.is_empty() {

@@ -13,7 +13,7 @@ use crate::model::{About, Action, Model};
 use crate::offer_ui::identity;
 use crate::staged_ui::{shorten, where_devices_are};
 use crate::texts::{TextAction, is_sendable};
-use crate::theme::{self, Tone};
+use crate::theme::{self, Size, Tone};
 use crate::words;
 
 /// Height of a text, in points; a longer one is scrolled.
@@ -65,7 +65,11 @@ fn question(ui: &mut Ui, t: &TextSnapshot, ready: bool, actions: &mut Vec<Action
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             let wants = format!(" wants to send you a text ({})", bytes(t.bytes.into()));
-            let text = theme::runs(ui, 16.0, &[(&name, Tone::Plain), (&wants, Tone::Weak)]);
+            let text = theme::runs(
+                ui,
+                Size::Lead,
+                &[(&name, Tone::Plain), (&wants, Tone::Weak)],
+            );
             ui.add(Label::new(text).wrap());
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
@@ -118,7 +122,7 @@ fn received(ui: &mut Ui, t: &TextSnapshot, text: Option<&str>, actions: &mut Vec
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let head = theme::runs(
                     ui,
-                    15.0,
+                    Size::Body,
                     &[("Text from ", Tone::Weak), (&name, Tone::Plain)],
                 );
                 rest_of_line(ui, head);

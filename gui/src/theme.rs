@@ -1,142 +1,25 @@
-//! Colours, spacing and text sizes of the window, for light and dark, and the few widgets that
-//! egui does not have: primary buttons, cards, avatars, progress bars.
+//! How the window looks: its colours and sizes of letters, which are nowhere else, spacing, and
+//! the few widgets that egui does not have: primary buttons, cards, avatars, progress bars.
+
+mod palette;
+mod sizes;
 
 use std::sync::Arc;
 
 use egui::epaint::Shadow;
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Button, Color32, Context, CornerRadius, FontFamily, FontId, Frame, Label, Margin, Rect,
-    Response, RichText, Role, Sense, Stroke, StrokeKind, Style, TextStyle, Theme, Ui, Vec2,
-    Visuals, WidgetInfo, vec2,
+    Button, Color32, Context, CornerRadius, FontId, Frame, Label, Margin, Rect, Response, Role,
+    Sense, Stroke, StrokeKind, Style, TextStyle, Theme, Ui, Vec2, Visuals, WidgetInfo, vec2,
 };
 use peerconnect::peer::PeerId;
 use peerconnect::text::Shown;
+use peerconnect::transfer::status::Direction;
 
+pub(crate) use self::palette::{Accent, DARK, INK, LIGHT, PAPER, Palette, Tone, contrast};
+use self::palette::{LETTER, NOBODY};
+pub(crate) use self::sizes::{Size, note, toned};
 use crate::icons::{self, Icon};
-
-/// The colours of one theme. Text colours reach 4.5:1 on every surface (WCAG AA, see the tests).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Palette {
-    /// Behind everything.
-    pub(crate) ground: Color32,
-    /// Side and top panels.
-    pub(crate) panel: Color32,
-    /// Cards on the ground.
-    pub(crate) card: Color32,
-    /// Thin lines around cards and fields.
-    pub(crate) line: Color32,
-    /// Ordinary text.
-    pub(crate) text: Color32,
-    /// Headings.
-    pub(crate) strong: Color32,
-    /// Text that is read second.
-    pub(crate) weak: Color32,
-    /// The one colour that says "here": primary buttons, progress.
-    pub(crate) accent: Color32,
-    /// The same under the pointer.
-    pub(crate) accent_hot: Color32,
-    /// Text on the accent colour.
-    pub(crate) on_accent: Color32,
-    /// Text in the accent colour.
-    pub(crate) accent_text: Color32,
-    /// Surfaces of what is chosen.
-    pub(crate) accent_soft: Color32,
-    /// Buttons at rest.
-    pub(crate) button: Color32,
-    /// Buttons and rows under the pointer.
-    pub(crate) hot: Color32,
-    /// The part of a bar that is not done.
-    pub(crate) track: Color32,
-    /// What went well.
-    pub(crate) ok: Color32,
-    /// What waits or is held up.
-    pub(crate) warn: Color32,
-    /// What failed.
-    pub(crate) error: Color32,
-}
-
-const fn rgb(hex: u32) -> Color32 {
-    Color32::from_rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
-}
-
-pub(crate) const LIGHT: Palette = Palette {
-    ground: rgb(0xf3f4f8),
-    panel: rgb(0xfafbfd),
-    card: rgb(0xffffff),
-    line: rgb(0xdfe3ec),
-    text: rgb(0x1a1e29),
-    strong: rgb(0x0b0e16),
-    weak: rgb(0x5a6173),
-    accent: rgb(0x3b5bdb),
-    accent_hot: rgb(0x324dc0),
-    on_accent: rgb(0xffffff),
-    accent_text: rgb(0x3351cc),
-    accent_soft: rgb(0xe9edfd),
-    button: rgb(0xeef0f5),
-    hot: rgb(0xe4e8f1),
-    track: rgb(0xe3e7f0),
-    ok: rgb(0x17703c),
-    warn: rgb(0x8a4f00),
-    error: rgb(0xb8221f),
-};
-
-pub(crate) const DARK: Palette = Palette {
-    ground: rgb(0x13151b),
-    panel: rgb(0x181b23),
-    card: rgb(0x1e222c),
-    line: rgb(0x2e3442),
-    text: rgb(0xe7e9f0),
-    strong: rgb(0xffffff),
-    weak: rgb(0xa0a8ba),
-    accent: rgb(0x4263eb),
-    accent_hot: rgb(0x3b5bdb),
-    on_accent: rgb(0xffffff),
-    accent_text: rgb(0x9db0ff),
-    accent_soft: rgb(0x242d4d),
-    button: rgb(0x2a303d),
-    hot: rgb(0x343b4b),
-    track: rgb(0x303645),
-    ok: rgb(0x6fd69b),
-    warn: rgb(0xf6bb62),
-    error: rgb(0xff8d84),
-};
-
-/// What a text says, for its colour. Never the only sign: a word or symbol says the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Tone {
-    Plain,
-    Weak,
-    Accent,
-    Ok,
-    Warn,
-    Error,
-}
-
-impl Palette {
-    /// The text colour of a tone.
-    pub(crate) fn tone(&self, tone: Tone) -> Color32 {
-        match tone {
-            Tone::Plain => self.text,
-            Tone::Weak => self.weak,
-            Tone::Accent => self.accent_text,
-            Tone::Ok => self.ok,
-            Tone::Warn => self.warn,
-            Tone::Error => self.error,
-        }
-    }
-
-    /// The style of bars that stand in this tone.
-    pub(crate) fn bar(&self, tone: Tone) -> Color32 {
-        match tone {
-            Tone::Plain | Tone::Accent => self.accent,
-            Tone::Weak => self.weak,
-            Tone::Ok => self.ok,
-            Tone::Warn => self.warn,
-            Tone::Error => self.error,
-        }
-    }
-}
 
 /// The colours of the theme that is on.
 pub(crate) fn of(ui: &Ui) -> &'static Palette {
@@ -155,16 +38,12 @@ pub(crate) fn apply(ctx: &Context) {
 }
 
 fn set(style: &mut Style, p: &Palette, theme: Theme) {
-    let font = |size| FontId::new(size, FontFamily::Proportional);
     style.text_styles = [
-        (TextStyle::Small, font(12.5)),
-        (TextStyle::Body, font(14.5)),
-        (TextStyle::Button, font(14.0)),
-        (TextStyle::Heading, font(19.0)),
-        (
-            TextStyle::Monospace,
-            FontId::new(13.0, FontFamily::Monospace),
-        ),
+        (TextStyle::Small, Size::Note.font()),
+        (TextStyle::Body, Size::Body.font()),
+        (TextStyle::Button, Size::Body.font()),
+        (TextStyle::Heading, Size::Title.font()),
+        (TextStyle::Monospace, Size::Note.even_font()),
     ]
     .into();
     style.spacing.item_spacing = vec2(8.0, 6.0);
@@ -187,18 +66,17 @@ fn visuals(p: &Palette, theme: Theme) -> Visuals {
     v.window_stroke = Stroke::new(1.0, p.line);
     v.window_corner_radius = CornerRadius::same(14);
     v.menu_corner_radius = CornerRadius::same(10);
-    let dim = if theme == Theme::Dark { 90 } else { 40 };
     v.window_shadow = Shadow {
         offset: [0, 8],
         blur: 32,
         spread: 0,
-        color: Color32::from_black_alpha(dim),
+        color: palette::shadow(theme),
     };
     v.popup_shadow = Shadow {
         offset: [0, 4],
         blur: 16,
         spread: 0,
-        color: Color32::from_black_alpha(dim),
+        color: palette::shadow(theme),
     };
     v.extreme_bg_color = if theme == Theme::Dark {
         p.ground
@@ -308,7 +186,7 @@ pub(crate) fn plain(ui: &mut Ui, text: &str) -> Response {
 
 /// A small button in a line of text.
 pub(crate) fn small(ui: &mut Ui, text: &str) -> Response {
-    let text = RichText::new(text).size(13.0);
+    let text = Size::Note.text(text);
     ui.add(Button::new(text).min_size(vec2(0.0, 26.0)))
 }
 
@@ -317,7 +195,7 @@ pub(crate) fn small(ui: &mut Ui, text: &str) -> Response {
 pub(crate) fn title(ui: &mut Ui, text: &str) -> Response {
     const APART: f32 = 0.6;
     let color = of(ui).strong;
-    let label = Label::new(RichText::new(text).size(17.0).color(color));
+    let label = Label::new(Size::Title.text(text).color(color));
     let (place, galley, response) = label.layout_in_ui(ui);
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, text));
     for x in [0.0, APART] {
@@ -327,16 +205,11 @@ pub(crate) fn title(ui: &mut Ui, text: &str) -> Response {
     response
 }
 
-/// Small text in a tone.
-pub(crate) fn note(ui: &Ui, tone: Tone, text: impl Into<String>) -> RichText {
-    RichText::new(text).size(13.0).color(of(ui).tone(tone))
-}
-
 /// A line of text whose parts sound differently but are one label.
-pub(crate) fn runs(ui: &Ui, size: f32, parts: &[(&str, Tone)]) -> LayoutJob {
+pub(crate) fn runs(ui: &Ui, size: Size, parts: &[(&str, Tone)]) -> LayoutJob {
     let mut job = LayoutJob::default();
     for (text, tone) in parts {
-        let format = TextFormat::simple(FontId::proportional(size), of(ui).tone(*tone));
+        let format = TextFormat::simple(size.font(), of(ui).tone(*tone));
         job.append(text, 0.0, format);
     }
     job
@@ -346,7 +219,7 @@ pub(crate) fn runs(ui: &Ui, size: f32, parts: &[(&str, Tone)]) -> LayoutJob {
 /// the same name look different. `None` stands for a device that is only an address so far.
 pub(crate) fn avatar(ui: &mut Ui, id: Option<&PeerId>, name: &str, size: f32) -> Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(size), Sense::hover());
-    let fill = id.map_or(Color32::from_gray(110), avatar_colour);
+    let fill = id.map_or(NOBODY, avatar_colour);
     ui.painter().circle_filled(rect.center(), size / 2.0, fill);
     let letter: String = Shown(name)
         .to_string()
@@ -358,7 +231,7 @@ pub(crate) fn avatar(ui: &mut Ui, id: Option<&PeerId>, name: &str, size: f32) ->
         egui::Align2::CENTER_CENTER,
         letter,
         FontId::proportional(size * 0.5),
-        Color32::WHITE,
+        LETTER,
     );
     response
 }
@@ -390,27 +263,20 @@ pub(crate) fn avatar_colour(id: &PeerId) -> Color32 {
 
 /// Takes light away until white text on it reaches 4.5:1, and then down to this part.
 fn darken_for_white(mut colour: egui::ecolor::Hsva, part: f32) -> Color32 {
-    while contrast(colour.into(), Color32::WHITE) < 4.5 {
+    while contrast(colour.into(), LETTER) < 4.5 {
         colour.v *= 0.96;
     }
     colour.v *= part;
     colour.into()
 }
 
-/// Contrast of two opaque colours as WCAG 2 counts it, 1 to 21.
-pub(crate) fn contrast(a: Color32, b: Color32) -> f32 {
-    let light = |c: Color32| {
-        let linear = egui::Rgba::from(c);
-        0.2126 * linear.r() + 0.7152 * linear.g() + 0.0722 * linear.b() + 0.05
-    };
-    let (a, b) = (light(a), light(b));
-    a.max(b) / a.min(b)
-}
+/// Height of a bar.
+const BAR: f32 = 6.0;
 
 /// A bar of the whole width that is `share` (0 to 1) full. Nothing is painted for 0, so that
 /// "not begun" does not look like "begun".
-pub(crate) fn bar(ui: &mut Ui, share: f32, tone: Tone, height: f32, name: &str) -> Response {
-    let p = of(ui);
+pub(crate) fn bar(ui: &mut Ui, share: f32, (tone, way): (Tone, Direction), name: &str) -> Response {
+    let (p, height) = (of(ui), BAR);
     let size = vec2(ui.available_width(), height);
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
     let radius = CornerRadius::same((height / 2.0) as u8);
@@ -419,7 +285,7 @@ pub(crate) fn bar(ui: &mut Ui, share: f32, tone: Tone, height: f32, name: &str) 
     if share > 0.0 {
         let mut done = rect;
         done.set_width((rect.width() * share).max(height));
-        ui.painter().rect_filled(done, radius, p.bar(tone));
+        ui.painter().rect_filled(done, radius, p.bar(tone, way));
     }
     let name: Arc<str> = name.into();
     response.widget_info(|| WidgetInfo::labeled(Role::ProgressIndicator, true, &name));
@@ -429,33 +295,6 @@ pub(crate) fn bar(ui: &mut Ui, share: f32, tone: Tone, height: f32, name: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_text_is_readable_on_every_surface_in_both_themes() {
-        for p in [LIGHT, DARK] {
-            for tone in [
-                Tone::Plain,
-                Tone::Weak,
-                Tone::Accent,
-                Tone::Ok,
-                Tone::Warn,
-                Tone::Error,
-            ] {
-                for surface in [p.ground, p.panel, p.card, p.accent_soft] {
-                    let ratio = contrast(p.tone(tone), surface);
-                    assert!(ratio >= 4.5, "{tone:?} on {surface:?}: {ratio}");
-                }
-            }
-            for (text, surface) in [
-                (p.on_accent, p.accent),
-                (p.on_accent, p.accent_hot),
-                (p.text, p.button),
-                (p.text, p.hot),
-            ] {
-                assert!(contrast(text, surface) >= 4.5, "{text:?} on {surface:?}");
-            }
-        }
-    }
 
     #[test]
     fn white_letters_are_readable_on_every_avatar_and_keys_differ() {

@@ -4,15 +4,16 @@
 use egui::{Align, Label, Layout, Ui};
 use peerconnect::config::Setting;
 use peerconnect::fault::Face;
-use peerconnect::node::api::Command;
+use peerconnect::node::api::{Command, Target};
 use peerconnect::text::Shown;
 
 use crate::app::NARROW;
 use crate::icons::{self, Icon};
-use crate::lines::field_and_buttons;
+use crate::lines::{NAME_LEN, field_and_buttons};
 use crate::model::{About, Action, Model, Notice, Page, Whose};
 use crate::outside::Pick;
-use crate::theme::{self, Tone};
+use crate::staged_ui::shorten;
+use crate::theme::{self, Size, Tone};
 use crate::words;
 
 /// What is being typed here.
@@ -44,7 +45,11 @@ pub(crate) fn top_ui(ui: &mut Ui, model: &Model, draft: &mut TopDraft) -> Vec<Ac
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
                 let name = Shown(&me.name).to_string();
-                let text = theme::runs(ui, 18.0, &[("You are ", Tone::Weak), (&name, Tone::Plain)]);
+                let text = theme::runs(
+                    ui,
+                    Size::Title,
+                    &[("You are ", Tone::Weak), (&name, Tone::Plain)],
+                );
                 ui.add(Label::new(text).truncate());
                 folder_line(ui, model, draft);
             });
@@ -158,13 +163,18 @@ pub(crate) fn notices_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
     if let Some(missed) = model.missed() {
         let title = format!("{}.", missed.text(Face::Window));
         let advice = missed.advice(Face::Window).unwrap_or_default();
-        if line(ui, Tone::Warn, &title, &advice, "") {
+        let mut connect = Vec::new();
+        let closed = line(ui, Tone::Warn, &title, &advice, |ui| {
+            connect = from_here(ui, model);
+        });
+        if closed {
             actions.push(Action::DismissMissed);
         }
+        actions.extend(connect);
     }
     for text in model.overview.notices.iter() {
-        if !model.dismissed.contains(text) && line(ui, Tone::Warn, &Shown(text).to_string(), "", "")
-        {
+        let read = model.dismissed.contains(text);
+        if !read && line(ui, Tone::Warn, &Shown(text).to_string(), "", |_| {}) {
             actions.push(Action::DismissNode(text.clone()));
         }
     }
@@ -174,15 +184,39 @@ pub(crate) fn notices_ui(ui: &mut Ui, model: &Model) -> Vec<Action> {
         words,
     } in &model.notices
     {
-        if line(ui, *tone, &words.title, &words.detail, &words.hint) {
+        let more = format!("{} {}", words.detail, words.hint);
+        if line(ui, *tone, &words.title, &more, |_| {}) {
             actions.push(Action::Dismiss(*number));
         }
     }
     actions
 }
 
-/// One notice; whether it was closed.
-fn line(ui: &mut Ui, tone: Tone, title: &str, detail: &str, hint: &str) -> bool {
+/// Devices that can be connected to from a notice.
+const FROM_HERE_MAX: usize = 3;
+
+/// Connects from this side to those who cannot connect from theirs: whoever is behind a firewall
+/// gets out. Only because a person says so: that others do not reach us is a claim of anybody.
+fn from_here(ui: &mut Ui, model: &Model) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let near = model.overview.nearby.iter().filter(|near| near.misses_us);
+    ui.horizontal_wrapped(|ui| {
+        for near in near.take(FROM_HERE_MAX) {
+            let name = Shown(&near.name).to_string();
+            let text = format!("Connect to {}", shorten(&name, NAME_LEN));
+            if let Some(key) = near.key()
+                && theme::small(ui, &text).on_hover_text(name).clicked()
+            {
+                let connect = Command::AddPeer(Target::Peer(key));
+                actions.push(Action::Ask(connect, About::Nothing));
+            }
+        }
+    });
+    actions
+}
+
+/// One notice, with what can be done about it; whether it was closed.
+fn line(ui: &mut Ui, tone: Tone, title: &str, more: &str, buttons: impl FnOnce(&mut Ui)) -> bool {
     let p = theme::of(ui);
     let frame = theme::card(ui).stroke(egui::Stroke::new(1.0, p.tone(tone)));
     frame
@@ -194,11 +228,11 @@ fn line(ui: &mut Ui, tone: Tone, title: &str, detail: &str, hint: &str) -> bool 
                     ui.add_space(4.0);
                     let title = egui::RichText::new(title).color(p.tone(tone));
                     ui.add(Label::new(title).wrap().selectable(true));
-                    let more = format!("{detail} {hint}");
                     if !more.trim().is_empty() {
                         let more = theme::note(ui, Tone::Weak, more.trim());
                         ui.add(Label::new(more).wrap().selectable(true));
                     }
+                    buttons(ui);
                 });
                 closed
             })

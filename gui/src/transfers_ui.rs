@@ -14,14 +14,14 @@ use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
 use crate::curve::{CURVE, curve_ui};
-use crate::ended_ui::{details, offers};
+use crate::ended_ui::{details, offers, tell_more};
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
 use crate::lines::words_and_buttons;
 use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
-use crate::theme::{self, On, Tone};
+use crate::theme::{self, On, Size, Tone};
 use crate::words;
 
 /// Where the cards were painted last.
@@ -75,7 +75,8 @@ fn card(
     draft: &mut TransfersDraft,
     actions: &mut Vec<Action>,
 ) {
-    let status = words::status(t, model.pace(t.id));
+    let mut status = words::status(t, model.pace(t.id));
+    tell_more(model, t, &mut status);
     let name = format!("{}: {}", subject(t), status.line);
     framed(ui, model, (t.id, &name), draft, actions, |ui, actions| {
         head(ui, model, t, actions);
@@ -105,11 +106,12 @@ pub(crate) fn below(
         if curves {
             ui.set_max_width(place.width() - CURVE.x - 8.0);
         }
-        said(ui, status, offers(t), actions);
+        said(ui, status, offers(model, t), actions);
     });
     if let Some(curve) = model.curves.get(&t.id).filter(|_| curves) {
         let corner = place.right_top() - vec2(CURVE.x, 0.0);
-        curve_ui(ui, Rect::from_min_size(corner, CURVE), curve);
+        let colours = theme::of(ui).way(t.direction);
+        curve_ui(ui, Rect::from_min_size(corner, CURVE), curve, colours);
     }
     details(ui, model, t, &subject(t), actions);
     if model.doubt == Some(t.id) {
@@ -194,7 +196,7 @@ fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Acti
                 };
                 let text = theme::runs(
                     ui,
-                    14.5,
+                    Size::Body,
                     &[
                         (&names, Tone::Plain),
                         (&format!("   {arrow} "), Tone::Weak),
@@ -211,14 +213,15 @@ fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Acti
 /// A small square that says which way the files go.
 pub(crate) fn badge(ui: &mut Ui, state: TransferState, direction: Direction) {
     let p = theme::of(ui);
+    let going = p.way(direction);
     let (rect, _) = ui.allocate_exact_size(egui::Vec2::splat(26.0), Sense::hover());
     let (icon, fill, colour) = match (state, direction) {
         (TransferState::Completed, _) => (Icon::Check, p.button, p.ok),
         (TransferState::Failed | TransferState::Rejected | TransferState::Cancelled, _) => {
             (Icon::Close, p.button, p.weak)
         }
-        (_, Direction::Sending) => (Icon::Up, p.accent_soft, p.accent_text),
-        (_, Direction::Receiving) => (Icon::Down, p.accent_soft, p.accent_text),
+        (_, Direction::Sending) => (Icon::Up, going.soft, going.text),
+        (_, Direction::Receiving) => (Icon::Down, going.soft, going.text),
     };
     ui.painter().rect_filled(rect, CornerRadius::same(8), fill);
     icons::paint(ui.painter(), rect, icon, colour);
@@ -318,7 +321,8 @@ fn progress(ui: &mut Ui, t: &TransferSnapshot, status: &words::Status) {
     };
     if shown {
         ui.add_space(2.0);
-        let _: Response = theme::bar(ui, share, status.tone, 6.0, &format!("{percent} % done"));
+        let looks = (status.tone, t.direction);
+        let _: Response = theme::bar(ui, share, looks, &format!("{percent} % done"));
     }
 }
 
@@ -339,7 +343,8 @@ pub(crate) fn said(
     } else {
         let words = |ui: &mut Ui| drop(ui.add(line.truncate()));
         // Some words, and the buttons.
-        let least = 240.0 + 130.0 * offers.len() as f32;
+        let letters: usize = offers.iter().map(|(text, _)| text.chars().count()).sum();
+        let least = 240.0 + 40.0 * offers.len() as f32 + 7.0 * letters as f32;
         words_and_buttons(ui, least, words, |ui| {
             for (text, action) in offers {
                 if theme::small(ui, &text).clicked() {

@@ -106,6 +106,12 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
             Status::new(Tone::Plain, format!("Waiting until {who} is online."))
                 .more("It begins by itself, even after PeerConnect was closed and opened again.")
         }
+        TransferState::Connecting if matches!(t.fault, Some(Fault::PeerFirewall { .. })) => {
+            Status::new(Tone::Plain, format!("Waiting until {who} connects.")).more(
+                "There, PeerConnect says that this computer cannot connect, and has a button to \
+                 do it from that side. It begins by itself then.",
+            )
+        }
         TransferState::Connecting => held(t, format!("Connecting to {who}…")),
         TransferState::AwaitingAnswer => waiting(t),
         TransferState::Transferring => held(t, progress(t, pace)),
@@ -184,7 +190,8 @@ fn progress(t: &TransferSnapshot, pace: Pace) -> String {
     }
     match t.limit {
         Limit::Setting => parts.push("limited by your setting".into()),
-        Limit::Disk => parts.push("the disk is the limit".into()),
+        Limit::Disk => parts.push("the disk here is the limit".into()),
+        Limit::PeerDisk => parts.push("the disk there is the limit".into()),
         // While the speed goes up and down, nobody knows.
         Limit::Network if pace.steady => parts.push("the network is the limit".into()),
         Limit::Unknown | Limit::Network => {}
@@ -226,6 +233,23 @@ fn paused(t: &TransferSnapshot, moved: &str) -> Status {
         }
         (Some(PausedBy::Us) | None, _) => Status::new(Tone::Warn, format!("Paused · {moved}")),
     }
+}
+
+/// What is said of an offer that nobody has answered for so many seconds.
+pub(crate) fn unanswered(seconds: u64) -> String {
+    format!(
+        "Nobody has answered for {}. The offer stays open.",
+        duration(seconds)
+    )
+}
+
+/// What is said of a device with another key, which shows these three words, too.
+pub(crate) fn compare_instead(three: &str) -> String {
+    format!(
+        "Its key changed. That happens after reinstalling, or when someone else uses its name. \
+         Nothing was sent. Ask its owner to read you the three words: here {}.",
+        three_words(three)
+    )
 }
 
 /// What becomes of these when the program is ended.
@@ -455,6 +479,22 @@ mod tests {
         let limit = Limit::Unknown;
         let unknown = TransferSnapshot { limit, ..t };
         assert!(!status(&unknown, steady).line.contains("limit"));
+    }
+
+    #[test]
+    fn which_disk_is_the_limit_is_said() {
+        for (limit, said) in [
+            (Limit::Disk, "the disk here is the limit"),
+            (Limit::PeerDisk, "the disk there is the limit"),
+            (Limit::Setting, "limited by your setting"),
+        ] {
+            let t = TransferSnapshot {
+                limit,
+                ..samples::sending()
+            };
+            let line = status(&t, pace(108_000_000, Some(7))).line;
+            assert!(line.contains(said), "{line}");
+        }
     }
 
     #[test]

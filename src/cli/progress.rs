@@ -395,7 +395,8 @@ fn limit_word(limit: Limit) -> &'static str {
     match limit {
         Limit::Unknown => "",
         Limit::Network => " (network)",
-        Limit::Disk => " (disk)",
+        Limit::Disk => " (disk here)",
+        Limit::PeerDisk => " (disk there)",
         Limit::Setting => " (speed limit)",
     }
 }

@@ -39,6 +39,70 @@ pub(super) fn peer_room(peer: &str, room: Room) -> (String, String, String) {
     }
 }
 
+pub(super) fn identity_changed(peer: &str, face: Face) -> (String, String, String) {
+    let peer = Shown(peer);
+    (
+        format!("This is not the {peer} you know."),
+        "Its key changed. That happens after reinstalling, or when someone else uses its name. \
+         Nothing was sent."
+            .into(),
+        face.pick(
+            format!(
+                "If its owner reinstalled it: peerconnect peers forget {peer}, then connect again \
+                 and compare the three words."
+            ),
+            "If its owner reinstalled it: try again, and compare the three words.".into(),
+        ),
+    )
+}
+
+pub(super) fn same_identity(peer: &str, face: Face) -> (String, String, String) {
+    (
+        "Another computer has the same identity as this one.".into(),
+        format!(
+            "{} proves the same key: a disk or folder was copied, perhaps. Nothing was sent.",
+            Shown(peer)
+        ),
+        face.pick(
+            "On one of the two: end PeerConnect, remove identity.key from its data folder \
+             (peerconnect config --paths says where) and start it again. It counts as a new \
+             device then."
+                .into(),
+            "Make a new identity on one of the two. It counts as a new device then: those that \
+             know it compare the three words once more."
+                .into(),
+        ),
+    )
+}
+
+pub(super) fn version(
+    peer: &str,
+    is_newer: Option<bool>,
+    original: Option<&str>,
+    face: Face,
+) -> (String, String, String) {
+    let peer = Shown(peer);
+    let title = match (original, is_newer) {
+        (Some(_), _) | (None, Some(false)) => format!("{peer} runs an older PeerConnect."),
+        (None, Some(true)) => format!("{peer} runs a newer PeerConnect."),
+        (None, None) => format!("{peer} speaks another version of PeerConnect."),
+    };
+    let Some(address) = original else {
+        let hint = "Update the older of the two.".into();
+        return (title, String::new(), hint);
+    };
+    (
+        title,
+        "It can receive, but without encryption and without resume: others in the network can \
+         read along, and nobody can check who it is. Nothing was sent."
+            .into(),
+        face.pick(
+            format!("Update it, or send unencrypted: --to {}", Shown(address)),
+            "Update it, or send unencrypted this time.".into(),
+        ),
+    )
+}
+
 pub(super) fn source(path: &str, reason: SourceFault) -> (String, String, String) {
     let path = Shown(path);
     let others = String::from("Other files are not affected.");

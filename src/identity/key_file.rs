@@ -33,6 +33,14 @@ pub(super) fn load(path: &Path) -> Result<Option<String>, IdentityError> {
     }
 }
 
+/// Gives the key file another name. Nothing happens if there is none.
+pub(super) fn put_aside(path: &Path, aside: &Path) -> Result<(), IdentityError> {
+    match fs::rename(path, aside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error(path, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Writes the key file unless there is one by now; returns the text that is in it.
 pub(super) fn create(dir: &Path, path: &Path, pem: &str) -> Result<String, IdentityError> {
     create_dir(dir).map_err(|error| io_error(dir, error))?;

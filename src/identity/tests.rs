@@ -22,6 +22,23 @@ fn the_same_folder_gives_the_same_identity_and_another_one_another() {
     assert_eq!(names, [KEY_FILE], "nothing else is left behind");
 }
 
+#[test]
+fn a_new_identity_takes_the_place_of_the_old_one_which_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| fs::read(dir.path().join(name)).ok();
+    let mut before = Identity::load_or_create(dir.path()).unwrap().id();
+    for _ in 0..2 {
+        let key = file(KEY_FILE);
+        let new = Identity::renew(dir.path()).unwrap().id();
+        assert_ne!(new, before);
+        assert_eq!(Identity::load_or_create(dir.path()).unwrap().id(), new);
+        assert_eq!(file(OLD_KEY_FILE), key);
+        before = new;
+    }
+    let empty = tempfile::tempdir().unwrap();
+    Identity::renew(empty.path()).unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn the_key_is_for_its_owner_only_and_refused_if_it_is_not() {

@@ -80,9 +80,12 @@ pub enum ConnectError {
     /// The other side broke the protocol while greeting.
     #[error("peer broke the protocol: {0}")]
     Misbehaved(Offence),
-    /// The address leads to ourselves, or to a computer with a copy of our key.
-    #[error("that is this computer itself, or one with the same identity")]
+    /// The address leads to ourselves.
+    #[error("that is this computer itself")]
     Ourselves,
+    /// The address leads to somebody with a copy of our key.
+    #[error("another computer has the same identity")]
+    Twin,
     /// This side has blocked the peer.
     #[error("the peer is blocked here")]
     Blocked,
@@ -107,7 +110,7 @@ impl ConnectError {
             Self::Lost(_) => 5,
             Self::Busy => 6,
             Self::WrongPeer { .. } => 7,
-            Self::Ourselves => 8,
+            Self::Ourselves | Self::Twin => 8,
             Self::Version => 9,
             Self::Misbehaved(_) => 10,
             Self::Refused => 11,
@@ -311,7 +314,7 @@ impl Connector {
     ) -> Result<PeerConnection, ConnectError> {
         let shared = &self.shared;
         if peer == shared.identity.id() {
-            return Err(ConnectError::Ourselves);
+            return Err(shared.itself(connection.remote_addr()));
         }
         if shared.is_blocked(peer) {
             connection.close(Code::Refused);

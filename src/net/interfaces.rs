@@ -65,6 +65,12 @@ pub(super) fn with_link_local() -> Vec<u32> {
     numbers.into_iter().collect()
 }
 
+/// Whether it is an address of this computer now.
+pub(super) fn is_own(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || interfaces().iter().any(|interface| interface.ip() == ip)
+}
+
 /// Where others may find a socket bound to `bound` at `port`, most useful first: private IPv4,
 /// other IPv4, IPv6; bridges of virtual machines after all of those. Link-local IPv6 addresses,
 /// which mean something at the same cable only, and loopback, only if there is nothing better.

@@ -235,6 +235,10 @@ pub trait Inbound: Send + 'static {
     fn is_senders(&self) -> bool {
         true
     }
+    /// Whether the sender knows [`ReceiverMessage::Behind`].
+    fn knows_limits(&self) -> bool {
+        false
+    }
     /// The person agreed: let the peer send files (raises the connection's limits).
     fn consent(&mut self);
     /// Sends a message; waits while the peer does not read. Not cancel-safe.

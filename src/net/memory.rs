@@ -81,6 +81,7 @@ pub fn pair_with(head: OfferHead, faults: Faults) -> (MemoryOutbound, MemoryInbo
             peer_end: sender_end.subscribe(),
             our_end: receiver_end,
         },
+        limits: false,
     };
     (outbound, inbound)
 }

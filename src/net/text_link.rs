@@ -14,6 +14,7 @@ use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence};
 use super::transfer_link::Control;
 use crate::protocol::codes::ALPN_CODES;
+use crate::protocol::limits::ALPN_LIMITS;
 use crate::protocol::message::{Code, DeclineReason, Opening};
 use crate::protocol::sessions::{ALPN_SESSIONS, ALPN_WILLS};
 use crate::protocol::texts::{ALPN_TEXTS, ALPNS, TEXT_LEN_MAX, TextAnswer, TextHead};
@@ -214,6 +215,11 @@ impl PeerConnection {
     /// Whether the program at the other side knows one-time codes.
     pub fn understands_codes(&self) -> bool {
         self.knows(ALPN_CODES)
+    }
+
+    /// Whether the program at the other side wants to know that we are behind.
+    pub fn understands_limits(&self) -> bool {
+        self.knows(ALPN_LIMITS)
     }
 
     /// Whether exactly this protocol was agreed on.

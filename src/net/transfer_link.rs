@@ -231,6 +231,10 @@ impl Inbound for QuicInbound {
         self.control.connection.path()
     }
 
+    fn knows_limits(&self) -> bool {
+        self.control.connection.understands_limits()
+    }
+
     fn consent(&mut self) {
         self.registration.consent();
     }

@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 use super::acceptor::Arrival;
 use super::connection::PeerConnection;
-use super::connector::DIAL_ADDRS_MAX;
+use super::connector::{ConnectError, DIAL_ADDRS_MAX};
 use super::frames::{self, FrameReader};
-use super::interfaces::is_local_network;
+use super::interfaces::{is_local_network, is_own};
 use super::link::Offence;
 use super::pool::Shared;
 use super::routes::is_route;
@@ -125,6 +125,31 @@ pub fn is_plausible(addr: SocketAddr, remote: IpAddr) -> bool {
         && (!ip.is_loopback() || remote.is_loopback())
 }
 
+impl Shared {
+    /// What it means that our own key answered there.
+    pub(super) fn itself(&self, at: Option<SocketAddr>) -> ConnectError {
+        let ours = self.addrs();
+        let bound = self.endpoint.local_addr().map(|bound| bound.port());
+        let here = |at: SocketAddr| {
+            let port = bound.as_ref().is_ok_and(|bound| *bound == at.port());
+            is_here(at, is_own(at.ip()) && port, &ours.borrow())
+        };
+        // A relay does not say where it leads: then it is not known.
+        match at.is_some_and(|at| !here(at)) {
+            true => ConnectError::Twin,
+            false => ConnectError::Ourselves,
+        }
+    }
+}
+
+/// Whether this program listens there: at an address of this computer, which is known already, or
+/// at one that leads here from elsewhere. So does one of our router's, whatever the port is: who
+/// knows what it does with what comes back to it.
+fn is_here(at: SocketAddr, is_bound: bool, ours: &[SocketAddr]) -> bool {
+    let same = |ours: &SocketAddr| ours.ip().to_canonical() == at.ip().to_canonical();
+    is_bound || ours.contains(&at) || (!is_own(at.ip()) && ours.iter().any(same))
+}
+
 /// The addresses to dial, in order and each once: what is asked for with `told` behind its first,
 /// which is where the peer was last. A link-local address without its interface, which is how
 /// others tell it, is tried at each of `interfaces`.
@@ -188,6 +213,21 @@ mod tests {
             addrs(&["127.0.0.1:1"])[0],
             [127, 0, 0, 2].into()
         ));
+    }
+
+    #[test]
+    fn an_address_that_leads_back_here_is_no_other_computer() {
+        let ours = addrs(&["10.0.0.1:3485", "203.0.113.7:40000"]);
+        for (at, is_bound, here) in [
+            ("127.0.0.1:3485", true, true),
+            ("10.0.0.1:3485", false, true),
+            ("203.0.113.7:40000", false, true),
+            ("203.0.113.7:50000", false, true),
+            ("10.0.0.2:3485", false, false),
+            ("127.0.0.1:1", false, false),
+        ] {
+            assert_eq!(is_here(at.parse().unwrap(), is_bound, &ours), here, "{at}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Core {
         let is_over = entry.state().is_final();
         let (record, only) = match (&entry.sent, self.outgoing.get(&of)) {
             (Some((record, only)), _) => (record.clone(), only.clone()),
-            (None, Some(record)) if !matches!(what, Again::All | Again::WhenOnline) => {
+            (None, Some(record)) if matches!(what, Again::Failed | Again::File(_)) => {
                 (record.clone(), None)
             }
             (None, Some(_)) => {
@@ -40,14 +40,27 @@ impl Core {
             }
         };
         let only = match what {
-            Again::All | Again::WhenOnline => only,
+            Again::All | Again::WhenOnline | Again::Unencrypted => only,
             Again::Failed | Again::File(_) => Some(failed(entry, what)?),
+        };
+        let original = match what {
+            Again::Unencrypted => Some(original(entry)?),
+            Again::All | Again::WhenOnline | Again::Failed | Again::File(_) => None,
         };
         let record = OutgoingRecord {
             transfer: random_id()?,
             created: unix_now(),
             accepted: false,
             ..record
+        };
+        let record = match original {
+            Some(target) => OutgoingRecord {
+                peer: None,
+                peer_name: target.clone(),
+                target,
+                ..record
+            },
+            None => record,
         };
         let id = record.transfer;
         self.keep(record.clone()).await;
@@ -68,6 +81,19 @@ impl Core {
     }
 }
 
+/// Where the program of the original's kind is that was found in place of the receiver.
+fn original(entry: &Entry) -> Result<String, Fault> {
+    match entry.fault() {
+        Some(Fault::Version {
+            original: Some(address),
+            ..
+        }) => Ok(address.clone()),
+        Some(_) | None => Err(Fault::Invalid {
+            why: "no old version was found there".into(),
+        }),
+    }
+}
+
 /// The paths of the files that failed, or of one of them. What a person left out is not among
 /// them, unless it is that one.
 fn failed(entry: &Entry, what: Again) -> Result<BTreeSet<String>, Fault> {
@@ -78,7 +104,9 @@ fn failed(entry: &Entry, what: Again) -> Result<BTreeSet<String>, Fault> {
         };
         let wanted = match what {
             Again::File(file) => index == file,
-            Again::Failed | Again::All | Again::WhenOnline => why != SinkFault::Cancelled,
+            Again::Failed | Again::All | Again::WhenOnline | Again::Unencrypted => {
+                why != SinkFault::Cancelled
+            }
         };
         wanted.then(|| table.path(index).to_owned())
     };

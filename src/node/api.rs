@@ -1,6 +1,5 @@
 //! How faces (window, command line, control socket) talk to a node: commands in, pictures out.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use super::check::{Finding, Grade};
 pub use super::codes::{AGREED_FOR, CodeCommand, CodeReach, CodeSnapshot, CodeState, Taking};
 pub use super::texts::{TextCommand, TextSnapshot, TextState};
-pub use super::who::{LegacyMe, Me, PeerInfo};
+pub use super::who::{LegacyMe, Me, Nearby, PeerInfo};
 use crate::config::{ConflictAnswer, ConflictPolicy, Setting, Settings};
 use crate::fault::Fault;
 pub use crate::net::discovery::{OriginalId, Presence, Who};
@@ -133,6 +132,16 @@ pub enum Command {
         /// Which of its files.
         what: Again,
     },
+    /// Trusts whoever has answered in place of the receiver of a transfer of ours, which failed
+    /// with [`Fault::IdentityChanged`], because a person has compared the three words: this key
+    /// takes the place of the old one, with its name, folder and groups, and the same is sent to
+    /// it. Replies [`Reply::Transfer`] with the new id.
+    TrustInstead {
+        /// Which transfer.
+        transfer: TransferId,
+        /// The key whose words were compared.
+        key: PeerId,
+    },
     /// Sends this file before the others.
     First {
         /// Which transfer.
@@ -149,6 +158,8 @@ pub enum Command {
     },
     /// Takes finished transfers out of the overview (they stay in the history).
     ClearFinished,
+    /// Takes a finished transfer out of the overview, as [`Self::ClearFinished`] does all of them.
+    Dismiss(TransferId),
     /// Says whom a text means, without calling anybody. Replies [`Reply::Found`]; an error if it
     /// could be several, or nobody.
     Find(String),
@@ -211,6 +222,10 @@ pub enum Command {
         /// Who is called, too, to say how it is reached.
         call: Option<Target>,
     },
+    /// Makes a new key for this installation, which holds from the next start on: until then
+    /// everybody knows it as before. The old key is kept beside it, as `identity.key.old`, in place
+    /// of an older one. An error if that cannot be written.
+    NewIdentity,
     /// Whoever [expected](Self::Expect) something by this rule has gone. Nothing happens if it has
     /// come meanwhile.
     ExpectNoMore(ReceiveRule),
@@ -227,6 +242,9 @@ pub enum Again {
     Failed,
     /// This one.
     File(FileIndex),
+    /// All of them, without encryption, to the program of the original's kind that is where the
+    /// receiver was looked for ([`Fault::Version`]).
+    Unencrypted,
 }
 
 /// How offers are taken where no person is asked.
@@ -356,39 +374,6 @@ pub struct Chosen {
     pub settings: Settings,
     /// Keys of those that hold from the next start on; until then what was set before holds.
     pub after_restart: Vec<String>,
-}
-
-/// Somebody in the same network. Without [`Nearby::known`] all of it is a claim.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nearby {
-    /// Who, and of which kind.
-    pub who: Who,
-    /// What to call it: the name that the person gave it, else what it calls itself, else the
-    /// beginning of its id.
-    pub name: String,
-    /// Whether the person trusts it.
-    pub trusted: bool,
-    /// Whether there was contact before.
-    pub known: bool,
-    /// Whether we are connected now.
-    pub connected: bool,
-    /// When it was heard last, in seconds since 1970.
-    pub last_seen: u64,
-    /// Where it says it is, most useful first.
-    pub addrs: Vec<SocketAddr>,
-    /// Whether it says that it does not reach this computer, and we are not connected.
-    #[serde(default)]
-    pub misses_us: bool,
-}
-
-impl Nearby {
-    /// Its key, if it is of our kind.
-    pub fn key(&self) -> Option<PeerId> {
-        match self.who {
-            Who::Key(id) => Some(id),
-            Who::Original(_) => None,
-        }
-    }
 }
 
 impl Overview {

@@ -47,6 +47,7 @@ impl Core {
             Command::Attend => self.attend(true),
             Command::Leave => self.attend(false),
             Command::SendAgain { transfer, what } => self.send_again_to(transfer, what).await,
+            Command::TrustInstead { transfer, key } => self.trust_instead(transfer, key).await,
             Command::Pause { transfer, scope } => self.steer(transfer, scope, Steer::Pause).await,
             Command::Resume { transfer, scope } => self.steer(transfer, scope, Steer::Resume).await,
             Command::Cancel { transfer, scope } => self.steer(transfer, scope, Steer::Cancel).await,
@@ -55,10 +56,9 @@ impl Core {
                 Some(entry) => Ok(Reply::Files(entry.table.lock().query(query))),
                 None => Err(not_found("such transfer")),
             },
-            Command::ClearFinished => {
-                self.clear_finished();
-                Ok(Reply::Done)
-            }
+            Command::ClearFinished => self.clear_finished(),
+            Command::Dismiss(transfer) => self.dismiss(transfer),
+            Command::NewIdentity => self.new_identity().await,
             Command::Find(text) => self.find(&text).await,
             Command::AddPeer(target) => return self.add_peer(target, answer).await,
             Command::Trust { peer, accept } => self.trust(peer, accept).await,

@@ -1,6 +1,6 @@
 //! From what a person typed to a connection, and what failed in words.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -10,12 +10,15 @@ use crate::fault::Fault;
 use crate::net::Found;
 use crate::net::connection::PeerConnection;
 use crate::net::connector::{ConnectError, Connector, Dial, resolve};
-use crate::net::discovery::Near;
+use crate::net::discovery::{Near, Who};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
 
 /// How long the first contact may take before the peer counts as not there.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
+
+/// How long it may take to meet somebody who has just answered.
+const MEETING: Duration = Duration::from_secs(3);
 
 /// How long a peer is called where it is known to be before its key is looked up.
 const SEARCH_AFTER: Duration = Duration::from_secs(1);
@@ -138,6 +141,16 @@ impl Call<'_> {
         Some(Err(error))
     }
 
+    /// Where somebody is who has answered in place of the peer.
+    fn instead(&self, got: PeerId) -> Dial {
+        let mut addrs = self.typed.clone();
+        addrs.extend(self.callee.known_addrs());
+        Dial {
+            expect: Some(got),
+            ..self.callee.dial(&addrs, self.found.as_ref())
+        }
+    }
+
     /// Whether it is to be called anew, for as long as a first contact may take at least.
     fn has_heard(&mut self, news: News) -> bool {
         match news {
@@ -161,6 +174,13 @@ impl Call<'_> {
         let relay = |id| self.callee.relays.iter().any(|known| known.id == id);
         found.addrs.iter().any(|addr| !known.contains(addr))
             || found.relays.iter().any(|found| !relay(found.id))
+    }
+}
+
+/// Connects to somebody, if he wants that.
+async fn meet(connector: &Connector, dial: Dial) {
+    if let Err(error) = connector.prepare_connection(dial, MEETING).await {
+        tracing::info!(%error, "whoever answered instead is not met");
     }
 }
 
@@ -201,7 +221,9 @@ impl Callee {
         }
     }
 
-    /// Connects, or says in words why not. A peer that moves meanwhile is followed. Cancel-safe.
+    /// Connects, or says in words why not. A peer that moves meanwhile is followed. Whoever answers
+    /// in its place is met, too, so that people can compare the three words; nothing else is said
+    /// to it than to anybody who calls here. Cancel-safe.
     pub(super) async fn connect(
         &self,
         connector: &Connector,
@@ -232,7 +254,10 @@ impl Callee {
         };
         loop {
             if let Some(done) = call.round().await {
-                return done.map_err(|error| self.fault(error));
+                if let Err(ConnectError::WrongPeer { got }) = &done {
+                    meet(connector, call.instead(*got)).await;
+                }
+                return done.map_err(|error| self.fault(error, &call.typed));
             }
         }
     }
@@ -305,19 +330,46 @@ impl Callee {
         }
     }
 
-    fn fault(&self, error: ConnectError) -> Fault {
+    /// The program of the original's kind that is said to be at one of these addresses, which a
+    /// person has typed. One whose key is known is never sent to like that.
+    fn original_at(&self, typed: &[SocketAddr]) -> Option<Fault> {
+        if self.expect.is_some() {
+            return None;
+        }
+        let near = self.near.peers();
+        let mut originals = near.iter().filter_map(|peer| match peer.who {
+            Who::Original(id) => Some(id.address()),
+            Who::Key(_) => None,
+        });
+        let is_typed = |ip: IpAddr| typed.iter().any(|a| a.ip().to_canonical() == ip);
+        let address = originals.find(|address| is_typed(address.ip.to_canonical()))?;
+        Some(Fault::Version {
+            peer: self.shown.clone(),
+            peer_is_newer: Some(false),
+            original: Some(address.to_string()),
+        })
+    }
+
+    /// `typed`: the addresses of the host that was typed.
+    fn fault(&self, error: ConnectError, typed: &[SocketAddr]) -> Fault {
         tracing::info!(%error, "no connection");
         let peer = self.shown.clone();
+        let instead = || self.original_at(typed);
         match error {
-            ConnectError::Unreachable => self.silent(),
-            ConnectError::NotListening => Fault::PeerOffline { peer },
+            ConnectError::Unreachable => instead().unwrap_or_else(|| self.silent()),
+            ConnectError::NotListening => instead().unwrap_or(Fault::PeerOffline { peer }),
             ConnectError::Busy | ConnectError::Lost(_) => Fault::PeerOffline { peer },
             ConnectError::NoRoute | ConnectError::NoAddress => Fault::NoRoute { peer },
-            ConnectError::WrongPeer { .. } => Fault::IdentityChanged { peer, words: None },
+            ConnectError::WrongPeer { got } => {
+                let got = Some(got);
+                Fault::IdentityChanged { peer, got }
+            }
+            ConnectError::Twin => Fault::SameIdentity { peer },
             ConnectError::Refused => Fault::Refused { peer },
             ConnectError::Version => Fault::Version {
                 peer,
                 peer_is_newer: None,
+                original: None,
             },
             ConnectError::Misbehaved(offence) => Fault::Misbehaved {
                 peer,
@@ -325,7 +377,7 @@ impl Callee {
             },
             ConnectError::Handshake(offence) => Fault::Misbehaved { peer, offence },
             ConnectError::Ourselves => Fault::Invalid {
-                why: "that is this computer, or one with a copy of its key".into(),
+                why: "that is this computer itself".into(),
             },
             ConnectError::Blocked => Fault::Invalid {
                 why: format!("{peer} is blocked here"),

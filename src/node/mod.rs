@@ -15,6 +15,7 @@ mod core;
 mod dial;
 mod incoming;
 pub mod instance;
+mod instead;
 mod legacy;
 mod many;
 pub mod names;
@@ -188,16 +189,23 @@ async fn start(options: NodeOptions) -> Result<(Core, NodeHandle), StartError> {
         StoreError::Io(error) => StartError::Fault(create(error)),
         other @ StoreError::Damaged(_) => internal(other.to_string()),
     })?;
-    let identity = Identity::load_or_create(&paths.data).map_err(|error| match error {
+    let identity = Identity::load_or_create(&paths.data).map_err(no_identity)?;
+    Core::start(options, store, identity, folders).await
+}
+
+/// Why there is no key, in words.
+fn no_identity(error: IdentityError) -> Fault {
+    match error {
         IdentityError::Io { path, error } => {
             let why = error.to_string();
-            StartError::Fault(Fault::CannotWrite { path, why })
+            Fault::CannotWrite { path, why }
         }
         other @ (IdentityError::Exposed { .. }
         | IdentityError::Damaged { .. }
-        | IdentityError::Crypto(_)) => internal(other.to_string()),
-    })?;
-    Core::start(options, store, identity, folders).await
+        | IdentityError::Crypto(_)) => Fault::Internal {
+            what: other.to_string(),
+        },
+    }
 }
 
 /// Confines this thread, on which everything runs that a peer can reach, and those it starts. The

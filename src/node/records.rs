@@ -324,6 +324,35 @@ impl Records {
         }
     }
 
+    /// The person says that both keys are of one device: the new one is trusted in place of the old
+    /// one, with its name, folder and groups.
+    pub(super) async fn replace(&mut self, old: PeerId, new: PeerId) {
+        let was = self.peers.get(&old).cloned();
+        let folder = self.folders.get(&old).cloned();
+        let with = |g: &&GroupRecord| g.members.contains(&old);
+        let groups: Vec<GroupRecord> = self.groups.iter().filter(with).cloned().collect();
+        for mut group in groups {
+            group.members.retain(|member| *member != new);
+            let members = group.members.iter_mut().filter(|member| **member == old);
+            members.for_each(|member| *member = new);
+            self.set_group(group).await;
+        }
+        self.forget(old).await;
+        if folder.is_some() {
+            self.set_folder(new, folder).await;
+        }
+        self.change(new, |record| {
+            record.trusted = true;
+            if let Some(was) = was {
+                record.own_name = record.own_name.take().or(was.own_name);
+                if was.accept == Accept::Always {
+                    record.accept = Accept::Always;
+                }
+            }
+        })
+        .await;
+    }
+
     /// Forgets a peer and every address that was bound to its key.
     pub(super) async fn forget(&mut self, id: PeerId) -> bool {
         let known = self.peers.remove(&id).is_some();

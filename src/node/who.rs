@@ -1,10 +1,12 @@
-//! Ourselves and those we know, as faces see them.
+//! Ourselves, those we know and those who are near, as faces see them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::discovery::Who;
 use crate::net::link::PathInfo;
 use crate::net::relay::RelayStanding;
 use crate::net::{DhtStanding, RouterPort};
@@ -73,4 +75,37 @@ pub struct PeerInfo {
     /// Where its files go, if not where those of all go.
     #[serde(with = "crate::text::path_option")]
     pub folder: Option<PathBuf>,
+}
+
+/// Somebody in the same network. Without [`Nearby::known`] all of it is a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nearby {
+    /// Who, and of which kind.
+    pub who: Who,
+    /// What to call it: the name that the person gave it, else what it calls itself, else the
+    /// beginning of its id.
+    pub name: String,
+    /// Whether the person trusts it.
+    pub trusted: bool,
+    /// Whether there was contact before.
+    pub known: bool,
+    /// Whether we are connected now.
+    pub connected: bool,
+    /// When it was heard last, in seconds since 1970.
+    pub last_seen: u64,
+    /// Where it says it is, most useful first.
+    pub addrs: Vec<SocketAddr>,
+    /// Whether it says that it does not reach this computer, and we are not connected.
+    #[serde(default)]
+    pub misses_us: bool,
+}
+
+impl Nearby {
+    /// Its key, if it is of our kind.
+    pub fn key(&self) -> Option<PeerId> {
+        match self.who {
+            Who::Key(id) => Some(id),
+            Who::Original(_) => None,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::close::Code;
 use super::codes::CodeHead;
 use super::groups::Hash;
 use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble, WillFile};
@@ -302,6 +303,8 @@ pub enum ReceiverMessage {
     },
     /// Of so many entries this receiver knows all that it must know to get them from others.
     CanGoOn(u32),
+    /// Whether this receiver waits for its own disk more than for what comes. At first it does not.
+    Behind(bool),
 }
 
 /// Why a receiver declines a transfer.
@@ -472,31 +475,6 @@ pub struct FileHeader {
 
 /// Stands in place of a group number where the file's hash follows.
 pub const END_OF_FILE: u32 = u32::MAX;
-
-/// Application error codes with which streams are reset or stopped and connections closed
-/// (RFC 9000, section 20.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Code {
-    /// Nothing is wrong: the program ends, or the work is done.
-    Done = 0,
-    /// The peer broke the protocol.
-    Offence = 1,
-    /// The transfer is not known (any more).
-    UnknownTransfer = 2,
-    /// Paused: the stream is given up, its verified groups are kept.
-    Paused = 3,
-    /// Cancelled by a person.
-    Cancelled = 4,
-    /// A newer connection to the same peer took over.
-    Replaced = 5,
-    /// This peer is not wanted.
-    Refused = 6,
-    /// Too much at once; try again later.
-    Busy = 7,
-    /// A fault of this side: disk or program.
-    Internal = 8,
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,11 @@
 #![doc = include_str!("README.md")]
 
+pub mod close;
 pub mod codes;
 pub mod frame;
 pub mod groups;
 pub mod legacy;
+pub mod limits;
 pub mod link_uri;
 pub mod message;
 pub mod pake;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codes::ALPN_CODES;
+use super::limits::ALPN_LIMITS;
 use super::message::{ALPN, DeclineReason, TransferId};
 use super::sessions::{ALPN_SESSIONS, ALPN_WILLS};
 
@@ -15,7 +16,14 @@ pub const TEXT_LEN_MAX: usize = 64 * 1024;
 pub const ALPN_TEXTS: &[u8] = b"peerconnect/1.1";
 
 /// What is offered in the handshake of TLS, best first.
-pub const ALPNS: [&[u8]; 5] = [ALPN_CODES, ALPN_WILLS, ALPN_SESSIONS, ALPN_TEXTS, ALPN];
+pub const ALPNS: [&[u8]; 6] = [
+    ALPN_LIMITS,
+    ALPN_CODES,
+    ALPN_WILLS,
+    ALPN_SESSIONS,
+    ALPN_TEXTS,
+    ALPN,
+];
 
 /// Names a text for both sides, also when it is offered again after a connection broke. Chosen at
 /// random by the sender, as that of a transfer is.

@@ -126,6 +126,8 @@ pub struct Entry {
     begun: Instant,
     ended: Option<Instant>,
     meter: Meter,
+    /// Whether the receiver says that it waits for its own disk.
+    is_behind: bool,
     number: u64,
     /// What is passed on between the receivers of its session.
     pub passing: Passing,
@@ -171,6 +173,7 @@ impl Bookkeeper {
             begun: now,
             ended: None,
             meter: Meter::new(now),
+            is_behind: false,
             number,
             passing: Passing::default(),
         };
@@ -258,6 +261,14 @@ impl Bookkeeper {
         self.entries.retain(|_, entry| !entry.may_go(&open));
     }
 
+    /// Takes out a finished transfer. `false` if it is not known, or stays: see
+    /// [`Self::clear_finished`].
+    pub fn dismiss(&mut self, id: TransferId) -> bool {
+        let open = self.open_sessions();
+        let may_go = self.get(id).is_some_and(|entry| entry.may_go(&open));
+        may_go && self.entries.remove(&id).is_some()
+    }
+
     fn open_sessions(&self) -> HashSet<TransferId> {
         let open = self.entries.values().filter(|e| !e.state.is_final());
         open.filter_map(|entry| entry.session).collect()
@@ -300,6 +311,7 @@ impl Bookkeeper {
             // The node knows what to do with it.
             News::PassesOn { .. } => {}
             News::Through(name) => entry.passing.through = name,
+            News::Behind(is_behind) => entry.is_behind = is_behind,
             News::GoesOn(goes_on) => entry.passing.goes_on = goes_on,
             News::Blamed(by) => {
                 let blamed_by = &mut entry.passing.blamed_by;
@@ -475,6 +487,42 @@ mod tests {
         assert!(accepted(&book));
         book.apply(id, News::PeerRoom(Room::Fits));
         assert!(!accepted(&book));
+    }
+
+    #[test]
+    fn that_the_receivers_disk_is_the_limit_is_said_only_where_it_explains_what_is_seen_here() {
+        let mut book = Bookkeeper::default();
+        let (id, progress) = (TransferId([1; 16]), Progress::shared());
+        book.insert(NewTransfer {
+            id,
+            direction: Direction::Sending,
+            peer: None,
+            peer_name: "kitchen".into(),
+            state: TransferState::Transferring,
+            started: 0,
+            table: SharedTable::default(),
+            progress: progress.clone(),
+            folder: None,
+            paused: false,
+        });
+        let start = Instant::now();
+        let mut seconds = 0;
+        let mut limit = |book: &mut Bookkeeper, waits| {
+            progress.waited(waits, Duration::from_millis(100));
+            seconds += 1;
+            book.measure(start + Duration::from_secs(seconds));
+            book.snapshots(|_| Person::default())[0].limit
+        };
+        assert_eq!(limit(&mut book, Limit::Network), Limit::Network);
+        book.apply(id, News::Behind(true));
+        assert_eq!(limit(&mut book, Limit::Network), Limit::PeerDisk);
+        assert_eq!(limit(&mut book, Limit::Disk), Limit::Disk);
+        assert_eq!(limit(&mut book, Limit::Setting), Limit::Setting);
+        book.apply(id, News::Behind(false));
+        assert_eq!(limit(&mut book, Limit::Network), Limit::Network);
+        book.apply(id, News::Behind(true));
+        book.apply(id, News::Event(TransferEvent::Pause));
+        assert_eq!(limit(&mut book, Limit::Network), Limit::Unknown);
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub enum News {
     /// Whether the receiver says that it gets the rest from others if this program ends; sending
     /// only.
     GoesOn(bool),
+    /// Whether the receiver says that it waits for its own disk; sending only.
+    Behind(bool),
     /// Another receiver, of this name, says that this one has passed on damaged content; sending
     /// only.
     Blamed(String),
@@ -246,7 +248,8 @@ impl Progress {
             Limit::Disk => &self.disk,
             Limit::Network => &self.network,
             Limit::Setting => &self.setting,
-            Limit::Unknown => return,
+            // Only the other side knows how long it has waited.
+            Limit::PeerDisk | Limit::Unknown => return,
         };
         counter.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }

@@ -277,7 +277,8 @@ impl Inbound for Executor {
             | ReceiverMessage::Start { .. }
             | ReceiverMessage::Complete
             | ReceiverMessage::PassesOn(_)
-            | ReceiverMessage::CanGoOn(_) => {}
+            | ReceiverMessage::CanGoOn(_)
+            | ReceiverMessage::Behind(_) => {}
         }
         Ok(())
     }

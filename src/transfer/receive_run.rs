@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use self::files::Unbegun;
-use super::control::{News, Order};
+use super::control::{News, Order, Reading};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
 use super::partial::Partial;
@@ -98,6 +98,9 @@ pub(super) struct Run<'a, L: Inbound> {
     finish: Option<u32>,
     tick: Interval,
     moved: (u64, Instant),
+    /// What was waited for until the last tick, and whether the sender was told that it was the
+    /// disk.
+    waited: (Reading, bool),
 }
 
 /// A stream that is being read.
@@ -117,6 +120,7 @@ impl<'a, L: Inbound> Run<'a, L> {
     pub(super) fn new(incoming: &'a mut Incoming, link: L) -> Self {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let waited = incoming.progress.read();
         Self {
             incoming,
             link,
@@ -139,6 +143,7 @@ impl<'a, L: Inbound> Run<'a, L> {
             finish: None,
             tick,
             moved: (0, Instant::now()),
+            waited: (waited, false),
         }
     }
 

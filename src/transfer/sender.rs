@@ -153,6 +153,7 @@ impl Outgoing {
             scans: JoinSet::new(),
             accepted: false,
             finishing: false,
+            is_behind: false,
             tick: tokio::time::interval(TICK),
             moved: (0, Instant::now()),
         };
@@ -161,6 +162,7 @@ impl Outgoing {
             Err(ended) => ended,
         };
         run.tasks.shutdown().await;
+        run.note_behind(false).await;
         run.leave(&ended).await;
         run.leave_session(&ended).await;
         let code = match &ended {
@@ -212,6 +214,8 @@ struct Run<'a, L: Outbound> {
     scans: JoinSet<Listed>,
     accepted: bool,
     finishing: bool,
+    /// Whether the receiver says that it waits for its own disk.
+    is_behind: bool,
     tick: Interval,
     /// Bytes that had moved, and since when no more did.
     moved: (u64, Instant),
@@ -283,6 +287,18 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::Progress { done, fed } => self.on_progress(done, &fed).await,
             ReceiverMessage::Trouble { feeder, trouble } => self.on_trouble(feeder, trouble).await,
             ReceiverMessage::CanGoOn(entries) => self.on_can_go_on(entries).await,
+            ReceiverMessage::Behind(is_behind) => {
+                self.note_behind(is_behind).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// The same said once more is no news.
+    async fn note_behind(&mut self, is_behind: bool) {
+        if std::mem::replace(&mut self.is_behind, is_behind) != is_behind {
+            let reporter = &self.transfer.reporter;
+            reporter.tell(News::Behind(is_behind)).await;
         }
     }
 

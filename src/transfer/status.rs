@@ -186,10 +186,12 @@ pub enum PausedBy {
 pub enum Limit {
     /// Not known (yet).
     Unknown,
-    /// The network between the two, or the other side.
+    /// The network between the two; or the other side, if it does not say so.
     Network,
     /// Reading or writing here.
     Disk,
+    /// Writing at the receiver, which says so.
+    PeerDisk,
     /// The speed limit that was set.
     Setting,
 }

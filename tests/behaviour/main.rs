@@ -17,6 +17,7 @@ mod breaks;
 mod changes;
 mod conflicts;
 mod content;
+mod instead;
 mod known;
 mod names;
 mod nodes;

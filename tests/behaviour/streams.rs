@@ -1,5 +1,7 @@
 //! More streams than one for a file.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use peerconnect::net::link::{FileOpener, FileWriter, LinkError, Outbound, Piece};
 use peerconnect::net::memory::MemoryOutbound;
@@ -8,6 +10,7 @@ use peerconnect::protocol::message::{
     Code, FileHeader, ReceiverMessage, SenderMessage, Stamp, Timestamp, TransferId,
 };
 use peerconnect::transfer::ended::Ended;
+use peerconnect::transfer::status::Limit;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::common::{DEADLINE, tree};
@@ -98,6 +101,47 @@ async fn two_streams(late: bool) {
         there.into_iter().collect::<Vec<_>>(),
         [("a".into(), CONTENT.to_vec())]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_says_when_its_disk_is_what_is_waited_for_and_when_it_is_not_any_more() {
+    let said = tokio::time::timeout(DEADLINE, says_behind()).await;
+    said.expect("it says nothing");
+}
+
+async fn says_behind() {
+    let mut world = World::<Memory>::new().await;
+    let path = world.file("a", CONTENT);
+    world.offer(&[&path]);
+    let head = world.sending.table.lock().head(ID);
+    let entry = world.sending.table.lock().entry(0).unwrap();
+    let (mut out, inbound) = world.pair.link(head).await;
+    let (_orders, mut orders) = mpsc::channel(1);
+    let progress = world.receiving.progress.clone();
+    let waited = |what, ms| progress.waited(what, Duration::from_millis(ms));
+    let sender = async {
+        out.recv().await.unwrap();
+        let entries = SenderMessage::Entries(vec![entry]);
+        out.send(entries).await.unwrap();
+        let end = SenderMessage::EntriesEnd { entries: 1 };
+        out.send(end).await.unwrap();
+        until(&mut out, |m| matches!(m, ReceiverMessage::Start { .. })).await;
+        for (disk, network, behind) in [(700, 300, true), (300, 700, false), (9, 1, true)] {
+            waited(Limit::Disk, disk);
+            waited(Limit::Network, network);
+            let said = out.recv().await.unwrap();
+            assert_eq!(said, ReceiverMessage::Behind(behind));
+            // The same is not said again, and a pause says nothing.
+            waited(Limit::Disk, disk);
+            waited(Limit::Network, network);
+            let more = tokio::time::timeout(Duration::from_secs(5), out.recv()).await;
+            assert!(more.is_err(), "{more:?}");
+        }
+        out.close(Code::Done).await;
+    };
+    let run = world.incoming.run(inbound.with_limits(), &mut orders);
+    let (ended, ()) = tokio::join!(run, sender);
+    assert!(matches!(ended, Ended::Lost(_)), "{ended:?}");
 }
 
 async fn until(out: &mut MemoryOutbound, fits: impl Fn(&ReceiverMessage) -> bool) {

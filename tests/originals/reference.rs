@@ -7,9 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use peerconnect::fault::Fault;
+use peerconnect::node::api::{self, Again, Reply};
 use serde_json::Value;
 
-use crate::common::{content, tree};
+use crate::common::{Shape, content, tree};
 
 /// Far above what anything takes: only a hang gets there.
 const HANG: Duration = Duration::from_secs(120);
@@ -381,4 +383,35 @@ fn a_pause_here_neither_ends_nor_damages_the_transfer_of_an_original() {
     assert_eq!(theirs.end(), 0, "{:#?}", theirs.seen);
     assert_eq!(summary(&mut ours)["state"], "done");
     assert!(tree(&lab.path("in"))["large.bin"] == content(7, len));
+}
+
+/// A person types the address of a computer where only an old version runs, as if it were one of
+/// ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_original_in_place_of_a_peer_is_named_and_sent_to_only_when_somebody_says_so() {
+    let Some(lab) = Lab::new() else { return };
+    let (_theirs, address) = lab.they_receive(&[]);
+    let from = Shape::legacy("from").start();
+    let first = from.send(&address, &[&from.file("first", b"first")]).await;
+    from.completed(first).await;
+    from.until(|o| o.nearby.first().map(|_| ())).await;
+    let second = from.file("second", b"second");
+    let failed = from.send("127.0.0.1:1", &[&second]).await;
+    let end = from.ended(failed).await;
+    let Some(Fault::Version { original, .. }) = end.fault else {
+        panic!("{end:#?}");
+    };
+    assert!(original.is_some_and(|at| at.starts_with("legacy:127.0.0.1")));
+    assert!(!tree(&lab.path("theirs")).contains_key("second"));
+    let unencrypted = |transfer| api::Command::SendAgain {
+        transfer,
+        what: Again::Unencrypted,
+    };
+    let refused = from.handle.call(unencrypted(first)).await;
+    assert!(matches!(refused, Err(Fault::Invalid { .. })), "{refused:?}");
+    let Reply::Transfer { id, .. } = from.call(unencrypted(failed)).await else {
+        panic!("no transfer");
+    };
+    assert!(from.completed(id).await.is_legacy());
+    assert_eq!(tree(&lab.path("theirs"))["second"], b"second");
 }

@@ -181,6 +181,17 @@ fn who_does_not_reach_us_is_told_once_with_what_to_do_and_not_again_after_it_was
 }
 
 #[test]
+fn who_does_not_reach_us_is_connected_to_from_here_when_somebody_wants_that() {
+    let mut stage = Stage::new(missed(2));
+    assert!(stage.commands().is_empty(), "it is only a claim");
+    assert!(stage.find("Connect to Attic").is_some());
+    stage.click("Connect to Kitchen");
+    let key = samples::near("Kitchen").key().unwrap();
+    assert_eq!(stage.command(), Command::AddPeer(Target::Peer(key)));
+    assert!(stage.find("Connect to Studio").is_none());
+}
+
+#[test]
 fn who_does_not_reach_us_in_the_light() {
     snapshot(
         Stage::sized(missed(1), [900.0, 500.0], Theme::Light),

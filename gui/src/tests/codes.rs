@@ -18,13 +18,10 @@ use crate::samples;
 
 pub(super) fn waiting(code: Option<&str>, wrong: u32) -> CodeSnapshot {
     CodeSnapshot {
-        id: samples::sending().id,
         code: code.map(str::to_owned),
-        expires: samples::NOW + 3000,
         wrong,
-        reach: CodeReach::Anywhere,
         names: vec!["holiday".into(), "a.pdf".into()],
-        state: CodeState::Waiting,
+        ..samples::code()
     }
 }
 

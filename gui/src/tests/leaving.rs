@@ -1,13 +1,9 @@
 //! Going away: with files on their way, and with the window out of sight.
 
-use std::sync::Arc;
-
 use egui::{ViewportCommand, ViewportId};
 use egui_kittest::kittest::Queryable;
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{
-    CodeReach, CodeSnapshot, CodeState, Command, Decision, Overview, TextState,
-};
+use peerconnect::node::api::{Command, Decision, TextState};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
@@ -15,6 +11,7 @@ use peerconnect::transfer::status::TransferSnapshot;
 use super::Stage;
 use super::steering::close;
 use crate::notes::Press;
+use crate::opened::Opened;
 use crate::samples;
 
 fn leave_with(stage: &mut Stage, button: &str) -> Vec<Command> {
@@ -56,31 +53,16 @@ fn cancelling_the_question_or_escape_keeps_the_window() {
     assert!(close(&mut stage).contains(&ViewportCommand::CancelClose));
 }
 
-/// A node with a code that waits.
-fn with_code() -> Arc<Overview> {
-    let mut overview = Arc::unwrap_or_clone(samples::overview(vec![], vec![]));
-    overview.codes = Arc::new([CodeSnapshot {
-        id: samples::sending().id,
-        code: Some("7-river-copper".into()),
-        expires: samples::NOW + 3000,
-        wrong: 0,
-        reach: CodeReach::Anywhere,
-        names: vec!["holiday".into()],
-        state: CodeState::Waiting,
-    }]);
-    Arc::new(overview)
-}
-
 #[test]
 fn a_code_that_waits_is_not_thrown_away_without_a_question() {
-    let mut stage = Stage::new(with_code());
+    let mut stage = Stage::new(samples::with_code());
     assert!(close(&mut stage).contains(&ViewportCommand::CancelClose));
     assert!(stage.says("A code still waits to be used."));
     assert!(stage.says("The code for holiday has not been used."));
     stage.click("Stay here");
     let commands = leave_with(&mut stage, "Keep going in the background");
     assert_eq!(commands, [Command::Leave, Command::FinishAndEnd]);
-    let commands = leave_with(&mut Stage::new(with_code()), "Quit");
+    let commands = leave_with(&mut Stage::new(samples::with_code()), "Quit");
     assert_eq!(commands, [Command::Shutdown]);
 }
 
@@ -256,4 +238,53 @@ fn a_click_on_a_notification_shows_the_transfer_that_it_is_about() {
     assert!(sent.contains(&ViewportCommand::Focus), "{sent:?}");
     stage.wait(1);
     assert!(card(&stage) < height, "{} of {height}", card(&stage));
+}
+
+#[test]
+fn what_is_answered_elsewhere_is_asked_by_no_notification_any_more() {
+    let answered = |stage: &Stage| std::mem::take(&mut *stage.answered.lock().unwrap());
+    let offer = samples::asking(2);
+    let accepted = samples::receiving(2);
+    let conflict = samples::conflicting(2);
+    let mut stage = asked_away(offer.clone());
+    assert_eq!(answered(&stage), []);
+    // By the command line, while nobody looks.
+    stage.publish(samples::overview(vec![], vec![accepted.clone()]));
+    assert_eq!(answered(&stage), [offer.id]);
+    // Another question about the same files is one of its own.
+    stage.publish(samples::overview(vec![], vec![conflict]));
+    assert_eq!(answered(&stage), []);
+    stage.publish(samples::overview(vec![], vec![accepted]));
+    assert_eq!(answered(&stage), [offer.id]);
+    // Taken back by the sender; and a text that was read.
+    let text = samples::text(4, TextState::Delivered);
+    stage.publish(samples::overview(vec![], vec![samples::asking(3)]));
+    stage.publish(samples::with_texts(vec![], vec![text.clone()]));
+    assert_eq!(answered(&stage), [samples::asking(3).id]);
+    stage.publish(samples::overview(vec![], vec![]));
+    assert_eq!(answered(&stage), [text.id]);
+}
+
+#[test]
+fn a_window_that_a_notification_opens_shows_what_that_is_about() {
+    let running = |n| TransferSnapshot {
+        id: TransferId([n; 16]),
+        ..samples::sending()
+    };
+    let all: Vec<_> = (10..30).map(running).collect();
+    let oldest = all[0].id;
+    let opened = Opened {
+        about: Some(oldest),
+        ..Opened::default()
+    };
+    let mut stage = Stage::opened(samples::overview(vec![], all), opened);
+    stage.run();
+    let height = stage.window.ctx.content_rect().bottom();
+    let cards = stage
+        .window
+        .query_all_by_role(egui::accesskit::Role::ListItem);
+    let last = cards.map(|card| card.rect().bottom()).next_back().unwrap();
+    assert!(last < height, "{last} of {height}");
+    let app = stage.window.state().app.as_ref().unwrap();
+    assert_eq!(app.model.selected, Some(oldest));
 }

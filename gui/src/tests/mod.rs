@@ -25,6 +25,7 @@ mod states;
 mod steering;
 mod system;
 mod texts;
+mod theme;
 mod widths;
 
 use std::path::{Path, PathBuf};
@@ -40,12 +41,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::system::System;
 use crate::log::Log;
+use crate::opened::Opened;
 use crate::outside::{Outside, Picked};
 use crate::{App, samples};
 
 /// A window whose egui context exists only from the first frame on.
 struct Shown {
     begin: Option<(NodeHandle, Outside)>,
+    /// What it is opened with.
+    opened: Option<Opened>,
     app: Option<App>,
 }
 
@@ -55,6 +59,9 @@ impl Shown {
             self.app = Some(App::new(ui.ctx(), node, outside));
         }
         let app = self.app.as_mut().unwrap();
+        if let Some(opened) = self.opened.take() {
+            app.open_with(opened);
+        }
         app.logic(&ui.ctx().clone());
         // The harness leaves a margin; a real window has none.
         let whole = egui::UiBuilder::new().max_rect(ui.content_rect());
@@ -133,6 +140,21 @@ impl Stage {
         theme: egui::Theme,
         pixels_per_point: f32,
     ) -> Self {
+        Self::build(overview, (size, pixels_per_point), theme, None)
+    }
+
+    /// A window that was opened with something.
+    fn opened(overview: Arc<Overview>, opened: Opened) -> Self {
+        let size = ([900.0, 600.0], 1.0);
+        Self::build(overview, size, egui::Theme::Light, Some(opened))
+    }
+
+    fn build(
+        overview: Arc<Overview>,
+        (size, pixels_per_point): ([f32; 2], f32),
+        theme: egui::Theme,
+        opened: Option<Opened>,
+    ) -> Self {
         let (node, requests, pictures) = NodeHandle::new((*overview).clone());
         let mut log = Log::default();
         std::io::Write::write_all(&mut log, LOGGED.as_bytes()).unwrap();
@@ -141,6 +163,7 @@ impl Stage {
         let outside = system.outside(log, scratch.path());
         let shown = Shown {
             begin: Some((node, outside)),
+            opened,
             app: None,
         };
         let mut window = Harness::builder()

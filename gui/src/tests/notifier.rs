@@ -11,7 +11,7 @@ use zbus::blocking::Connection;
 use zbus::blocking::connection::Builder;
 use zbus::zvariant::OwnedValue;
 
-use crate::notes::{Buttons, Note, Press, Pressed};
+use crate::notes::{Buttons, Note, Press, Pressed, Tell};
 use crate::notifier::Notifier;
 
 const NAME: &str = "org.freedesktop.Notifications";
@@ -26,12 +26,17 @@ type Told = (String, Vec<String>);
 struct Service {
     able: Vec<String>,
     told: Arc<Mutex<Vec<Told>>>,
+    closed: Arc<Mutex<Vec<u32>>>,
 }
 
 #[zbus::interface(name = "org.freedesktop.Notifications")]
 impl Service {
     fn get_capabilities(&self) -> Vec<String> {
         self.able.clone()
+    }
+
+    fn close_notification(&self, number: u32) {
+        self.closed.lock().unwrap().push(number);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -58,6 +63,7 @@ struct Desktop {
     address: String,
     service: Connection,
     told: Arc<Mutex<Vec<Told>>>,
+    closed: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Drop for Desktop {
@@ -86,9 +92,11 @@ impl Desktop {
         BufReader::new(said).read_line(&mut address).unwrap();
         let address = address.trim().to_owned();
         let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+        let closed: Arc<Mutex<Vec<u32>>> = Arc::default();
         let service = Service {
             able: able.iter().map(|what| what.to_string()).collect(),
             told: Arc::clone(&told),
+            closed: Arc::clone(&closed),
         };
         let service = Builder::address(address.as_str())
             .and_then(|bus| bus.serve_at(PATH, service))
@@ -100,6 +108,7 @@ impl Desktop {
             address,
             service,
             told,
+            closed,
         })
     }
 
@@ -132,6 +141,7 @@ fn note(buttons: Buttons) -> Note {
         body: "a & b".into(),
         about: TransferId([3; 16]),
         buttons,
+        asks: buttons != Buttons::None,
     }
 }
 
@@ -139,7 +149,7 @@ fn note(buttons: Buttons) -> Note {
 fn shown(notifier: &Notifier, buttons: Buttons) -> Receiver<Press> {
     let (tell, came) = mpsc::sync_channel(4);
     let pressed: Pressed = Box::new(move |press| tell.send(press).unwrap());
-    notifier.show(&note(buttons), pressed);
+    notifier.tell(Tell::Show(note(buttons), pressed));
     came
 }
 
@@ -205,4 +215,28 @@ fn no_more_presses_are_waited_for_than_desktops_keep_notifications() {
     assert!(first.recv_timeout(SOON).is_err(), "it was forgotten");
     desktop.presses(33, "default");
     assert_eq!(rest[31].recv_timeout(SOON), Ok(Press::Show));
+}
+
+#[test]
+fn a_notification_goes_when_nobody_need_answer_it_any_more() {
+    for able in [&["actions"][..], &[]] {
+        let Some(desktop) = Desktop::able_to(able) else {
+            return;
+        };
+        let notifier = desktop.notifier();
+        let closed = || std::mem::take(&mut *desktop.closed.lock().unwrap());
+        let about = TransferId([3; 16]);
+        notifier.tell(Tell::Answered(about));
+        let question = shown(&notifier, Buttons::Decline);
+        // That the same transfer has ended stays.
+        let end = shown(&notifier, Buttons::None);
+        notifier.tell(Tell::Answered(TransferId([4; 16])));
+        assert_eq!(closed(), [0; 0]);
+        notifier.tell(Tell::Answered(about));
+        assert_eq!(closed(), [1]);
+        assert!(question.recv_timeout(SOON).is_err(), "nobody waits for it");
+        notifier.tell(Tell::Answered(about));
+        assert_eq!(closed(), [0; 0], "it is gone");
+        drop(end);
+    }
 }

@@ -33,7 +33,7 @@ fn known(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
     samples::overview(vec![samples::trusted("Living-room PC")], transfers)
 }
 
-/// The ten that people meet most.
+/// Those that people meet most.
 fn failures() -> Vec<Fault> {
     let peer = || "Living-room PC".to_owned();
     vec![
@@ -63,12 +63,14 @@ fn failures() -> Vec<Fault> {
         },
         Fault::Version {
             peer: peer(),
-            peer_is_newer: Some(true),
+            peer_is_newer: Some(false),
+            original: Some("legacy:192.168.1.30".into()),
         },
         Fault::IdentityChanged {
             peer: peer(),
-            words: Some("river copper nine".into()),
+            got: Some(samples::peer("new key").id),
         },
+        Fault::SameIdentity { peer: peer() },
         Fault::NoRoute { peer: peer() },
     ]
 }
@@ -92,7 +94,11 @@ fn every_failure_says_what_happened_and_what_to_do() {
                 ..sample
             }
         });
-        Stage::sized(known(failed.collect()), [900.0, 1760.0], theme)
+        let mut other = samples::peer("new key");
+        (other.connected, other.words) = (true, Some("river copper nine".into()));
+        let peers = vec![samples::trusted("Living-room PC"), other];
+        let overview = samples::overview(peers, failed.collect());
+        Stage::sized(overview, [900.0, 1900.0], theme)
     });
 }
 

@@ -112,13 +112,17 @@ fn what_did_not_arrive_is_sent_again_by_a_button() {
     };
     let stage = Stage::with(vec![], vec![done, theirs]);
     assert!(!stage.says("again"));
+    let mut stage = Stage::with(vec![], vec![ended(1, TransferState::Completed, 1)]);
+    stage.click("Try this file again");
+    let (transfer, what) = (samples::sending().id, Again::Failed);
+    assert_eq!(stage.command(), Command::SendAgain { transfer, what });
 }
 
 #[test]
 fn a_file_that_failed_can_be_tried_again_alone() {
     let mut t = samples::sending();
     t.state = TransferState::Completed;
-    t.files_failed = 1;
+    t.files_failed = 2;
     let mut stage = Stage::with(vec![], vec![t.clone()]);
     stage.click(&format!("Show files of {SUBJECT}"));
     stage.command();

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use peerconnect::protocol::message::TransferId;
+
 use crate::drops::Drops;
 use crate::log::Log;
 use crate::menu::{Entries, Entry, MenuChange};
-use crate::notes::{Note, Pressed};
+use crate::notes::{Pressed, Tell};
 use crate::outside::{Outside, Picked};
 use crate::samples;
 
@@ -29,6 +31,8 @@ pub(super) struct System {
     pub(super) notes: Seen<String>,
     /// Who waits for presses on what was told.
     pub(super) pressed: Arc<Mutex<Vec<Pressed>>>,
+    /// What nobody need answer any more.
+    pub(super) answered: Seen<TransferId>,
 }
 
 pub(super) type Seen<T> = Arc<Mutex<Vec<T>>>;
@@ -47,6 +51,7 @@ impl System {
             browsed: Seen::default(),
             notes: Seen::default(),
             pressed: Arc::default(),
+            answered: Seen::default(),
         }
     }
 
@@ -61,6 +66,7 @@ impl System {
             browsed,
             notes,
             pressed,
+            answered,
         } = self.clone();
         let known = Arc::clone(&entries);
         Outside {
@@ -78,9 +84,12 @@ impl System {
                 browsed.lock().unwrap().push(link.to_owned());
                 Ok(())
             }),
-            notify: Arc::new(move |note: &Note, on_press| {
-                notes.lock().unwrap().push(note.title.clone());
-                pressed.lock().unwrap().push(on_press);
+            notify: Arc::new(move |told| match told {
+                Tell::Show(note, on_press) => {
+                    notes.lock().unwrap().push(note.title);
+                    pressed.lock().unwrap().push(on_press);
+                }
+                Tell::Answered(about) => answered.lock().unwrap().push(about),
             }),
             log,
             menu: Arc::new(move |change| {

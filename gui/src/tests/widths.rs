@@ -6,7 +6,7 @@ use egui::Rect;
 use egui::accesskit::Role;
 use egui_kittest::kittest::{NodeT, Queryable};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{CodeReach, CodeSnapshot, CodeState, Overview, Reply, TextState};
+use peerconnect::node::api::{Overview, Reply, TextState};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Limit, TransferSnapshot};
 
@@ -172,15 +172,7 @@ fn the_folder_for_all_that_comes() {
 fn codes_and_texts() {
     sweep("code and texts", |size| {
         let mut overview = Arc::unwrap_or_clone(with(&long_name(), vec![]));
-        overview.codes = Arc::new([CodeSnapshot {
-            id: samples::sending().id,
-            code: Some("7-river-copper".into()),
-            expires: samples::NOW + 3000,
-            wrong: 0,
-            reach: CodeReach::Anywhere,
-            names: vec!["holiday".into()],
-            state: CodeState::Waiting,
-        }]);
+        overview.codes = Arc::new([samples::code()]);
         let mut texts = vec![
             samples::text(2, TextState::Delivered),
             samples::text(3, TextState::Asking),

@@ -17,6 +17,18 @@ pub struct MemoryInbound {
     pub(super) head: OfferHead,
     pub(super) files: mpsc::Receiver<File>,
     pub(super) control: Control,
+    /// Whether the sender knows what limits a receiver may tell of.
+    pub(super) limits: bool,
+}
+
+impl MemoryInbound {
+    /// The same, to a sender that knows [`ReceiverMessage::Behind`].
+    pub fn with_limits(self) -> Self {
+        Self {
+            limits: true,
+            ..self
+        }
+    }
 }
 
 impl Inbound for MemoryInbound {
@@ -28,6 +40,10 @@ impl Inbound for MemoryInbound {
 
     fn path(&self) -> PathInfo {
         PATH
+    }
+
+    fn knows_limits(&self) -> bool {
+        self.limits
     }
 
     fn consent(&mut self) {

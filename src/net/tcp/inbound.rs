@@ -437,6 +437,7 @@ impl Inbound for TcpInbound {
             | ReceiverMessage::Progress { .. }
             | ReceiverMessage::Trouble { .. }
             | ReceiverMessage::CanGoOn(_)
+            | ReceiverMessage::Behind(_)
             | ReceiverMessage::Complete => {}
         }
         Ok(())

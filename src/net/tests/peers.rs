@@ -262,6 +262,19 @@ async fn ones_own_address_is_recognised() {
 }
 
 #[tokio::test]
+async fn another_program_with_the_same_key_is_told_apart() {
+    let a = Node::new("a").await;
+    let twin = Node::with(a.identity.clone(), "twin", 0).await;
+    let dial = Dial {
+        expect: None,
+        addrs: vec![twin.addr()],
+        relays: Vec::new(),
+    };
+    let result = a.connector.prepare_connection(dial, SOON).await;
+    assert_eq!(result.unwrap_err(), ConnectError::Twin);
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let a = Node::new("a").await;
     let options = EndpointOptions {

@@ -375,6 +375,7 @@ impl Search {
             NotProven::Unknown => Fault::Version {
                 peer: name(),
                 peer_is_newer: None,
+                original: None,
             },
             NotProven::Link(LinkError::Offence(offence)) => Fault::Misbehaved {
                 peer: name(),

@@ -1,5 +1,7 @@
 //! What becomes of a transfer when it is over.
 
+use super::super::api::Reply;
+use super::super::commands::Replied;
 use super::*;
 use crate::otm::session::{MemberEnd, end_of};
 use crate::storage::store::{SOURCES_KEPT_MAX, SessionRecord};
@@ -114,13 +116,14 @@ impl Core {
         }
     }
 
-    pub(in crate::node) fn clear_finished(&mut self) {
+    pub(in crate::node) fn clear_finished(&mut self) -> Replied {
         self.book.clear_finished();
         self.forget_gone_sessions();
+        Ok(Reply::Done)
     }
 
     /// Forgets sessions of which nothing is shown any more.
-    pub(super) fn forget_gone_sessions(&mut self) {
+    pub(in crate::node) fn forget_gone_sessions(&mut self) {
         let book = &self.book;
         self.sessions.forget_gone(|id| book.get(id).is_some());
     }

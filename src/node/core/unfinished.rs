@@ -307,7 +307,7 @@ impl Core {
             News::Event(_) | News::Fault(_) | News::Path(_) | News::Manifest => return,
             News::Ask(_) | News::Answered { .. } | News::PeerRoom(_) => return,
             News::Session { .. } | News::PassesOn { .. } | News::Through(_) => return,
-            News::Blamed(_) | News::GoesOn(_) => return,
+            News::Blamed(_) | News::GoesOn(_) | News::Behind(_) => return,
         }
         self.put_wishes(id, wishes).await;
     }

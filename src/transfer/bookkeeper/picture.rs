@@ -33,6 +33,17 @@ impl Entry {
         }
     }
 
+    /// What limits the speed. That the receiver is behind explains what this side sees of it: it
+    /// takes nothing.
+    fn limit(&self, moving: bool) -> Limit {
+        let is_peers = self.is_behind && self.meter.limit == Limit::Network;
+        match (moving, is_peers) {
+            (false, _) => Limit::Unknown,
+            (true, true) => Limit::PeerDisk,
+            (true, false) => self.meter.limit,
+        }
+    }
+
     pub(super) fn snapshot(
         &self,
         id: TransferId,
@@ -81,11 +92,7 @@ impl Entry {
             bytes_moved: self.progress.read().moved,
             rate,
             eta_seconds: eta,
-            limit: if moving {
-                self.meter.limit
-            } else {
-                Limit::Unknown
-            },
+            limit: self.limit(moving),
             path: self.path.clone(),
             folder: self.folder.clone(),
             question: self.question(),

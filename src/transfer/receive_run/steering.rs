@@ -14,7 +14,7 @@ use crate::transfer::feed::Feed;
 use crate::transfer::partial::Partial;
 use crate::transfer::plan::part_tag;
 use crate::transfer::state::TransferEvent;
-use crate::transfer::status::{FileState, PausedBy};
+use crate::transfer::status::{FileState, Limit, PausedBy};
 
 impl<L: Inbound> Run<'_, L> {
     /// Pauses outlive the link that they were made on, and the program. Those of the sender are
@@ -227,6 +227,7 @@ impl<L: Inbound> Run<'_, L> {
         if self.keeping.is_none() {
             self.keeping = self.incoming.keep_will();
         }
+        self.tell_behind().await?;
         match self.incoming.pauses.all() {
             Some(PausedBy::DiskFull) => {
                 let needed = self.incoming.table.lock().bytes_left();
@@ -245,6 +246,24 @@ impl<L: Inbound> Run<'_, L> {
             None if self.link.path().kind.tells_pauses() => self.check_stall(),
             None => Ok(()),
         }
+    }
+
+    /// Tells the sender whether it is this disk that limits the speed, when that changes: the
+    /// sender sees only that nothing is taken. A moment in which nothing was waited for says
+    /// nothing.
+    async fn tell_behind(&mut self) -> Result<(), Ended> {
+        let now = self.incoming.progress.read();
+        let (before, told) = self.waited;
+        let is_behind = match now.limit_since(&before) {
+            Limit::Disk => true,
+            Limit::Unknown => told,
+            Limit::Network | Limit::PeerDisk | Limit::Setting => false,
+        };
+        self.waited = (now, is_behind);
+        if is_behind != told && self.link.knows_limits() {
+            self.send(ReceiverMessage::Behind(is_behind)).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn check_stall(&mut self) -> Result<(), Ended> {

@@ -81,6 +81,8 @@ const SENDER: Calls = &[
 
 /// Calls of one kind that are tried when not all are.
 const OF_EACH: u64 = 2;
+/// So many calls of one kind are few.
+const FEW: u64 = 12;
 const WORKERS: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,8 +281,9 @@ fn cases(who: Who, calls: Calls, counts: &BTreeMap<&'static str, u64>, all: bool
     for (turn, (call, faults)) in calls.iter().enumerate() {
         let count = counts.get(call).copied().unwrap_or(0);
         for (kind, fault) in faults.iter().enumerate() {
-            // Spread over the whole range, at other places for each fault.
-            let step = if all { 1 } else { (count / OF_EACH).max(1) };
+            // Spread over the whole range, at other places for each fault; where there are few, each.
+            let each = all || (kind == 0 && count <= FEW);
+            let step = if each { 1 } else { (count / OF_EACH).max(1) };
             let first = 1 + (turn as u64 * 5 + kind as u64 * 3) % step;
             let numbers = (first..=count).step_by(step as usize);
             cases.extend(numbers.map(|number| Case {

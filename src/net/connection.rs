@@ -183,6 +183,11 @@ impl PeerConnection {
         }
     }
 
+    /// Tells this connection from another one with the same peer, as long as it lasts.
+    pub fn number(&self) -> usize {
+        self.inner.quic.stable_id()
+    }
+
     /// Where packets to the peer go now: to itself, or to the relay.
     pub(super) fn next_hop(&self) -> SocketAddr {
         match &self.inner.route {

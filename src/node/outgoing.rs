@@ -30,6 +30,9 @@ use crate::transfer::table::SharedTable;
 const RETRY_MIN: Duration = Duration::from_millis(250);
 /// See [`RETRY_MIN`].
 const RETRY_MAX: Duration = Duration::from_secs(15);
+/// A link that held for so long was a good one. After others the waits go on growing: what ends
+/// them at once may do so for ever.
+const HELD: Duration = Duration::from_secs(1);
 /// How long one attempt takes at most.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// A transfer that nobody has accepted yet is given up after so long without a connection.
@@ -170,6 +173,8 @@ pub(super) struct OutgoingTask {
     pub(super) contacts: Contacts,
     /// Its seat in a tree of originals that may form.
     pub(super) seat: Option<Seat>,
+    /// The connection that the last link was made over.
+    pub(super) last: Option<usize>,
 }
 
 /// The transfer is over, one way or another.
@@ -197,11 +202,15 @@ impl OutgoingTask {
                         // It is there now.
                         self.reporter.tell(News::Fault(None)).await;
                     }
+                    let since = Instant::now();
                     let moved = self.over(way).await;
                     match moved {
                         Err(Over) => return,
                         Ok(true) => {
-                            (wait, lost_since) = (RETRY_MIN, Instant::now());
+                            lost_since = Instant::now();
+                            if since.elapsed() >= HELD {
+                                wait = RETRY_MIN;
+                            }
                         }
                         Ok(false) => {}
                     }
@@ -362,6 +371,7 @@ impl OutgoingTask {
     async fn over_connection(&mut self, connection: PeerConnection) -> Result<bool, Over> {
         let contact = self.to.met(self.id, &connection);
         let _ = self.contacts.send(contact).await;
+        self.last = Some(connection.number());
         let mut addrs: Vec<_> = connection.remote_addr().into_iter().collect();
         addrs.extend(self.connector.whereabouts(connection.id()));
         self.outgoing.set_whereabouts(Whereabouts {
@@ -462,7 +472,9 @@ impl OutgoingTask {
                 // This computer is in another network: there it may work.
                 Ok(()) = ours.changed() => return Ok(RETRY_MIN),
                 Ok(()) = self.connected.changed() => {
-                    if self.to.pooled(&self.connector).is_some() {
+                    // Over the same one it would only be lost in the same way.
+                    let pooled = self.to.pooled(&self.connector);
+                    if pooled.is_some_and(|c| Some(c.number()) != self.last) {
                         return Ok(next);
                     }
                 }

@@ -201,7 +201,7 @@ impl Folder {
             .syncing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if self.0.spoiled.load(Ordering::Acquire) {
+        if self.is_spoiled() {
             return Err(io::Error::other("the disk did not take new names"));
         }
         let waiting = std::mem::take(&mut *self.unsynced());
@@ -219,6 +219,11 @@ impl Folder {
             }
         }
         outcome
+    }
+
+    /// Whether [`Self::sync`] has failed, and will fail for ever.
+    pub fn is_spoiled(&self) -> bool {
+        self.0.spoiled.load(Ordering::Acquire)
     }
 
     /// The folder at `path` below this one (the folder itself if empty).

@@ -331,6 +331,9 @@ impl Incoming {
             let table = self.table.lock();
             table.len() == head.entries && table.digest() == head.digest && head.entries > 0
         };
+        // What a disk did not take once it may have lost: only the journal knows what is there.
+        let spoiled = |taken: &Taken| taken.rules.folder.is_spoiled();
+        let known = known && !self.taken.as_ref().is_some_and(spoiled);
         if !known {
             self.forget_manifest().await?;
         }

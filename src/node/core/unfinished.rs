@@ -69,6 +69,7 @@ impl Core {
                 .legacy
                 .as_mut()
                 .and_then(|legacy| legacy.seats.remove(&id)),
+            last: None,
         };
         self.outgoing.insert(id, record);
         self.tasks.spawn(task.run());

@@ -281,7 +281,7 @@ fn cases(who: Who, calls: Calls, counts: &BTreeMap<&'static str, u64>, all: bool
     for (turn, (call, faults)) in calls.iter().enumerate() {
         let count = counts.get(call).copied().unwrap_or(0);
         for (kind, fault) in faults.iter().enumerate() {
-            // Spread over the whole range, at other places for each fault; where there are few, each.
+            // Spread over the range, at other places for each fault; each where there are few.
             let each = all || (kind == 0 && count <= FEW);
             let step = if each { 1 } else { (count / OF_EACH).max(1) };
             let first = 1 + (turn as u64 * 5 + kind as u64 * 3) % step;

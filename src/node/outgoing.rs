@@ -2,6 +2,7 @@
 //! the transfer ends.
 
 mod tree;
+mod waits;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::waits::{HELD, RETRY_MIN};
 use super::dial::{Callee, FIRST_CONTACT};
 use super::legacy::{Original, Reached, deaf};
 use crate::fault::{Fault, Trouble};
@@ -26,13 +28,6 @@ use crate::transfer::sources::{Listed, Sources};
 use crate::transfer::state::TransferEvent;
 use crate::transfer::table::SharedTable;
 
-/// Waits between attempts to reach the peer again.
-const RETRY_MIN: Duration = Duration::from_millis(250);
-/// See [`RETRY_MIN`].
-const RETRY_MAX: Duration = Duration::from_secs(15);
-/// A link that held for so long was a good one. After others the waits go on growing: what ends
-/// them at once may do so for ever.
-const HELD: Duration = Duration::from_secs(1);
 /// How long one attempt takes at most.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// A transfer that nobody has accepted yet is given up after so long without a connection.
@@ -452,39 +447,6 @@ impl OutgoingTask {
                 let kept = table.whole_bytes();
                 let trouble = Trouble::Lost { kept };
                 Fault::Original { peer, trouble }
-            }
-        }
-    }
-
-    /// Waits before the next attempt; a connection that the peer makes ends the wait, and so does
-    /// its appearance in the network. Returns how long to wait the next time.
-    async fn pause(&mut self, wait: Duration) -> Result<Duration, Over> {
-        let next = (wait * 2).min(RETRY_MAX);
-        let until = Instant::now() + wait;
-        let mut ours = self.connector.addrs();
-        let to = self.to.clone();
-        let appears = to.appears();
-        tokio::pin!(appears);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => return Ok(next),
-                () = &mut appears => return Ok(next),
-                // This computer is in another network: there it may work.
-                Ok(()) = ours.changed() => return Ok(RETRY_MIN),
-                Ok(()) = self.connected.changed() => {
-                    // Over the same one it would only be lost in the same way.
-                    let pooled = self.to.pooled(&self.connector);
-                    if pooled.is_some_and(|c| Some(c.number()) != self.last) {
-                        return Ok(next);
-                    }
-                }
-                order = self.orders.recv() => {
-                    let resume = matches!(order, Some(Order::Resume(_)));
-                    self.offline(order).await?;
-                    if resume {
-                        return Ok(next);
-                    }
-                }
             }
         }
     }

@@ -82,7 +82,7 @@ const SENDER: Calls = &[
 /// Calls of one kind that are tried when not all are.
 const OF_EACH: u64 = 2;
 /// So many calls of one kind are few.
-const FEW: u64 = 12;
+const FEW: u64 = 20;
 const WORKERS: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

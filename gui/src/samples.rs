@@ -37,6 +37,7 @@ pub(crate) fn me() -> Me {
         pid: std::process::id(),
         relays: Vec::new(),
         router_port: peerconnect::net::RouterPort::Off,
+        takes_tcp: true,
         dht: peerconnect::net::DhtStanding::Off,
         legacy: None,
     }

@@ -126,6 +126,7 @@ pub(crate) fn overview(transfers: Vec<TransferSnapshot>) -> Overview {
             pid: 1,
             relays: Vec::new(),
             router_port: peerconnect::net::RouterPort::Off,
+            takes_tcp: true,
             dht: peerconnect::net::DhtStanding::Off,
             legacy: None,
         },

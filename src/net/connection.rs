@@ -191,7 +191,7 @@ impl PeerConnection {
     /// Where packets to the peer go now: to itself, or to the relay.
     pub(super) fn next_hop(&self) -> SocketAddr {
         match &self.inner.route {
-            Some(route) => route.direct().unwrap_or(route.carrier_addr()),
+            Some(route) => route.next_hop(),
             None => canonical(self.inner.quic.remote_address()),
         }
     }

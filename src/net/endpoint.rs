@@ -219,6 +219,11 @@ impl Net {
         self.shared.relays.standings()
     }
 
+    /// Whether peers whose network blocks UDP can call by TCP: not if another program has the port.
+    pub fn takes_tcp(&self) -> bool {
+        self.door.is_some()
+    }
+
     /// Whether the router shall lead a port of its own to this computer from now on, so that
     /// peers elsewhere can call. Nothing is asked of it before.
     pub fn want_router_port(&self, wanted: bool) {

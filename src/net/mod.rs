@@ -49,6 +49,7 @@ mod tls;
 pub mod transfer_link;
 mod watch;
 mod whereabouts;
+mod wire;
 
 pub use acceptor::Arrival;
 pub use connection::PeerConnection;

@@ -1,6 +1,7 @@
-//! Which way to a peer is taken: directly, if any direct way works, or through the relay. Both
-//! ends ask each other at every address that may lead there, which opens the routers between them
-//! (RFC 5128, section 3.3), and each decides for what it sends. No clock and no socket in here.
+//! Which way to a peer is taken: directly, if any direct way works, by UDP rather than over TCP, or
+//! through the relay. Both ends ask each other at every address that may lead there, which opens
+//! the routers between them (RFC 5128, section 3.3), and on every TCP connection between them, and
+//! each decides for what it sends. No clock and no socket in here.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,10 +32,37 @@ const HEARD_MAX: usize = 64;
 /// Another way must be so much better, in percent of the round trip, to be changed to.
 const BETTER_PERCENT: u32 = 70;
 
+/// Where the peer may be reached. What comes first is preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Place {
+    /// An address, by UDP.
+    Udp(SocketAddr),
+    /// A TCP connection to it; the number is made up by whoever holds it.
+    Tcp(u32),
+}
+
+impl Place {
+    /// The lower, the rather.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Udp(_) => 0,
+            Self::Tcp(_) => 1,
+        }
+    }
+
+    /// Whether something has to open our own router first.
+    fn has_router(self) -> bool {
+        match self {
+            Self::Udp(_) => true,
+            Self::Tcp(_) => false,
+        }
+    }
+}
+
 /// Somebody to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Question {
-    pub(super) to: SocketAddr,
+    pub(super) to: Place,
     pub(super) reach: Reach,
     pub(super) nonce: Nonce,
 }
@@ -54,7 +82,7 @@ pub(super) enum Reach {
 #[derive(Debug)]
 pub(super) struct Paths {
     candidates: Vec<Candidate>,
-    used: Option<SocketAddr>,
+    used: Option<Place>,
     heard: VecDeque<Nonce>,
 }
 
@@ -67,11 +95,13 @@ pub(super) enum Source {
     Told,
     /// A question that came from there.
     Asked,
+    /// A TCP connection, on which the peer has proven its key.
+    Connected,
 }
 
 #[derive(Debug)]
 struct Candidate {
-    addr: SocketAddr,
+    place: Place,
     source: Source,
     /// Since when it is asked at the faster pace.
     searched: Instant,
@@ -102,9 +132,9 @@ impl Paths {
         }
     }
 
-    /// The peer may be at `addr`. What is new is looked for at once.
-    pub(super) fn offer(&mut self, addr: SocketAddr, source: Source, now: Instant) {
-        if self.candidates.iter().any(|known| known.addr == addr) {
+    /// The peer may be at `place`. What is new is looked for at once.
+    pub(super) fn offer(&mut self, place: Place, source: Source, now: Instant) {
+        if self.candidates.iter().any(|known| known.place == place) {
             return;
         }
         let alike = self.candidates.iter().filter(|c| c.source == source);
@@ -113,21 +143,32 @@ impl Paths {
             let gives_way = |c: &Candidate| {
                 c.source == source && c.rtt.is_none() && now - c.searched >= SEARCH_FOR
             };
-            let Some(place) = self.candidates.iter().position(gives_way) else {
+            let Some(index) = self.candidates.iter().position(gives_way) else {
                 return;
             };
-            self.candidates.remove(place);
+            self.candidates.remove(index);
         }
         self.candidates.push(Candidate {
-            addr,
+            place,
             source,
             searched: now,
-            is_opened: false,
+            is_opened: !place.has_router(),
             asked: Vec::new(),
             last_asked: None,
             unanswered_since: None,
             rtt: None,
         });
+    }
+
+    /// There is nothing at `place` any more.
+    pub(super) fn gone(&mut self, place: Place) {
+        self.candidates.retain(|c| c.place != place);
+    }
+
+    /// Whether `place` was asked for long and has never answered.
+    pub(super) fn is_vain(&self, place: Place, now: Instant) -> bool {
+        let candidate = self.candidates.iter().find(|c| c.place == place);
+        candidate.is_none_or(|c| c.rtt.is_none() && now - c.searched >= SEARCH_FOR)
     }
 
     /// Whether the peer asks this for the first time, as far as is remembered.
@@ -146,7 +187,7 @@ impl Paths {
     pub(super) fn begin_anew(&mut self, now: Instant) {
         for candidate in &mut self.candidates {
             candidate.rtt = None;
-            candidate.is_opened = false;
+            candidate.is_opened = !candidate.place.has_router();
             candidate.asked.clear();
             candidate.last_asked = None;
             candidate.searched = now;
@@ -182,7 +223,7 @@ impl Paths {
                 candidate.asked.remove(0);
             }
             candidate.asked.push((nonce, now));
-            let to = candidate.addr;
+            let to = candidate.place;
             questions.push(Question { to, reach, nonce });
         }
         questions
@@ -192,7 +233,7 @@ impl Paths {
         let Some(candidate) = self.candidates.get(index) else {
             return LOOK_EVERY;
         };
-        if self.used == Some(candidate.addr) {
+        if self.used == Some(candidate.place) {
             USED_EVERY
         } else if candidate.works(now).is_some() {
             SPARE_EVERY
@@ -215,12 +256,16 @@ impl Paths {
 
     /// The peer has asked from `from`: there is a way from there to here, and the way back is
     /// tried. So a router that lets in only whom it has sent to is opened from both sides.
-    pub(super) fn asked_from(&mut self, from: SocketAddr, now: Instant) {
-        self.offer(from, Source::Asked, now);
-        if self.used.is_some() {
+    pub(super) fn asked_from(&mut self, from: Place, now: Instant) {
+        let source = match from {
+            Place::Udp(_) => Source::Asked,
+            Place::Tcp(_) => Source::Connected,
+        };
+        self.offer(from, source, now);
+        if self.used.is_some_and(|used| used.rank() <= from.rank()) {
             return;
         }
-        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.addr == from)
+        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.place == from)
             && candidate.works(now).is_none()
             && candidate
                 .last_asked
@@ -231,8 +276,8 @@ impl Paths {
     }
 
     /// The peer has answered.
-    pub(super) fn answered(&mut self, nonce: Nonce, from: SocketAddr, now: Instant) {
-        let Some(candidate) = self.candidates.iter_mut().find(|c| c.addr == from) else {
+    pub(super) fn answered(&mut self, nonce: Nonce, from: Place, now: Instant) {
+        let Some(candidate) = self.candidates.iter_mut().find(|c| c.place == from) else {
             return;
         };
         let asked = candidate.asked.iter().find(|(asked, _)| *asked == nonce);
@@ -245,16 +290,21 @@ impl Paths {
     }
 
     /// The way to take now; `None`: through the relay.
-    pub(super) fn choose(&mut self, now: Instant) -> Option<SocketAddr> {
-        let working = |c: &Candidate| Some((c.works(now)?, c.addr));
+    pub(super) fn choose(&mut self, now: Instant) -> Option<Place> {
+        let working = |c: &Candidate| Some((c.place.rank(), c.works(now)?, c.place));
         let best = self.candidates.iter().filter_map(working).min();
-        let used = self.candidates.iter().filter(|c| Some(c.addr) == self.used);
+        let used = self
+            .candidates
+            .iter()
+            .filter(|c| Some(c.place) == self.used);
         let used = used.filter_map(working).next();
         let chosen = match (used, best) {
-            (Some((rtt, addr)), Some((other, _))) if other * 100 >= rtt * BETTER_PERCENT => {
-                Some(addr)
+            (Some((rank, rtt, place)), Some((other_rank, other, _)))
+                if other_rank == rank && other * 100 >= rtt * BETTER_PERCENT =>
+            {
+                Some(place)
             }
-            (_, best) => best.map(|(_, addr)| addr),
+            (_, best) => best.map(|(_, _, place)| place),
         };
         if self.used.is_some() && chosen.is_none() {
             for candidate in &mut self.candidates {
@@ -271,8 +321,8 @@ impl Paths {
 mod tests {
     use super::*;
 
-    fn addr(n: u8) -> SocketAddr {
-        ([192, 0, 2, n], 1).into()
+    fn addr(n: u8) -> Place {
+        Place::Udp(([192, 0, 2, n], 1).into())
     }
 
     /// Two ends in virtual time: which addresses lead to the peer, and how long an answer takes.
@@ -280,8 +330,8 @@ mod tests {
         now: Instant,
         paths: Paths,
         nonces: u64,
-        answers: Vec<(Instant, Nonce, SocketAddr)>,
-        asked: Vec<(Instant, SocketAddr)>,
+        answers: Vec<(Instant, Nonce, Place)>,
+        asked: Vec<(Instant, Place)>,
     }
 
     impl Bed {
@@ -300,7 +350,7 @@ mod tests {
             }
         }
 
-        fn run(&mut self, millis: u64, way: impl Fn(SocketAddr) -> Option<u64>) -> Option<u8> {
+        fn run(&mut self, millis: u64, way: impl Fn(Place) -> Option<u64>) -> Option<u8> {
             let end = self.now + Duration::from_millis(millis);
             let mut chosen = None;
             while self.now < end {
@@ -317,16 +367,17 @@ mod tests {
                             .push((now + Duration::from_millis(rtt), nonce, to));
                     }
                 }
-                let due = |a: &(Instant, Nonce, SocketAddr)| a.0 <= now;
+                let due = |a: &(Instant, Nonce, Place)| a.0 <= now;
                 for (_, nonce, from) in self.answers.extract_if(.., |a| due(a)) {
                     self.paths.answered(nonce, from, now);
                 }
                 chosen = self.paths.choose(now);
                 self.now += Duration::from_millis(10);
             }
-            chosen.map(|addr| match addr.ip() {
-                std::net::IpAddr::V4(ip) => ip.octets()[3],
-                std::net::IpAddr::V6(_) => 0,
+            chosen.map(|place| match place {
+                Place::Udp(SocketAddr::V4(addr)) => addr.ip().octets()[3],
+                Place::Udp(SocketAddr::V6(_)) => 0,
+                Place::Tcp(number) => 200 + u8::try_from(number).unwrap(),
             })
         }
 
@@ -339,15 +390,15 @@ mod tests {
     fn the_first_way_that_answers_is_taken_and_a_much_better_one_later() {
         let mut bed = Bed::new(&[1, 2, 3]);
         assert_eq!(bed.run(100, |_| None), None);
-        let only_2 = |a: SocketAddr| (a == addr(2)).then_some(50);
+        let only_2 = |a: Place| (a == addr(2)).then_some(50);
         assert_eq!(bed.run(300, only_2), Some(2));
-        let a_little = |a: SocketAddr| match a {
+        let a_little = |a: Place| match a {
             a if a == addr(2) => Some(50),
             a if a == addr(3) => Some(45),
             _ => None,
         };
         assert_eq!(bed.run(3_000, a_little), Some(2));
-        let much = |a: SocketAddr| match a {
+        let much = |a: Place| match a {
             a if a == addr(2) => Some(50),
             a if a == addr(1) => Some(1),
             _ => None,
@@ -399,7 +450,7 @@ mod tests {
         let mut bed = Bed::new(&[1]);
         bed.run(20_000, |_| None);
         bed.paths.asked_from(addr(9), bed.now);
-        let only_9 = |a: SocketAddr| (a == addr(9)).then_some(20);
+        let only_9 = |a: Place| (a == addr(9)).then_some(20);
         assert_eq!(bed.run(300, only_9), Some(9));
     }
 
@@ -439,7 +490,8 @@ mod tests {
         for n in 0..120u8 {
             let now = bed.now;
             bed.paths.offer(addr(100 + n), Source::Told, now);
-            bed.paths.asked_from(([198, 51, 100, n], 1).into(), now);
+            let from = Place::Udp(([198, 51, 100, n], 1).into());
+            bed.paths.asked_from(from, now);
             bed.run(500, |_| None);
         }
         for (_, to) in &bed.asked {
@@ -450,9 +502,37 @@ mod tests {
         assert!(asked.len() <= 1 + 2 * (8 + 60), "{}", asked.len());
         let most = bed.paths.candidates.len();
         assert!(most <= 2 * PER_SOURCE_MAX + 1, "{most}");
-        let first = |a: SocketAddr| (a == addr(1)).then_some(5);
+        let first = |a: Place| (a == addr(1)).then_some(5);
         assert_eq!(bed.run(20_000, first), Some(1));
         assert!(bed.now > start);
+    }
+
+    #[test]
+    fn tcp_is_taken_while_udp_does_not_work_and_left_when_it_does() {
+        let mut bed = Bed::new(&[1]);
+        let tcp = Place::Tcp(3);
+        assert_eq!(bed.run(1_000, |_| None), None);
+        bed.paths.offer(tcp, Source::Connected, bed.now);
+        // At once: no router has to be opened first.
+        assert_eq!(bed.run(20, |p| (p == tcp).then_some(5)), Some(203));
+        let slow_udp = |p: Place| Some(if p == tcp { 5 } else { 900 });
+        assert_eq!(bed.run(20_000, slow_udp), Some(1));
+        assert_eq!(bed.run(10_000, |p| (p == tcp).then_some(5)), Some(203));
+        bed.paths.gone(tcp);
+        assert_eq!(bed.run(10, |_| None), None);
+    }
+
+    #[test]
+    fn what_never_answers_is_vain_after_a_while() {
+        let mut bed = Bed::new(&[]);
+        let (tcp, other) = (Place::Tcp(1), Place::Tcp(2));
+        bed.paths.offer(tcp, Source::Connected, bed.now);
+        bed.paths.offer(other, Source::Connected, bed.now);
+        bed.run(7_000, |p| (p == other).then_some(5));
+        assert!(!bed.paths.is_vain(tcp, bed.now));
+        bed.run(1_100, |p| (p == other).then_some(5));
+        assert!(bed.paths.is_vain(tcp, bed.now));
+        assert!(!bed.paths.is_vain(other, bed.now));
     }
 
     #[test]

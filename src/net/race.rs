@@ -120,7 +120,8 @@ pub(super) async fn race(
     won.ok_or_else(|| Failed::of(errors.take()))
 }
 
-fn tcp_after(shared: &Shared) -> Duration {
+/// When TCP joins.
+pub(super) fn tcp_after(shared: &Shared) -> Duration {
     let relays = shared.relays.standings();
     let is_blocked = relays
         .borrow()

@@ -13,7 +13,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
-use super::routes::{Routes, Via, is_route};
+use super::routes::{Came, Routes, Via, is_route};
 use crate::protocol::relay::{Channel, DATA_HEAD_LEN, Datagram, PROBE_LEN, data_head};
 
 /// Above the socket that sends in batches.
@@ -106,7 +106,7 @@ impl RoutedSocket {
             }
             Some(Datagram::Probe(channel, _)) => {
                 if let Ok(probe) = <[u8; PROBE_LEN]>::try_from(datagram) {
-                    self.routes.heard(channel, from, probe);
+                    self.routes.heard(channel, Came::From(from), probe);
                 }
                 None
             }
@@ -345,7 +345,9 @@ mod tests {
         for datagram in [probe.to_vec(), token([4; 8]).to_vec(), data(A, &[])] {
             assert!(bed.sorted(&[datagram]).1.is_empty());
         }
-        assert_eq!(probes.try_recv().unwrap(), (bed.from, probe));
+        let (came, heard) = probes.try_recv().unwrap();
+        assert!(matches!(came, Came::From(from) if from == bed.from));
+        assert_eq!(heard, probe);
         assert_eq!(tokens.try_recv().unwrap(), (bed.from, [4; 8]));
         let mut buf = QUIC.to_vec();
         let mut meta = RecvMeta {

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 
 use super::connection::canonical;
 use super::link::PathKind;
 use super::near_send::send_near;
 use super::paths::Reach;
+use super::wire::Wire;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
 use crate::protocol::relay::{Channel, DATAGRAM_LEN_MAX, Datagram, Nonce, PROBE_LEN, data_head};
@@ -81,20 +82,29 @@ pub(super) enum Carries {
         left: mpsc::Sender<Channel>,
     },
     /// The peer itself, over TCP.
-    Peer {
-        /// Who has proven its key there.
-        id: PeerId,
-        /// Whether it listens where it is.
-        is_dialled: bool,
-        /// Closed when the TCP connection has ended.
-        ended: watch::Receiver<()>,
-        /// Ends it.
-        over: Arc<Notify>,
-    },
+    Peer(Wire),
 }
 
-/// A probe as it came, and from where.
-pub(super) type Heard = (SocketAddr, [u8; PROBE_LEN]);
+/// What is better than the carrier of a route.
+#[derive(Debug, Clone)]
+pub(super) enum Better {
+    /// Where the peer is reached by UDP.
+    Udp(SocketAddr),
+    /// A TCP connection to it.
+    Tcp(Wire),
+}
+
+/// How something came.
+#[derive(Debug, Clone)]
+pub(super) enum Came {
+    /// By UDP.
+    From(SocketAddr),
+    /// Over a TCP connection of the peer that the route leads to.
+    Over(Wire),
+}
+
+/// A probe as it came.
+pub(super) type Heard = (Came, [u8; PROBE_LEN]);
 
 /// All routes of an endpoint.
 pub(super) struct Routes {
@@ -106,7 +116,10 @@ pub(super) struct Routes {
     tokens: broadcast::Sender<(SocketAddr, Nonce)>,
     /// As if something on the way let no probes through.
     #[cfg(test)]
-    pub(super) loses_probes: std::sync::atomic::AtomicBool,
+    pub(super) loses_probes: AtomicBool,
+    /// The same for those by UDP.
+    #[cfg(test)]
+    pub(super) loses_udp: AtomicBool,
 }
 
 #[derive(Default)]
@@ -121,6 +134,8 @@ struct Table {
 struct Entry {
     addr: SocketAddr,
     via: Via,
+    /// Whom it leads to, as soon as that is proven.
+    peer: Option<PeerId>,
     probes: mpsc::Sender<Heard>,
     route: Weak<Route>,
 }
@@ -135,7 +150,7 @@ pub(super) struct Route {
     carrier: Carrier,
     /// Where the relay sees the peer.
     seen: Option<SocketAddr>,
-    direct: Mutex<Option<SocketAddr>>,
+    better: Mutex<Option<Better>>,
     taken: AtomicBool,
     probes: Mutex<Option<mpsc::Receiver<Heard>>>,
 }
@@ -156,7 +171,9 @@ impl Routes {
             mapped,
             tokens: broadcast::Sender::new(TOKENS_MAX),
             #[cfg(test)]
-            loses_probes: std::sync::atomic::AtomicBool::default(),
+            loses_probes: AtomicBool::default(),
+            #[cfg(test)]
+            loses_udp: AtomicBool::default(),
         })
     }
 
@@ -193,6 +210,7 @@ impl Routes {
         let addr = self.written(SocketAddr::new(ip.into(), PORT))?;
         let (probes, heard) = mpsc::channel(PROBES_MAX);
         let via = carrier.via.clone();
+        let peer = carrier.carries.peer();
         let route = Arc::new(Route {
             routes: self.clone(),
             channel,
@@ -200,7 +218,7 @@ impl Routes {
             addr,
             carrier,
             seen,
-            direct: Mutex::default(),
+            better: Mutex::default(),
             taken: AtomicBool::new(false),
             probes: Mutex::new(Some(heard)),
         });
@@ -208,6 +226,7 @@ impl Routes {
         let entry = Entry {
             addr,
             via,
+            peer,
             probes,
             route: Arc::downgrade(&route),
         };
@@ -241,15 +260,25 @@ impl Routes {
         Some(self.table().by_channel.get(&channel)?.addr)
     }
 
-    /// A probe has come. Lost if too many wait, as any datagram.
-    pub(super) fn heard(&self, channel: Channel, from: SocketAddr, probe: [u8; PROBE_LEN]) {
+    /// A probe has come. Lost if too many wait, as any datagram, and if it comes over a TCP
+    /// connection of somebody else.
+    pub(super) fn heard(&self, channel: Channel, came: Came, probe: [u8; PROBE_LEN]) {
         #[cfg(test)]
-        if self.loses_probes.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.loses_probes.load(Ordering::Relaxed)
+            || (self.loses_udp.load(Ordering::Relaxed) && matches!(came, Came::From(_)))
+        {
             return;
         }
-        if let Some(entry) = self.table().by_channel.get(&channel) {
-            let _ = entry.probes.try_send((canonical(from), probe));
-        }
+        let table = self.table();
+        let Some(entry) = table.by_channel.get(&channel) else {
+            return;
+        };
+        let came = match came {
+            Came::From(addr) => Came::From(canonical(addr)),
+            Came::Over(wire) if entry.peer != Some(wire.peer()) => return,
+            Came::Over(wire) => Came::Over(wire),
+        };
+        let _ = entry.probes.try_send((came, probe));
     }
 
     /// A packet that has come by another way than the socket, or that must wait until the socket
@@ -267,6 +296,19 @@ impl Routes {
     /// The same for a packet on `channel`.
     pub(super) fn deliver_on(&self, channel: Channel, packet: Bytes) {
         if let Some(addr) = self.addr_of(channel) {
+            self.deliver(addr, packet);
+        }
+    }
+
+    /// The same for a packet that has come over a TCP connection of `peer`. What belongs to a route
+    /// to somebody else is dropped.
+    pub(super) fn deliver_from(&self, peer: PeerId, channel: Channel, packet: Bytes) {
+        let addr = {
+            let table = self.table();
+            let entry = table.by_channel.get(&channel);
+            entry.filter(|e| e.peer == Some(peer)).map(|e| e.addr)
+        };
+        if let Some(addr) = addr {
             self.deliver(addr, packet);
         }
     }
@@ -326,6 +368,15 @@ impl Table {
     }
 }
 
+impl Carries {
+    fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Relay { .. } => None,
+            Self::Peer(wire) => Some(wire.peer()),
+        }
+    }
+}
+
 impl Route {
     /// What QUIC knows the peer by.
     pub(super) fn addr(&self) -> SocketAddr {
@@ -356,32 +407,50 @@ impl Route {
 
     /// Who the peer is, if it has proven that already.
     pub(super) fn peer(&self) -> Option<PeerId> {
+        self.carrier.carries.peer()
+    }
+
+    /// From now on TCP connections of that peer may carry it, too: it is the one at its end.
+    pub(super) fn leads_to(&self, peer: PeerId) {
+        if let Some(entry) = self.routes.table().by_channel.get_mut(&self.channel) {
+            entry.peer = Some(peer);
+        }
+    }
+
+    /// The TCP connection to the peer that it began with, if it did.
+    pub(super) fn wire(&self) -> Option<Wire> {
         match &self.carrier.carries {
             Carries::Relay { .. } => None,
-            Carries::Peer { id, .. } => Some(*id),
+            Carries::Peer(wire) => Some(wire.clone()),
         }
     }
 
     /// How packets travel now.
     pub(super) fn kind(&self) -> PathKind {
-        match (self.direct(), &self.carrier.carries) {
-            (Some(_), _) => PathKind::Direct,
+        match (self.better(), &self.carrier.carries) {
+            (Some(Better::Udp(_)), _) => PathKind::Direct,
+            (Some(Better::Tcp(_)), _) | (None, Carries::Peer(_)) => PathKind::Tcp,
             (None, Carries::Relay { .. }) => PathKind::Relay,
-            (None, Carries::Peer { .. }) => PathKind::Tcp,
         }
     }
 
     /// Where the peer can be called, as far as this route tells.
     pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
-        self.direct().or(match &self.carrier.carries {
-            Carries::Relay { .. }
-            | Carries::Peer {
-                is_dialled: false, ..
-            } => None,
-            Carries::Peer {
-                is_dialled: true, ..
-            } => Some(self.carrier_addr()),
-        })
+        match (self.better(), &self.carrier.carries) {
+            (Some(Better::Udp(addr)), _) => Some(addr),
+            (Some(Better::Tcp(wire)), _) => wire.listens_at(),
+            (None, Carries::Peer(wire)) => wire.listens_at(),
+            (None, Carries::Relay { .. }) => None,
+        }
+    }
+
+    /// Where packets go now: to the peer itself, or to the relay.
+    pub(super) fn next_hop(&self) -> SocketAddr {
+        match self.better() {
+            Some(Better::Udp(addr)) => addr,
+            Some(Better::Tcp(wire)) => canonical(wire.addr()),
+            None => self.carrier_addr(),
+        }
     }
 
     /// Waits until there is nothing left but direct ways; for ever if a relay carries it, of which
@@ -389,18 +458,16 @@ impl Route {
     pub(super) async fn cut(&self) {
         match &self.carrier.carries {
             Carries::Relay { .. } => std::future::pending().await,
-            Carries::Peer { ended, .. } => {
-                // Nothing is ever sent.
-                let _ = ended.clone().changed().await;
-            }
+            Carries::Peer(wire) => wire.ended().await,
         }
     }
 
     /// Ends what carries it, if that is for this route alone.
     pub(super) fn hang_up(&self) {
+        self.set_better(None);
         match &self.carrier.carries {
             Carries::Relay { .. } => {}
-            Carries::Peer { over, .. } => over.notify_one(),
+            Carries::Peer(wire) => wire.end(),
         }
     }
 
@@ -431,21 +498,28 @@ impl Route {
         canonical(self.carrier.addr)
     }
 
-    /// Where the peer is reached now by UDP and without a relay, if it is.
-    pub(super) fn direct(&self) -> Option<SocketAddr> {
-        *self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    fn better(&self) -> Option<Better> {
+        let better = self.better.lock();
+        better.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on packets go there; `None`: through the relay, or over TCP.
-    pub(super) fn set_direct(&self, to: Option<SocketAddr>) {
-        let via = match to.and_then(|to| self.routes.written(to)) {
-            Some(to) => Via::Udp(to),
-            None => self.carrier.via.clone(),
+    /// Whether packets go to the peer itself now, and not by what carries the route.
+    pub(super) fn has_better(&self) -> bool {
+        self.better().is_some()
+    }
+
+    /// From now on packets go there; `None`: by what carries it.
+    pub(super) fn set_better(&self, to: Option<Better>) {
+        let via = match &to {
+            Some(Better::Udp(to)) => self.routes.written(*to).map(Via::Udp),
+            Some(Better::Tcp(wire)) => Some(Via::Stream(wire.packets())),
+            None => None,
         };
+        let via = via.unwrap_or_else(|| self.carrier.via.clone());
         if let Some(entry) = self.routes.table().by_channel.get_mut(&self.channel) {
             entry.via = via;
         }
-        *self.direct.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *self.better.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
     /// Probes that come; whoever asks first gets them.
@@ -517,12 +591,12 @@ mod tests {
             Some("192.0.2.1:3487".parse().unwrap())
         );
         let peer = "192.0.2.9:1".parse().unwrap();
-        route.set_direct(Some(peer));
+        route.set_better(Some(Better::Udp(peer)));
         assert_eq!(
-            (to(&routes, route.addr()), route.direct()),
+            (to(&routes, route.addr()), route.peer_addr()),
             (Some(peer), Some(peer))
         );
-        route.set_direct(None);
+        route.set_better(None);
         assert_ne!(to(&routes, route.addr()), Some(peer));
         let addr = route.addr();
         drop(route);
@@ -532,12 +606,55 @@ mod tests {
     }
 
     #[test]
+    fn only_tcp_connections_of_its_peer_may_carry_a_route() {
+        let routes = routes("127.0.0.1:0");
+        let (through, _left) = relay();
+        let channel = Channel([1; 8]);
+        let route = routes.add(channel, through, None).unwrap();
+        let mut heard = route.take_probes().unwrap();
+        let peer = |n| PeerId::from_bytes([n; 32]);
+        let cx = Context::from_waker(Waker::noop());
+        let mut comes = |from: u8| {
+            let (wire, _carrying) = Wire::new(peer(from), "192.0.2.9:1".parse().unwrap(), true);
+            routes.heard(channel, Came::Over(wire), [7; PROBE_LEN]);
+            routes.deliver_from(peer(from), channel, Bytes::from_static(b"packet"));
+            (heard.try_recv().is_ok(), routes.waiting(9, &cx).len())
+        };
+        assert_eq!(comes(5), (false, 0), "nobody has proven anything");
+        route.leads_to(peer(5));
+        assert_eq!(comes(5), (true, 1));
+        assert_eq!(comes(6), (false, 0));
+    }
+
+    #[test]
+    fn packets_go_over_a_tcp_connection_as_long_as_it_is_better() {
+        let routes = routes("127.0.0.1:0");
+        let (through, _left) = relay();
+        let route = routes.add(Channel([1; 8]), through, None).unwrap();
+        let addr = "192.0.2.9:1".parse().unwrap();
+        let (wire, carrying) = Wire::new(PeerId::from_bytes([5; 32]), addr, true);
+        route.set_better(Some(Better::Tcp(wire)));
+        assert!(matches!(
+            routes.way(route.addr()),
+            Some(Some((_, Via::Stream(_))))
+        ));
+        assert_eq!(
+            (route.kind(), route.peer_addr()),
+            (PathKind::Tcp, Some(addr))
+        );
+        // Nobody else holds it.
+        route.hang_up();
+        assert!(carrying.outgoing.datagrams.is_closed());
+        assert_eq!(route.kind(), PathKind::Relay);
+    }
+
+    #[test]
     fn addresses_are_written_as_the_socket_needs_them() {
         let routes = routes("[::1]:0");
         let (through, _left) = relay();
         let route = routes.add(Channel([1; 8]), through, None).unwrap();
         assert!(route.addr().is_ipv6() && is_route(route.addr()));
-        route.set_direct(Some("192.0.2.9:1".parse().unwrap()));
+        route.set_better(Some(Better::Udp("192.0.2.9:1".parse().unwrap())));
         assert_eq!(
             to(&routes, route.addr()),
             Some("[::ffff:192.0.2.9]:1".parse().unwrap())

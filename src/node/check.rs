@@ -58,6 +58,8 @@ pub enum Finding {
         /// The one that is used.
         port: u16,
     },
+    /// Another program has the TCP port of the same number.
+    NoTcpPort(u16),
     /// Others are not looked for.
     Quiet,
     /// Multicast works, which is what finds others.
@@ -335,6 +337,9 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         network(&own, facts.picture.me.router_port.addr()),
         port(facts.wanted, &own),
     ];
+    if let Some(addr) = own.first().filter(|_| !facts.picture.me.takes_tcp) {
+        found.push(Finding::NoTcpPort(addr.port()));
+    }
     if facts.picture.presence == Presence::Off {
         found.push(Finding::Quiet);
     } else {

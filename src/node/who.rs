@@ -46,6 +46,9 @@ pub struct Me {
     /// How it stands with our entry in the DHT.
     #[serde(default)]
     pub dht: DhtStanding,
+    /// Whether peers whose network blocks UDP can call: by TCP, at the port of the same number.
+    #[serde(default)]
+    pub takes_tcp: bool,
 }
 
 /// What originals know about us.

@@ -74,7 +74,7 @@ async fn sent_to_key(lab: &Lab, directory: &Directory, receiver: &mut Side, dir:
     let mut sender = side(lab, "a", dir);
     directory.used_by(&sender);
     let film = sender.home.join("film");
-    std::fs::write(&film, content(7, SIZE)).unwrap();
+    std::fs::write(&film, content(7, SMALL)).unwrap();
     let id = hello["id"].as_str().unwrap();
     sender.args = ["send", "--to", id, film.to_str().unwrap()]
         .map(String::from)
@@ -82,7 +82,7 @@ async fn sent_to_key(lab: &Lab, directory: &Directory, receiver: &mut Side, dir:
     sender.start();
     assert!(sender.end().await.success(), "{}", sender.said());
     let there = tree(&receiver.home.join("in"));
-    assert!(there.into_iter().eq([("film".into(), content(7, SIZE))]));
+    assert!(there.into_iter().eq([("film".into(), content(7, SMALL))]));
     sender.line("path").await["kind"].clone()
 }
 

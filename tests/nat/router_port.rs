@@ -83,7 +83,7 @@ pub(super) fn receiver(lab: &Lab, host: &str, dir: &Path) -> Side {
 /// Somebody in another network sends to the receiver, whose link this is.
 pub(super) async fn sent_directly(sender: &mut Side, receiver: &Side, link: &Value) {
     let film = sender.home.join("film");
-    std::fs::write(&film, content(7, SIZE)).unwrap();
+    std::fs::write(&film, content(7, SMALL)).unwrap();
     let link = link.as_str().unwrap();
     sender.args = ["send", "--to", link, film.to_str().unwrap()]
         .map(String::from)
@@ -92,7 +92,7 @@ pub(super) async fn sent_directly(sender: &mut Side, receiver: &Side, link: &Val
     assert!(sender.end().await.success(), "{}", sender.said());
     assert_eq!(sender.line("path").await["kind"], "direct");
     let there = tree(&receiver.home.join("in"));
-    assert!(there.into_iter().eq([("film".into(), content(7, SIZE))]));
+    assert!(there.into_iter().eq([("film".into(), content(7, SMALL))]));
 }
 
 /// The receiver is behind the strictest of routers, and there is no relay.

@@ -10,6 +10,7 @@ use crate::net::relay::{Relay, RelayOptions, RelayState, serve};
 use crate::protocol::link_uri::RelayHint;
 
 mod numbers;
+mod over_tcp;
 
 struct Bed {
     identity: Identity,

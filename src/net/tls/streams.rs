@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::framing::{DATAGRAMS_MAX, Frames, Outgoing, write};
+use super::framing::{Frames, Outgoing, write};
 use crate::net::admission::Admitted;
 use crate::net::handshake::HANDSHAKE_DEADLINE;
-use crate::net::routes::{Carrier, Carries, ROUTES_MAX, Route, Routes, Via};
+use crate::net::routes::{Came, Carrier, Carries, ROUTES_MAX, Route, Routes, Via};
+use crate::net::wire::{WeakWire, Wire};
 use crate::peer::PeerId;
 use crate::protocol::relay::{Channel, Datagram};
 use crate::protocol::tcp::Frame;
@@ -104,9 +105,9 @@ impl Streams {
         })
     }
 
-    /// Carries packets over a TCP connection as long as the route lasts. A connection that the
-    /// peer has made waits for the first packet as long as a handshake may take. `None` if there
-    /// are too many routes, or at the end of the program.
+    /// Carries packets over a TCP connection as long as its route lasts, or another route that it
+    /// has joined. A connection that the peer has made waits for either as long as a handshake may
+    /// take. `None` if there are too many routes, or at the end of the program.
     pub(in crate::net) fn carry<S>(&self, routes: &Arc<Routes>, line: Line<S>) -> Option<Arc<Route>>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -118,18 +119,17 @@ impl Streams {
             channel,
             began,
         } = line;
-        let (send, datagrams) = mpsc::channel(DATAGRAMS_MAX);
-        let (alive, ended) = watch::channel(());
-        let over = Arc::new(Notify::new());
+        let (wire, carrying) = Wire::new(peer, addr, matches!(began, Began::Here));
+        let carried = Carried {
+            channel,
+            peer,
+            wire: wire.downgrade(),
+            routes: routes.clone(),
+        };
         let carrier = Carrier {
             addr,
-            via: Via::Stream(send),
-            carries: Carries::Peer {
-                id: peer,
-                is_dialled: matches!(began, Began::Here),
-                ended,
-                over: over.clone(),
-            },
+            via: Via::Stream(wire.packets()),
+            carries: Carries::Peer(wire),
         };
         let mut state = self.state();
         if state.stopped {
@@ -137,11 +137,10 @@ impl Streams {
         }
         let route = routes.add(channel, carrier, None)?;
         let expected = matches!(began, Began::There { .. }).then(|| route.clone());
-        let routes = routes.clone();
         while state.tasks.try_join_next().is_some() {}
         state.tasks.spawn(async move {
             // Dropped when it is over: whoever listens is told, and the place is free.
-            let _held = (alive, began);
+            let _held = (carrying.alive, began);
             let expecting = async {
                 if let Some(route) = expected {
                     sleep(HANDSHAKE_DEADLINE).await;
@@ -150,8 +149,8 @@ impl Streams {
                 std::future::pending().await
             };
             let ended = tokio::select! {
-                ended = exchange(stream, channel, &routes, datagrams) => ended,
-                () = over.notified() => Ok(()),
+                ended = exchange(stream, &carried, carrying.outgoing) => ended,
+                () = carrying.over.notified() => Ok(()),
                 () = expecting => Ok(()),
             };
             tracing::debug!(peer = %peer.short(), ?ended, "TCP connection with a peer ended");
@@ -160,28 +159,27 @@ impl Streams {
     }
 }
 
+/// What goes over a TCP connection.
+struct Carried {
+    channel: Channel,
+    peer: PeerId,
+    wire: WeakWire,
+    routes: Arc<Routes>,
+}
+
 async fn exchange<S: AsyncRead + AsyncWrite>(
     stream: S,
-    channel: Channel,
-    routes: &Routes,
-    datagrams: mpsc::Receiver<bytes::Bytes>,
+    carried: &Carried,
+    outgoing: Outgoing,
 ) -> std::io::Result<()> {
     let (reading, writing) = tokio::io::split(stream);
-    let outgoing = Outgoing {
-        messages: None,
-        datagrams,
-    };
     tokio::select! {
-        ended = read(reading, channel, routes) => ended,
+        ended = read(reading, carried) => ended,
         ended = write(writing, outgoing) => ended,
     }
 }
 
-async fn read<S: AsyncRead + Unpin>(
-    stream: S,
-    channel: Channel,
-    routes: &Routes,
-) -> std::io::Result<()> {
+async fn read<S: AsyncRead + Unpin>(stream: S, carried: &Carried) -> std::io::Result<()> {
     let mut frames = Frames::new(stream);
     loop {
         let frame = frames.next().await?;
@@ -189,12 +187,28 @@ async fn read<S: AsyncRead + Unpin>(
             Frame::Alive => {}
             Frame::Message(_) => return Err(std::io::Error::other("a message of a relay")),
             Frame::Datagram(datagram) => match Datagram::parse(datagram) {
-                // Others have ways of their own.
-                Some(Datagram::Data(on, packet)) if on == channel && !packet.is_empty() => {
-                    routes.deliver_on(channel, frame.slice_ref(packet));
+                Some(Datagram::Data(on, packet)) if !packet.is_empty() => {
+                    carried.deliver(on, frame.slice_ref(packet));
                 }
-                Some(Datagram::Data(..) | Datagram::Probe(..) | Datagram::Token(_)) | None => {}
+                Some(Datagram::Probe(on, _)) => carried.heard(on, datagram),
+                Some(Datagram::Data(..) | Datagram::Token(_)) | None => {}
             },
+        }
+    }
+}
+
+impl Carried {
+    fn deliver(&self, on: Channel, packet: Bytes) {
+        match on == self.channel {
+            true => self.routes.deliver_on(on, packet),
+            // Of a route that it has joined.
+            false => self.routes.deliver_from(self.peer, on, packet),
+        }
+    }
+
+    fn heard(&self, on: Channel, datagram: &[u8]) {
+        if let (Ok(probe), Some(wire)) = (datagram.try_into(), self.wire.upgrade()) {
+            self.routes.heard(on, Came::Over(wire), probe);
         }
     }
 }
@@ -238,7 +252,11 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(4096);
         let route = streams.carry(&routes, line(near, OURS)).unwrap();
         let (near, _open) = tokio::io::duplex(4096);
-        let _other = streams.carry(&routes, line(near, other)).unwrap();
+        let theirs = Line {
+            peer: PeerId::from_bytes([8; 32]),
+            ..line(near, other)
+        };
+        let _other = streams.carry(&routes, theirs).unwrap();
         for (channel, packet) in [(other, &b"theirs"[..]), (OURS, b""), (OURS, b"ours")] {
             far.write_all(&framed(channel, packet)).await.unwrap();
         }

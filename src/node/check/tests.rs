@@ -66,6 +66,23 @@ fn each_cause_has_a_finding_of_its_own() {
 }
 
 #[test]
+fn a_tcp_port_that_somebody_else_has_is_told() {
+    let settings = crate::config::Settings::default();
+    let me = PeerId::from_bytes([7; 32]);
+    let mut picture = first_picture(me, &settings, Presence::Announce);
+    picture.me.addrs = vec!["192.168.1.7:3485".into()];
+    for takes_tcp in [true, false] {
+        picture.me.takes_tcp = takes_tcp;
+        let found = findings(&Facts {
+            picture: &picture,
+            wanted: 3485,
+            multicast: None,
+        });
+        assert_eq!(found.contains(&Finding::NoTcpPort(3485)), !takes_tcp);
+    }
+}
+
+#[test]
 fn two_relays_tell_what_kind_of_router_there_is() {
     let home = &["192.168.1.7:3485"][..];
     let same = [seen("198.51.100.1:3485"), seen("198.51.100.1:3485")];

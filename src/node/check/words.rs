@@ -14,6 +14,7 @@ impl Finding {
             Self::Network(_) => "network",
             Self::Listening(_) => "listening",
             Self::PortTaken { .. } => "port-taken",
+            Self::NoTcpPort(_) => "no-tcp-port",
             Self::Quiet => "quiet",
             Self::Multicast => "multicast",
             Self::NoMulticast => "no-multicast",
@@ -62,6 +63,7 @@ impl Finding {
             | Self::NoRelay { needed: false }
             | Self::RouterOpen => Grade::Good,
             Self::PortTaken { .. }
+            | Self::NoTcpPort(_)
             | Self::Quiet
             | Self::NoMulticast
             | Self::NobodyNear
@@ -96,6 +98,7 @@ impl Finding {
             Self::PortTaken { wanted, port } => {
                 format!("UDP port {wanted} is used by another program; listening at {port}")
             }
+            Self::NoTcpPort(port) => format!("TCP port {port} is used by another program"),
             Self::Quiet => "Looking for others in this network is switched off".into(),
             Self::Multicast => "Multicast works on this computer".into(),
             Self::NoMulticast => {
@@ -162,6 +165,11 @@ impl Finding {
             Self::PortTaken { .. } => {
                 "Others find the new port by themselves in this network; a rule in a firewall \
                  does not fit it."
+                    .into()
+            }
+            Self::NoTcpPort(_) => {
+                "Those whose network blocks UDP reach this computer through a relay only. To \
+                 change that, end the other program and start this one again, or take another port."
                     .into()
             }
             Self::NobodyNear => {

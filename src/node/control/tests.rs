@@ -19,6 +19,7 @@ fn picture(name: &str) -> Overview {
             pid: 1,
             relays: Vec::new(),
             router_port: crate::net::RouterPort::Off,
+            takes_tcp: true,
             dht: crate::net::DhtStanding::Off,
             legacy: None,
         },

@@ -33,6 +33,7 @@ impl Core {
             }),
             relays,
             router_port: *self.router_port.borrow(),
+            takes_tcp: self.net.takes_tcp(),
             dht: *self.dht.borrow(),
         };
         let peers = self.records.peers().into_iter().map(|(id, record)| {
@@ -111,6 +112,7 @@ pub(in crate::node) fn first_picture(
             relays: Vec::new(),
             router_port: RouterPort::Off,
             dht: DhtStanding::Off,
+            takes_tcp: true,
         },
         peers: Arc::new([]),
         groups: Arc::new([]),

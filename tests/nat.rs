@@ -54,7 +54,8 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// What is sent.
 static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| content(7, SIZE));
 /// Transfers at once: as many as keep two processors busy.
-static TURNS: Semaphore = Semaphore::const_new(2);
+const AT_ONCE: u32 = 2;
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE as usize);
 
 /// How content travels at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -417,6 +418,48 @@ async fn a_direct_way_that_is_cut_is_left_for_the_relay_without_a_break() {
     let states = bed.lines(&bed.sender, "state");
     let lost = states.iter().any(|line| line["state"] == "lost");
     assert!(!lost, "{}", bed.sender.said());
+}
+
+#[tokio::test]
+async fn a_router_that_forgets_everything_costs_nothing_but_a_moment() {
+    let _turn = TURNS.acquire().await.unwrap();
+    let Some(mut bed) = Bed::up("a=restricted b=sym").await else {
+        return;
+    };
+    bed.begin(Some(LIMIT));
+    bed.until_way(Instant::now(), &["direct"]).await;
+    bed.lab.run(&["reboot", "b"], "").unwrap();
+    bed.finish().await;
+    let states = bed.lines(&bed.sender, "state");
+    let lost = states.iter().any(|line| line["state"] == "lost");
+    assert!(!lost, "{}", bed.sender.said());
+}
+
+/// Seconds that it takes to send everything, without a limit.
+async fn seconds(options: &str) -> Option<f64> {
+    let mut bed = Bed::up(options).await?;
+    bed.begin(None);
+    bed.finish().await;
+    bed.lines(&bed.sender, "summary")[0]["seconds"].as_f64()
+}
+
+/// What relays are promised to be good for. Alone, so that both have the same to themselves.
+#[tokio::test]
+async fn through_a_relay_it_is_at_least_half_as_fast() {
+    let _turns = TURNS.acquire_many(AT_ONCE).await.unwrap();
+    let mut best = 0f64;
+    // Others may use the processors meanwhile.
+    for _ in 0..3 {
+        let Some(direct) = seconds("a=open b=open").await else {
+            return;
+        };
+        best = best.max(direct / seconds("a=sym b=sym").await.unwrap());
+        if best >= 0.5 {
+            break;
+        }
+    }
+    println!("through a relay / directly: {best:.2}");
+    assert!(best >= 0.5, "{best}");
 }
 
 /// What each kind of router (row: of the sender, column: of the receiver) comes to.

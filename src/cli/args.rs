@@ -332,6 +332,12 @@ pub(crate) struct RelayServerArgs {
     /// Most bytes per second for each pair of peers, such as 20M [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) limit: Option<u64>,
+    /// The same for each peer, with all others together
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_peer: Option<u64>,
+    /// The same for everybody together
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_total: Option<u64>,
     /// Most peers at once
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]

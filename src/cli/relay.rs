@@ -6,7 +6,7 @@ use std::time::Duration;
 use peerconnect::fault::Fault;
 use peerconnect::identity::Identity;
 use peerconnect::net::BindError;
-use peerconnect::net::relay::{Relay, RelayOptions, RelayStats, serve};
+use peerconnect::net::relay::{Relay, RelayLimits, RelayOptions, RelayStats, serve};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::link_uri::{Link, RelayHint};
 use peerconnect::protocol::relay::RELAY_PORT;
@@ -29,7 +29,11 @@ pub(crate) async fn run(args: RelayServerArgs, context: &mut Context) -> Result<
         bind: context.global.bind,
         port,
         peers_max: args.max_peers as usize,
-        limit: args.limit,
+        limits: RelayLimits {
+            pair: args.limit,
+            peer: args.limit_peer,
+            total: args.limit_total,
+        },
         allow: (!allow.is_empty()).then(|| allow.into_iter().collect()),
     };
     let relay = serve(&identity, options)

@@ -74,9 +74,14 @@ struct State {
     told: HashMap<PeerId, Vec<SocketAddr>>,
     /// Where each relay sees us.
     seen: HashMap<PeerId, SocketAddr>,
+    /// Where peers that may know our addresses see us, by the numbers of their connections.
+    observed: HashMap<usize, SocketAddr>,
     /// Connections that broke and that the peer may still believe in, until it is called.
     lost: HashMap<PeerId, Mark>,
 }
+
+/// Peers whose word for where we are counts at once: they see the same, mostly.
+const OBSERVED_MAX: usize = 4;
 
 /// Peers of which each of these is remembered.
 const REMEMBERED_MAX: usize = 256;
@@ -230,6 +235,21 @@ impl Shared {
         self.tell_addrs(&state);
     }
 
+    /// The peer at the other end of the connection with this number, which may know all our
+    /// addresses, sees us there, until the guard is dropped. So those who have no relay can tell
+    /// others where they are, too.
+    pub(super) fn observed_on(self: &Arc<Self>, number: usize, addr: SocketAddr) -> Observed {
+        let mut state = self.state();
+        if state.observed.len() < OBSERVED_MAX {
+            state.observed.insert(number, addr);
+        }
+        self.tell_addrs(&state);
+        Observed {
+            shared: self.clone(),
+            number,
+        }
+    }
+
     /// From now on it stands like this with a port at the router.
     pub(super) fn mapped(&self, stands: RouterPort) {
         let state = self.state();
@@ -244,7 +264,7 @@ impl Shared {
         if let Some(addr) = self.mapping.at().filter(|addr| !addrs.contains(addr)) {
             addrs.insert(addrs.len().min(1), addr);
         }
-        for addr in state.seen.values() {
+        for addr in state.seen.values().chain(state.observed.values()) {
             if !addrs.contains(addr) {
                 addrs.push(*addr);
             }
@@ -446,6 +466,21 @@ impl State {
         let at_once = old.dialled() != new_is_dialled && is_new(old);
         let old_is_by_lower_id = old.dialled() == (us < peer);
         (at_once && old_is_by_lower_id).then(|| old.clone())
+    }
+}
+
+/// See [`Shared::observed_on`].
+#[derive(Debug)]
+pub(super) struct Observed {
+    shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.observed.remove(&self.number);
+        self.shared.tell_addrs(&state);
     }
 }
 

@@ -32,8 +32,25 @@ pub(super) async fn talk(
         tokio::join!(
             tell(&shared, &connection, send),
             listen(&shared, &arrivals, &connection, recv),
+            note(&shared, &connection),
         );
     }
+}
+
+/// Keeps in mind where the peer sees us, as long as it is connected: behind a router, others may
+/// reach us there. A stranger is not believed, for it could have anybody called; and what goes
+/// through a relay says nothing about us.
+async fn note(shared: &Arc<Shared>, connection: &PeerConnection) {
+    let seen = connection.observed().filter(|addr| {
+        connection.route().is_none() && is_for_everybody(addr.ip()) && !is_route(*addr)
+    });
+    let Some(addr) = seen else { return };
+    tokio::select! {
+        () = connection.may_know_addrs() => {}
+        _ = connection.closed() => return,
+    }
+    let _noted = shared.observed_on(connection.number(), addr);
+    connection.closed().await;
 }
 
 /// Tells the peer where we are, once somebody has decided that it may know. A stranger that comes

@@ -199,6 +199,7 @@ fn with_texts(transfers: Vec<TransferSnapshot>, texts: Vec<TextSnapshot>) -> Arc
             pid: 1,
             relays: Vec::new(),
             router_port: peerconnect::net::RouterPort::Off,
+            takes_tcp: true,
             dht: peerconnect::net::DhtStanding::Off,
             legacy: None,
         },

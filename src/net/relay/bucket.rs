@@ -24,21 +24,30 @@ impl Bucket {
         }
     }
 
-    /// Whether `bytes` may pass now.
-    pub(super) fn takes(&mut self, bytes: usize, now: Instant) -> bool {
+    /// Whether so many bytes may pass now.
+    pub(super) fn has(&mut self, bytes: usize, now: Instant) -> bool {
+        self.earn(now);
+        self.tokens >= bytes as u64
+    }
+
+    /// They pass.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.tokens = self.tokens.saturating_sub(bytes as u64);
+    }
+
+    /// Whether it is as it was in the beginning.
+    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+        self.earn(now);
+        self.tokens == burst(self.rate)
+    }
+
+    fn earn(&mut self, now: Instant) {
         let nanos = now.saturating_duration_since(self.since).as_nanos();
         let earned = u128::from(self.rate) * nanos / 1_000_000_000;
         if earned > 0 {
             let earned = u64::try_from(earned).unwrap_or(u64::MAX);
             self.tokens = self.tokens.saturating_add(earned).min(burst(self.rate));
             self.since = now;
-        }
-        match self.tokens.checked_sub(bytes as u64) {
-            Some(rest) => {
-                self.tokens = rest;
-                true
-            }
-            None => false,
         }
     }
 }
@@ -60,7 +69,8 @@ mod tests {
             let mut bucket = Bucket::new(1_000_000, start);
             let mut passed = 0;
             for micros in (0..10_000_000u64).step_by(50) {
-                if bucket.takes(len, start + Duration::from_micros(micros)) {
+                if bucket.has(len, start + Duration::from_micros(micros)) {
+                    bucket.take(len);
                     passed += len as u64;
                 }
             }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
-use super::bucket::Bucket;
+use super::limits::{Meters, RelayLimits};
 use crate::net::connection::canonical;
 use crate::net::routes::Via;
 use crate::peer::PeerId;
@@ -30,7 +30,6 @@ pub(super) struct End {
 #[derive(Debug)]
 struct Pair {
     ends: [End; 2],
-    limit: Option<Bucket>,
     is_open: bool,
     /// When anything came last.
     heard: Instant,
@@ -42,8 +41,7 @@ pub(super) struct Forwarding {
     carried: Mutex<Carried>,
     socket: UdpSocket,
     mapped: bool,
-    /// Bytes per second of one pair.
-    limit: Option<u64>,
+    meters: Mutex<Meters>,
 }
 
 /// What a relay has carried.
@@ -61,16 +59,20 @@ impl fmt::Debug for Forwarding {
 }
 
 impl Forwarding {
-    /// For the endpoint that uses `socket`; at most `limit` bytes per second for each pair.
-    pub(super) fn new(socket: UdpSocket, limit: Option<u64>) -> Arc<Self> {
+    /// For the endpoint that uses `socket`.
+    pub(super) fn new(socket: UdpSocket, limits: RelayLimits) -> Arc<Self> {
         let mapped = socket.local_addr().is_ok_and(|addr| addr.is_ipv6());
         Arc::new(Self {
             pairs: Mutex::default(),
             carried: Mutex::default(),
             socket,
             mapped,
-            limit,
+            meters: Mutex::new(Meters::new(limits)),
         })
+    }
+
+    fn meters(&self) -> MutexGuard<'_, Meters> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pairs(&self) -> MutexGuard<'_, HashMap<Channel, Pair>> {
@@ -100,7 +102,6 @@ impl Forwarding {
         let now = Instant::now();
         let pair = Pair {
             ends,
-            limit: self.limit.map(|rate| Bucket::new(rate, now)),
             is_open: false,
             heard: now,
         };
@@ -128,6 +129,7 @@ impl Forwarding {
     /// Channels on which nothing has come for `open`, or for `closed` if they are not open.
     pub(super) fn silent(&self, open: Duration, closed: Duration) -> Vec<Channel> {
         let now = Instant::now();
+        self.meters().sweep(now);
         let pairs = self.pairs();
         let is_silent = |pair: &Pair| {
             let most = if pair.is_open { open } else { closed };
@@ -163,9 +165,9 @@ impl Forwarding {
             (false, true) => caller,
             (false, false) => return None,
         };
-        let passes = |limit: &mut Bucket| limit.takes(bytes, now);
-        let via = to.via.clone();
-        pair.limit.as_mut().is_none_or(passes).then_some(via)
+        let (via, ends) = (to.via.clone(), [caller.peer, called.peer]);
+        drop(pairs);
+        self.meters().takes(ends, bytes, now).then_some(via)
     }
 
     /// Datagrams of one channel from one UDP address go on. They may get lost, as anywhere.
@@ -362,14 +364,20 @@ mod tests {
     }
 
     impl Bed {
-        async fn new(limit: Option<u64>) -> Self {
+        async fn new(pair: Option<u64>) -> Self {
             let bound = || UdpSocket::bind("127.0.0.1:0").unwrap();
             let (own, peers) = (bound(), [bound(), bound()]);
             for peer in &peers {
                 peer.set_read_timeout(Some(Duration::from_secs(10)))
                     .unwrap();
             }
-            let forwarding = Forwarding::new(own.try_clone().unwrap(), limit);
+            let forwarding = {
+                let limits = RelayLimits {
+                    pair,
+                    ..RelayLimits::default()
+                };
+                Forwarding::new(own.try_clone().unwrap(), limits)
+            };
             let end = |n: usize| End {
                 peer: PeerId::from_bytes([n as u8; 32]),
                 via: Via::Udp(peers[n].local_addr().unwrap()),

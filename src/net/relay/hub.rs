@@ -343,7 +343,7 @@ mod tests {
         fn new() -> Self {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             Self {
-                hub: Hub::new(Forwarding::new(socket, None)),
+                hub: Hub::new(Forwarding::new(socket, Default::default())),
                 channels: 0,
             }
         }

@@ -7,6 +7,7 @@ mod client;
 mod connect;
 mod forwarding;
 mod hub;
+mod limits;
 mod link;
 mod numbers;
 mod server;
@@ -16,6 +17,7 @@ pub use client::NoHelp;
 pub(super) use client::{NoRoute, Relays, call_through};
 pub use client::{RelayStanding, RelayState};
 pub use hub::{CALLS_MAX, CHANNELS_PER_PAIR, CHANNELS_PER_PEER};
+pub use limits::RelayLimits;
 pub use numbers::{ASKS_IN, ASKS_MAX, NUMBERS_PER_ADDR, NUMBERS_PER_PEER};
 #[cfg(test)]
 pub(super) use server::serve_as;

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::forwarding::{Forwarding, ForwardingSocket};
 use super::hub::{Client, Hub, MESSAGES_MAX, Visit};
+use super::limits::RelayLimits;
 use super::link::{Control, StreamControl};
 use crate::identity::{Identity, peer_id_of_certificate};
 use crate::net::admission::{Admission, Admitted, Verdict};
@@ -57,8 +58,8 @@ pub struct RelayOptions {
     pub port: u16,
     /// Peers at once.
     pub peers_max: usize,
-    /// Most bytes per second that one pair of peers may send through it.
-    pub limit: Option<u64>,
+    /// How much it carries.
+    pub limits: RelayLimits,
     /// Only these may use it; `None`: anybody.
     pub allow: Option<HashSet<PeerId>>,
 }
@@ -107,7 +108,7 @@ pub(in crate::net) async fn serve_as(
     let (socket, listener) = open(options.bind, options.port).await?;
     let local = socket.local_addr().map_err(BindError::Socket)?;
     let probes = socket.try_clone().map_err(BindError::Socket)?;
-    let forwarding = Forwarding::new(probes, options.limit);
+    let forwarding = Forwarding::new(probes, options.limits);
     let endpoint = endpoint(identity, socket, &forwarding, speaks)?;
     let server = Arc::new(Server {
         identity: identity.clone(),

@@ -101,6 +101,26 @@ async fn a_program_that_was_killed_and_runs_again_tells_so() {
 }
 
 #[tokio::test]
+async fn where_a_few_peers_see_us_is_told_to_others_as_long_as_they_are_there() {
+    let a = Node::new("a").await;
+    let shared = &a.connector.shared;
+    let ours = || shared.addrs().borrow().clone();
+    let before = ours();
+    let at = |n: u8| SocketAddr::from(([203, 0, 113, n], 3485));
+    let first = shared.observed_on(1, at(1));
+    let again = shared.observed_on(2, at(1));
+    assert_eq!(ours(), [&before[..], &[at(1)]].concat());
+    drop(first);
+    assert_eq!(ours().len(), before.len() + 1);
+    let many: Vec<_> = (3..20)
+        .map(|n| shared.observed_on(n, at(n as u8)))
+        .collect();
+    assert_eq!(ours().len(), before.len() + 4);
+    drop((again, many));
+    assert_eq!(ours(), before);
+}
+
+#[tokio::test]
 async fn a_peer_learns_where_the_other_can_be_found_once_it_may() {
     let (mut a, mut b) = Node::two().await;
     let at_a = a.connect(&b).await;

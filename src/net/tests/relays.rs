@@ -6,7 +6,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::net::relay::{Relay, RelayOptions, RelayState, serve};
+use crate::net::relay::{Relay, RelayLimits, RelayOptions, RelayState, serve};
 use crate::protocol::link_uri::RelayHint;
 
 mod numbers;
@@ -22,7 +22,7 @@ fn options(port: u16) -> RelayOptions {
         bind: Some(LOCALHOST),
         port,
         peers_max: 100,
-        limit: None,
+        limits: RelayLimits::default(),
         allow: None,
     }
 }
@@ -308,7 +308,10 @@ async fn a_relay_may_be_for_some_only() {
 #[tokio::test]
 async fn a_relay_keeps_pairs_to_their_limit_and_nothing_is_lost() {
     let bed = Bed::with(RelayOptions {
-        limit: Some(4_000_000),
+        limits: RelayLimits {
+            pair: Some(4_000_000),
+            ..RelayLimits::default()
+        },
         ..options(0)
     })
     .await;

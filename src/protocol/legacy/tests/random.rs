@@ -253,15 +253,18 @@ fn message() -> impl Strategy<Value = Message> {
         (id(), text()).prop_map(|(sender, text)| TextStep::Message { sender, text }),
         id().prop_map(|sender| TextStep::Close { sender }),
     ];
+    // Each on the heap: all at once are too much for the stack of a test.
     prop_oneof![
-        datagram().prop_map(Message::Datagram),
-        control().prop_map(Message::Control),
-        opening().prop_map(Message::Opening),
-        files.prop_map(Message::Files),
-        directory.prop_map(Message::Directory),
-        texts.prop_map(Message::Text),
-        vec(item(), 0..6).prop_map(|items| Message::Metadata(Metadata(items))),
-        record().prop_map(Message::Record),
+        datagram().prop_map(Message::Datagram).boxed(),
+        control().prop_map(Message::Control).boxed(),
+        opening().prop_map(Message::Opening).boxed(),
+        files.prop_map(Message::Files).boxed(),
+        directory.prop_map(Message::Directory).boxed(),
+        texts.prop_map(Message::Text).boxed(),
+        vec(item(), 0..6)
+            .prop_map(|items| Message::Metadata(Metadata(items)))
+            .boxed(),
+        record().prop_map(Message::Record).boxed(),
     ]
 }
 

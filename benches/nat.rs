@@ -1,12 +1,14 @@
 //! How peers reach each other through routers of many kinds, and how fast: whole processes in a
 //! small internet of network namespaces, with a relay on its public side.
 //!
-//! `cargo bench -p peerconnect --bench nat`, as root. Options behind `--`: `--mib N` size of the
-//! file (200), `--case TEXT` only cases that have it in their options (see `tests/nat/natlab.sh`).
+//! `cargo bench --workspace --bench nat`, as root. Options behind `--`: `--mib N` size of the
+//! file (200), `--case TEXT` only cases that have it in their options (see `tests/nat/natlab.sh`),
+//! `--table` each kind of router with each, both ways round.
 //!
-//! Of each case it prints the way that the content took at last, how long it was until the peers
-//! were connected, the time of the whole command, and how much of the content the relay carried;
-//! and at the end what the relayed cases reach of the speed of the direct ones.
+//! Of each case it prints the way that the content took at last, how long it was until it took
+//! that, the time of the whole command, and how much of the content the relay carried; then the
+//! table, and what the relayed cases reach of the speed of the direct ones. It fails if that is
+//! less than half.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -36,6 +38,20 @@ const CASES: [&str; 13] = [
     "a=tcp443 b=tcp443",
 ];
 
+/// What `--table` has in its rows (the sender's) and columns (the receiver's).
+const KINDS: [&str; 10] = [
+    "open",
+    "fw",
+    "full",
+    "restricted",
+    "linux",
+    "linuxopen",
+    "symrandom",
+    "sym",
+    "tcponly",
+    "tcp443",
+];
+
 const PREFIX: &str = "pnb";
 
 fn main() {
@@ -45,47 +61,81 @@ fn main() {
         args.get(at + 1)
     };
     let mib: u64 = word("--mib").map_or(200, |n| n.parse().unwrap());
-    let wanted = |case: &&&str| word("--case").is_none_or(|part| case.contains(part.as_str()));
+    let is_table = args.iter().any(|arg| arg == "--table");
+    let mut cases: Vec<String> = match is_table {
+        true => KINDS
+            .iter()
+            .flat_map(|a| KINDS.map(|b| format!("a={a} b={b}")))
+            .collect(),
+        false => CASES.map(String::from).into(),
+    };
+    cases.retain(|case| word("--case").is_none_or(|part| case.contains(part.as_str())));
     let dir = tempfile::tempdir().unwrap();
     let file = source(dir.path(), mib << 20);
     println!(
         "{:32} {:>7} {:>11} {:>9} {:>9} {:>12}",
-        "between them", "way", "connected", "seconds", "MiB/s", "by the relay"
+        "between them", "way", "there after", "seconds", "MiB/s", "by the relay"
     );
-    let mut speeds = Vec::new();
-    for case in CASES.iter().filter(wanted) {
+    let mut outcomes = Vec::new();
+    for case in &cases {
         let lab = match Lab::up(case) {
             Ok(lab) => lab,
             Err(why) => return println!("no network namespaces here: {why}"),
         };
         let result = run(&lab, case, &dir.path().join("homes"), &file);
-        let speed = mib as f64 / result.whole.as_secs_f64();
         println!(
-            "{case:32} {:>7} {:>9.2} s {:>9.2} {speed:>9.0} {:>10.0} %",
+            "{case:32} {:>7} {:>9.2} s {:>9.2} {:>9.0} {:>10.0} %",
             result.way,
-            result.connected.as_secs_f64(),
+            result.there.as_secs_f64(),
             result.whole.as_secs_f64(),
+            result.speed(mib),
             100.0 * result.relayed as f64 / (mib << 20) as f64,
         );
-        speeds.push((result.way, speed));
+        outcomes.push(result);
+    }
+    if is_table && outcomes.len() == KINDS.len() * KINDS.len() {
+        table(&outcomes);
     }
     let middle = |way: &str| {
-        let speeds = speeds.iter().filter(|(its, _)| its == way);
-        let mut speeds: Vec<f64> = speeds.map(|(_, speed)| *speed).collect();
+        let outcomes = outcomes.iter().filter(|one| one.way == way);
+        let mut speeds: Vec<f64> = outcomes.map(|one| one.speed(mib)).collect();
         speeds.sort_by(f64::total_cmp);
         speeds.get(speeds.len() / 2).copied()
     };
     if let (Some(direct), Some(relayed)) = (middle("direct"), middle("relay")) {
-        println!("relayed / direct: {:.2} (medians)", relayed / direct);
+        let ratio = relayed / direct;
+        println!("relayed / direct: {ratio:.2} (medians)");
+        assert!(ratio >= 0.5, "a relay costs more than half of the speed");
     }
+}
+
+/// The way of each pair, and after how many milliseconds it was there.
+fn table(outcomes: &[Outcome]) {
+    print!("\n{:10}", "a \\ b");
+    KINDS.iter().for_each(|b| print!(" {b:>12}"));
+    for (a, row) in KINDS.iter().zip(outcomes.chunks(KINDS.len())) {
+        print!("\n{a:10}");
+        for Outcome { way, there, .. } in row {
+            print!(" {:>12}", format!("{way} {}", there.as_millis()));
+        }
+    }
+    println!("\n");
 }
 
 struct Outcome {
     way: String,
-    connected: Duration,
+    /// When it took that way.
+    there: Duration,
     whole: Duration,
     /// Bytes that the relay carried.
     relayed: u64,
+}
+
+impl Outcome {
+    /// In MiB/s.
+    fn speed(&self, mib: u64) -> f64 {
+        mib as f64 / self.whole.as_secs_f64()
+    }
 }
 
 /// One transfer through a relay that both sides know.
@@ -115,13 +165,15 @@ fn run(lab: &Lab, case: &str, homes: &Path, file: &Path) -> Outcome {
         file.to_str().unwrap(),
     ];
     let mut sender = lab.program("a", homes, &args);
-    let first = sender.until("path");
-    let connected = start.elapsed();
-    let mut way = kind(&first);
+    let mut way = kind(&sender.until("path"));
+    let mut there = start.elapsed();
     let whole = loop {
         let line = sender.next();
         match line["t"].as_str() {
-            Some("path") => way = kind(&line),
+            Some("path") if kind(&line) != way => {
+                way = kind(&line);
+                there = start.elapsed();
+            }
             Some("summary") => {
                 assert_eq!(line["exit"], 0, "{case}: {line}");
                 break start.elapsed();
@@ -138,7 +190,7 @@ fn run(lab: &Lab, case: &str, homes: &Path, file: &Path) -> Outcome {
     }
     Outcome {
         way,
-        connected,
+        there,
         whole,
         relayed,
     }

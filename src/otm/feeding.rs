@@ -255,10 +255,14 @@ impl Fetcher {
             };
             if let Err(error) = done {
                 tracing::debug!(%error, "a feeder is gone");
-                // Of one from which nothing is wanted that means nothing.
-                return Ok(match self.open.is_empty() {
-                    true => Left::Changed,
-                    false => Left::Trouble(Trouble::Gone),
+                return Ok(match (&error, self.open.is_empty()) {
+                    // Whoever gives what nobody asked for is not to be asked again.
+                    (LinkError::Offence(_), _) => Left::Trouble(Trouble::Lied),
+                    // Of one from which nothing is wanted that means nothing.
+                    (LinkError::Lost(_) | LinkError::Closed(_), true) => Left::Changed,
+                    (LinkError::Lost(_) | LinkError::Closed(_), false) => {
+                        Left::Trouble(Trouble::Gone)
+                    }
                 });
             }
         }
@@ -341,5 +345,79 @@ impl Silence {
             true => Some(Trouble::Slow),
             false => Some(Trouble::Gone),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::net::acceptor::Arrival;
+    use crate::net::{EndpointOptions, Net, bind};
+    use crate::peer::PeerId;
+    use crate::protocol::sessions::{FeedingKey, Ticket};
+
+    /// Far more than anything takes.
+    const LONG: Duration = Duration::from_secs(30);
+
+    async fn node() -> (PeerId, Connector, mpsc::Receiver<Arrival>, Net) {
+        let identity = Identity::generate().unwrap();
+        let options = EndpointOptions {
+            bind: Some(Ipv4Addr::LOCALHOST.into()),
+            port: 0,
+            name: "somebody".into(),
+        };
+        let (connector, arrivals, net) = bind(&identity, options).await.unwrap();
+        (identity.id(), connector, arrivals, net)
+    }
+
+    /// What is said of a feeder that gives what nobody asked for, or nothing.
+    async fn said(invents: bool) -> (TransferId, Trouble) {
+        let (us, connector, _arrivals, _net) = node().await;
+        let (peer, _connector, mut arrivals, net) = node().await;
+        let member = TransferId([5; 16]);
+        let (_feeder, feeder) = watch::channel(Some(Feeder::Member {
+            member,
+            peer,
+            addrs: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, net.local_port()))],
+            ticket: Ticket::new(&FeedingKey([1; 32]), us),
+        }));
+        let (ask, asks) = mpsc::channel(1);
+        let (complain, mut troubles) = mpsc::channel(4);
+        let feeding = Feeding {
+            asks,
+            feeder,
+            troubles: complain,
+        };
+        let _feeding = tokio::spawn(feed(feeding, connector));
+        let (give, _given) = oneshot::channel();
+        let (stamp, group) = (Stamp([7; 16]), 0);
+        let asked = ask.send(Ask::Group { stamp, group, give }).await;
+        asked.unwrap_or_else(|_| panic!("nobody takes it"));
+        let pulled = async {
+            loop {
+                if let Arrival::Pull { mut link, .. } = arrivals.recv().await.unwrap() {
+                    assert!(link.recv().await.unwrap().is_some());
+                    if invents {
+                        link.begin(99, 1).await.unwrap();
+                        link.give(&[1]).await.unwrap();
+                        return Some(link);
+                    }
+                    return None;
+                }
+            }
+        };
+        let _link = timeout(LONG, pulled).await.unwrap();
+        timeout(LONG, troubles.recv()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_what_nobody_asked_for_is_not_just_gone() {
+        let member = TransferId([5; 16]);
+        assert_eq!(said(true).await, (member, Trouble::Lied));
+        assert_eq!(said(false).await, (member, Trouble::Gone));
     }
 }

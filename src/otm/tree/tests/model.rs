@@ -42,8 +42,10 @@ pub(super) struct Checked {
     /// How much less than its child a feeder may have: what the tree allows, and what both may
     /// have got since their last reports.
     late: u64,
-    /// Whether all is checked after each event. It takes long if there are many.
-    pub(super) thorough: bool,
+    /// After how many events all is checked; with more than one, not each move. It takes long if
+    /// there are many.
+    pub(super) every: usize,
+    events: usize,
     pub(super) members: BTreeMap<TransferId, Known>,
     /// Who complained about whom, and when last.
     complaints: BTreeMap<(TransferId, TransferId), Duration>,
@@ -62,7 +64,8 @@ impl Checked {
             limits,
             now: Duration::ZERO,
             late: 4 * MIB + 3 * fastest,
-            thorough: true,
+            every: 1,
+            events: 0,
             members: BTreeMap::new(),
             complaints: BTreeMap::new(),
             blamed: BTreeMap::new(),
@@ -73,7 +76,7 @@ impl Checked {
 
     pub(super) fn happen(&mut self, n: usize, event: Event) {
         let (member, now) = (id(n), self.now);
-        let before = self.thorough.then(|| self.members.clone());
+        let before = (self.every == 1).then(|| self.members.clone());
         if matches!(event, Event::Join { .. } | Event::Leave) {
             // That it was gone is true, and says nothing about it when it is back.
             self.complaints
@@ -113,8 +116,11 @@ impl Checked {
             Event::Tick => self.tree.tick(now),
         }
         self.listen();
-        if let Some(before) = before {
+        self.events += 1;
+        if self.events.is_multiple_of(self.every) {
             self.check_places();
+        }
+        if let Some(before) = before {
             self.check_moves(member, event, &before);
         }
     }

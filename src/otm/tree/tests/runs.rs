@@ -257,7 +257,7 @@ fn a_session_that_goes_well_comes_to_rest() {
 #[test]
 fn nobody_is_moved_often_however_bad_it_goes() {
     for seed in 0..5 {
-        let mut sim = storm(seed);
+        let mut sim = storm(seed, 24);
         sim.size = 64;
         sim.run();
         let most = sim.nodes.iter().map(|n| n.voluntary).max().unwrap();
@@ -270,14 +270,24 @@ fn nobody_is_moved_often_however_bad_it_goes() {
 #[test]
 fn all_who_are_there_end_complete_in_any_storm() {
     for seed in 0..60 {
-        storm(seed).run();
+        storm(seed, 24).run();
     }
 }
 
+#[test]
+fn a_thousand_end_complete_in_a_storm() {
+    let mut sim = storm(1, 1000);
+    sim.size = 16;
+    sim.tree.every = 500;
+    sim.run();
+    let complete = sim.nodes.iter().filter(|node| node.finished.is_some());
+    assert!(complete.count() >= 600);
+}
+
 /// All that can go wrong.
-fn storm(seed: u64) -> Sim {
+fn storm(seed: u64, number: usize) -> Sim {
     let mut sim = Sim::new(Vec::new(), seed);
-    for n in 0..24 {
+    for n in 0..number {
         let mut pick = |from: &[f64]| from[(sim.random() * from.len() as f64) as usize];
         let up = pick(&[1.0, 5.0, 20.0, 100.0, 1000.0]);
         let mut node = Node::new(up, pick(&[5.0, 20.0, 100.0, 1000.0, 1000.0]));
@@ -288,7 +298,7 @@ fn storm(seed: u64) -> Sim {
         node.lies = pick(&[0.0, 0.0, 0.0, 0.0, 1.0]) > 0.0;
         node.slanders = n == 7;
         sim.nodes.push(node);
-        for other in 0..24 {
+        for other in 0..number {
             if sim.random() < 0.1 {
                 sim.blocked.insert((n, other));
             }

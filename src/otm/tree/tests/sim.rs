@@ -136,7 +136,9 @@ impl Sim {
             .map(|node| node.down)
             .fold(mbit(100.0), f64::max);
         let mut tree = Checked::new(Limits::default(), fastest as u64);
-        tree.thorough = nodes.len() <= 100;
+        if nodes.len() > 100 {
+            tree.every = 500;
+        }
         Self {
             nodes,
             tree,

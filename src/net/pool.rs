@@ -23,6 +23,10 @@ use crate::identity::Identity;
 use crate::peer::PeerId;
 use crate::protocol::message::Code;
 
+mod guards;
+
+pub(super) use guards::{Answering, Finishing, Observed};
+
 /// Shared by the connector, the acceptor and the tasks of all connections.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -466,55 +470,5 @@ impl State {
         let at_once = old.dialled() != new_is_dialled && is_new(old);
         let old_is_by_lower_id = old.dialled() == (us < peer);
         (at_once && old_is_by_lower_id).then(|| old.clone())
-    }
-}
-
-/// See [`Shared::observed_on`].
-#[derive(Debug)]
-pub(super) struct Observed {
-    shared: Arc<Shared>,
-    number: usize,
-}
-
-impl Drop for Observed {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.observed.remove(&self.number);
-        self.shared.tell_addrs(&state);
-    }
-}
-
-/// See [`Shared::answer`].
-#[derive(Debug)]
-pub(super) struct Answering {
-    shared: Arc<Shared>,
-    peer: PeerId,
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        if let Some(count) = state.answered.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                state.answered.remove(&self.peer);
-            }
-        }
-        drop(state);
-        self.shared.changes.send_replace(());
-    }
-}
-
-/// See [`Shared::finish`].
-#[derive(Debug)]
-pub(super) struct Finishing {
-    shared: Arc<Shared>,
-    peer: PeerId,
-}
-
-impl Drop for Finishing {
-    fn drop(&mut self) {
-        // Calls to one peer take turns, so this is the only one.
-        self.shared.state().finishing.remove(&self.peer);
     }
 }

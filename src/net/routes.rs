@@ -5,7 +5,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+#[cfg(test)]
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
@@ -13,13 +15,14 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 
 use super::connection::canonical;
-use super::link::PathKind;
 use super::near_send::send_near;
 use super::paths::Reach;
-use super::wire::Wire;
 use crate::peer::PeerId;
-use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
-use crate::protocol::relay::{Channel, DATAGRAM_LEN_MAX, Datagram, Nonce, PROBE_LEN, data_head};
+use crate::protocol::relay::{Channel, DATAGRAM_LEN_MAX, Datagram, Nonce, PROBE_LEN};
+
+mod route;
+
+pub(super) use route::{Better, Came, Carrier, Carries, Heard, Route, Via};
 
 /// Most routes at once: as many as there may be connections that came in.
 pub(super) const ROUTES_MAX: usize = 256;
@@ -51,60 +54,6 @@ fn number_of(addr: SocketAddr) -> Option<u32> {
         IpAddr::V6(_) => None,
     }
 }
-
-/// Where packets of a route go.
-#[derive(Debug, Clone)]
-pub(super) enum Via {
-    /// To a UDP address: of the relay, or of the peer.
-    Udp(SocketAddr),
-    /// Over a TCP connection to the relay or the peer. A queue that is full loses packets, as
-    /// routers do.
-    Stream(mpsc::Sender<Bytes>),
-}
-
-/// What a route has as long as there is nothing better.
-#[derive(Debug, Clone)]
-pub(super) struct Carrier {
-    /// Where it is now.
-    pub(super) addr: SocketAddr,
-    pub(super) via: Via,
-    pub(super) carries: Carries,
-}
-
-/// Who that is.
-#[derive(Debug, Clone)]
-pub(super) enum Carries {
-    /// A relay.
-    Relay {
-        /// All that is known about where it is.
-        hint: RelayHint,
-        /// Gets the channel when the route is not needed any more.
-        left: mpsc::Sender<Channel>,
-    },
-    /// The peer itself, over TCP.
-    Peer(Wire),
-}
-
-/// What is better than the carrier of a route.
-#[derive(Debug, Clone)]
-pub(super) enum Better {
-    /// Where the peer is reached by UDP.
-    Udp(SocketAddr),
-    /// A TCP connection to it.
-    Tcp(Wire),
-}
-
-/// How something came.
-#[derive(Debug, Clone)]
-pub(super) enum Came {
-    /// By UDP.
-    From(SocketAddr),
-    /// Over a TCP connection of the peer that the route leads to.
-    Over(Wire),
-}
-
-/// A probe as it came.
-pub(super) type Heard = (Came, [u8; PROBE_LEN]);
 
 /// All routes of an endpoint.
 pub(super) struct Routes {
@@ -138,21 +87,6 @@ struct Entry {
     peer: Option<PeerId>,
     probes: mpsc::Sender<Heard>,
     route: Weak<Route>,
-}
-
-/// A way to a peer through a relay or over TCP, while it lasts. Dropping it ends it.
-#[derive(Debug)]
-pub(super) struct Route {
-    routes: Arc<Routes>,
-    channel: Channel,
-    number: u32,
-    addr: SocketAddr,
-    carrier: Carrier,
-    /// Where the relay sees the peer.
-    seen: Option<SocketAddr>,
-    better: Mutex<Option<Better>>,
-    taken: AtomicBool,
-    probes: Mutex<Option<mpsc::Receiver<Heard>>>,
 }
 
 impl fmt::Debug for Routes {
@@ -368,188 +302,13 @@ impl Table {
     }
 }
 
-impl Carries {
-    fn peer(&self) -> Option<PeerId> {
-        match self {
-            Self::Relay { .. } => None,
-            Self::Peer(wire) => Some(wire.peer()),
-        }
-    }
-}
-
-impl Route {
-    /// What QUIC knows the peer by.
-    pub(super) fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    pub(super) fn channel(&self) -> Channel {
-        self.channel
-    }
-
-    /// Where the relay sees the peer.
-    pub(super) fn seen(&self) -> Option<SocketAddr> {
-        self.seen
-    }
-
-    /// The relay, with where it is now first; `None` if there is none.
-    pub(super) fn relay_hint(&self) -> Option<RelayHint> {
-        let Carries::Relay { hint, .. } = &self.carrier.carries else {
-            return None;
-        };
-        let mut hint = hint.clone();
-        let now = self.carrier_addr();
-        hint.addrs.retain(|addr| *addr != now);
-        hint.addrs.insert(0, now);
-        hint.addrs.truncate(RELAY_ADDRS_MAX);
-        Some(hint)
-    }
-
-    /// Who the peer is, if it has proven that already.
-    pub(super) fn peer(&self) -> Option<PeerId> {
-        self.carrier.carries.peer()
-    }
-
-    /// From now on TCP connections of that peer may carry it, too: it is the one at its end.
-    pub(super) fn leads_to(&self, peer: PeerId) {
-        if let Some(entry) = self.routes.table().by_channel.get_mut(&self.channel) {
-            entry.peer = Some(peer);
-        }
-    }
-
-    /// The TCP connection to the peer that it began with, if it did.
-    pub(super) fn wire(&self) -> Option<Wire> {
-        match &self.carrier.carries {
-            Carries::Relay { .. } => None,
-            Carries::Peer(wire) => Some(wire.clone()),
-        }
-    }
-
-    /// How packets travel now.
-    pub(super) fn kind(&self) -> PathKind {
-        match (self.better(), &self.carrier.carries) {
-            (Some(Better::Udp(_)), _) => PathKind::Direct,
-            (Some(Better::Tcp(_)), _) | (None, Carries::Peer(_)) => PathKind::Tcp,
-            (None, Carries::Relay { .. }) => PathKind::Relay,
-        }
-    }
-
-    /// Where the peer can be called, as far as this route tells.
-    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
-        match (self.better(), &self.carrier.carries) {
-            (Some(Better::Udp(addr)), _) => Some(addr),
-            (Some(Better::Tcp(wire)), _) => wire.listens_at(),
-            (None, Carries::Peer(wire)) => wire.listens_at(),
-            (None, Carries::Relay { .. }) => None,
-        }
-    }
-
-    /// Where packets go now: to the peer itself, or to the relay.
-    pub(super) fn next_hop(&self) -> SocketAddr {
-        match self.better() {
-            Some(Better::Udp(addr)) => addr,
-            Some(Better::Tcp(wire)) => canonical(wire.addr()),
-            None => self.carrier_addr(),
-        }
-    }
-
-    /// Waits until there is nothing left but direct ways; for ever if a relay carries it, of which
-    /// nobody knows.
-    pub(super) async fn cut(&self) {
-        match &self.carrier.carries {
-            Carries::Relay { .. } => std::future::pending().await,
-            Carries::Peer(wire) => wire.ended().await,
-        }
-    }
-
-    /// Ends what carries it, if that is for this route alone.
-    pub(super) fn hang_up(&self) {
-        self.set_better(None);
-        match &self.carrier.carries {
-            Carries::Relay { .. } => {}
-            Carries::Peer(wire) => wire.end(),
-        }
-    }
-
-    /// Whether this is the first connection on it: there is only one for each.
-    pub(super) fn take(&self) -> bool {
-        !self.taken.swap(true, Ordering::Relaxed)
-    }
-
-    /// Sends something through the relay that the peer ignores, so that the relay goes on keeping
-    /// the channel while nothing else goes through it. Over TCP to the peer it does no harm.
-    pub(super) fn remind_relay(&self) {
-        let reminder = data_head(self.channel);
-        match &self.carrier.via {
-            Via::Udp(to) => {
-                if let Some(to) = self.routes.written(*to) {
-                    // The next one may get through.
-                    let _ = self.routes.socket.send_to(&reminder, to);
-                }
-            }
-            Via::Stream(stream) => {
-                let _ = stream.try_send(Bytes::copy_from_slice(&reminder));
-            }
-        }
-    }
-
-    /// Where the relay is, or the other end of TCP.
-    pub(super) fn carrier_addr(&self) -> SocketAddr {
-        canonical(self.carrier.addr)
-    }
-
-    fn better(&self) -> Option<Better> {
-        let better = self.better.lock();
-        better.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether packets go to the peer itself now, and not by what carries the route.
-    pub(super) fn has_better(&self) -> bool {
-        self.better().is_some()
-    }
-
-    /// From now on packets go there; `None`: by what carries it.
-    pub(super) fn set_better(&self, to: Option<Better>) {
-        let via = match &to {
-            Some(Better::Udp(to)) => self.routes.written(*to).map(Via::Udp),
-            Some(Better::Tcp(wire)) => Some(Via::Stream(wire.packets())),
-            None => None,
-        };
-        let via = via.unwrap_or_else(|| self.carrier.via.clone());
-        if let Some(entry) = self.routes.table().by_channel.get_mut(&self.channel) {
-            entry.via = via;
-        }
-        *self.better.lock().unwrap_or_else(PoisonError::into_inner) = to;
-    }
-
-    /// Probes that come; whoever asks first gets them.
-    pub(super) fn take_probes(&self) -> Option<mpsc::Receiver<Heard>> {
-        let probes = self.probes.lock();
-        probes.unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    pub(super) fn send_probe(&self, to: SocketAddr, reach: Reach, probe: &[u8; PROBE_LEN]) {
-        self.routes.send_probe(to, reach, probe);
-    }
-}
-
-impl Drop for Route {
-    fn drop(&mut self) {
-        let mut table = self.routes.table();
-        table.by_channel.remove(&self.channel);
-        table.by_number.remove(&self.number);
-        drop(table);
-        if let Carries::Relay { left, .. } = &self.carrier.carries {
-            // If it is told too much at once, the relay forgets the channel by itself.
-            let _ = left.try_send(self.channel);
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::net::link::PathKind;
+    use crate::net::wire::Wire;
+    use crate::protocol::link_uri::RelayHint;
 
     fn relay() -> (Carrier, mpsc::Receiver<Channel>) {
         let (left, told) = mpsc::channel(4);

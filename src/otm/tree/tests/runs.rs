@@ -277,7 +277,7 @@ fn all_who_are_there_end_complete_in_any_storm() {
 #[test]
 fn a_thousand_end_complete_in_a_storm() {
     let mut sim = storm(1, 1000);
-    sim.size = 16;
+    sim.size = 8;
     sim.tree.every = 500;
     sim.run();
     let complete = sim.nodes.iter().filter(|node| node.finished.is_some());

@@ -10,6 +10,7 @@ mod actions;
 mod app;
 mod asking;
 mod attention;
+mod bidi;
 mod bridge;
 mod check;
 mod check_ui;

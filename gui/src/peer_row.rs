@@ -1,12 +1,13 @@
 //! One device of the list: its row, and which rows are drawn at all.
 
 use egui::{
-    Align, CornerRadius, Frame, Label, Layout, Margin, Response, Role, Sense, Stroke, TextEdit, Ui,
+    Align, CornerRadius, Frame, Layout, Margin, Response, Role, Sense, Stroke, TextEdit, Ui,
     UiBuilder, WidgetInfo, vec2,
 };
 use peerconnect::node::api::{Command, PeerInfo, Who};
 use peerconnect::text::Shown;
 
+use crate::bidi::AnyScript;
 use crate::input::in_sight;
 use crate::model::{About, Action, Device, Model};
 use crate::peer_menu::{below, more};
@@ -141,7 +142,7 @@ fn row_inside(
                 }
                 let line = theme::toned(ui, tone(device), Size::Small, line);
                 // Whether it is trusted must not be cut off.
-                ui.add(Label::new(line).wrap());
+                ui.lines(line);
             });
         });
     });
@@ -170,7 +171,7 @@ fn name_line(
     {
         rename_field(ui, text, peer, actions).then(|| draft.renaming = None);
     } else {
-        ui.add(Label::new(name).truncate());
+        ui.line(name);
     }
 }
 

@@ -11,6 +11,7 @@ mod focus;
 mod groups;
 mod history;
 mod leaving;
+mod letters;
 mod many;
 #[cfg(target_os = "linux")]
 mod notifier;

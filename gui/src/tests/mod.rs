@@ -9,6 +9,7 @@ mod devices;
 mod failures;
 mod focus;
 mod groups;
+mod helps;
 mod history;
 mod leaving;
 mod letters;

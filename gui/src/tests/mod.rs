@@ -21,6 +21,7 @@ mod pasting;
 mod pictures;
 mod places;
 mod questions;
+mod seldom;
 mod sending;
 mod settings;
 mod states;

@@ -5,19 +5,23 @@ use std::fmt;
 use jiff::tz::TimeZone;
 
 /// Text from a peer or a file system, made safe for a terminal, a window or a log: characters that
-/// control, hide or reorder what is shown are escaped.
+/// control, hide or reorder what is shown are escaped. What joins pictures to one, and what joins
+/// or parts letters where a script is spelled with it, stays where it belongs.
 #[derive(Clone, Copy)]
 pub struct Shown<'a>(pub &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
-        for c in self.0.chars() {
-            if is_deceptive(c) {
+        let mut before = Before::default();
+        let mut letters = self.0.chars().peekable();
+        while let Some(c) = letters.next() {
+            if is_deceptive(c) && !joins(c, before, letters.peek().copied()) {
                 write!(f, "{}", c.escape_unicode())?;
             } else {
                 f.write_char(c)?;
             }
+            before.pass(c);
         }
         Ok(())
     }
@@ -53,7 +57,8 @@ impl fmt::Display for ShownText<'_> {
     }
 }
 
-/// Whether a character controls the terminal, is invisible, or changes the order of others.
+/// Whether a character controls the terminal, is invisible, or changes the order of others,
+/// wherever it stands.
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -61,6 +66,78 @@ pub fn is_deceptive(c: char) -> bool {
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
             | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// What stands before a character.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    last: Option<char>,
+    /// The last one that is not a variation of the one before it.
+    base: Option<char>,
+}
+
+impl Before {
+    fn pass(&mut self, c: char) {
+        self.last = Some(c);
+        // How an emoji looks, and the colour of its skin.
+        if !matches!(c, '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}') {
+            self.base = Some(c);
+        }
+    }
+}
+
+/// Whether an invisible character belongs where it stands: it makes one picture of two, or joins
+/// or parts two letters of a script whose words are spelled with it.
+fn joins(c: char, before: Before, after: Option<char>) -> bool {
+    let between =
+        |is: fn(char) -> bool, left: Option<char>| left.is_some_and(is) && after.is_some_and(is);
+    let letters = || {
+        let scripts = before
+            .last
+            .and_then(joining_script)
+            .zip(after.and_then(joining_script));
+        scripts.is_some_and(|(left, right)| left == right) && after.is_some_and(char::is_alphabetic)
+    };
+    match c {
+        '\u{200c}' => letters(),
+        '\u{200d}' => letters() || between(is_pictograph, before.base),
+        _ => false,
+    }
+}
+
+/// The script of a letter or of a mark on one, of those that use U+200C and U+200D between
+/// letters: Arabic, and each of the Indic ones (they have a block of 128 characters each).
+fn joining_script(c: char) -> Option<u32> {
+    const ARABIC: u32 = 0;
+    // Those that end the vowel of a letter are no letters themselves.
+    let virama = matches!(
+        c,
+        '\u{94d}'
+            | '\u{9cd}'
+            | '\u{a4d}'
+            | '\u{acd}'
+            | '\u{b4d}'
+            | '\u{bcd}'
+            | '\u{c4d}'
+            | '\u{ccd}'
+            | '\u{d3b}'
+            | '\u{d3c}'
+            | '\u{d4d}'
+            | '\u{dca}'
+    );
+    match c {
+        c if !c.is_alphabetic() && !virama => None,
+        '\u{600}'..='\u{6ff}' | '\u{750}'..='\u{77f}' | '\u{870}'..='\u{8ff}' => Some(ARABIC),
+        '\u{900}'..='\u{dff}' => Some(u32::from(c) / 128),
+        _ => None,
+    }
+}
+
+/// Whether it is one of the signs that pictures are made of: people, animals, things, arrows.
+fn is_pictograph(c: char) -> bool {
+    matches!(c,
+        '\u{2190}'..='\u{21ff}' | '\u{2600}'..='\u{27bf}' | '\u{2b00}'..='\u{2bff}'
+        | '\u{1f000}'..='\u{1faff}')
 }
 
 /// A size in decimal units with about three digits: `734 MB`, `1.20 GB`.
@@ -314,5 +391,38 @@ mod tests {
             "two\\u{a}lines\\u{1b}[2J"
         );
         assert_eq!(Shown("照片 é.jpg (1) 🎉").to_string(), "照片 é.jpg (1) 🎉");
+    }
+
+    #[test]
+    fn joiners_stay_where_words_and_pictures_are_made_with_them() {
+        for text in [
+            "👨\u{200d}👩\u{200d}👧.png",
+            "👩🏽\u{200d}💻 ❤\u{fe0f}\u{200d}🔥 🏳\u{fe0f}\u{200d}🌈",
+            "می\u{200c}خواهم.pdf",
+            "क्\u{200d}ष क्\u{200c}ष",
+        ] {
+            assert_eq!(Shown(text).to_string(), text);
+        }
+        for text in [
+            "pay\u{200d}pal",
+            "a\u{200c}b",
+            "\u{200d}👧",
+            "👨\u{200d}",
+            "👨\u{200c}👩",
+            "👨\u{200d}a",
+            "می\u{200c}\u{200c}خواهم",
+            "می\u{200c}.pdf",
+            "\u{200c}می",
+            "م\u{200d}क",
+            "क\u{200d}ক",
+            "می\u{200b}خواهم",
+            "1\u{200c}2",
+            "١\u{200c}ا",
+            "क\u{200c}\u{94d}",
+        ] {
+            let shown = Shown(text).to_string();
+            assert!(shown.contains("\\u{200"), "{text} {shown}");
+            assert!(!shown.chars().any(is_deceptive), "{text} {shown}");
+        }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Action {
     RenameGroup(String, String),
     /// Send what is staged to the chosen devices.
     Send,
+    /// Send what is staged to this device once it is there.
+    SendWhenOnline(Who),
     /// Send what is staged to whoever types a one-time code.
     SendWithCode,
     /// Add what is staged to a running transfer.
@@ -81,6 +83,8 @@ pub(crate) enum Action {
     ForgetHistory,
     /// Stage what this entry of the history has sent, for whom it went to.
     SendFromHistory(usize),
+    /// Find out how much room there is for a transfer in this folder.
+    LookForRoom(TransferId, PathBuf),
     /// Ask where files shall arrive from now on.
     ChangeFolder,
     /// Show a folder in the system's file manager, and mark what has this name in it.
@@ -193,4 +197,6 @@ pub(crate) enum Page {
     Check,
     /// What this program is, and its log.
     About,
+    /// What the keys do.
+    Keys,
 }

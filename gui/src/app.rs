@@ -22,6 +22,7 @@ use crate::drops::Drops;
 use crate::elsewhere::{DONE_MAX, Done};
 use crate::history_ui::{HistoryDraft, history_ui};
 use crate::input;
+use crate::keys_ui::keys_ui;
 use crate::link_ui::{LinkDraft, link_ui};
 use crate::model::{About, Action, Model, Page};
 use crate::offer_ui::{OffersDraft, offers_ui};
@@ -253,10 +254,9 @@ impl App {
                 .inner_margin(Margin::symmetric(x, y))
         };
         let (model, drafts) = (&self.model, &mut self.drafts);
-        // What is not drawn this time is no place to drop on.
-        drafts.peers.forget_places();
-        drafts.peers.forget_gone(model);
-        drafts.transfers = TransfersDraft::default();
+        // What is not drawn is no place to drop on.
+        drafts.peers.begin(model);
+        drafts.transfers.begin(model);
         Panel::top("head")
             .frame(frame(p.panel, 18, 12))
             .show(ui, |ui| actions.extend(top_ui(ui, model, &mut drafts.top)));
@@ -313,6 +313,7 @@ impl App {
                 Page::About => scrolled(ui, |ui| {
                     actions.extend(about_ui(ui, model, &mut drafts.about));
                 }),
+                Page::Keys => scrolled(ui, |ui| actions.extend(keys_ui(ui))),
             });
     }
 
@@ -334,6 +335,7 @@ impl App {
             Action::MakeGroup(name) => self.make_group(name),
             Action::RenameGroup(old, new) => self.rename_group(old, new),
             Action::Send => self.send(),
+            Action::SendWhenOnline(who) => self.send_when_online(who),
             Action::SendWithCode => self.send_with_code(),
             Action::Text(action) => self.act_on_text(action),
             Action::Attach(transfer) => self.attach(transfer),
@@ -350,6 +352,7 @@ impl App {
                 model.unfolded.remove(&transfer);
             }
             Action::Detail(transfer, on) => put(&mut model.detailed, transfer, on),
+            Action::LookForRoom(transfer, folder) => self.look_for_room(transfer, folder),
             Action::ChangeFolder => self.drafts.top.change_folder(model),
             Action::Spread(session, on) => put(&mut model.spread, session, on),
             Action::NeedPage(transfer, page) => self.need_page(transfer, page),
@@ -395,6 +398,16 @@ impl App {
         let paths = self.take_staged();
         self.act(sending(chosen, paths));
         self.model.chosen.clear();
+    }
+
+    fn send_when_online(&mut self, who: Who) {
+        let paths = self.take_staged();
+        let command = Command::SendWhenOnline {
+            to: who.into(),
+            paths: paths.clone(),
+        };
+        self.ask(command, About::Send(paths));
+        self.model.chosen.remove(&who);
     }
 
     fn send_with_code(&mut self) {

@@ -5,6 +5,7 @@ use peerconnect::node::api::{CodeCommand, CodeReach, CodeSnapshot, Command};
 use peerconnect::protocol::codes::TypedCode;
 use peerconnect::text::{Shown, duration};
 
+use crate::bidi::AnyScript;
 use crate::lines::buttons_at_right;
 use crate::model::{About, Action, Model};
 use crate::staged_ui::shorten;
@@ -43,7 +44,7 @@ fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Ac
     if code.wrong > 0 {
         let text = "Somebody typed a wrong code, which uses it up. Nothing was sent. This is the \
                     new one.";
-        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, text));
     }
     let names = shorten(&Shown(&code.names.join(", ")).to_string(), NAMES_LEN);
     let left = duration(code.expires.saturating_sub(model.now));
@@ -52,7 +53,7 @@ fn waiting(ui: &mut Ui, model: &Model, code: &CodeSnapshot, actions: &mut Vec<Ac
         CodeReach::Nearby => ", in the same network",
     };
     let text = format!("For {names}. It works once, within {left}{place}.");
-    ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
+    ui.lines(theme::note(ui, Tone::Weak, text));
     buttons_at_right(ui, |ui| {
         if let Some(text) = &code.code {
             if theme::plain(ui, "Copy the code").clicked() {

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use egui::{Label, Ui};
+use egui::Ui;
 use peerconnect::config::ConflictAnswer;
 use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
 use peerconnect::text::Shown;
 use peerconnect::transfer::status::{Conflict, TransferSnapshot};
 
+use crate::bidi::{AnyScript, Apart, visual};
 use crate::guard::Guard;
 use crate::lines::{NAME_LEN, words_and_buttons};
 use crate::model::{About, Action, Model};
@@ -70,14 +71,14 @@ fn one(
             (" is already there and differs.", Tone::Weak),
         ],
     );
-    ui.add(Label::new(title).wrap()).on_hover_text(&path);
+    ui.lines(title).on_hover_text(visual(&path));
     let versions = format!(
         "Yours: {} · New: {}, from {}",
         conflict.old.words(model.now),
         conflict.new.words(model.now),
-        Shown(&t.peer_name)
+        Apart(&t.peer_name)
     );
-    ui.add(Label::new(theme::note(ui, Tone::Weak, versions)).wrap());
+    ui.lines(theme::note(ui, Tone::Weak, versions));
     ui.add_space(2.0);
     let others = t.conflicts.saturating_sub(1);
     let mut same = others > 0 && draft.same.contains(&t.id);
@@ -110,7 +111,7 @@ fn choices(ui: &mut Ui, conflict: &Conflict, ready: bool) -> Option<ConflictAnsw
     let beside = Shown(name.unwrap_or_default()).to_string();
     let text = format!("Keep both as \"{}\"", shorten(&beside, NAME_LEN));
     let keep = theme::primary(ui, ready, &text)
-        .on_hover_text(beside)
+        .on_hover_text(visual(&beside))
         .accessible_name(format!("Keep both: {path}"));
     let mut pressed = keep.clicked().then_some(ConflictAnswer::KeepBoth);
     ui.add_enabled_ui(ready, |ui| {

@@ -25,6 +25,8 @@ pub(crate) enum Done {
         found: Vec<Staged>,
         missing: Vec<PathBuf>,
     },
+    /// So many bytes are free for a transfer in this folder, if that can be said.
+    Room(TransferId, PathBuf, Option<u64>),
     /// What was pasted is no list of files.
     Text(String),
     /// It did not work.
@@ -76,6 +78,15 @@ impl App {
                 }
             }
             Some(Done::Looked { found, missing })
+        });
+    }
+
+    /// Looks how much room there is in a folder.
+    pub(crate) fn look_for_room(&self, transfer: TransferId, folder: PathBuf) {
+        let room = Arc::clone(&self.outside.room);
+        self.elsewhere(move || {
+            let free = room(&folder);
+            Some(Done::Room(transfer, folder, free))
         });
     }
 
@@ -205,6 +216,7 @@ impl App {
                     self.model.say(Tone::Error, text);
                 }
             }
+            Done::Room(id, folder, free) => self.drafts.offers.set_room(id, folder, free),
             Done::Text(text) => self.write_on(&text),
             Done::Said(text) => self.model.say(Tone::Error, text),
             Done::Changed(result) => {
@@ -269,7 +281,7 @@ fn look_at(path: PathBuf) -> Result<Staged, PathBuf> {
 }
 
 /// The path below the folder that a file was saved under, if it is here.
-fn arrived_as(row: &FileRow) -> Option<&str> {
+pub(crate) fn arrived_as(row: &FileRow) -> Option<&str> {
     let here = match row.state {
         FileState::Settled(outcome) => match outcome {
             Outcome::New | Outcome::Identical | Outcome::Renamed | Outcome::Overwritten => true,

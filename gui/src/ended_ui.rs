@@ -38,6 +38,10 @@ pub(crate) fn offers(model: &Model, t: &TransferSnapshot) -> Vec<(String, Action
             let mut offers = vec![("Show in folder".into(), show)];
             if t.entries == 1 {
                 offers.push(("Open".into(), Action::Open(t.id)));
+            } else if let ([top], 1) = (t.top_names.as_slice(), t.top_count)
+                && let Some(inside) = words::below(folder, &top.name)
+            {
+                offers.push(("Open".into(), Action::OpenFile(inside)));
             }
             offers
         }

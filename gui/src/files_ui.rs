@@ -1,15 +1,18 @@
 //! The files of an unfolded transfer. Only rows on the screen are drawn and only their pages are
 //! asked for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use egui::{Align, Label, Layout, Popup, ScrollArea, Ui};
+use egui::{Align, Layout, Popup, ScrollArea, Ui};
 use peerconnect::config::ConflictAnswer;
 use peerconnect::node::api::{Again, Command};
 use peerconnect::protocol::message::{Outcome, Scope};
 use peerconnect::text::{Shown, bytes};
 use peerconnect::transfer::status::{Direction, FileRow, FileState, RowKind, TransferSnapshot};
 
+use crate::bidi::{AnyScript, visual};
+use crate::elsewhere::arrived_as;
 use crate::icons::{self, Icon};
 use crate::model::{About, Action};
 use crate::pages::{Due, PAGE, Pages};
@@ -75,7 +78,7 @@ fn want(
 fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Action>) {
     let path = Shown(&row.path).to_string();
     let open = !matches!(row.state, FileState::Settled(_)) && !t.state.is_final();
-    if open || may_be_tried_again(t, row) {
+    if open || may_be_tried_again(t, row) || saved(t, row).is_some() {
         let more = icons::button(ui, Icon::More, &format!("More about {path}"));
         menu(&more, t, row, actions);
     } else {
@@ -106,9 +109,9 @@ fn file(ui: &mut Ui, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Acti
         };
         icons::show(ui, icon, theme::of(ui).weak);
         let text = Size::Note.text(&path);
-        let label = ui.add(Label::new(text).truncate());
+        let label = ui.line(text);
         if let Some(saved) = &row.saved_as {
-            label.on_hover_text(format!("Saved as {}", Shown(saved)));
+            label.on_hover_text(visual(&format!("Saved as {}", Shown(saved))));
         }
     });
 }
@@ -119,6 +122,13 @@ fn may_be_tried_again(t: &TransferSnapshot, row: &FileRow) -> bool {
     failed && t.direction == Direction::Sending && row.kind == RowKind::File
 }
 
+/// Where a file has been saved, if it has arrived here.
+fn saved(t: &TransferSnapshot, row: &FileRow) -> Option<PathBuf> {
+    let folder = t.folder.as_ref();
+    let folder = folder.filter(|_| t.direction == Direction::Receiving)?;
+    words::below(folder, arrived_as(row)?)
+}
+
 /// Text in a column of fixed width: numbers of several rows stand below each other.
 fn cell(ui: &mut Ui, width: f32, align: Align, text: egui::RichText) {
     let layout = match align {
@@ -127,22 +137,29 @@ fn cell(ui: &mut Ui, width: f32, align: Align, text: egui::RichText) {
     };
     ui.allocate_ui_with_layout(egui::vec2(width, ROW), layout, |ui| {
         ui.set_min_width(width);
-        ui.add(Label::new(text).truncate());
+        ui.line(text);
     });
 }
 
 fn menu(more: &egui::Response, t: &TransferSnapshot, row: &FileRow, actions: &mut Vec<Action>) {
     Popup::menu(more).show(|ui| {
-        let mut ask = |command| actions.push(Action::Ask(command, About::Nothing));
         let transfer = t.id;
         let scope = Scope::File(row.index);
         if may_be_tried_again(t, row) {
             if ui.button("Try this file again").clicked() {
                 let what = Again::File(row.index);
-                ask(Command::SendAgain { transfer, what });
+                let again = Command::SendAgain { transfer, what };
+                actions.push(Action::Ask(again, About::Nothing));
             }
             return;
         }
+        if let Some(file) = saved(t, row) {
+            if ui.button("Open").clicked() {
+                actions.push(Action::OpenFile(file));
+            }
+            return;
+        }
+        let mut ask = |command| actions.push(Action::Ask(command, About::Nothing));
         if row.state == FileState::Asking {
             for (text, answer) in [
                 ("Keep both", ConflictAnswer::KeepBoth),
@@ -165,10 +182,13 @@ fn menu(more: &egui::Response, t: &TransferSnapshot, row: &FileRow, actions: &mu
         } else if ui.button("Pause this file").clicked() {
             ask(Command::Pause { transfer, scope });
         }
-        if t.direction == Direction::Sending
-            && row.state == FileState::Waiting
-            && ui.button("Send this file first").clicked()
-        {
+        let first = match t.direction {
+            Direction::Sending => "Send this file first",
+            Direction::Receiving => "Get this file first",
+        };
+        // Old versions send in the order that they like.
+        let may_be_first = t.direction == Direction::Sending || !t.is_legacy();
+        if row.state == FileState::Waiting && may_be_first && ui.button(first).clicked() {
             ask(Command::First {
                 transfer,
                 index: row.index,

@@ -1,7 +1,7 @@
 //! Groups of devices: chosen, dropped on, made, renamed and removed as one.
 
 use egui::{
-    Align, Frame, Key, Label, Layout, Margin, Popup, Response, Role, Sense, TextEdit, Ui, UiBuilder,
+    Align, Frame, Key, Layout, Margin, Popup, Response, Role, Sense, TextEdit, Ui, UiBuilder,
 };
 use egui::{Vec2, WidgetInfo};
 use peerconnect::node::api::{Command, GroupRecord, Who};
@@ -9,6 +9,7 @@ use peerconnect::peer::PeerId;
 use peerconnect::text::Shown;
 
 use crate::app::App;
+use crate::bidi::AnyScript;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
 use crate::model::{About, Action, Model};
@@ -102,10 +103,10 @@ fn inside(
             if let Some(new) = renaming(ui, draft, &group.name) {
                 actions.extend(new);
             } else {
-                ui.add(Label::new(name).truncate());
+                ui.line(name);
             }
             let line = theme::toned(ui, Tone::Weak, Size::Small, members(model, group));
-            ui.add(Label::new(line).truncate());
+            ui.line(line);
         });
     });
 }
@@ -174,7 +175,7 @@ fn remove_form(
     let inside = Frame::new().inner_margin(Margin::symmetric(10, 2));
     inside.show(ui, |ui| {
         let text = "Its devices stay known; only the group is gone then.";
-        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, text));
         ui.horizontal_wrapped(|ui| {
             let remove = theme::small(ui, "Remove it");
             let remove = remove.accessible_name(format!("Remove the group {name}"));

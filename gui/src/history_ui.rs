@@ -1,9 +1,10 @@
 //! What has ended: found by words, opened, sent again, cleared. Only rows on the screen are drawn.
 
-use egui::{Align, Label, Layout, Margin, ScrollArea, Sense, TextEdit, Ui, UiBuilder, vec2};
+use egui::{Align, Layout, Margin, Popup, ScrollArea, Sense, TextEdit, Ui, UiBuilder, vec2};
 use peerconnect::node::api::Command;
 use peerconnect::storage::store::HistoryRecord;
 
+use crate::bidi::{AnyScript, read};
 use crate::history::READ_MAX;
 use crate::icons;
 use crate::model::{About, Action, Model};
@@ -11,6 +12,9 @@ use crate::page_ui;
 use crate::texts::TextAction;
 use crate::theme::{self, Size, Tone};
 use crate::words;
+
+/// Width of what is said about a failure.
+const WHY: f32 = 320.0;
 
 /// Height of an entry.
 const ROW: f32 = 58.0;
@@ -21,6 +25,8 @@ pub(crate) struct HistoryDraft {
     query: String,
     /// The person wants to clear it and has not confirmed.
     doubt: bool,
+    /// The person wants to look for something: the field for it gets the keyboard.
+    pub(crate) search: bool,
 }
 
 /// The whole page.
@@ -76,6 +82,9 @@ fn top(ui: &mut Ui, model: &Model, draft: &mut HistoryDraft, actions: &mut Vec<A
         .margin(Margin::symmetric(8, 6))
         .desired_width(width);
     let field = ui.add(field);
+    if std::mem::take(&mut draft.search) {
+        field.request_focus();
+    }
     field.widget_info(|| {
         egui::WidgetInfo::text_edit(true, &draft.query, &draft.query, "Search names and people")
     });
@@ -92,7 +101,7 @@ fn doubt(ui: &mut Ui, model: &Model, draft: &mut HistoryDraft, actions: &mut Vec
     theme::card(ui).show(ui, |ui| {
         ui.set_width(ui.available_width());
         let text = format!("Forget {all}? Your files stay where they are.");
-        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, text));
         ui.horizontal(|ui| {
             if theme::small(ui, "Clear the history now").clicked() {
                 draft.doubt = false;
@@ -126,6 +135,7 @@ fn entry(
         .layout(Layout::right_to_left(Align::Center));
     let mut row = ui.new_child(builder);
     offers(&mut row, (place, record), &told.subject, actions);
+    why(&mut row, &told);
     row.with_layout(Layout::left_to_right(Align::Center), |ui| {
         badge(ui, &told);
         ui.with_layout(Layout::top_down(Align::Min), |ui| {
@@ -136,15 +146,12 @@ fn entry(
                 (told.whom.as_str(), Tone::Weak),
                 (told.mark, Tone::Warn),
             ];
-            ui.add(Label::new(theme::runs(ui, Size::Body, &parts)).truncate());
+            ui.line(theme::runs(ui, Size::Body, &parts));
             let parts = [
                 (told.result.as_str(), told.tone),
                 (told.rest.as_str(), Tone::Weak),
             ];
-            let line = ui.add(Label::new(theme::runs(ui, Size::Note, &parts)).truncate());
-            if let Some(more) = &told.more {
-                line.on_hover_text(more);
-            }
+            ui.line(theme::runs(ui, Size::Note, &parts));
         });
     });
 }
@@ -160,6 +167,19 @@ fn badge(ui: &mut Ui, told: &words::Told) {
     let radius = egui::CornerRadius::same(8);
     ui.painter().rect_filled(rect, radius, p.button);
     icons::paint(ui.painter(), rect, told.icon, colour);
+}
+
+/// Why it ended, behind a button: the keyboard and screen readers reach it, too.
+fn why(ui: &mut Ui, told: &words::Told) {
+    let Some(more) = &told.more else {
+        return;
+    };
+    let name = format!("Why: {}", read(&told.subject));
+    let button = theme::small(ui, "Why?").accessible_name(name);
+    Popup::from_toggle_button_response(&button).show(|ui| {
+        ui.set_max_width(WHY);
+        ui.lines(more.as_str());
+    });
 }
 
 /// What can be done with it, from right to left.

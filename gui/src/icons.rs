@@ -5,6 +5,7 @@ use egui::{
     WidgetInfo, vec2,
 };
 
+use crate::bidi::{read, visual};
 use crate::theme;
 
 /// What is drawn.
@@ -170,7 +171,7 @@ pub(crate) fn button_at(ui: &Ui, rect: Rect, icon: Icon, name: &str) -> Response
 }
 
 fn dress(ui: &Ui, rect: Rect, response: Response, icon: Icon, name: &str) -> Response {
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), name));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, ui.is_enabled(), read(name)));
     if ui.is_rect_visible(rect) {
         let p = theme::of(ui);
         if response.hovered() || response.has_focus() {
@@ -185,7 +186,7 @@ fn dress(ui: &Ui, rect: Rect, response: Response, icon: Icon, name: &str) -> Res
         let colour = if response.hovered() { p.text } else { p.weak };
         paint(ui.painter(), rect, icon, colour);
     }
-    response.on_hover_text(name)
+    response.on_hover_text(visual(name))
 }
 
 /// A drawing in a line of text.

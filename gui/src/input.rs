@@ -15,6 +15,7 @@ use peerconnect::text::Shown;
 
 use crate::actions::sending;
 use crate::app::Drafts;
+use crate::bidi::visual;
 use crate::drops::Drops;
 use crate::many_ui::{cancel_session, pause_or_resume_session};
 use crate::model::{About, Action, Model, Page, Whose};
@@ -73,6 +74,23 @@ fn shortcuts(ctx: &Context, model: &Model, drafts: &mut Drafts) -> Vec<Action> {
         } else {
             Action::Show(Page::Transfers)
         });
+    }
+    if pressed(ctrl(Key::F)) {
+        drafts.history.search = true;
+        actions.push(Action::Show(Page::History));
+    }
+    if pressed(ctrl(Key::L)) {
+        drafts.peers.enter = true;
+        // In a narrow window the devices stand there alone.
+        actions.push(Action::Show(Page::Transfers));
+    }
+    if pressed(KeyboardShortcut::new(Modifiers::NONE, Key::F1)) {
+        let open = model.page == Page::Keys;
+        actions.push(Action::Show(if open {
+            Page::Transfers
+        } else {
+            Page::Keys
+        }));
     }
     if pressed(ctrl(Key::Q)) {
         actions.push(Action::Leave);
@@ -335,6 +353,7 @@ fn paint_hint(ui: &Ui, text: String, places: &[Rect]) {
         painter.rect_stroke(*rect, radius, line, StrokeKind::Inside);
     }
     let font = theme::Size::Title.font();
+    let text = visual(&text).into_owned();
     let galley = painter.layout_no_wrap(text, font, p.on_accent);
     let size = galley.size() + egui::vec2(48.0, 24.0);
     let pill = pill(window, size, places);

@@ -9,6 +9,7 @@ use peerconnect::text::{Shown, count};
 use peerconnect::transfer::status::Direction;
 
 use crate::app::App;
+use crate::bidi::AnyScript;
 use crate::look;
 use crate::model::{About, Action, Leaving, Model, Page, is_question};
 use crate::notes::Tell;
@@ -119,7 +120,7 @@ impl App {
             theme::title(ui, &still(&self.model));
             for text in losses(&self.model) {
                 let text = theme::note(ui, Tone::Weak, text);
-                ui.add(egui::Label::new(text).wrap());
+                ui.lines(text);
             }
             ui.add_space(12.0);
             ui.horizontal_wrapped(|ui| {

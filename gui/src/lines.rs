@@ -1,8 +1,9 @@
 //! Lines of words and buttons that fit into every width: where both have no room beside each
 //! other, the buttons stand below the words.
 
-use egui::{Align, Key, Label, Layout, TextEdit, Ui};
+use egui::{Align, Key, Layout, TextEdit, Ui};
 
+use crate::bidi::AnyScript;
 use crate::theme::{self, Tone};
 
 /// Words at the left, buttons at the right, the most important first; in less than `least`
@@ -70,5 +71,5 @@ pub(crate) const NAME_LEN: usize = 28;
 
 /// The rest of a line: as much of it as there is room for.
 pub(crate) fn rest_of_line(ui: &mut Ui, text: impl Into<egui::WidgetText>) {
-    ui.add(Label::new(text).truncate());
+    ui.line(text);
 }

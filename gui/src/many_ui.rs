@@ -1,18 +1,21 @@
 //! Files that go to several devices: one card, which unfolds into the devices.
 
-use egui::{Align, Label, Layout, Ui};
+use egui::{Align, Layout, Ui};
 use peerconnect::node::api::{Again, Command, SessionSnapshot};
 use peerconnect::otm::session::{MemberEnd, Receiver};
 use peerconnect::protocol::message::Scope;
 use peerconnect::text::Shown;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 
+use crate::bidi::AnyScript;
 use crate::ended_ui::tell_more;
 use crate::icons::{self, Icon};
 use crate::model::{About, Action, Model};
+use crate::seen::MANY;
 use crate::theme::{self, Size, Tone};
 use crate::transfers_ui::{
-    TransfersDraft, badge, below, buttons, doubt, framed, pause_or_resume, really_cancel, said,
+    RECEIVER, TransfersDraft, badge, below, buttons, doubt, framed, pause_or_resume, percent,
+    really_cancel, said,
 };
 use crate::words;
 
@@ -26,6 +29,7 @@ pub(crate) fn session_card(
 ) {
     let status = words::session_status(&model.overview, s, model.pace(s.id));
     let name = format!("{}: {}", subject(s), status.line);
+    let mut heights = std::mem::take(&mut draft.receivers);
     framed(ui, model, (s.id, &name), draft, actions, |ui, actions| {
         head(ui, model, s, actions);
         if !s.is_over() && s.bytes > 0 {
@@ -44,11 +48,17 @@ pub(crate) fn session_card(
             doubt(ui, really_cancel(s.id), actions);
         }
         if model.spread.contains(&s.id) {
+            let many = s.receivers.len() >= MANY;
             for device in &s.receivers {
-                receiver(ui, model, device, actions);
+                let mut draw = |ui: &mut Ui| receiver(ui, model, device, actions);
+                match many {
+                    true => heights.draw(ui, device.transfer, RECEIVER, draw),
+                    false => draw(ui),
+                }
             }
         }
     });
+    draft.receivers = heights;
 }
 
 /// What it is, for its heading and for screen readers.
@@ -74,7 +84,7 @@ fn head(ui: &mut Ui, model: &Model, s: &SessionSnapshot, actions: &mut Vec<Actio
                     ("   to ", Tone::Weak),
                     (devices.as_str(), Tone::Weak),
                 ];
-                ui.add(Label::new(theme::runs(ui, Size::Body, &parts)).truncate());
+                ui.line(theme::runs(ui, Size::Body, &parts));
             });
         });
     });
@@ -167,10 +177,7 @@ fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Actio
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             buttons(ui, model, t, actions);
-            if t.bytes > 0 && !t.state.is_final() {
-                let percent = words::percent(t.bytes_done, t.bytes);
-                ui.label(format!("{percent} %"));
-            }
+            percent(ui, t);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let name = Shown(&t.peer_name).to_string();
                 let mark = match t.is_legacy() {
@@ -178,12 +185,12 @@ fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Actio
                     false => String::new(),
                 };
                 let parts = [(name.as_str(), Tone::Plain), (mark.as_str(), Tone::Warn)];
-                ui.add(Label::new(theme::runs(ui, Size::Body, &parts)).truncate());
+                ui.line(theme::runs(ui, Size::Body, &parts));
             });
         });
     });
     if let Some(blamed) = words::blamed(t) {
-        ui.add(Label::new(theme::note(ui, Tone::Warn, blamed)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, blamed));
     }
     below(ui, model, t, &status, actions);
 }
@@ -195,7 +202,7 @@ fn earlier(ui: &mut Ui, device: &Receiver) {
         Some(MemberEnd::Incomplete) | None => ("did not get everything", Tone::Warn),
     };
     ui.horizontal(|ui| {
-        ui.label(Shown(&device.name).to_string());
+        ui.line(Shown(&device.name).to_string());
         ui.label(theme::note(ui, tone, text));
     });
 }

@@ -177,19 +177,19 @@ fn listen(signals: SignalIterator<'_>, state: &Weak<Mutex<State>>) {
         let Some(state) = state.upgrade() else { return };
         let header = signal.header();
         let body = signal.body();
-        let (number, press) = match header.member().map(|name| name.as_str()) {
+        let (number, press, closed) = match header.member().map(|name| name.as_str()) {
             Some("ActionInvoked") => match body.deserialize::<(u32, &str)>() {
-                Ok((number, key)) => (number, press(key)),
+                Ok((number, key)) => (number, press(key), false),
                 Err(_) => continue,
             },
             Some("NotificationClosed") => match body.deserialize::<(u32, u32)>() {
-                Ok((number, _why)) => (number, None),
+                Ok((number, _why)) => (number, None, true),
                 Err(_) => continue,
             },
             // The token for a window that opens, which has no use here.
             Some(_) | None => continue,
         };
-        let pressed = taken(&mut lock(&state), number);
+        let pressed = taken(&mut lock(&state), number, closed);
         if let (Some(pressed), Some(press)) = (pressed, press) {
             pressed(press);
         }
@@ -200,10 +200,14 @@ fn listen(signals: SignalIterator<'_>, state: &Weak<Mutex<State>>) {
     }
 }
 
-/// Takes who waits for presses on this notification.
-fn taken(state: &mut State, number: u32) -> Option<Pressed> {
+/// Takes who waits for presses on this notification. Where a press has not closed it, it can still
+/// be taken back: not every service closes what was pressed.
+fn taken(state: &mut State, number: u32, closed: bool) -> Option<Pressed> {
     let place = state.shown.iter().position(|s| s.number == number)?;
-    state.shown.remove(place)?.pressed
+    match closed {
+        true => state.shown.remove(place)?.pressed,
+        false => state.shown.get_mut(place)?.pressed.take(),
+    }
 }
 
 /// Nothing of it is half done when a thread panics.

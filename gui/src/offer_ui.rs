@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use egui::{Label, Ui};
+use egui::Ui;
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Command, Decision};
 use peerconnect::protocol::message::TransferId;
@@ -12,6 +12,7 @@ use peerconnect::storage::store::Accept;
 use peerconnect::text::{Shown, bytes};
 use peerconnect::transfer::status::{Question, TransferSnapshot};
 
+use crate::bidi::{AnyScript, visual};
 use crate::guard::Guard;
 use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, field_and_buttons, rest_of_line, words_and_buttons};
@@ -33,16 +34,28 @@ pub(crate) struct OffersDraft {
 struct Card {
     /// A folder other than the one in the question, as it is being typed.
     folder: Option<String>,
+    room: Room,
     wanted: Wanted,
     always: bool,
     /// Whether others may have it from here.
     pass_on: bool,
 }
 
+/// How much room there is in the folder that was typed.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    Unknown,
+    /// It is being looked at: one folder at a time, however fast somebody types.
+    Looking,
+    /// In this folder; `None` if it cannot be looked at.
+    Of(PathBuf, Option<u64>),
+}
+
 impl Card {
     fn new(t: &TransferSnapshot) -> Self {
         Self {
             folder: None,
+            room: Room::Unknown,
             wanted: Wanted::all(t),
             always: false,
             pass_on: true,
@@ -84,6 +97,13 @@ impl OffersDraft {
     pub(crate) fn set_folder(&mut self, id: TransferId, folder: String) {
         if let Some(card) = self.cards.get_mut(&id) {
             card.folder = Some(folder);
+        }
+    }
+
+    /// Takes how much room there is in a folder.
+    pub(crate) fn set_room(&mut self, id: TransferId, folder: PathBuf, free: Option<u64>) {
+        if let Some(card) = self.cards.get_mut(&id) {
+            card.room = Room::Of(folder, free);
         }
     }
 
@@ -201,7 +221,7 @@ fn one(
     let obstacle = card.obstacle(t, question);
     if let Some(obstacle) = &obstacle {
         let text = theme::note(ui, Tone::Error, obstacle);
-        ui.add(Label::new(text).wrap());
+        ui.lines(text);
     }
     ui.add_space(2.0);
     match answer(ui, t, card, ready && obstacle.is_none()) {
@@ -230,9 +250,9 @@ fn asks(ui: &mut Ui, t: &TransferSnapshot) {
                 ),
             };
             let parts = [(name.as_str(), Tone::Plain), (&wants, Tone::Weak)];
-            ui.add(Label::new(theme::runs(ui, Size::Lead, &parts)).wrap());
+            ui.lines(theme::runs(ui, Size::Lead, &parts));
             if let Some(invitation) = t.passing.invitation() {
-                ui.add(Label::new(theme::note(ui, Tone::Weak, invitation)).wrap());
+                ui.lines(theme::note(ui, Tone::Weak, invitation));
             }
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
@@ -259,8 +279,8 @@ fn answer(ui: &mut Ui, t: &TransferSnapshot, card: &mut Card, can_accept: bool) 
         // Nobody could know next time who that is.
         if !t.is_legacy() {
             let text = format!("always accept from {}", shorten(&name, NAME_LEN));
-            ui.checkbox(&mut card.always, text)
-                .on_hover_text(&name)
+            ui.checkbox(&mut card.always, visual(&text))
+                .on_hover_text(visual(&name))
                 .accessible_name(format!("always accept from {name}"));
         }
     };
@@ -290,7 +310,7 @@ pub(crate) fn identity(ui: &mut Ui, legacy: bool, trusted: bool, three: Option<&
              read along.",
             words::NOT_ENCRYPTED
         );
-        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, text));
     } else if trusted {
         ui.label(theme::note(ui, Tone::Ok, "trusted ✔"));
     } else if let Some(three) = three {
@@ -303,7 +323,7 @@ pub(crate) fn identity(ui: &mut Ui, legacy: bool, trusted: bool, three: Option<&
                 (&three, Tone::Plain),
             ],
         );
-        ui.add(Label::new(text).wrap());
+        ui.lines(text);
     } else {
         ui.label(theme::note(ui, Tone::Warn, "New device"));
     }
@@ -313,12 +333,13 @@ pub(crate) fn identity(ui: &mut Ui, legacy: bool, trusted: bool, three: Option<&
 fn names(ui: &mut Ui, t: &TransferSnapshot) {
     if t.top_count > 0 {
         let names = words::names(&t.top_names, t.top_count, t.top_names.len());
-        ui.add(Label::new(theme::note(ui, Tone::Weak, names)).wrap());
+        ui.lines(theme::note(ui, Tone::Weak, names));
     }
 }
 
-/// Width of the way to another folder, beside the folder.
+/// Width of the way to another folder, and of the room in this one, beside the folder.
 const CHANGE: f32 = 150.0;
+const FREE: f32 = 100.0;
 
 fn folder(
     ui: &mut Ui,
@@ -332,16 +353,13 @@ fn folder(
     let Some(text) = &mut card.folder else {
         ui.horizontal(|ui| {
             icons::show(ui, Icon::Right, theme::of(ui).weak);
-            let line = format!(
-                "{} · {} free",
-                words::folder(&offered),
-                bytes(question.free)
-            );
-            let line = theme::note(ui, Tone::Weak, line);
+            let line = theme::note(ui, Tone::Weak, words::folder(&offered));
             ui.scope(|ui| {
-                ui.set_max_width((ui.available_width() - CHANGE).max(0.0));
+                ui.set_max_width((ui.available_width() - CHANGE - FREE).max(0.0));
                 rest_of_line(ui, line);
             });
+            let free = format!("· {} free", bytes(question.free));
+            ui.label(theme::note(ui, Tone::Weak, free));
             let change = theme::note(ui, Tone::Accent, "Choose another folder");
             if ui.link(change).clicked() {
                 card.folder = Some(offered.to_string_lossy().into_owned());
@@ -360,6 +378,36 @@ fn folder(
     if back {
         card.folder = None;
     }
+    room(ui, t, card, actions);
+}
+
+/// How much room there is in the folder that was typed, before anything is accepted into it.
+fn room(ui: &mut Ui, t: &TransferSnapshot, card: &mut Card, actions: &mut Vec<Action>) {
+    let Ok(Some(folder)) = card.other_folder(t) else {
+        return;
+    };
+    let free = match &card.room {
+        Room::Of(of, free) if *of == folder => free,
+        Room::Looking => return,
+        Room::Unknown | Room::Of(..) => {
+            card.room = Room::Looking;
+            actions.push(Action::LookForRoom(t.id, folder));
+            return;
+        }
+    };
+    let needed = card.wanted.bytes(t);
+    let (tone, text) = match *free {
+        None => (Tone::Warn, "That folder cannot be looked at.".to_owned()),
+        Some(free) if free < needed => {
+            let (needed, free) = (bytes(needed), bytes(free));
+            (
+                Tone::Warn,
+                format!("Needs {needed}, but only {free} are free there."),
+            )
+        }
+        Some(free) => (Tone::Weak, format!("{} free there", bytes(free))),
+    };
+    ui.lines(theme::note(ui, tone, text));
 }
 
 #[cfg(test)]

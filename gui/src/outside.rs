@@ -25,6 +25,9 @@ pub type Open = Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
 /// Opens a link in the browser; the error is a sentence for people. Only http and https.
 pub type Browse = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
+/// Bytes of room on the disk of a folder, as far as that can be said.
+pub type Room = Arc<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
+
 /// What a dialog is to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pick {
@@ -62,6 +65,8 @@ pub struct Outside {
     pub mark: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Opens a link in the browser.
     pub browse: Browse,
+    /// Bytes of room on the disk of this folder, as far as that can be said.
+    pub room: Room,
     /// Has the system tell a person something, or take it back. Does not wait.
     pub notify: Notify,
     /// What this process notes.
@@ -99,6 +104,7 @@ impl Outside {
                 true => Ok(()),
                 false => Err("The link could not be opened here. Copy it instead.".into()),
             }),
+            room: Arc::new(|folder| peerconnect::storage::room::room(folder).ok()),
             log,
             drops,
             menu: Arc::new(menu::change),

@@ -1,11 +1,12 @@
 //! What can be done with one device beside sending: its menu, and what opens below its row.
 
-use egui::{Frame, Label, Margin, Popup, Rect, Response, TextEdit, Ui, pos2};
+use egui::{Frame, Margin, Popup, Rect, Response, TextEdit, Ui, pos2};
 use peerconnect::node::api::{Command, PeerInfo};
 use peerconnect::peer::PeerId;
 use peerconnect::storage::store::Accept;
 use peerconnect::text::Shown;
 
+use crate::bidi::{AnyScript, read, visual};
 use crate::icons::{self, Icon};
 use crate::model::{About, Action, Device, Model, Whose};
 use crate::outside::Pick;
@@ -32,6 +33,11 @@ pub(crate) fn more(
         (None, Some(key)) => stranger_menu(&more, key, actions),
         (None, None) => {}
     }
+}
+
+/// An entry of the menu that names the device.
+fn entry(ui: &mut Ui, text: &str) -> Response {
+    ui.button(visual(text)).accessible_name(read(text))
 }
 
 /// What is asked or compared below the row.
@@ -88,7 +94,7 @@ fn menu(more: &Response, peer: &PeerInfo, draft: &mut PeersDraft, actions: &mut 
         }
         match peer.record.accept {
             Accept::Ask | Accept::Block => {
-                if ui.button(format!("Always accept from {name}")).clicked() {
+                if entry(ui, &format!("Always accept from {name}")).clicked() {
                     ask(trust(Accept::Always));
                 }
             }
@@ -124,7 +130,7 @@ fn menu(more: &Response, peer: &PeerInfo, draft: &mut PeersDraft, actions: &mut 
             });
         }
         ui.separator();
-        if ui.button(format!("Forget {name}…")).clicked() {
+        if entry(ui, &format!("Forget {name}…")).clicked() {
             draft.forgetting = Some(peer.id);
             draft.reveal = Some(peer.id);
         }
@@ -190,7 +196,7 @@ fn forget_form(
     let inside = Frame::new().inner_margin(Margin::symmetric(10, 2));
     inside.show(ui, |ui| {
         let text = "Its name here, its folder and that it is trusted are gone then.";
-        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, text));
         ui.horizontal_wrapped(|ui| {
             let forget = theme::small(ui, "Forget it");
             if forget.accessible_name(format!("Forget {name}")).clicked() {
@@ -214,7 +220,7 @@ fn compare(ui: &mut Ui, peer: &PeerInfo, three: &str, name: &str, actions: &mut 
             ("New device: both screens show ", Tone::Weak),
             (three, Tone::Plain),
         ];
-        ui.add(Label::new(theme::runs(ui, Size::Note, &parts)).wrap());
+        ui.lines(theme::runs(ui, Size::Note, &parts));
         ui.horizontal_wrapped(|ui| {
             let button = theme::small(ui, "They match")
                 .on_hover_text("Compare them aloud or side by side: then it is that device.");

@@ -1,24 +1,20 @@
 //! One device of the list: its row, and which rows are drawn at all.
 
 use egui::{
-    Align, CornerRadius, Frame, Label, Layout, Margin, Response, Role, Sense, Stroke, TextEdit, Ui,
-    UiBuilder, WidgetInfo, vec2,
+    Align, CornerRadius, Frame, Layout, Margin, Response, Role, Sense, Stroke, TextEdit, Ui,
+    UiBuilder, WidgetInfo,
 };
 use peerconnect::node::api::{Command, PeerInfo, Who};
 use peerconnect::text::Shown;
 
+use crate::bidi::AnyScript;
 use crate::input::in_sight;
 use crate::model::{About, Action, Device, Model};
 use crate::peer_menu::{below, more};
 use crate::peers_ui::PeersDraft;
+use crate::seen::MANY;
 use crate::theme::{self, On, Size, Tone};
 use crate::words;
-
-/// From so many devices on, only rows on the screen and a little beyond it are drawn.
-const MANY: usize = 60;
-
-/// How far beyond: far enough for the keyboard to go on to the next row.
-const BEYOND: f32 = 300.0;
 
 /// Height of a row that was never drawn.
 const HEIGHT: f32 = 52.0;
@@ -32,20 +28,15 @@ pub(crate) fn rows<'a>(
     actions: &mut Vec<Action>,
 ) {
     let many = model.devices.len() >= MANY;
-    let seen = ui.clip_rect().expand(BEYOND).y_range();
+    let mut heights = std::mem::take(&mut draft.heights);
     for device in devices {
-        let top = ui.cursor().top();
-        let height = draft.heights.get(&device.who).copied().unwrap_or(HEIGHT);
-        if many && (top > seen.max || top + height < seen.min) {
-            ui.allocate_space(vec2(ui.available_width(), height));
-            continue;
-        }
-        row(ui, model, &device, draft, actions);
-        let height = ui.cursor().top() - top - ui.spacing().item_spacing.y;
-        if many {
-            draft.heights.insert(device.who, height);
+        let mut draw = |ui: &mut Ui| row(ui, model, &device, draft, actions);
+        match many {
+            true => heights.draw(ui, device.who, HEIGHT, draw),
+            false => draw(ui),
         }
     }
+    draft.heights = heights;
 }
 
 fn row(
@@ -141,7 +132,7 @@ fn row_inside(
                 }
                 let line = theme::toned(ui, tone(device), Size::Small, line);
                 // Whether it is trusted must not be cut off.
-                ui.add(Label::new(line).wrap());
+                ui.lines(line);
             });
         });
     });
@@ -170,7 +161,7 @@ fn name_line(
     {
         rename_field(ui, text, peer, actions).then(|| draft.renaming = None);
     } else {
-        ui.add(Label::new(name).truncate());
+        ui.line(name);
     }
 }
 

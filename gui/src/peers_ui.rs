@@ -1,6 +1,5 @@
 //! The devices at the left: who is there, whom to send to, and how to add one.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use egui::{Align, Frame, Label, Layout, Margin, Rect, ScrollArea, TextEdit, Ui};
@@ -10,6 +9,7 @@ use peerconnect::peer::PeerId;
 use crate::groups_ui::{Naming, groups_ui, make_ui};
 use crate::model::{Action, Device, Model, Page};
 use crate::peer_row::rows;
+use crate::seen::Heights;
 use crate::theme::{self, Tone};
 use crate::words;
 
@@ -31,30 +31,25 @@ pub(crate) struct PeersDraft {
     /// The device below whose row something was opened, which must be in sight.
     pub(crate) reveal: Option<PeerId>,
     /// Heights of rows with what stands below them, where there are too many to draw all.
-    pub(crate) heights: BTreeMap<Who, f32>,
+    pub(crate) heights: Heights<Who>,
     /// Rows on the screen, for drops.
     pub(crate) rows: Vec<(Who, Rect)>,
     pub(crate) groups: Vec<(String, Rect)>,
     /// The person wants to type a link or address: the field for it gets the keyboard.
-    enter: bool,
+    pub(crate) enter: bool,
 }
 
 impl PeersDraft {
-    /// Forgets where the rows were painted. Once before each frame: they are not drawn in all.
-    pub(crate) fn forget_places(&mut self) {
+    /// Forgets where the rows were painted, and what belongs to devices that are gone. Once before
+    /// each frame: they are not drawn in all.
+    pub(crate) fn begin(&mut self, model: &Model) {
         self.rows.clear();
         self.groups.clear();
-    }
-
-    /// Forgets what belongs to devices that are gone.
-    pub(crate) fn forget_gone(&mut self, model: &Model) {
         self.forgetting
             .take_if(|id| model.device(Who::Key(*id)).is_none());
         self.removing
             .take_if(|name| model.overview.group(name).is_none());
-        if self.heights.len() > 2 * model.devices.len() {
-            self.heights.clear();
-        }
+        self.heights.forget_gone(model.devices.len());
     }
 }
 

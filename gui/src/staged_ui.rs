@@ -4,9 +4,11 @@ use egui::{
     Align, CornerRadius, Layout, Margin, Rect, Role, ScrollArea, Sense, Shape, Stroke, StrokeKind,
     TextEdit, Ui, UiBuilder, WidgetInfo, vec2,
 };
+use peerconnect::node::api::Who;
 use peerconnect::text::{Shown, bytes, count};
 
 use crate::app::is_narrow;
+use crate::bidi::visual;
 use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, rest_of_line, words_and_buttons};
 use crate::model::{Action, Model, Staged, Whose};
@@ -204,7 +206,7 @@ fn chip(ui: &mut Ui, entry: &Staged) -> bool {
     let name = Shown(&entry.name()).to_string();
     let painter = ui.painter();
     let lay = |text, colour| painter.layout_no_wrap(text, Size::Note.font(), colour);
-    let text = lay(shorten(&name, 36), p.text);
+    let text = lay(visual(&shorten(&name, 36)).into_owned(), p.text);
     let size = lay(entry.bytes.map_or(String::new(), bytes), p.weak);
     let width = 32.0 + text.size().x + 8.0 + size.size().x + 30.0;
     let (rect, response) = ui.allocate_exact_size(vec2(width, 30.0), Sense::hover());
@@ -227,7 +229,8 @@ fn chip(ui: &mut Ui, entry: &Staged) -> bool {
         ui.painter().galley(corner, galley, p.text);
         at.x += step;
     }
-    response.on_hover_text(Shown(&entry.path.to_string_lossy()).to_string());
+    let path = Shown(&entry.path.to_string_lossy()).to_string();
+    response.on_hover_text(visual(&path));
     let close = Rect::from_center_size(rect.right_center() - vec2(16.0, 0.0), vec2(26.0, 26.0));
     icons::button_at(ui, close, Icon::Close, &format!("Do not send {name}")).clicked()
 }
@@ -281,6 +284,19 @@ pub(crate) fn where_devices_are(ui: &Ui) -> &'static str {
 const CODE_HINT: &str = "For somebody on the phone: a number and two words that are good for \
                          this once, in the same network or at a relay that both sides use";
 
+const LATER_HINT: &str = "It was seen before and is not here now. It is sent by itself when both \
+                          are online, even after PeerConnect was closed and opened again";
+
+/// The one device that is chosen, if it is known and not to be seen now.
+fn away(model: &Model) -> Option<Who> {
+    let mut chosen = model.chosen_devices();
+    let (device, None) = (chosen.next()?, chosen.next()) else {
+        return None;
+    };
+    let gone = device.known.is_some() && device.near.is_none() && !device.is_connected();
+    gone.then_some(device.who)
+}
+
 fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
     let chosen: Vec<String> = model
         .chosen_devices()
@@ -288,7 +304,7 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         .collect();
     let target = model.attach_target();
     // Three buttons, two of them with names on them, leave no room for words.
-    let least = if target.is_some() {
+    let least = if target.is_some() || away(model).is_some() {
         f32::INFINITY
     } else {
         460.0
@@ -313,8 +329,17 @@ fn send_line(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
         }
         if let Some((transfer, name)) = &target {
             let text = format!("Add to the transfer to {}", shorten(name, NAME_LEN));
-            if theme::plain(ui, &text).on_hover_text(name).clicked() {
+            if theme::plain(ui, &text)
+                .on_hover_text(visual(name))
+                .clicked()
+            {
                 actions.push(Action::Attach(*transfer));
+            }
+        }
+        if let Some(who) = away(model) {
+            let later = theme::plain(ui, "Send when online").on_hover_text(LATER_HINT);
+            if later.clicked() {
+                actions.push(Action::SendWhenOnline(who));
             }
         }
         // There it can be looked up.

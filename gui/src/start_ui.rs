@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::Duration;
 
-use egui::{Context, Frame, Label, Margin, Ui, ViewportCommand};
+use egui::{Context, Frame, Margin, Ui, ViewportCommand};
 use peerconnect::config::Paths;
 use peerconnect::fault::{Face, Fault};
 use peerconnect::node::api::NodeHandle;
 
 use crate::app::App;
+use crate::bidi::AnyScript;
 use crate::bridge::wake_function;
 use crate::look::Look;
 use crate::opened::Opened;
@@ -187,11 +188,11 @@ fn failed_ui(ui: &mut Ui, fault: &Fault, idle: bool) -> bool {
                     ui.set_width(ui.available_width());
                     theme::title(ui, "PeerConnect could not start");
                     let title = theme::toned(ui, Tone::Error, Size::Body, words.title);
-                    ui.add(Label::new(title).wrap().selectable(true));
+                    ui.selectable_lines(title);
                     for text in [words.detail, words.hint] {
                         if !text.is_empty() {
                             let text = theme::note(ui, Tone::Weak, text);
-                            ui.add(Label::new(text).wrap().selectable(true));
+                            ui.selectable_lines(text);
                         }
                     }
                     ui.add_space(12.0);

@@ -1,11 +1,12 @@
 //! Texts: questions about those that somebody wants to send, those that came, those that were sent.
 
-use egui::{Align, Label, Layout, RichText, ScrollArea, TextEdit, Ui};
+use egui::{Align, Layout, RichText, ScrollArea, TextEdit, Ui};
 use peerconnect::node::api::{Command, TextCommand, TextSnapshot, TextState};
 use peerconnect::protocol::texts::{TEXT_LEN_MAX, TextId};
 use peerconnect::text::{Shown, ShownText, bytes};
 use peerconnect::transfer::status::Direction;
 
+use crate::bidi::AnyScript;
 use crate::guard::Guard;
 use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, buttons_at_right, rest_of_line};
@@ -70,7 +71,7 @@ fn question(ui: &mut Ui, t: &TextSnapshot, ready: bool, actions: &mut Vec<Action
                 Size::Lead,
                 &[(&name, Tone::Plain), (&wants, Tone::Weak)],
             );
-            ui.add(Label::new(text).wrap());
+            ui.lines(text);
             identity(ui, t.is_legacy(), t.trusted, t.words.as_deref());
         });
     });
@@ -140,8 +141,7 @@ fn received(ui: &mut Ui, t: &TextSnapshot, text: Option<&str>, actions: &mut Vec
         .max_height(TEXT_HEIGHT)
         .show(ui, |ui| {
             // What the text says of itself is never drawn: control characters are escaped.
-            let text = RichText::new(ShownText(text).to_string());
-            ui.add(Label::new(text).wrap().selectable(true));
+            ui.message(RichText::new(ShownText(text).to_string()));
         });
 }
 
@@ -180,9 +180,9 @@ fn sent(ui: &mut Ui, t: &TextSnapshot, actions: &mut Vec<Action>) {
         ui.with_layout(Layout::top_down(Align::Min), |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             let line = RichText::new(&status.line).color(theme::of(ui).tone(status.tone));
-            ui.add(Label::new(line).wrap());
+            ui.lines(line);
             if !status.more.is_empty() {
-                ui.add(Label::new(theme::note(ui, Tone::Weak, status.more)).wrap());
+                ui.lines(theme::note(ui, Tone::Weak, status.more));
             }
         });
     });
@@ -209,7 +209,7 @@ pub(crate) fn compose_ui(ui: &mut Ui, model: &Model, draft: &mut Option<String>)
     if too_long {
         let (is, most) = (bytes(text.len() as u64), bytes(TEXT_LEN_MAX as u64));
         let line = format!("{is} is too long for a text: at most {most}. Send it as a file.");
-        ui.add(Label::new(theme::note(ui, Tone::Error, line)).wrap());
+        ui.lines(theme::note(ui, Tone::Error, line));
     }
     let chosen: Vec<String> = model
         .chosen_devices()

@@ -19,6 +19,7 @@ use peerconnect::transfer::status::Direction;
 pub(crate) use self::palette::{Accent, DARK, INK, LIGHT, PAPER, Palette, Tone, contrast};
 use self::palette::{LETTER, NOBODY};
 pub(crate) use self::sizes::{Size, note, toned};
+use crate::bidi::{read, visual};
 use crate::icons::{self, Icon};
 
 /// The colours of the theme that is on.
@@ -145,8 +146,9 @@ pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
             widget.bg_stroke = Stroke::new(1.0, fill);
             widget.fg_stroke.color = p.on_accent;
         }
-        let button = Button::new(text).min_size(vec2(88.0, 32.0));
+        let button = Button::new(visual(text)).min_size(vec2(88.0, 32.0));
         let response = ui.add_enabled(enabled, button);
+        let response = response.accessible_name(read(text));
         if response.has_focus() {
             focus_ring(ui, response.rect, 8, On::Accent);
         }
@@ -181,13 +183,15 @@ pub(crate) fn focus_ring(ui: &Ui, rect: Rect, radius: u8, on: On) {
 
 /// An ordinary button.
 pub(crate) fn plain(ui: &mut Ui, text: &str) -> Response {
-    ui.add(Button::new(text).min_size(vec2(0.0, 32.0)))
+    ui.add(Button::new(visual(text)).min_size(vec2(0.0, 32.0)))
+        .accessible_name(read(text))
 }
 
 /// A small button in a line of text.
 pub(crate) fn small(ui: &mut Ui, text: &str) -> Response {
-    let text = Size::Note.text(text);
-    ui.add(Button::new(text).min_size(vec2(0.0, 26.0)))
+    let painted = Size::Note.text(visual(text));
+    ui.add(Button::new(painted).min_size(vec2(0.0, 26.0)))
+        .accessible_name(read(text))
 }
 
 /// A heading over a panel. The built-in font has no bold letters: painted twice, a little apart,

@@ -1,13 +1,14 @@
 //! The head of the window: who we are, our link, where files arrive; below it what a person
 //! should know.
 
-use egui::{Align, Label, Layout, Ui};
+use egui::{Align, Layout, Ui};
 use peerconnect::config::Setting;
 use peerconnect::fault::Face;
 use peerconnect::node::api::{Command, Target};
 use peerconnect::text::Shown;
 
 use crate::app::NARROW;
+use crate::bidi::{AnyScript, visual};
 use crate::icons::{self, Icon};
 use crate::lines::{NAME_LEN, field_and_buttons};
 use crate::model::{About, Action, Model, Notice, Page, Whose};
@@ -50,7 +51,7 @@ pub(crate) fn top_ui(ui: &mut Ui, model: &Model, draft: &mut TopDraft) -> Vec<Ac
                     Size::Title,
                     &[("You are ", Tone::Weak), (&name, Tone::Plain)],
                 );
-                ui.add(Label::new(text).truncate());
+                ui.line(text);
                 folder_line(ui, model, draft);
             });
         });
@@ -104,7 +105,7 @@ fn folder_line(ui: &mut Ui, model: &Model, draft: &mut TopDraft) {
         let text = theme::note(ui, Tone::Weak, format!("Files arrive in {folder}"));
         ui.scope(|ui| {
             ui.set_max_width((ui.available_width() - CHANGE).max(0.0));
-            ui.add(Label::new(text).truncate());
+            ui.line(text);
         });
         let change = theme::note(ui, Tone::Accent, "Change…");
         if ui
@@ -205,7 +206,9 @@ fn from_here(ui: &mut Ui, model: &Model) -> Vec<Action> {
             let name = Shown(&near.name).to_string();
             let text = format!("Connect to {}", shorten(&name, NAME_LEN));
             if let Some(key) = near.key()
-                && theme::small(ui, &text).on_hover_text(name).clicked()
+                && theme::small(ui, &text)
+                    .on_hover_text(visual(&name))
+                    .clicked()
             {
                 let connect = Command::AddPeer(Target::Peer(key));
                 actions.push(Action::Ask(connect, About::Nothing));
@@ -227,10 +230,10 @@ fn line(ui: &mut Ui, tone: Tone, title: &str, more: &str, buttons: impl FnOnce(&
                     // The first line stands beside the middle of the button.
                     ui.add_space(4.0);
                     let title = egui::RichText::new(title).color(p.tone(tone));
-                    ui.add(Label::new(title).wrap().selectable(true));
+                    ui.selectable_lines(title);
                     if !more.trim().is_empty() {
                         let more = theme::note(ui, Tone::Weak, more.trim());
-                        ui.add(Label::new(more).wrap().selectable(true));
+                        ui.selectable_lines(more);
                     }
                     buttons(ui);
                 });

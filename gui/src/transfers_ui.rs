@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use egui::{
-    Align, CornerRadius, Label, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder,
-    WidgetInfo, vec2,
+    Align, CornerRadius, Layout, Rect, Response, Role, Sense, Stroke, Ui, UiBuilder, WidgetInfo,
+    vec2,
 };
 use peerconnect::node::api::Command;
 use peerconnect::protocol::message::{Scope, TransferId};
@@ -13,6 +13,7 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
+use crate::bidi::{AnyScript, read};
 use crate::curve::{CURVE, curve_ui};
 use crate::ended_ui::{details, offers, tell_more};
 use crate::files_ui::files_ui;
@@ -21,16 +22,35 @@ use crate::input::in_sight;
 use crate::lines::words_and_buttons;
 use crate::many_ui::session_card;
 use crate::model::{About, Action, Model, is_question};
+use crate::seen::{Heights, MANY};
 use crate::theme::{self, On, Size, Tone};
 use crate::words;
 
-/// Where the cards were painted last.
+/// Where the cards were painted last, and how high they are.
 #[derive(Debug, Default)]
 pub(crate) struct TransfersDraft {
     pub(crate) rows: Vec<(TransferId, Rect)>,
     /// Which card has the keyboard.
     pub(crate) focused: Option<TransferId>,
+    heights: Heights<TransferId>,
+    /// Those of receivers in the card of a session.
+    pub(crate) receivers: Heights<TransferId>,
 }
+
+impl TransfersDraft {
+    /// Forgets where the cards were. Once before each frame: they are not drawn in all.
+    pub(crate) fn begin(&mut self, model: &Model) {
+        self.rows.clear();
+        self.focused = None;
+        let now = model.overview.transfers.len();
+        self.heights.forget_gone(now);
+        self.receivers.forget_gone(now);
+    }
+}
+
+/// Height of a card, and of a receiver in one, that was never drawn.
+const HEIGHT: f32 = 76.0;
+pub(crate) const RECEIVER: f32 = 60.0;
 
 /// All cards, newest first, below a heading.
 pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraft) -> Vec<Action> {
@@ -55,16 +75,26 @@ pub(crate) fn transfers_ui(ui: &mut Ui, model: &Model, draft: &mut TransfersDraf
         return actions;
     }
     let mut sessions = BTreeSet::new();
+    let many = shown().count() >= MANY;
+    let mut heights = std::mem::take(&mut draft.heights);
     for t in shown() {
-        match t.session.and_then(|id| model.overview.session(id)) {
+        let session = t.session.and_then(|id| model.overview.session(id));
+        // One card for all its receivers.
+        if session.is_some_and(|session| !sessions.insert(session.id)) {
+            continue;
+        }
+        let id = session.map_or(t.id, |session| session.id);
+        let mut draw = |ui: &mut Ui| match session {
             None => card(ui, model, t, draft, &mut actions),
-            // One card for all its receivers.
-            Some(session) if sessions.insert(session.id) => {
-                session_card(ui, model, session, draft, &mut actions);
-            }
-            Some(_) => {}
+            Some(session) => session_card(ui, model, session, draft, &mut actions),
+        };
+        // What is sought is drawn wherever it is, to be scrolled to.
+        match many && model.sought != Some(id) {
+            true => heights.draw(ui, id, HEIGHT, draw),
+            false => draw(ui),
         }
     }
+    draft.heights = heights;
     actions
 }
 
@@ -145,7 +175,7 @@ pub(crate) fn framed(
                 });
         })
         .response;
-    response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, name));
+    response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, selected, read(name)));
     if response.has_focus() {
         let on = if selected { On::Chosen } else { On::Surface };
         theme::focus_ring(ui, response.rect, 12, on);
@@ -183,10 +213,7 @@ fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Acti
         badge(ui, t.state, t.direction);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             buttons(ui, model, t, actions);
-            if t.bytes > 0 && !t.state.is_final() {
-                let percent = words::percent(t.bytes_done, t.bytes);
-                ui.label(format!("{percent} %"));
-            }
+            percent(ui, t);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let names = words::names(&t.top_names, t.top_count, 2);
                 let who = Shown(&t.peer_name);
@@ -204,10 +231,31 @@ fn head(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Acti
                         (&mark(t), Tone::Warn),
                     ],
                 );
-                ui.add(Label::new(text).truncate());
+                ui.line(text);
             });
         });
     });
+}
+
+/// How much of it is done, once anything can be.
+pub(crate) fn percent(ui: &mut Ui, t: &TransferSnapshot) {
+    let begun = match t.state {
+        TransferState::Transferring
+        | TransferState::Connecting
+        | TransferState::Paused
+        | TransferState::Interrupted => true,
+        // An offer of what was begun before.
+        TransferState::AwaitingAnswer => t.bytes_done > 0,
+        TransferState::Preparing
+        | TransferState::Completed
+        | TransferState::Rejected
+        | TransferState::Cancelled
+        | TransferState::Failed => false,
+    };
+    if begun && t.bytes > 0 {
+        let percent = words::percent(t.bytes_done, t.bytes);
+        ui.label(format!("{percent} %"));
+    }
 }
 
 /// A small square that says which way the files go.
@@ -337,11 +385,11 @@ pub(crate) fn said(
         Tone::Plain => Tone::Weak,
         Tone::Weak | Tone::Accent | Tone::Ok | Tone::Warn | Tone::Error => status.tone,
     };
-    let line = Label::new(theme::note(ui, tone, &status.line));
+    let line = theme::note(ui, tone, &status.line);
     if offers.is_empty() {
-        ui.add(line.wrap());
+        ui.lines(line);
     } else {
-        let words = |ui: &mut Ui| drop(ui.add(line.truncate()));
+        let words = |ui: &mut Ui| drop(ui.line(line));
         // Some words, and the buttons.
         let letters: usize = offers.iter().map(|(text, _)| text.chars().count()).sum();
         let least = 240.0 + 40.0 * offers.len() as f32 + 7.0 * letters as f32;
@@ -355,7 +403,7 @@ pub(crate) fn said(
     }
     if !status.more.is_empty() {
         let more = theme::note(ui, Tone::Weak, &status.more);
-        ui.add(Label::new(more).wrap().selectable(true));
+        ui.selectable_lines(more);
     }
 }
 
@@ -363,7 +411,7 @@ pub(crate) fn said(
 pub(crate) fn doubt(ui: &mut Ui, cancel: Action, actions: &mut Vec<Action>) {
     let question = |ui: &mut Ui| {
         let text = "Cancel this transfer? Files that arrived completely are kept.";
-        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+        ui.lines(theme::note(ui, Tone::Warn, text));
     };
     words_and_buttons(ui, 460.0, question, |ui| {
         if theme::small(ui, "Cancel transfer").clicked() {

@@ -4,6 +4,7 @@ use egui::{Checkbox, ScrollArea, Ui};
 use peerconnect::text::bytes;
 use peerconnect::transfer::status::{TopName, TransferSnapshot};
 
+use crate::bidi::{Apart, visual};
 use crate::page_ui::choice;
 use crate::staged_ui::shorten;
 use crate::words;
@@ -125,10 +126,10 @@ fn entry(ui: &mut Ui, top: &TopName, tick: &mut bool) {
         .files
         .map_or(String::new(), |n| format!(" ({})", words::files(n)));
     let short = shorten(&name, 44);
-    let text = format!("{short}{inside}  {}", bytes(top.bytes));
-    let box_ = ui.add(Checkbox::new(tick, text));
+    let text = format!("{}{inside}  {}", Apart(&short), bytes(top.bytes));
+    let box_ = ui.add(Checkbox::new(tick, visual(&text)));
     box_.accessible_name(format!("Take {name}"))
-        .on_hover_text(name);
+        .on_hover_text(visual(&name));
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub(crate) use self::many::session_status;
 pub(crate) use self::passing::blamed;
 use self::passing::{through, way};
 pub(crate) use self::texts::{link, text_status};
+use crate::bidi::Apart;
 use crate::model::Pace;
 use crate::theme::Tone;
 
@@ -62,7 +63,8 @@ pub(crate) fn files(n: u32) -> String {
 
 /// Names at top level: `holiday.mp4, data/ and 3 more`.
 pub(crate) fn names(names: &[TopName], total: u32, most: usize) -> String {
-    let shown: Vec<String> = names.iter().take(most).map(name).collect();
+    let apart = |top| Apart(&name(top)).to_string();
+    let shown: Vec<String> = names.iter().take(most).map(apart).collect();
     let rest = (total as usize).saturating_sub(shown.len());
     match (shown.is_empty(), rest) {
         (true, _) => "Files".into(),
@@ -95,7 +97,7 @@ pub(crate) fn share(done: u64, total: u64) -> f32 {
 
 /// What is said about a transfer now.
 pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
-    let who = Shown(&t.peer_name);
+    let who = Apart(&t.peer_name);
     let moved = format!("{} of {}", bytes(t.bytes_done), bytes(t.bytes));
     match t.state {
         TransferState::Preparing => Status::new(
@@ -162,12 +164,12 @@ fn held(t: &TransferSnapshot, line: String) -> Status {
 
 fn waiting(t: &TransferSnapshot) -> Status {
     match t.direction {
-        _ if t.accepted => held(t, format!("Continuing with {}…", Shown(&t.peer_name))),
+        _ if t.accepted => held(t, format!("Continuing with {}…", Apart(&t.peer_name))),
         Direction::Sending => held(
             t,
             format!(
                 "Waiting for {} to accept · {} · {}",
-                Shown(&t.peer_name),
+                Apart(&t.peer_name),
                 files(t.files),
                 bytes(t.bytes)
             ),
@@ -213,7 +215,7 @@ pub(crate) fn devices(n: usize) -> String {
 pub(crate) const NOT_ENCRYPTED: &str = "Not encrypted (old version)";
 
 fn paused(t: &TransferSnapshot, moved: &str) -> Status {
-    let who = Shown(&t.peer_name);
+    let who = Apart(&t.peer_name);
     match (t.paused_by, t.direction) {
         (Some(PausedBy::Peer), _) => Status::new(Tone::Warn, format!("Paused by {who} · {moved}")),
         (Some(PausedBy::DiskFull), Direction::Receiving) => {
@@ -282,7 +284,7 @@ fn completed(t: &TransferSnapshot) -> Status {
     let line = match t.direction {
         Direction::Sending => format!(
             "Delivered to {} · {} · {}",
-            Shown(&t.peer_name),
+            Apart(&t.peer_name),
             files(t.files_done),
             bytes(t.bytes_done)
         ),

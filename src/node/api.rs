@@ -59,6 +59,15 @@ pub enum Command {
         /// Open a transfer of its own even if one is running.
         separate: bool,
     },
+    /// Sends files and folders to one receiver in a transfer of its own, and waits for it as long
+    /// as it is not there, also over restarts of this program. Replies [`Reply::Transfer`].
+    SendWhenOnline {
+        /// To whom.
+        to: Target,
+        /// Absolute paths.
+        #[serde(with = "crate::text::paths")]
+        paths: Vec<PathBuf>,
+    },
     /// `start_new_otm_file_transfer`: sends files and folders to several receivers, as one session
     /// with a transfer to each. One who declines or cannot be reached is left out, and the others
     /// go on. Who was getting the same paths before and has not got all of them goes on, in the

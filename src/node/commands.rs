@@ -36,6 +36,7 @@ impl Core {
                 paths,
                 separate,
             } => self.send(to, paths, separate).await,
+            Command::SendWhenOnline { to, paths } => self.send_when_online(to, paths).await,
             Command::SendToMany { to, paths } => self.start_new_otm_file_transfer(to, paths).await,
             Command::Attach { transfer, paths } => self.attach_to(transfer, paths).await,
             Command::Answer { transfer, decision } => self.answer(transfer, decision),

@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::LegacyAddress;
 use crate::protocol::message::{Scope, TransferId};
-use crate::storage::store::OutgoingRecord;
+use crate::storage::store::{OutgoingRecord, Wishes};
 use crate::transfer::bookkeeper::unix_now;
 use crate::transfer::control::Order;
 use crate::transfer::status::Direction;
@@ -70,6 +70,27 @@ impl Core {
             return Ok(Reply::Transfer { id, attached: true });
         }
         let id = random_id()?;
+        self.begin(id, recipient, paths).await;
+        Ok(Reply::Transfer {
+            id,
+            attached: false,
+        })
+    }
+
+    /// Sends to whoever may come later.
+    pub(super) async fn send_when_online(&mut self, to: Target, paths: Vec<PathBuf>) -> Replied {
+        check_paths(&paths)?;
+        let recipient = self.addressed(to).await?;
+        if let Some(id) = self.unfinished(&recipient, &paths) {
+            let attached = self.go_on(id, recipient).await?;
+            return Ok(Reply::Transfer { id, attached });
+        }
+        let id = random_id()?;
+        let wishes = Wishes {
+            patient: true,
+            ..Wishes::default()
+        };
+        self.put_wishes(id, wishes).await;
         self.begin(id, recipient, paths).await;
         Ok(Reply::Transfer {
             id,

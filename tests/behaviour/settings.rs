@@ -2,7 +2,7 @@
 
 use peerconnect::config::{PassOn, Setting};
 use peerconnect::fault::Fault;
-use peerconnect::node::api::{Again, Command, Reply};
+use peerconnect::node::api::{Again, Command, Reply, Target};
 use peerconnect::transfer::state::TransferState;
 
 use crate::common::{DEADLINE, Shape, content, tree};
@@ -114,4 +114,31 @@ async fn what_did_not_reach_anybody_is_sent_once_they_are_there_even_after_a_res
     let end = from.completed(id).await;
     assert_eq!(end.fault, None);
     assert_eq!(tree(&to.inbox())["a.txt"], b"at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_to_somebody_who_is_away_waits_from_the_beginning() {
+    let (mut to, mut from) = (Shape::new("to").start(), Shape::new("from").start());
+    let link = to.link();
+    to.stop().await;
+    let file = from.file("a.txt", b"later");
+    let command = Command::SendWhenOnline {
+        to: Target::Text(link),
+        paths: vec![file],
+    };
+    let Reply::Transfer { id, .. } = from.call(command).await else {
+        panic!("no transfer");
+    };
+    let waits = |o: &peerconnect::node::api::Overview| {
+        let t = o.transfer(id)?;
+        assert!(!t.state.is_final(), "{t:?}");
+        matches!(t.fault, Some(Fault::PeerOffline { .. })).then_some(())
+    };
+    from.until(waits).await;
+    from.stop().await;
+    from.restart();
+    from.until(waits).await;
+    to.restart();
+    from.completed(id).await;
+    assert_eq!(tree(&to.inbox())["a.txt"], b"later");
 }

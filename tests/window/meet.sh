@@ -3,8 +3,9 @@
 # namespaces with one cable), each with its own node and screen, from the first look to the second
 # transfer. They find each other, files are dropped on a name, the other accepts with one click,
 # both see it run and end; the second time nobody is asked; one leaves while files go.
-# Pictures and logs go to target/window/meet/. PEERCONNECT_SCREENSHOT=1 also renews
-# gui/screenshot.png.
+# Pictures and logs go to target/window/meet/, those of the README to readme/ in there. To renew
+# those in the repository, which are in gui/:
+#     PEERCONNECT_SCREENSHOT=1 tests/window/meet.sh
 #
 # Needs root, `ip` and `tc`, python3-xlib, and what drive.sh needs. Without root nothing is driven,
 # which is a failure if PEERCONNECT_TEST_ALL is set.
@@ -73,10 +74,22 @@ both() {
     done
 }
 
+# readme PICTURE NAME: as the README shows it.
+readme() {
+    local picture="$out/readme/$2.png"
+    mkdir -p "$out/readme"
+    convert "$out/$1.png" -strip -colors 255 "PNG8:$picture"
+    [ "$(stat -c %s "$picture")" -le 150000 ] || fail "the picture $2 is too large"
+    [ -z "${PEERCONNECT_SCREENSHOT:-}" ] || cp "$picture" "$root/gui/"
+}
+
 # drop X Y FILE…: on the window in view.
 drop() { "$python" tests/window/drop.py "$id" "$@"; }
 
 # --- They find each other, by their names, without anybody doing anything.
+# One of them likes it light.
+mkdir -p "$work/alice/config"
+echo 'theme = "light"' >"$work/alice/config/window.toml"
 open a
 # Nobody is heard for so long that it is said.
 sleep 6.5
@@ -105,6 +118,7 @@ look b
 until_true 20 "the question" titled 'wants to send you files'
 sleep 1
 both 4-question
+readme 4-question-b screenshot-offer
 # Others come, too.
 at_c() { inside=(ip netns exec "$space-a"); as anna "Anna's phone" "$@"; }
 at_d() { inside=(ip netns exec "$space-a"); as kitchen "Kitchen" "$@"; }
@@ -133,10 +147,8 @@ sleep 2.5
 shared 160mbit
 sleep 4
 both 5-running
-if [ -n "${PEERCONNECT_SCREENSHOT:-}" ]; then
-    convert "$out/5-running-b.png" -strip -colors 255 "PNG8:$root/gui/screenshot.png"
-    [ "$(stat -c %s "$root/gui/screenshot.png")" -le 150000 ] || fail "the screenshot is too large"
-fi
+readme 5-running-b screenshot
+readme 5-running-a screenshot-light
 until_true 30 "the end at a" listed a "done"
 until_true 30 "the end at b" listed b "done"
 sleep 0.7

@@ -9,8 +9,10 @@ mod devices;
 mod failures;
 mod focus;
 mod groups;
+mod helps;
 mod history;
 mod leaving;
+mod letters;
 mod many;
 #[cfg(target_os = "linux")]
 mod notifier;
@@ -19,6 +21,7 @@ mod pasting;
 mod pictures;
 mod places;
 mod questions;
+mod seldom;
 mod sending;
 mod settings;
 mod states;

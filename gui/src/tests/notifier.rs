@@ -240,3 +240,16 @@ fn a_notification_goes_when_nobody_need_answer_it_any_more() {
         drop(end);
     }
 }
+
+#[test]
+fn a_notification_that_a_press_has_not_closed_goes_when_it_is_answered() {
+    let Some(desktop) = Desktop::able_to(&["actions"]) else {
+        return;
+    };
+    let notifier = desktop.notifier();
+    let question = shown(&notifier, Buttons::AcceptOrDecline { round: 1 });
+    desktop.presses(1, "accept");
+    assert_eq!(question.recv_timeout(SOON), Ok(Press::Accept));
+    notifier.tell(Tell::Answered(TransferId([3; 16])));
+    assert_eq!(*desktop.closed.lock().unwrap(), [1]);
+}

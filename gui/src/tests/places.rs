@@ -9,7 +9,13 @@ use crate::model::Page;
 use crate::outside::Picked;
 use crate::samples;
 
-const OTHERS: [Page; 4] = [Page::History, Page::Settings, Page::Check, Page::About];
+const OTHERS: [Page; 5] = [
+    Page::History,
+    Page::Settings,
+    Page::Check,
+    Page::About,
+    Page::Keys,
+];
 
 fn app(stage: &mut Stage) -> &mut crate::App {
     stage.window.state_mut().app.as_mut().unwrap()

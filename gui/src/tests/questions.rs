@@ -32,7 +32,8 @@ fn a_question_says_who_what_where_and_how_much_room_there_is() {
     let mut stage = Stage::with(vec![], vec![samples::asking(2)]);
     for text in [
         "Kitchen wants to send you 3 files (1.20 GB)",
-        "/srv/Downloads/PeerConnect · 212 GB free",
+        "/srv/Downloads/PeerConnect",
+        "· 212 GB free",
         "New device: both screens show river\u{a0}·\u{a0}copper\u{a0}·\u{a0}nine",
         "always accept from Kitchen",
     ] {

@@ -18,8 +18,12 @@ use crate::samples;
 const SUBJECT: &str = "holiday.mp4, a.pdf and 1 more to Living-room PC";
 
 /// Draws the same in the light and in the dark, under this name.
-fn both(name: &str, draw: impl Fn(Theme) -> Stage) {
-    let mut results = SnapshotResults::new();
+pub(super) fn both(name: &str, draw: impl Fn(Theme) -> Stage) {
+    both_into(&mut SnapshotResults::new(), name, draw);
+}
+
+/// As [`both`], for a test that draws more.
+pub(super) fn both_into(results: &mut SnapshotResults, name: &str, draw: impl Fn(Theme) -> Stage) {
     for (theme, ending) in [(Theme::Light, ""), (Theme::Dark, "_dark")] {
         let mut stage = draw(theme);
         stage.window.remove_cursor();
@@ -29,7 +33,7 @@ fn both(name: &str, draw: impl Fn(Theme) -> Stage) {
     }
 }
 
-fn known(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
+pub(super) fn known(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
     samples::overview(vec![samples::trusted("Living-room PC")], transfers)
 }
 

@@ -19,7 +19,7 @@ use crate::samples;
 use crate::start_ui::{Start, Window};
 
 /// The system, but nothing in it takes time.
-fn at_once() -> Outside {
+pub(super) fn at_once() -> Outside {
     Outside {
         run: Arc::new(|job| job()),
         ..Outside::real(crate::log::Log::default(), Drops::Anywhere)

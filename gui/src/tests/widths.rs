@@ -212,7 +212,13 @@ fn transfers_that_are_over() {
 
 #[test]
 fn the_other_pages() {
-    for page in [Page::History, Page::Settings, Page::Check, Page::About] {
+    for page in [
+        Page::History,
+        Page::Settings,
+        Page::Check,
+        Page::About,
+        Page::Keys,
+    ] {
         sweep(&format!("{page:?}"), |size| {
             let mut stage = stage(with("Living-room PC", vec![]), size);
             let app = stage.window.state_mut().app.as_mut().unwrap();

@@ -49,7 +49,7 @@ pub(crate) fn history(record: &HistoryRecord, now: u64) -> Told {
     };
     Told {
         subject: subject(record),
-        whom: format!("   {way} {}", Shown(&record.peer_name)),
+        whom: format!("   {way} {}", Apart(&record.peer_name)),
         mark: if legacy { "   old version" } else { "" },
         result,
         tone,
@@ -76,7 +76,7 @@ fn subject(record: &HistoryRecord) -> String {
         .names
         .iter()
         .take(2)
-        .map(|n| Shown(n).to_string())
+        .map(|n| Apart(n).to_string())
         .collect();
     let rest = record.names.len().saturating_sub(names.len());
     match (names.is_empty(), rest) {

@@ -60,7 +60,7 @@ fn missing(overview: &Overview, s: &SessionSnapshot) -> String {
             (Some(MemberEnd::Incomplete), _) => &mut others,
             (Some(MemberEnd::Complete) | None, _) => continue,
         }
-        .push(Shown(&device.name).to_string());
+        .push(Apart(&device.name).to_string());
     }
     let mut said = Vec::new();
     if !declined.is_empty() {

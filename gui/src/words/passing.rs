@@ -1,14 +1,15 @@
 //! Words for what devices pass on to each other.
 
 use peerconnect::net::link::PathKind;
-use peerconnect::text::Shown;
 use peerconnect::transfer::status::TransferSnapshot;
+
+use crate::bidi::Apart;
 
 /// From whom a device gets it, if not from here.
 pub(super) fn through(t: &TransferSnapshot) -> Option<String> {
     let name = t.passing.through.as_ref();
     let name = name.filter(|_| !t.state.is_final());
-    name.map(|name| format!("through {}", Shown(name)))
+    name.map(|name| format!("through {}", Apart(name)))
 }
 
 /// Who says that a device passed on damaged data.
@@ -17,7 +18,7 @@ pub(crate) fn blamed(t: &TransferSnapshot) -> Option<String> {
         .passing
         .blamed_by
         .iter()
-        .map(|n| Shown(n).to_string())
+        .map(|n| Apart(n).to_string())
         .collect();
     let says = if by.len() == 1 { "says" } else { "say" };
     (!by.is_empty()).then(|| {

@@ -4,7 +4,7 @@ use super::*;
 
 /// What is said about a text that is sent.
 pub(crate) fn text_status(t: &TextSnapshot) -> Status {
-    let who = Shown(&t.peer_name);
+    let who = Apart(&t.peer_name);
     let size = bytes(t.bytes.into());
     let status = match t.state {
         TextState::Moving => Status::new(Tone::Plain, format!("Text to {who} · {size}")),

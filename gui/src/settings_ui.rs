@@ -116,7 +116,7 @@ impl Page<'_> {
                 self.set(Setting::OnConflict(policy));
             }
         });
-        let note = "How long a question to you stays open.";
+        let note = "How long files that are offered to you stay open.";
         row(ui, "Time to answer", note, |ui| {
             let now = self.settings().answer_timeout;
             let mut options = vec![

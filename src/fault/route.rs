@@ -91,7 +91,7 @@ pub(super) fn no_route(peer: &str, tried: &Tried, face: Face) -> (String, String
         false => {
             let ours = tried.ours.map(|ip| format!(" (yours: {ip})"));
             format!(
-                "You are in different networks{}, or it is not open there. Tried: {}.",
+                "You are in different networks{}, or PeerConnect is not open there. Tried: {}.",
                 ours.unwrap_or_default(),
                 ways.join(", ")
             )
@@ -125,8 +125,8 @@ mod tests {
         tried.ours = Some(IpAddr::from([192, 168, 1, 7]));
         assert_eq!(
             detail(tried),
-            "You are in different networks (yours: 192.168.1.7), or it is not open there. Tried: \
-             direct (no answer), relay (none set up)."
+            "You are in different networks (yours: 192.168.1.7), or PeerConnect is not open \
+             there. Tried: direct (no answer), relay (none set up)."
         );
         tried.router = Some(RouterTried::Shut);
         tried.relay = Some(RelayTried::NotReached);

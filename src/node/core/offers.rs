@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{ANSWER_SOON, PassOn};
+use crate::transfer::budget::{MANIFEST_FREE, MANIFESTS_MAX};
 use crate::transfer::receiver::Earlier;
 
 impl Core {
@@ -30,6 +31,7 @@ impl Core {
             self.tasks.spawn(repeat(link, table));
             return;
         }
+        self.relieve();
         let agreed = self.codes.has_agreed(from.id(), id);
         if !agreed && !self.book.is_open(id) && !self.has_place(from.id()) {
             return self.refuse(link, Code::Busy);
@@ -64,6 +66,24 @@ impl Core {
             Place::There => true,
             Place::Of(id) => self.book.get_mut(id).is_some_and(Entry::displace),
             Place::None => false,
+        }
+    }
+
+    /// Large manifests of strangers that nobody answers must not keep out those of others for as
+    /// long as a question stays open.
+    fn relieve(&mut self) {
+        let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
+        let key = |entry: &Entry| entry.peer.and_then(|peer| peer.key());
+        let large = self.book.iter().filter_map(|(id, entry)| {
+            let memory = entry.table.lock().memory();
+            let counts = entry.is_unanswered() && !key(entry).is_some_and(trusted);
+            (counts && memory > MANIFEST_FREE).then(|| (entry.begun(), id, memory))
+        });
+        let large = large.collect();
+        for id in surplus(large, Instant::now()) {
+            if let Some(entry) = self.book.get_mut(id) {
+                entry.displace();
+            }
         }
     }
 
@@ -277,6 +297,26 @@ pub(super) struct Entered {
     pub(super) reporter: Reporter,
 }
 
+/// What the large manifests of strangers may take beyond the first minutes of their questions.
+const LARGE_MAX: usize = MANIFESTS_MAX / 3;
+
+/// Which of these questions with large manifests have to end, so that others have memory: the
+/// oldest, but none that somebody may be on the way to answer. Each with the time since when it is
+/// known, and its memory.
+fn surplus(mut large: Vec<(Instant, TransferId, usize)>, now: Instant) -> Vec<TransferId> {
+    large.sort_unstable();
+    let mut left: usize = large.iter().map(|(.., memory)| memory).sum();
+    let mut ended = Vec::new();
+    for (begun, id, memory) in large {
+        if left <= LARGE_MAX || now.duration_since(begun) < ANSWER_SOON {
+            break;
+        }
+        left -= memory;
+        ended.push(id);
+    }
+    ended
+}
+
 /// Where the question of one more stranger can be.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -304,6 +344,24 @@ fn place(strangers: Vec<(Instant, TransferId)>, now: Instant) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_questions_with_large_manifests_leave_memory_for_others() {
+        let begun = Instant::now();
+        let large = |n: u8, memory| {
+            let at = begun + Duration::from_secs(n.into());
+            (at, TransferId([n; 16]), memory)
+        };
+        let all = || vec![large(2, LARGE_MAX), large(1, LARGE_MAX / 2), large(3, 9)];
+        let after = |seconds| surplus(all(), begun + Duration::from_secs(seconds));
+        let (one, two) = (TransferId([1; 16]), TransferId([2; 16]));
+        assert_eq!(after(300), []);
+        assert_eq!(after(301), [one]);
+        // What is left would fit without the second one, which is not old enough before.
+        assert_eq!(after(302), [one, two]);
+        let few = vec![large(1, LARGE_MAX)];
+        assert_eq!(surplus(few, begun + Duration::from_secs(9999)), []);
+    }
 
     #[test]
     fn the_oldest_question_of_a_stranger_makes_room_once_it_has_had_its_time() {

@@ -69,7 +69,8 @@ pub struct Settings {
     /// Relays where this computer listens, so that peers can call that cannot reach it otherwise.
     #[serde(deserialize_with = "relays::read", serialize_with = "relays::write")]
     pub relays: Vec<RelayHint>,
-    /// How long an offer waits for an answer before it counts as not answered.
+    /// How long an offer waits for an answer before it counts as not answered. Offers of programs
+    /// of the original's kind and texts wait for [`ANSWER_SOON`] at most.
     #[serde(with = "units::duration")]
     pub answer_timeout: Duration,
     /// Whether this computer talks to programs of the original's kind.
@@ -81,6 +82,10 @@ pub struct Settings {
     /// What happens to their files when nobody answers in time for them.
     pub legacy_unanswered: LegacyUnanswered,
 }
+
+/// How long an answer is waited for where nothing can be kept for later: by texts, and by programs
+/// of the original's kind. Also how long a sender takes nobody's answer for somebody on the way.
+pub const ANSWER_SOON: Duration = Duration::from_secs(300);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -107,8 +112,8 @@ impl Default for Settings {
             dht_nodes: Vec::new(),
             // No third party unless somebody chose one.
             relays: Vec::new(),
-            // Long enough to come from the next room, short enough not to wait in vain.
-            answer_timeout: Duration::from_secs(300),
+            // Whoever is out today answers tomorrow; the sender may take it back at any time.
+            answer_timeout: Duration::from_secs(86_400),
             // People who still run the original are reached without a setting; nothing of theirs
             // is taken without a question.
             legacy: LegacyMode::On,

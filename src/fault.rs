@@ -8,11 +8,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod code;
+mod file;
 mod original;
+mod route;
 mod words;
 
 pub use self::code::CodeTrouble;
 pub use self::original::Trouble;
+use self::route::no_route;
+pub use self::route::{Direct, RelayTried, RouterTried, Tried};
 use self::words::{
     declined, identity_changed, incomplete, no_links, no_texts, peer_room, same_identity, source,
     text_lost, version,
@@ -41,6 +45,9 @@ pub enum Fault {
     NoRoute {
         /// Name or address that was dialled.
         peer: String,
+        /// What was tried.
+        #[serde(default)]
+        tried: Tried,
     },
     /// Another key answered than the one we know for this peer.
     IdentityChanged {
@@ -360,13 +367,7 @@ impl Fault {
                      Linux: sudo ufw allow {port}/udp."
                 ),
             ),
-            Self::NoRoute { peer } => (
-                format!("No way found to {}.", Shown(peer)),
-                "You may be in different networks.".into(),
-                "Works for sure: the same Wi-Fi, or a phone hotspot. Guest Wi-Fi often forbids \
-                 devices to see each other."
-                    .into(),
-            ),
+            Self::NoRoute { peer, tried } => no_route(peer, tried, face),
             Self::IdentityChanged { peer, .. } => identity_changed(peer, face),
             Self::SameIdentity { peer } => same_identity(peer, face),
             Self::Refused { peer } => (
@@ -497,6 +498,10 @@ mod tests {
                 got: None,
             },
             Fault::SameIdentity { peer: peer() },
+            Fault::NoRoute {
+                peer: peer(),
+                tried: Tried::default(),
+            },
             Fault::Version {
                 peer: peer(),
                 peer_is_newer: Some(false),

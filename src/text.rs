@@ -183,7 +183,7 @@ pub fn duration(seconds: u64) -> String {
 }
 
 /// A moment (seconds since 1970) as people say it, where this computer is: `today 14:03`,
-/// `yesterday 09:15`, `3 May`, `3 May 2024`.
+/// `yesterday 09:15`, `tomorrow 10:20`, `3 May`, `3 May 2024`.
 pub fn day(at: i64, now: u64) -> String {
     day_in(at, now, &TimeZone::system())
 }
@@ -206,6 +206,9 @@ fn day_in(at: i64, now: u64, zone: &TimeZone) -> String {
         today if day == today => format!("today {time}"),
         today if today.yesterday().is_ok_and(|yesterday| yesterday == day) => {
             format!("yesterday {time}")
+        }
+        today if today.tomorrow().is_ok_and(|tomorrow| tomorrow == day) => {
+            format!("tomorrow {time}")
         }
         today if day.year() == today.year() => format!("{} {month}", day.day()),
         _ => format!("{} {month} {}", day.day(), day.year()),
@@ -333,6 +336,7 @@ mod tests {
             (-9 * HOUR - 60, "yesterday 23:59"),
             (-40 * HOUR, "13 Jan"),
             (-400 * HOUR, "29 Dec 2026"),
+            (24 * HOUR, "tomorrow 09:00"),
             (48 * HOUR, "17 Jan"),
             (i64::MAX - NOW as i64, "at no known time"),
         ] {

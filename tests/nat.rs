@@ -15,6 +15,8 @@
 #[path = "nat/by_key.rs"]
 mod by_key;
 mod common;
+#[path = "nat/no_route.rs"]
+mod no_route;
 #[path = "nat/over_tcp.rs"]
 mod over_tcp;
 #[path = "nat/router_port.rs"]

@@ -67,6 +67,8 @@ pub(crate) enum Action {
     NeedPage(TransferId, u32),
     /// Ask whether this transfer shall really be cancelled, or stop asking.
     DoubtCancel(Option<TransferId>),
+    /// Ask at this transfer whether there shall really be a new identity, or stop asking.
+    DoubtIdentity(Option<TransferId>),
     /// Put this text on the clipboard.
     Copy(String),
     /// Show or hide our link as a QR code.

@@ -121,6 +121,8 @@ pub struct App {
     pub(crate) behind: bool,
     /// That the node has ended was said.
     pub(crate) over: bool,
+    /// Our node ends so that it begins anew, as somebody else to others.
+    pub(crate) renewing: bool,
 }
 
 impl App {
@@ -149,12 +151,14 @@ impl App {
             closing: false,
             behind: false,
             over: false,
+            renewing: false,
         }
     }
 
-    /// Whether the node was another process's and has ended with it.
+    /// Whether the node has ended, and the window goes on: it was another process's, or is to begin
+    /// anew.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.over && !self.own_node && !self.closing
+        self.over && (!self.own_node || self.renewing) && !self.closing
     }
 
     /// Goes on with another node. What the person has begun here stays.
@@ -165,6 +169,11 @@ impl App {
         self.bridge = bridge;
         self.own_node = first.me.pid == std::process::id();
         self.over = false;
+        if std::mem::take(&mut self.renewing) {
+            let text = "This computer has a new identity. Devices that know it compare the three \
+                        words once more.";
+            self.model.say(Tone::Ok, text);
+        }
         self.model.apply(first, self.ctx.input(|i| i.time));
     }
 
@@ -210,7 +219,7 @@ impl App {
         }
         if self.bridge.is_over() && !self.over && !self.closing {
             self.over = true;
-            if self.own_node {
+            if self.own_node && !self.renewing {
                 self.model.say(
                     Tone::Error,
                     "PeerConnect has stopped. Close this window and open it again.",
@@ -357,6 +366,7 @@ impl App {
             Action::Spread(session, on) => put(&mut model.spread, session, on),
             Action::NeedPage(transfer, page) => self.need_page(transfer, page),
             Action::DoubtCancel(transfer) => model.doubt = transfer,
+            Action::DoubtIdentity(transfer) => model.doubt_identity = transfer,
             Action::Copy(text) => {
                 self.ctx.copy_text(text);
                 model.say(Tone::Ok, "Copied. Send it to the other person.");

@@ -95,11 +95,7 @@ impl App {
                 // It may have been taken away by somebody else.
                 self.ask(Command::Dismiss(*old), About::NotEvenFailure);
             }
-            (About::NewIdentity, Ok(_)) => {
-                let text = "End PeerConnect and open it again: from then on it has a new identity. \
-                            Devices that know this one compare the three words once more.";
-                self.model.say(Tone::Ok, text);
-            }
+            (About::NewIdentity, Ok(_)) => self.renew(),
             (About::InPlaceOf(_) | About::NewIdentity, Err(_)) => {}
             (About::Nothing | About::AddPeer | About::Send(_) | About::Answer(_), _) => {}
             (About::Conflict(..) | About::Open(_), _) => {}
@@ -120,5 +116,22 @@ impl App {
         if let Err(fault) = result {
             self.model.say_fault(&fault);
         }
+    }
+
+    /// There is a key for a new identity: a node of our own begins anew with it, after it has put
+    /// its things in order as when the program ends.
+    fn renew(&mut self) {
+        if self.own_node
+            && self
+                .bridge
+                .ask(Command::Shutdown, About::NotEvenFailure)
+                .is_ok()
+        {
+            self.renewing = true;
+            return;
+        }
+        let text = "End PeerConnect where it runs and start it again: from then on it has a new \
+                    identity. Devices that know this one compare the three words once more.";
+        self.model.say(Tone::Ok, text);
     }
 }

@@ -9,7 +9,7 @@ use peerconnect::text::Shown;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Direction, TransferSnapshot};
 
-use crate::lines::NAME_LEN;
+use crate::lines::{NAME_LEN, words_and_buttons};
 use crate::model::{About, Action, Model, Page};
 use crate::staged_ui::shorten;
 use crate::texts::TextAction;
@@ -43,10 +43,13 @@ pub(crate) fn offers(model: &Model, t: &TransferSnapshot) -> Vec<(String, Action
             {
                 offers.push(("Open".into(), Action::OpenFile(inside)));
             }
+            if wants_folder(t) {
+                offers.push(another_folder());
+            }
             offers
         }
         (Direction::Receiving, _) if wants_folder(t) => {
-            vec![("Choose another folder".into(), Action::ChangeFolder)]
+            vec![another_folder()]
         }
         (Direction::Sending | Direction::Receiving, _) => Vec::new(),
     }
@@ -57,6 +60,10 @@ fn waiting(model: &Model, t: &TransferSnapshot) -> Vec<(String, Action)> {
     let withdraw = || Some(("Withdraw".to_owned(), cancel(t)?));
     let long = model.unanswered_for(t).is_some();
     long.then(withdraw).flatten().into_iter().collect()
+}
+
+fn another_folder() -> (String, Action) {
+    ("Choose another folder".into(), Action::ChangeFolder)
 }
 
 fn wants_folder(t: &TransferSnapshot) -> bool {
@@ -82,7 +89,8 @@ fn not_sent(model: &Model, t: &TransferSnapshot) -> Vec<(String, Action)> {
     )]
     match fault {
         _ if t.is_legacy() => vec![again("Send again", Again::All)],
-        Fault::PeerOffline { .. } => {
+        // Either may be different later.
+        Fault::PeerOffline { .. } | Fault::NoRoute { .. } => {
             let online = again("Send when online", Again::WhenOnline);
             vec![try_again(), online, check()]
         }
@@ -91,13 +99,12 @@ fn not_sent(model: &Model, t: &TransferSnapshot) -> Vec<(String, Action)> {
             let text = format!("Let {name} connect to me");
             vec![try_again(), again(&text, Again::WhenOnline), check()]
         }
-        Fault::NoRoute { .. } => vec![try_again(), check()],
         Fault::IdentityChanged { got, .. } => match stranger(model, *got) {
             Some((key, _)) => vec![("They match – trust it".into(), trust(t, key)), cancel()],
             None => vec![try_again(), cancel()],
         },
         Fault::SameIdentity { .. } => {
-            let new = Action::Ask(Command::NewIdentity, About::NewIdentity);
+            let new = Action::DoubtIdentity(Some(t.id));
             vec![("Make a new identity".into(), new), cancel()]
         }
         Fault::Version {
@@ -135,10 +142,33 @@ fn stranger(model: &Model, got: Option<PeerId>) -> Option<(PeerId, &str)> {
     Some((peer.id, peer.words.as_deref()?))
 }
 
+/// Asks whether there shall really be a new identity, and says what that costs.
+pub(crate) fn identity_doubt(ui: &mut Ui, model: &Model, actions: &mut Vec<Action>) {
+    let mut text = String::from("Make a new identity? Devices that trust this computer ask again.");
+    if model.running().next().is_some() {
+        text.push_str(
+            " Transfers on their way are paused, and the others must take this computer for the \
+             new one before they go on.",
+        );
+    }
+    let question = |ui: &mut Ui| {
+        ui.add(Label::new(theme::note(ui, Tone::Warn, text)).wrap());
+    };
+    words_and_buttons(ui, 460.0, question, |ui| {
+        if theme::small(ui, "Make it and start anew").clicked() {
+            actions.push(Action::DoubtIdentity(None));
+            actions.push(Action::Ask(Command::NewIdentity, About::NewIdentity));
+        }
+        if theme::small(ui, "Keep this one").clicked() {
+            actions.push(Action::DoubtIdentity(None));
+        }
+    });
+}
+
 /// What the window can add to the words about a transfer.
 pub(crate) fn tell_more(model: &Model, t: &TransferSnapshot, status: &mut words::Status) {
     if let Some(time) = model.unanswered_for(t) {
-        status.more = words::unanswered(time);
+        words::unanswered(t, time, status);
     }
     if t.state != TransferState::Failed || t.direction != Direction::Sending {
         return;

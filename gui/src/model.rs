@@ -82,6 +82,8 @@ pub(crate) struct Model {
     pub(crate) sought: Option<TransferId>,
     /// The transfer that a person wants to cancel and has not confirmed.
     pub(crate) doubt: Option<TransferId>,
+    /// The transfer at which the person is asked whether there shall be a new identity.
+    pub(crate) doubt_identity: Option<TransferId>,
     pub(crate) unfolded: BTreeMap<TransferId, Pages>,
     /// Transfers of which is shown what stands behind their failure.
     pub(crate) detailed: BTreeSet<TransferId>,
@@ -135,6 +137,7 @@ impl Model {
             selected: None,
             sought: None,
             doubt: None,
+            doubt_identity: None,
             unfolded: BTreeMap::new(),
             detailed: BTreeSet::new(),
             spread: BTreeSet::new(),

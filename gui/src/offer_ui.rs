@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use egui::Ui;
-use peerconnect::fault::Fault;
+use egui::{Label, Ui};
+use peerconnect::fault::{Face, Fault};
 use peerconnect::node::api::{Command, Decision};
 use peerconnect::protocol::message::TransferId;
 use peerconnect::storage::store::Accept;
-use peerconnect::text::{Shown, bytes};
+use peerconnect::text::{Shown, bytes, day};
 use peerconnect::transfer::status::{Question, TransferSnapshot};
 
 use crate::bidi::{AnyScript, visual};
@@ -88,7 +88,7 @@ impl Card {
             false
         };
         let solved = elsewhere || fits;
-        (!solved).then(|| fault.to_string())
+        (!solved).then(|| fault.words(Face::Window).to_string())
     }
 }
 
@@ -218,6 +218,7 @@ fn one(
         ui.checkbox(&mut card.pass_on, "pass it on to the others");
     }
     folder(ui, model, t, question, card, actions);
+    open_until(ui, model, t, question);
     let obstacle = card.obstacle(t, question);
     if let Some(obstacle) = &obstacle {
         let text = theme::note(ui, Tone::Error, obstacle);
@@ -229,6 +230,16 @@ fn one(
         Some(Pressed::Decline) => actions.push(decline(t)),
         None => {}
     }
+}
+
+/// Until when it can be answered. What old versions send is told yes or no soon.
+fn open_until(ui: &mut Ui, model: &Model, t: &TransferSnapshot, question: &Question) {
+    if question.until == 0 || t.is_legacy() {
+        return;
+    }
+    let until = i64::try_from(question.until).unwrap_or(i64::MAX);
+    let text = format!("It stays open until {}.", day(until, model.now));
+    ui.add(Label::new(theme::note(ui, Tone::Weak, text)).wrap());
 }
 
 /// Who asks, and for what.
@@ -416,6 +427,26 @@ mod tests {
     use crate::samples;
 
     #[test]
+    fn what_is_in_the_way_is_told_as_to_people_before_a_window() {
+        let t = samples::asking(2);
+        let what = String::from("the folder is gone");
+        let question = Question {
+            free: 0,
+            obstacle: Some(Fault::Internal { what }),
+            seconds_left: 300,
+            until: 0,
+            round: 1,
+        };
+        let said = Card::new(&t).obstacle(&t, &question);
+        let said = said.unwrap_or_default();
+        assert!(
+            said.contains("Close PeerConnect and open it again."),
+            "{said}"
+        );
+        assert!(!said.contains(" -v"), "{said}");
+    }
+
+    #[test]
     fn a_full_disk_is_no_obstacle_for_fewer_files_or_another_folder() {
         let t = samples::asking(2);
         let question = Question {
@@ -426,6 +457,7 @@ mod tests {
                 free: 100_000_000,
             }),
             seconds_left: 300,
+            until: 0,
             round: 1,
         };
         let mut card = Card::new(&t);

@@ -14,12 +14,12 @@ use peerconnect::node::api::{
 use peerconnect::otm::session::{Session, Sessions};
 use peerconnect::peer::{LegacyPeer, Party, PeerId};
 use peerconnect::protocol::legacy::LegacyId;
-use peerconnect::protocol::message::{Timestamp, TransferId};
+use peerconnect::protocol::message::{SinkFault, Timestamp, TransferId};
 use peerconnect::storage::store::{Accept, HistoryRecord, PeerRecord};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Conflict, Direction, FileRow, FileState, Limit, Question, RowKind, TopName, TransferSnapshot,
-    Version,
+    Conflict, Direction, FAILURES_MAX, FailedEntry, FileRow, FileState, Limit, Question, RowKind,
+    TopName, TransferSnapshot, Version,
 };
 
 /// "Now" in the tests, in seconds since 1970.
@@ -226,6 +226,29 @@ pub(crate) fn sending() -> TransferSnapshot {
         settled: 0,
         entries: 3,
         passing: Default::default(),
+        failures: Vec::new(),
+        entries_failed: 0,
+        repaired: None,
+    }
+}
+
+/// That transfer, over, without the files that failed like this.
+pub(crate) fn without(t: TransferSnapshot, failed: &[SinkFault]) -> TransferSnapshot {
+    let entry = |(n, &why): (u32, &SinkFault)| FailedEntry {
+        path: format!("file {n}"),
+        why,
+    };
+    let count = failed.len() as u32;
+    TransferSnapshot {
+        state: TransferState::Completed,
+        files: 2 + count,
+        files_done: 2,
+        files_failed: count,
+        bytes_done: 10_000_000,
+        entries: 2 + count,
+        failures: (0..).zip(failed).take(FAILURES_MAX).map(entry).collect(),
+        entries_failed: count,
+        ..t
     }
 }
 
@@ -291,7 +314,8 @@ pub(crate) fn asking(n: u8) -> TransferSnapshot {
         question: Some(Question {
             free: 212_000_000_000,
             obstacle: None,
-            seconds_left: 300,
+            seconds_left: 86_400,
+            until: NOW + 86_400,
             round: 1,
         }),
         ..receiving(n)

@@ -116,7 +116,7 @@ impl Page<'_> {
                 self.set(Setting::OnConflict(policy));
             }
         });
-        let note = "How long a question to you stays open.";
+        let note = "How long files that are offered to you stay open.";
         row(ui, "Time to answer", note, |ui| {
             let now = self.settings().answer_timeout;
             let mut options = vec![
@@ -124,6 +124,7 @@ impl Page<'_> {
                 (Duration::from_secs(300), "5 min".to_owned()),
                 (Duration::from_secs(1800), "30 min".to_owned()),
                 (Duration::from_secs(14_400), "4 h".to_owned()),
+                (Duration::from_secs(86_400), "24 h".to_owned()),
             ];
             if options.iter().all(|(time, _)| *time != now) {
                 let own = peerconnect::text::duration(now.as_secs());

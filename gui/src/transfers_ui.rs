@@ -15,7 +15,7 @@ use peerconnect::transfer::status::{Direction, PausedBy, TransferSnapshot};
 
 use crate::bidi::{AnyScript, read};
 use crate::curve::{CURVE, curve_ui};
-use crate::ended_ui::{details, offers, tell_more};
+use crate::ended_ui::{details, identity_doubt, offers, tell_more};
 use crate::files_ui::files_ui;
 use crate::icons::{self, Icon};
 use crate::input::in_sight;
@@ -146,6 +146,9 @@ pub(crate) fn below(
     details(ui, model, t, &subject(t), actions);
     if model.doubt == Some(t.id) {
         doubt(ui, really_cancel(t.id), actions);
+    }
+    if model.doubt_identity == Some(t.id) {
+        identity_doubt(ui, model, actions);
     }
     if let Some(pages) = model.unfolded.get(&t.id) {
         files_ui(ui, t, pages, actions);

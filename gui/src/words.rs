@@ -3,6 +3,7 @@
 
 mod details;
 mod devices;
+mod failed;
 mod history;
 mod many;
 mod passing;
@@ -10,6 +11,7 @@ mod texts;
 
 use std::path::Path;
 
+use peerconnect::config::ANSWER_SOON;
 use peerconnect::fault::{Face, Fault};
 use peerconnect::node::api::{TextSnapshot, TextState};
 use peerconnect::protocol::message::{Outcome, SinkFault, SourceFault};
@@ -21,6 +23,7 @@ use peerconnect::transfer::status::{
 
 pub(crate) use self::details::details;
 pub(crate) use self::devices::{apart, device_line, differ, facts};
+use self::failed::completed;
 pub(crate) use self::history::{Told, below, history};
 pub(crate) use self::many::session_status;
 pub(crate) use self::passing::blamed;
@@ -104,7 +107,12 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
             Tone::Weak,
             format!("Counting… {} · {}", files(t.files), bytes(t.bytes)),
         ),
-        TransferState::Connecting if matches!(t.fault, Some(Fault::PeerOffline { .. })) => {
+        TransferState::Connecting
+            if matches!(
+                t.fault,
+                Some(Fault::PeerOffline { .. } | Fault::NoRoute { .. })
+            ) =>
+        {
             Status::new(Tone::Plain, format!("Waiting until {who} is online."))
                 .more("It begins by itself, even after PeerConnect was closed and opened again.")
         }
@@ -157,7 +165,7 @@ pub(crate) fn status(t: &TransferSnapshot, pace: Pace) -> Status {
 fn held(t: &TransferSnapshot, line: String) -> Status {
     let status = Status::new(Tone::Plain, line);
     match &t.fault {
-        Some(fault) => status.more(fault.to_string()),
+        Some(fault) => status.more(fault.words(Face::Window).to_string()),
         None => status,
     }
 }
@@ -237,12 +245,19 @@ fn paused(t: &TransferSnapshot, moved: &str) -> Status {
     }
 }
 
-/// What is said of an offer that nobody has answered for so many seconds.
-pub(crate) fn unanswered(seconds: u64) -> String {
-    format!(
-        "Nobody has answered for {}. The offer stays open.",
-        duration(seconds)
-    )
+/// Says of an offer that nobody has answered it for so many seconds.
+pub(crate) fn unanswered(t: &TransferSnapshot, seconds: u64, status: &mut Status) {
+    if seconds < ANSWER_SOON.as_secs() {
+        let time = duration(seconds);
+        status.more = format!("Nobody has answered for {time}. The offer stays open.");
+        return;
+    }
+    let (who, time) = (Apart(&t.peer_name), duration(seconds));
+    status.line = format!("Nobody answered on {who} for {time}.");
+    status.more = match t.is_legacy() {
+        true => "The offer stays open.".into(),
+        false => "The offer stays open for 24 h, unless it is set otherwise there.".into(),
+    };
 }
 
 /// What is said of a device with another key, which shows these three words, too.
@@ -276,48 +291,20 @@ pub(crate) fn left<'a>(running: impl Iterator<Item = &'a TransferSnapshot>) -> &
     }
 }
 
-fn completed(t: &TransferSnapshot) -> Status {
-    let all = t.files_failed == 0;
-    if t.is_unconfirmed() {
-        return fault(t, Tone::Ok, String::new());
-    }
-    let line = match t.direction {
-        Direction::Sending => format!(
-            "Delivered to {} · {} · {}",
-            Apart(&t.peer_name),
-            files(t.files_done),
-            bytes(t.bytes_done)
-        ),
-        Direction::Receiving => format!(
-            "{} {} · {}",
-            files(t.files_done),
-            match t.is_legacy() {
-                true => "arrived, not verified",
-                false => "arrived and verified",
-            },
-            bytes(t.bytes_done)
-        ),
-    };
-    if all {
-        return Status::new(Tone::Ok, line);
-    }
-    let more = t.fault.as_ref().map_or_else(
-        || format!("{} did not arrive.", files(t.files_failed)),
-        ToString::to_string,
-    );
-    Status::new(Tone::Warn, line).more(more)
-}
-
 fn fault(t: &TransferSnapshot, tone: Tone, otherwise: String) -> Status {
     match &t.fault {
         Some(fault) => {
             let words = fault.words(Face::Window);
-            let more = [words.detail, words.hint];
-            let more: Vec<String> = more.into_iter().filter(|s| !s.is_empty()).collect();
-            Status::new(tone, words.title).more(more.join(" "))
+            Status::new(tone, words.title).more(joined([words.detail, words.hint]))
         }
         None => Status::new(tone, otherwise),
     }
+}
+
+/// Sentences one after the other.
+fn joined<const N: usize>(sentences: [String; N]) -> String {
+    let some: Vec<String> = sentences.into_iter().filter(|s| !s.is_empty()).collect();
+    some.join(" ")
 }
 
 /// Words for one file.
@@ -527,6 +514,20 @@ mod tests {
             assert!(!status.line.is_empty(), "{state:?}");
             assert!(!status.line.contains('\u{202e}'), "{state:?}");
         }
+    }
+
+    #[test]
+    fn what_holds_a_transfer_up_is_told_as_to_people_before_a_window() {
+        let mut t = samples::sending();
+        t.fault = Some(Fault::SameIdentity {
+            peer: "Living-room PC".into(),
+        });
+        let more = status(&t, pace(0, None)).more;
+        assert!(
+            more.contains("Make a new identity on one of the two."),
+            "{more}"
+        );
+        assert!(!more.contains("peerconnect config"), "{more}");
     }
 
     #[test]

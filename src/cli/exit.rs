@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use peerconnect::fault::Fault;
-use peerconnect::protocol::message::SinkFault;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 
@@ -64,23 +63,6 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Why a file was not saved, as a fault with words and a code.
-pub(crate) fn fault_of_file(path: &str, why: SinkFault) -> Fault {
-    let path = path.to_owned();
-    match why {
-        SinkFault::Name => Fault::BadName { name: path },
-        SinkFault::Exists => Fault::NameExists { path },
-        SinkFault::CannotWrite => Fault::CannotWrite {
-            path: path.into(),
-            why: "the disk or its permissions do not allow it".into(),
-        },
-        SinkFault::Damaged => Fault::VerifyFailed { path },
-        SinkFault::Source(reason) => Fault::Source { path, reason },
-        SinkFault::Cancelled => Fault::Cancelled,
-        SinkFault::Unsupported => Fault::NoLinks { path },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,11 +73,5 @@ mod tests {
         let code = |state| Exit::of_transfer(&snapshot(state), &BTreeSet::new()).0;
         assert_eq!(code(TransferState::Rejected), 6);
         assert_eq!(code(TransferState::Failed), 1);
-    }
-
-    #[test]
-    fn a_link_that_an_old_version_cannot_take_is_not_blamed_on_its_disk() {
-        let fault = fault_of_file("a/link", SinkFault::Unsupported);
-        assert_eq!((fault.slug(), fault.exit_code()), ("no-links", 15));
     }
 }

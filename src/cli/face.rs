@@ -62,6 +62,15 @@ pub(crate) enum Answers {
     Person,
 }
 
+/// What becomes of an offer of ours that nobody answers for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It stays open, and the person here is told.
+    Stay,
+    /// It is taken back: no person waits for it here.
+    Withdraw,
+}
+
 /// A face and what it knows.
 pub(crate) struct Face<'a> {
     pub(crate) node: &'a NodeHandle,
@@ -75,6 +84,8 @@ pub(crate) struct Face<'a> {
     pub(crate) person: Option<Questions>,
     /// How long a lost connection is waited for; `None` for ever.
     pub(crate) retry: Option<Duration>,
+    /// What becomes of offers of ours that nobody answers for five minutes.
+    pub(crate) unanswered: Unanswered,
     /// The session that the transfers belong to, if the files go to several receivers.
     pub(crate) session: Option<TransferId>,
     /// Its last picture.
@@ -102,6 +113,7 @@ impl<'a> Face<'a> {
             answers: Answers::Nobody,
             person: None,
             retry: None,
+            unanswered: Unanswered::Stay,
             session: None,
             told: None,
             trackers: BTreeMap::new(),
@@ -335,6 +347,7 @@ impl<'a> Face<'a> {
     /// The end, if the goal is reached or cannot be.
     async fn reached(&mut self, picture: &Overview) -> Option<Exit> {
         self.give_up_lost().await;
+        self.give_up_unanswered().await;
         match &self.goal {
             Goal::Stay { .. } => {
                 self.trackers.retain(|_, tracker| {

@@ -469,8 +469,10 @@ fn summary(t: &TransferSnapshot, exit: Exit, symbols: Symbols, colour: bool) -> 
         n => format!(", {n} failed"),
     };
     let mark = mark(exit, symbols, colour);
+    let repaired = t.repaired.as_ref();
+    let repaired = repaired.map_or(String::new(), |one| format!("\n  {}", one.words()));
     Some(format!(
-        "{mark} {what}{failed}, {}, {seconds}{path}",
+        "{mark} {what}{failed}, {}, {seconds}{path}{repaired}",
         bytes(t.bytes)
     ))
 }

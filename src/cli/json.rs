@@ -254,6 +254,7 @@ fn summary(t: &TransferSnapshot, exit: Exit) -> impl Serialize {
             && !t.is_legacy(),
         "confirmed": !t.is_unconfirmed(), "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()),
+        "repaired_parts": t.repaired.as_ref().map_or(0, |repaired| repaired.parts),
     })
 }
 

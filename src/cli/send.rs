@@ -11,7 +11,7 @@ use peerconnect::transfer::status::TransferSnapshot;
 
 use super::args::SendArgs;
 use super::exit::Exit;
-use super::face::{Face, Goal};
+use super::face::{Face, Goal, Unanswered};
 use super::instance::{Instance, Purpose, reach};
 use super::output::{Event, Output};
 use super::receive::person;
@@ -25,6 +25,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     if args.dry_run {
         return dry_run(&paths, context).await;
     }
+    let unanswered = unanswered(context);
     let by_code = args.code || (args.to.is_empty() && person(context).is_none());
     let relays = context.use_relays(&args.relays);
     let shown = code::Shown::new(&args.relays, args.qr);
@@ -47,10 +48,8 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
             out.emit(Event::Hello(&picture.me)).await;
         }
         if let (true, Some(limit)) = (instance.is_shared(), args.limit) {
-            instance
-                .node
-                .call(Command::Set(Setting::RateLimit(Some(limit))))
-                .await?;
+            let limit = Command::Set(Setting::RateLimit(Some(limit)));
+            instance.node.call(limit).await?;
         }
         let to = match by_code {
             true => Chosen::Code,
@@ -71,6 +70,7 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
         let mut face = Face::new(&instance.node, instance.is_shared(), out, signals, goal);
         face.session = started.session;
         face.retry = Some(args.retry);
+        face.unanswered = unanswered;
         let exit = face.run().await;
         if exit.may_send_again() {
             let command = match instance.is_shared() {
@@ -88,6 +88,14 @@ pub(crate) async fn run(args: SendArgs, context: &mut Context) -> Result<Exit, F
     let result = sent.await;
     instance.close().await;
     result
+}
+
+/// A person may wait for an answer as long as it takes, a script does not.
+fn unanswered(context: &Context) -> Unanswered {
+    match context.global.json.is_none() && person(context).is_some() {
+        true => Unanswered::Stay,
+        false => Unanswered::Withdraw,
+    }
 }
 
 /// What has begun.

@@ -57,6 +57,9 @@ pub(crate) fn snapshot(state: TransferState) -> TransferSnapshot {
         settled: 0,
         entries: 0,
         passing: Default::default(),
+        failures: Vec::new(),
+        entries_failed: 0,
+        repaired: None,
     }
 }
 

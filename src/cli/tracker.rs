@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use peerconnect::config::ANSWER_SOON;
 use peerconnect::fault::{Fault, Trouble};
 use peerconnect::net::link::PathKind;
 use peerconnect::node::api::{Command, NodeHandle, Reply};
@@ -14,7 +15,7 @@ use peerconnect::transfer::status::{
 };
 use tokio::time::Instant;
 
-use super::exit::{Exit, fault_of_file};
+use super::exit::Exit;
 use super::output::{Event, Output};
 use super::progress::ACTIVE_MAX;
 
@@ -53,6 +54,10 @@ pub(crate) struct Tracker {
     settled: u32,
     kinds: BTreeSet<u8>,
     lost_since: Option<Instant>,
+    /// Since when an offer of ours waits for an answer.
+    offered_since: Option<Instant>,
+    /// Whether it was said that nobody answers.
+    patience_told: bool,
     progress: Option<(Instant, u64, u64)>,
     unfinished: u32,
 }
@@ -75,6 +80,8 @@ impl Tracker {
             settled: 0,
             kinds: BTreeSet::new(),
             lost_since: None,
+            offered_since: None,
+            patience_told: false,
             progress: None,
             unfinished: 0,
         }
@@ -96,6 +103,7 @@ impl Tracker {
         if self.state != Some((state, waits)) {
             self.state = Some((state, waits));
             self.lost_since = (state == TransferState::Interrupted).then_some(now);
+            self.note_offer(waits, now);
             out.emit(Event::State(&self.last)).await;
         }
         self.tell_obstacle(out).await;
@@ -123,6 +131,30 @@ impl Tracker {
             self.tell_end(out).await;
         }
         more
+    }
+
+    /// An offer that is made anew, after its connection broke, is as old as it was.
+    fn note_offer(&mut self, waits: bool, now: Instant) {
+        let sending = self.last.direction == Direction::Sending;
+        if self.last.accepted || self.last.state.is_final() {
+            self.offered_since = None;
+        } else if waits && sending {
+            self.offered_since.get_or_insert(now);
+        }
+    }
+
+    /// That nobody answers an offer of ours, once: when it has taken so long.
+    pub(crate) fn unanswered(&mut self, now: Instant) -> Option<Fault> {
+        let since = self.offered_since.filter(|_| self.exit.is_none())?;
+        let waits = self.last.state == TransferState::AwaitingAnswer && !self.last.accepted;
+        if !waits || now - since < ANSWER_SOON || self.patience_told {
+            return None;
+        }
+        self.patience_told = true;
+        Some(Fault::NoAnswer {
+            peer: self.last.peer_name.clone(),
+            seconds: ANSWER_SOON.as_secs(),
+        })
     }
 
     /// What somebody can do something about is worth a line while that helps: room that the
@@ -212,7 +244,7 @@ impl Tracker {
                 out.emit(Event::FileDone(&self.last, row)).await;
             }
             if let Outcome::Failed(why) = outcome {
-                let fault = fault_of_file(&row.path, why);
+                let fault = Fault::of_file(&row.path, why);
                 self.kinds.insert(fault.exit_code());
                 out.emit(Event::Error(Some(&self.last), Some(row.index), &fault))
                     .await;

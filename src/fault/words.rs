@@ -1,6 +1,6 @@
 //! The longer words of faults.
 
-use super::{Face, Fault};
+use super::{Face, Fault, Words};
 use crate::protocol::message::{DeclineReason, Room, SourceFault};
 use crate::text::{Shown, bytes};
 
@@ -156,16 +156,21 @@ pub(super) fn text_lost(peer: &str) -> (String, String, String) {
     )
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for Words {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = self.words(Face::CommandLine);
-        f.write_str(&words.title)?;
-        for part in [&words.detail, &words.hint] {
+        f.write_str(&self.title)?;
+        for part in [&self.detail, &self.hint] {
             if !part.is_empty() {
                 write!(f, " {part}")?;
             }
         }
         Ok(())
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.words(Face::CommandLine).fmt(f)
     }
 }
 

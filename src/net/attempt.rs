@@ -14,10 +14,12 @@ use super::interfaces::way_to;
 use super::link::LinkError;
 use super::pool::Shared;
 use super::probe;
+use super::race::Ways;
 use super::relay::{NoRoute, call_through};
 use super::routes::Route;
 use super::settings::transport;
 use super::tls;
+use crate::fault::RelayTried;
 use crate::identity::{ClientTls, IdentityError};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
@@ -88,22 +90,30 @@ pub(super) fn pairs(
     relays.into_iter().map(move |relay| (peer, relay))
 }
 
-/// One relay: the same handshake, end to end, through it.
+/// One relay: the same handshake, end to end, through it. What came of it is noted in `ways`.
 pub(super) async fn attempt_through(
     shared: Arc<Shared>,
     (peer, relay): (PeerId, RelayHint),
+    ways: &Ways,
 ) -> Result<Won, ConnectError> {
     let mut calls = 1;
     let route = loop {
         match call_through(&shared, &relay, peer).await {
             Ok(route) => break route,
-            Err(NoRoute::Absent) if calls < CALLS_THROUGH => {}
+            Err(NoRoute::Absent) => {
+                // Noted at once: there may be no time for another call.
+                ways.relayed(RelayTried::Absent);
+                if calls >= CALLS_THROUGH {
+                    return Err(ConnectError::Unreachable);
+                }
+            }
             // Whatever is wrong with the relay says nothing about the peer.
-            Err(_) => return Err(ConnectError::Unreachable),
+            Err(NoRoute::Relay) => return Err(ConnectError::Unreachable),
         }
         calls += 1;
         sleep(CALL_AGAIN).await;
     };
+    ways.relayed(RelayTried::Silent);
     on_route(&shared, route, peer).await
 }
 

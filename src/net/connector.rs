@@ -1,5 +1,7 @@
 //! `prepare_connection`: finds a way to a peer and proves that it is the right one.
 
+mod tried;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use super::interfaces::with_link_local;
 use super::link::Offence;
 use super::pool::{NotAdopted, Shared};
 use super::probing;
+pub use super::race::Ways;
 use super::race::{Errors, Failed, Runners, race};
 use super::whereabouts::to_dial;
 use crate::peer::PeerId;
@@ -164,9 +167,20 @@ impl Connector {
         to: Dial,
         deadline: Duration,
     ) -> Result<PeerConnection, ConnectError> {
+        let ways = Ways::default();
+        self.prepare_noting(to, deadline, &ways).await
+    }
+
+    /// The same, and takes note of what is tried: see [`Self::tried`]. Cancel-safe.
+    pub async fn prepare_noting(
+        &self,
+        to: Dial,
+        deadline: Duration,
+        ways: &Ways,
+    ) -> Result<PeerConnection, ConnectError> {
         let until = Instant::now() + deadline;
         let Some(expect) = to.expect else {
-            return self.dial(&to, until).await;
+            return self.dial(&to, until, ways).await;
         };
         if self.shared.is_blocked(expect) {
             return Err(ConnectError::Blocked);
@@ -174,7 +188,7 @@ impl Connector {
         let turn = self.shared.turn(expect);
         let dial = async {
             match timeout_at(until, turn.lock()).await {
-                Ok(_turn) => self.dial(&to, until).await,
+                Ok(_turn) => self.dial(&to, until, ways).await,
                 // Somebody else has been dialling it all the time, in vain.
                 Err(_) => Err(ConnectError::Unreachable),
             }
@@ -187,12 +201,17 @@ impl Connector {
     }
 
     /// Dials until it works, cannot work, or the time is over.
-    async fn dial(&self, to: &Dial, until: Instant) -> Result<PeerConnection, ConnectError> {
+    async fn dial(
+        &self,
+        to: &Dial,
+        until: Instant,
+        ways: &Ways,
+    ) -> Result<PeerConnection, ConnectError> {
         let mut pause = PAUSE_MIN;
         let mut last = None;
         let mut ours = self.shared.own_addrs();
         loop {
-            let errors = Errors::default();
+            let errors = Errors::noting(ways);
             let failed = match timeout_at(until, self.round(to, &errors)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(failed)) => failed,

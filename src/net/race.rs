@@ -13,6 +13,7 @@ use super::attempt::{Speaks, Won, attempt, attempt_over_tcp, attempt_through, pa
 use super::connector::ConnectError;
 use super::pool::Shared;
 use super::relay::RelayState;
+use crate::fault::{Direct, RelayTried, Tried};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
 
@@ -34,20 +35,67 @@ pub(super) struct Runners {
     pub(super) speaks: Speaks,
 }
 
+impl Runners {
+    /// What can be said of relays before one is called. Nobody is called through them without a
+    /// key.
+    fn note_relays(&self, ways: &Ways) {
+        if self.expect.is_some() && self.speaks == Speaks::Peer {
+            ways.relayed(match self.relays.is_empty() {
+                true => RelayTried::NoneSetUp,
+                false => RelayTried::NotReached,
+            });
+        }
+    }
+}
+
 /// What the addresses of a round have said so far.
 #[derive(Debug, Default)]
-pub(super) struct Errors(Mutex<Vec<ConnectError>>);
+pub(super) struct Errors {
+    errors: Mutex<Vec<ConnectError>>,
+    ways: Ways,
+}
 
 impl Errors {
+    /// Of a round that takes note of its ways there.
+    pub(super) fn noting(ways: &Ways) -> Self {
+        Self {
+            errors: Mutex::default(),
+            ways: ways.clone(),
+        }
+    }
+
     fn push(&self, error: ConnectError) {
-        self.0
+        self.errors
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(error);
     }
 
     pub(super) fn take(&self) -> Vec<ConnectError> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut errors)
+    }
+}
+
+/// What has been tried to reach somebody, over all rounds. Cheap to clone; all are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Ways(Arc<Mutex<Tried>>);
+
+impl Ways {
+    fn called(&self, how: Direct) {
+        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.direct = tried.direct.max(Some(how));
+    }
+
+    /// What came of a relay; what tells more about the peer stays.
+    pub(super) fn relayed(&self, came: RelayTried) {
+        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.relay = tried.relay.max(Some(came));
+    }
+
+    /// What has been tried so far.
+    pub(super) fn tried(&self) -> Tried {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,6 +143,7 @@ pub(super) async fn race(
     runners: Runners,
     errors: &Errors,
 ) -> Result<Won, Failed> {
+    runners.note_relays(&errors.ways);
     let answered = Answered::default();
     let over_tcp = match runners.speaks {
         Speaks::Peer => runners.addrs.clone(),
@@ -177,15 +226,16 @@ async fn by_udp(
         .into_iter()
         .flat_map(pairs)
     {
-        let shared = shared.clone();
+        let (shared, ways) = (shared.clone(), errors.ways.clone());
         attempts.spawn(async move {
             sleep(head_start).await;
-            (None, attempt_through(shared, relay).await)
+            (None, attempt_through(shared, relay, &ways).await)
         });
     }
     loop {
         match addrs.next() {
             Some(addr) => {
+                errors.ways.called(Direct::Udp);
                 let shared = shared.clone();
                 attempts.spawn(async move {
                     let won = attempt(shared, addr, expect, speaks).await;
@@ -229,12 +279,14 @@ async fn by_tcp(
     let mut attempts = JoinSet::new();
     for (number, addr) in (0..).zip(addrs) {
         let (shared, answered) = (shared.clone(), answered.clone());
+        let ways = errors.ways.clone();
         attempts.spawn(async move {
             sleep(NEXT_ADDR_AFTER * number).await;
-            match answered.has(addr) {
-                true => Err(ConnectError::Unreachable),
-                false => attempt_over_tcp(shared, addr, expect).await,
+            if answered.has(addr) {
+                return Err(ConnectError::Unreachable);
             }
+            ways.called(Direct::UdpAndTcp);
+            attempt_over_tcp(shared, addr, expect).await
         });
     }
     while let Some(result) = attempts.join_next().await {
@@ -253,6 +305,24 @@ async fn by_tcp(
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tells_most_of_the_ways_that_were_tried_is_remembered_over_all_rounds() {
+        let ways = Ways::default();
+        for _round in 0..2 {
+            let errors = Errors::noting(&ways);
+            errors.ways.relayed(RelayTried::NotReached);
+            errors.ways.called(Direct::Udp);
+        }
+        assert_eq!(ways.tried().direct, Some(Direct::Udp));
+        assert_eq!(ways.tried().relay, Some(RelayTried::NotReached));
+        ways.called(Direct::UdpAndTcp);
+        ways.relayed(RelayTried::Absent);
+        ways.called(Direct::Udp);
+        ways.relayed(RelayTried::NotReached);
+        assert_eq!(ways.tried().direct, Some(Direct::UdpAndTcp));
+        assert_eq!(ways.tried().relay, Some(RelayTried::Absent));
+    }
 
     #[test]
     fn the_error_of_several_addresses_is_the_one_that_tells_most() {

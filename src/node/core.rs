@@ -81,7 +81,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often it is written how far transfers are, if nothing else happens to them.
 const STANDINGS_EVERY: Duration = Duration::from_secs(10);
 /// Offers of one peer, and of all strangers, that nobody answered yet: more are told to come back
-/// later. Strangers cannot keep out people that are trusted.
+/// later, unless one of another stranger can make room. Strangers cannot keep out people that are
+/// trusted.
 const QUESTIONS_PER_PEER: usize = 8;
 /// See [`QUESTIONS_PER_PEER`].
 const QUESTIONS_MAX: usize = 64;

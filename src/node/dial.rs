@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, RelayTried, Tried};
 use crate::net::Found;
 use crate::net::connection::PeerConnection;
-use crate::net::connector::{ConnectError, Connector, Dial, resolve};
+use crate::net::connector::{ConnectError, Connector, Dial, Ways, resolve};
 use crate::net::discovery::{Near, Who};
 use crate::peer::PeerId;
 use crate::protocol::link_uri::{RELAY_ADDRS_MAX, RelayHint};
@@ -89,6 +89,23 @@ struct Call<'a> {
     /// `None` if it is over, or not wanted.
     search: Option<Search<'a>>,
     found: Option<Found>,
+    ways: Ways,
+}
+
+/// What is known of a peer that has not answered.
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    tried: Tried,
+    /// Whether it can be in none of our networks.
+    elsewhere: bool,
+}
+
+impl Missed {
+    /// Whether it is the way to it that is missing, as far as can be known: a peer that a relay
+    /// does not have either is not there.
+    fn is_way_missing(&self) -> bool {
+        self.elsewhere && self.tried.relay != Some(RelayTried::Absent)
+    }
 }
 
 /// Why a call is begun anew.
@@ -107,7 +124,8 @@ impl Call<'_> {
         addrs.extend(self.callee.known_addrs());
         let dial = self.callee.dial(&addrs, self.found.as_ref());
         let left = self.until.saturating_duration_since(Instant::now());
-        let mut dialling = pin!(self.connector.prepare_connection(dial, left));
+        let ways = self.ways.clone();
+        let mut dialling = pin!(self.connector.prepare_noting(dial, left, &ways));
         let error = loop {
             tokio::select! {
                 biased;
@@ -139,6 +157,20 @@ impl Call<'_> {
             }
         }
         Some(Err(error))
+    }
+
+    /// What is known when nobody has answered.
+    fn missed(&self) -> Missed {
+        let mut addrs = self.typed.clone();
+        addrs.extend(self.callee.known_addrs());
+        let found = self.found.iter().flat_map(|found| &found.addrs);
+        addrs.extend(found);
+        let told = self.callee.expect.map(|id| self.connector.whereabouts(id));
+        addrs.extend(told.unwrap_or_default());
+        Missed {
+            tried: self.connector.tried(&self.ways),
+            elsewhere: self.connector.are_elsewhere(&addrs),
+        }
     }
 
     /// Where somebody is who has answered in place of the peer.
@@ -251,13 +283,14 @@ impl Callee {
             moves: 0,
             search: self.search(connector),
             found: None,
+            ways: Ways::default(),
         };
         loop {
             if let Some(done) = call.round().await {
                 if let Err(ConnectError::WrongPeer { got }) = &done {
                     meet(connector, call.instead(*got)).await;
                 }
-                return done.map_err(|error| self.fault(error, &call.typed));
+                return done.map_err(|error| self.fault(error, &call.typed, call.missed()));
             }
         }
     }
@@ -319,12 +352,16 @@ impl Callee {
     }
 
     /// Nothing answered. A peer that is heard all the same is told so: its owner can do something.
-    fn silent(&self) -> Fault {
+    fn silent(&self, missed: Missed) -> Fault {
         let peer = self.shown.clone();
         match self.expect.and_then(|id| self.near.unreached(id)) {
             Some(addr) => Fault::PeerFirewall {
                 peer,
                 port: addr.port(),
+            },
+            None if missed.is_way_missing() => Fault::NoRoute {
+                peer,
+                tried: missed.tried,
             },
             None => Fault::PeerOffline { peer },
         }
@@ -351,15 +388,18 @@ impl Callee {
     }
 
     /// `typed`: the addresses of the host that was typed.
-    fn fault(&self, error: ConnectError, typed: &[SocketAddr]) -> Fault {
+    fn fault(&self, error: ConnectError, typed: &[SocketAddr], missed: Missed) -> Fault {
         tracing::info!(%error, "no connection");
         let peer = self.shown.clone();
         let instead = || self.original_at(typed);
         match error {
-            ConnectError::Unreachable => instead().unwrap_or_else(|| self.silent()),
+            ConnectError::Unreachable => instead().unwrap_or_else(|| self.silent(missed)),
             ConnectError::NotListening => instead().unwrap_or(Fault::PeerOffline { peer }),
             ConnectError::Busy | ConnectError::Lost(_) => Fault::PeerOffline { peer },
-            ConnectError::NoRoute | ConnectError::NoAddress => Fault::NoRoute { peer },
+            ConnectError::NoRoute | ConnectError::NoAddress => Fault::NoRoute {
+                peer,
+                tried: missed.tried,
+            },
             ConnectError::WrongPeer { got } => {
                 let got = Some(got);
                 Fault::IdentityChanged { peer, got }
@@ -394,6 +434,27 @@ mod tests {
     use crate::identity::Identity;
     use crate::net::discovery::{Discovery, DiscoveryOptions, Presence};
     use crate::net::{DhtUse, EndpointOptions, bind};
+
+    #[test]
+    fn a_way_is_missing_only_to_somebody_who_is_elsewhere_and_may_be_there() {
+        let missing = |elsewhere, relay| {
+            let tried = Tried {
+                relay,
+                ..Tried::default()
+            };
+            Missed { tried, elsewhere }.is_way_missing()
+        };
+        assert!(missing(true, None));
+        for relay in [
+            RelayTried::NoneSetUp,
+            RelayTried::NotReached,
+            RelayTried::Silent,
+        ] {
+            assert!(missing(true, Some(relay)), "{relay:?}");
+            assert!(!missing(false, Some(relay)), "{relay:?}");
+        }
+        assert!(!missing(true, Some(RelayTried::Absent)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_search_in_vain_makes_nobody_wait_longer_than_it_takes() {

@@ -351,7 +351,7 @@ impl Original {
             tracing::info!(%error, "no connection to an original");
             let peer = self.shown();
             if error == ConnectError::NoRoute {
-                Fault::NoRoute { peer }
+                Fault::no_route(peer)
             } else {
                 // It has just answered a request.
                 deaf(peer, addr)
@@ -395,7 +395,7 @@ impl Original {
                     peer: peer(),
                     offence: error.to_string(),
                 },
-                CheckInError::Refused => Fault::NoRoute { peer: peer() },
+                CheckInError::Refused => Fault::no_route(peer()),
                 CheckInError::Stopped => Fault::Internal {
                     what: error.to_string(),
                 },

@@ -44,6 +44,7 @@ use crate::protocol::message::TransferId;
 use crate::storage::confine::{Confinement, confine_writes};
 use crate::storage::folder::Folder;
 use crate::storage::journal;
+use crate::storage::refusal::refusal;
 use crate::storage::store::{Store, StoreError};
 
 /// Called after each new picture, from the node's thread: must be quick.
@@ -174,12 +175,9 @@ fn run(options: NodeOptions, ready: &Ready) {
 
 async fn start(options: NodeOptions) -> Result<(Core, NodeHandle), StartError> {
     let paths = &options.paths;
-    let create = |error: std::io::Error| {
-        let why = error.to_string();
-        Fault::CannotWrite {
-            path: paths.state.clone(),
-            why,
-        }
+    let create = |error: std::io::Error| Fault::CannotWrite {
+        path: paths.state.clone(),
+        why: refusal(&paths.state, &error),
     };
     paths.create().map_err(create)?;
     let folders = confine(&options)?;
@@ -217,7 +215,7 @@ fn confine(options: &NodeOptions) -> Result<Option<Vec<PathBuf>>, StartError> {
     // Made here, because only a folder that is there can be allowed.
     Folder::open(&rule.folder).map_err(|error| Fault::CannotWrite {
         path: rule.folder.clone(),
-        why: error.to_string(),
+        why: refusal(&rule.folder, &error),
     })?;
     let paths = &options.paths;
     let mut folders = vec![rule.folder.clone()];

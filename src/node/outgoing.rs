@@ -199,15 +199,16 @@ impl OutgoingTask {
                     }
                     let since = Instant::now();
                     let moved = self.over(way).await;
-                    match moved {
-                        Err(Over) => return,
-                        Ok(true) => {
-                            lost_since = Instant::now();
-                            if since.elapsed() >= HELD {
-                                wait = RETRY_MIN;
-                            }
-                        }
-                        Ok(false) => {}
+                    let Ok(moved) = moved else {
+                        return;
+                    };
+                    let held = since.elapsed() >= HELD;
+                    // An offer waits for long, and its connection may break meanwhile.
+                    if moved || held {
+                        lost_since = Instant::now();
+                    }
+                    if moved && held {
+                        wait = RETRY_MIN;
                     }
                 }
                 Ok(None) => {}

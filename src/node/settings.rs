@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::peer::PeerId;
 use crate::protocol::link_uri::RelayHint;
 use crate::storage::folder::Folder;
+use crate::storage::refusal::refusal;
 
 /// What was read once, when the sockets were opened.
 const AT_START: [&str; 6] = [
@@ -78,7 +79,7 @@ impl Core {
         let usable = Folder::open(folder).and_then(|opened| opened.check_writable());
         usable.map_err(|error| Fault::CannotWrite {
             path: folder.to_owned(),
-            why: error.to_string(),
+            why: refusal(folder, &error),
         })
     }
 }

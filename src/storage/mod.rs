@@ -11,6 +11,7 @@ pub mod part;
 pub mod path_bytes;
 pub mod publish;
 pub mod record_file;
+pub mod refusal;
 pub mod room;
 pub mod scan;
 pub mod scratch;

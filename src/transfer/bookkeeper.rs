@@ -119,7 +119,9 @@ pub struct Entry {
     fault: Option<Fault>,
     /// How the bytes travel, as was told or seen last.
     pub path: Option<PathInfo>,
-    asking: Option<(Asking, Instant)>,
+    asking: Option<Asked>,
+    /// Whether its question has to make room for a newer one.
+    displaced: bool,
     rounds: u32,
     top: (u32, Vec<TopName>),
     started: u64,
@@ -131,6 +133,15 @@ pub struct Entry {
     number: u64,
     /// What is passed on between the receivers of its session.
     pub passing: Passing,
+}
+
+/// A question to the person.
+#[derive(Debug)]
+struct Asked {
+    asking: Asking,
+    at: Instant,
+    /// When it counts as not answered, in seconds since 1970.
+    until: u64,
 }
 
 /// Most names of those who blame one receiver.
@@ -149,6 +160,9 @@ impl Bookkeeper {
         let number = self.next_number;
         self.next_number += 1;
         let now = Instant::now();
+        let begun = new
+            .peer
+            .and_then(|peer| self.unanswered_since(new.id, peer));
         let top = new.table.lock().top_names();
         let entry = Entry {
             session: None,
@@ -167,10 +181,11 @@ impl Bookkeeper {
             fault: None,
             path: None,
             asking: None,
+            displaced: false,
             rounds: 0,
             top,
             started: new.started,
-            begun: now,
+            begun: begun.unwrap_or(now),
             ended: None,
             meter: Meter::new(now),
             is_behind: false,
@@ -207,6 +222,14 @@ impl Bookkeeper {
                 kept += 1;
             }
         }
+    }
+
+    /// Since when an offer of this peer that nobody has accepted is known, if it is; also if it
+    /// broke off meanwhile.
+    pub fn unanswered_since(&self, id: TransferId, peer: Party) -> Option<Instant> {
+        let entry = self.get(id)?;
+        let same = entry.peer == Some(peer) && entry.direction == Direction::Receiving;
+        (same && !entry.accepted).then_some(entry.begun)
     }
 
     /// The files of a transfer that is completed, if they are still known.
@@ -304,7 +327,11 @@ impl Bookkeeper {
             News::Manifest => entry.top = entry.table.lock().top_names(),
             News::Ask(asking) => {
                 entry.folder = Some(asking.folder.clone());
-                entry.asking = Some((asking, Instant::now()));
+                entry.asking = Some(Asked {
+                    until: unix_now().saturating_add(asking.timeout.as_secs()),
+                    asking,
+                    at: Instant::now(),
+                });
                 entry.rounds += 1;
             }
             News::Session { receivers } => entry.passing.receivers = receivers,
@@ -383,10 +410,22 @@ impl Entry {
         self.started
     }
 
-    /// Whether it is an offer to us that nobody has answered yet.
+    /// Whether it is an offer to us that nobody has answered yet, and that has not to make room.
     pub fn is_unanswered(&self) -> bool {
         let receiving = self.direction == Direction::Receiving;
-        receiving && !self.accepted && !self.state.is_final()
+        receiving && !self.accepted && !self.displaced && !self.state.is_final()
+    }
+
+    /// Since when it is known.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Ends its question without an answer, to make room. `false` if its task takes no orders now.
+    pub fn displace(&mut self) -> bool {
+        let orders = self.orders.as_ref();
+        self.displaced = orders.is_some_and(|orders| orders.try_send(Order::Displace).is_ok());
+        self.displaced
     }
 
     /// Whether it is an offer to us that ended before it was answered, and that by its sender.

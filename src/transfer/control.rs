@@ -51,6 +51,8 @@ pub enum Order {
     Attach(Vec<PathBuf>),
     /// The answer to the question; receiving only.
     Answer(Decision),
+    /// Nobody answers, because another question needs the place; receiving only.
+    Displace,
     /// What shall become of a file whose name is taken, or of all such files from now on;
     /// receiving only.
     Conflict(Scope, ConflictAnswer),

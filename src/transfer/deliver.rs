@@ -15,6 +15,7 @@ use crate::storage::journal::Record;
 use crate::storage::name::SafePath;
 use crate::storage::part::Part;
 use crate::storage::publish::{Content, Finished, publish};
+use crate::storage::refusal::plain;
 
 /// Most files of one batch: large enough that one sync serves many, small enough that receipts
 /// come steadily.
@@ -227,7 +228,7 @@ fn failed(index: FileIndex, error: &io::Error, part: Option<Arc<Part>>) -> Deliv
     }
     match no_space {
         true => Delivered::NoSpace(index),
-        false => Delivered::CannotWrite(index, error.to_string()),
+        false => Delivered::CannotWrite(index, plain(error)),
     }
 }
 

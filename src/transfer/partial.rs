@@ -69,10 +69,42 @@ pub struct Partial {
     pub groups: BTreeMap<u32, Hash>,
     /// Where their content lies.
     pub place: Place,
-    /// How often a group arrived damaged.
-    pub damaged: u32,
+    /// What arrived damaged.
+    pub damage: Damage,
     /// Groups that were asked for again over this link and have not come.
     pub asked: BTreeSet<u32>,
+}
+
+/// What of a file arrived damaged, and how often.
+#[derive(Debug, Default)]
+pub struct Damage {
+    /// Takes memory only for groups that have come, as the hashes of those that are right.
+    groups: BTreeMap<u32, u32>,
+    whole: u32,
+}
+
+impl Damage {
+    /// A group arrived damaged. How often it has by now.
+    pub(super) fn group(&mut self, number: u32) -> u32 {
+        let times = self.groups.entry(number).or_default();
+        *times = times.saturating_add(1);
+        *times
+    }
+
+    /// All groups were right, but the file was not. How often that has been so by now.
+    pub(super) fn whole(&mut self) -> u32 {
+        self.whole = self.whole.saturating_add(1);
+        self.whole
+    }
+
+    /// How many groups arrived damaged at least once.
+    pub(super) fn parts(&self) -> u32 {
+        self.groups.len() as u32
+    }
+
+    fn is_none(&self) -> bool {
+        self.groups.is_empty() && self.whole == 0
+    }
 }
 
 /// Where the content of a [`Partial`] lies.
@@ -105,7 +137,7 @@ impl Partial {
             size: 0,
             groups: BTreeMap::new(),
             place: Place::Nowhere,
-            damaged: 0,
+            damage: Damage::default(),
             asked: BTreeSet::new(),
         }
     }
@@ -133,14 +165,14 @@ impl Partial {
     }
 
     /// The same file, of which there is nothing.
-    pub(super) async fn renewed(self) -> Self {
+    pub(super) async fn renewed(mut self) -> Self {
         let fresh = Self {
             tag: self.tag.clone(),
             stamp: None,
             size: self.size,
             groups: BTreeMap::new(),
             place: Place::Nowhere,
-            damaged: self.damaged,
+            damage: std::mem::take(&mut self.damage),
             asked: BTreeSet::new(),
         };
         let _ = tokio::task::spawn_blocking(move || self.discard()).await;
@@ -150,7 +182,7 @@ impl Partial {
     /// Whether there is nothing to remember.
     pub(super) fn is_empty(&self) -> bool {
         let nowhere = matches!(self.place, Place::Nowhere);
-        nowhere && self.groups.is_empty() && self.damaged == 0 && self.asked.is_empty()
+        nowhere && self.groups.is_empty() && self.damage.is_none() && self.asked.is_empty()
     }
 
     /// Whether it holds a file open.
@@ -249,7 +281,7 @@ mod tests {
         partial.resize(1 << 50);
         partial.begin_version(Stamp([1; 16]));
         assert!(partial.groups.is_empty() && partial.is_empty());
-        partial.damaged = 1;
+        partial.damage.group(3);
         assert!(
             !partial.is_empty(),
             "how often it was damaged is remembered"

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
-use super::partial::{Partial, Place};
+use super::partial::{Damage, Partial, Place};
 use super::receive_file::read_exact_at;
 use super::rivals::Rival;
 use super::table::FileTable;
@@ -276,7 +276,7 @@ fn reopen(
         size: record.size,
         groups,
         place: Place::Part(part.into()),
-        damaged: 0,
+        damage: Damage::default(),
         asked: BTreeSet::new(),
     }))
 }
@@ -333,7 +333,7 @@ fn hash_existing(
         size: check.size,
         groups,
         place: Place::Existing(check.path.clone()),
-        damaged: 0,
+        damage: Damage::default(),
         asked: BTreeSet::new(),
     }))
 }

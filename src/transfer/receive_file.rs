@@ -31,6 +31,7 @@ use crate::protocol::message::{Code, FileHeader, FileIndex};
 use crate::storage::folder::Folder;
 use crate::storage::name::SafePath;
 use crate::storage::part::Part;
+use crate::storage::refusal::plain;
 
 /// The same group may arrive damaged so often before the file is given up.
 const DAMAGED_MAX: u32 = 3;
@@ -375,8 +376,7 @@ impl Stream<'_> {
     /// Groups that are right each by itself do not make up the sender's file: one that was kept
     /// from earlier is from another version. Everything is asked for again.
     fn start_over(&mut self) -> FileEnd {
-        self.partial.damaged += 1;
-        if self.partial.damaged >= DAMAGED_MAX {
+        if self.partial.damage.whole() >= DAMAGED_MAX {
             return FileEnd::Damaged;
         }
         self.partial.groups.clear();
@@ -409,7 +409,7 @@ fn write_error(error: io::Error) -> FileEnd {
     if is_no_space(&error) {
         FileEnd::NoSpace
     } else {
-        FileEnd::CannotWrite(error.to_string())
+        FileEnd::CannotWrite(plain(&error))
     }
 }
 

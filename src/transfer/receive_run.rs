@@ -17,7 +17,7 @@ use self::files::Unbegun;
 use super::control::{News, Order, Reading};
 use super::deliver::{BATCH_MAX, Delivered, Delivery, deliver, done};
 use super::ended::Ended;
-use super::partial::Partial;
+use super::partial::{Damage, Partial};
 use super::plan::folder_times;
 use super::receive_file::{FileEnd, Intake, Small};
 use super::receiver::{Incoming, Taken, is_cancel, send};
@@ -249,7 +249,19 @@ impl<'a, L: Inbound> Run<'a, L> {
     }
 
     /// A file is complete and waits for its final name.
-    fn make_ready(&mut self, intake: &Intake, partial: Partial, small: Option<Small>, hash: Hash) {
+    fn make_ready(
+        &mut self,
+        intake: &Intake,
+        mut partial: Partial,
+        small: Option<Small>,
+        hash: Hash,
+    ) {
+        let repaired = partial.damage.parts();
+        if repaired > 0 {
+            let mut table = self.incoming.table.lock();
+            table.note_repaired(intake.index, repaired);
+        }
+        partial.damage = Damage::default();
         if let Some(delivery) = Delivery::new(intake, partial, small, hash) {
             self.whole.insert(intake.index);
             self.ready_weight += delivery.weight();

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::session::InSession;
 use super::budget::{Budget, Share};
@@ -87,6 +88,8 @@ pub struct Incoming {
     /// Whether the journal says that the person paused all of it.
     pause_kept: bool,
     pub(super) started: u64,
+    /// Since when the person is asked, over whatever link.
+    asked: Option<Instant>,
     /// There since the person accepted.
     pub(super) taken: Option<Taken>,
     /// Memory of the table.
@@ -191,11 +194,17 @@ impl Incoming {
             paused_before: HashSet::new(),
             pause_kept: false,
             started,
+            asked: None,
             taken,
             share,
             session: None,
             keeper,
         }
+    }
+
+    /// The person is asked since then: an earlier try broke off.
+    pub fn asked_since(&mut self, since: std::time::Instant) {
+        self.asked = Some(since.into());
     }
 
     /// Continues what an earlier run of the program accepted: call once, before the first
@@ -427,18 +436,6 @@ impl Incoming {
             Err(error) => Err(Ended::Lost(error.to_string())),
         }
     }
-}
-
-/// What an error of the disk means, in plain words.
-pub(super) fn plain(error: &io::Error) -> String {
-    let known = [
-        (io::ErrorKind::PermissionDenied, "no permission"),
-        (io::ErrorKind::ReadOnlyFilesystem, "it is read-only"),
-        (io::ErrorKind::NotFound, "it is not there"),
-        (io::ErrorKind::NotADirectory, "it is not a folder"),
-    ];
-    let found = known.iter().find(|(kind, _)| *kind == error.kind());
-    found.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
 }
 
 pub(super) fn is_cancel(steer: crate::protocol::message::Steer) -> bool {

@@ -123,7 +123,7 @@ impl Outgoing {
                 self.shared.table.lock().end_attach();
                 self.reporter.tell(News::Manifest).await;
             }
-            Order::Answer(_) | Order::Conflict(..) => {}
+            Order::Answer(_) | Order::Displace | Order::Conflict(..) => {}
         }
         false
     }

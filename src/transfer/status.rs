@@ -13,8 +13,8 @@ use crate::fault::{Fault, Trouble};
 use crate::net::link::PathInfo;
 use crate::peer::Party;
 use crate::protocol::groups::Hash;
-use crate::protocol::message::{FileIndex, Outcome, Timestamp, TransferId};
-use crate::text::{bytes, day};
+use crate::protocol::message::{FileIndex, Outcome, SinkFault, Timestamp, TransferId};
+use crate::text::{Shown, bytes, count, day};
 
 /// Which way the files go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,6 +101,56 @@ pub struct TransferSnapshot {
     /// What is passed on between the receivers of a session.
     #[serde(default)]
     pub passing: Passing,
+    /// The entries that failed first, in the order in which they did; at most [`FAILURES_MAX`].
+    /// The whole list is in the file table.
+    #[serde(default)]
+    pub failures: Vec<FailedEntry>,
+    /// How many entries of all kinds failed.
+    #[serde(default)]
+    pub entries_failed: u32,
+    /// What came again because it was damaged when it came first, of files that are whole by now;
+    /// receiving only.
+    #[serde(default)]
+    pub repaired: Option<Repaired>,
+}
+
+/// What came again because it was damaged when it came first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// The path of the first such file, as offered. Show with [`crate::text::Shown`].
+    pub path: String,
+    /// How many files there are.
+    pub files: u32,
+    /// Parts of all of them.
+    pub parts: u32,
+}
+
+impl Repaired {
+    /// `2 damaged parts of holiday.mp4 were fetched again.`
+    pub fn words(&self) -> String {
+        let parts = count(self.parts.into(), "damaged part", "damaged parts");
+        let were = if self.parts == 1 { "was" } else { "were" };
+        let others = match self.files.saturating_sub(1) {
+            0 => String::new(),
+            n => format!(" and {}", count(n.into(), "other file", "other files")),
+        };
+        format!(
+            "{parts} of {}{others} {were} fetched again.",
+            Shown(&self.path)
+        )
+    }
+}
+
+/// Most entries in [`TransferSnapshot::failures`].
+pub const FAILURES_MAX: usize = 5;
+
+/// An entry that was not saved at the receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedEntry {
+    /// Its path, as offered. Show with [`crate::text::Shown`].
+    pub path: String,
+    /// Why.
+    pub why: SinkFault,
 }
 
 /// What is passed on between the receivers of a session, as far as one transfer knows.
@@ -205,6 +255,9 @@ pub struct Question {
     pub obstacle: Option<Fault>,
     /// Seconds until it counts as not answered.
     pub seconds_left: u64,
+    /// When that is, in seconds since 1970; 0 if it is not known.
+    #[serde(default)]
+    pub until: u64,
     /// How often it has been asked by now: it is asked again when there is room at last, when
     /// more is offered, and when it was accepted but the place will not do.
     pub round: u32,

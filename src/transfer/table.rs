@@ -3,11 +3,13 @@
 //! Built for a million entries: paths lie in one string, a row takes 40 bytes, and everything that
 //! most rows do not have (link targets, other names) lies beside it.
 
+mod failed;
 mod undecided;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::failed::{Failures, Repairs};
 use super::rivals::Rival;
 use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TopName};
 use super::tops::Tops;
@@ -48,6 +50,8 @@ pub struct FileTable {
     /// Files that have the names of entries which wait for a person.
     rivals: BTreeMap<FileIndex, Rival>,
     settled: Vec<FileIndex>,
+    failed: Failures,
+    repaired: Repairs,
     digest: blake3::Hasher,
     totals: Totals,
     growth: Growth,
@@ -362,6 +366,9 @@ impl FileTable {
         }
         if let Some(hash) = receipt.hash {
             self.hashes.insert(receipt.index, hash);
+        }
+        if failed {
+            self.failed.add(receipt.index);
         }
         self.settled.push(receipt.index);
         true

@@ -242,6 +242,23 @@ async fn several_damaged_groups_are_fetched_again_once_each() {
     world.send_all().await;
     assert!(world.got("x") == content(1, 9_500_000));
     assert_eq!(world.sending.moved(), 9_500_000 + 2 * MIB);
+    let repaired = world.receiving.table.lock().repaired().unwrap();
+    assert_eq!(repaired.words(), "2 damaged parts of x were fetched again.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_given_up_only_if_the_same_part_is_wrong_each_time() {
+    let mut world = World::<Memory>::new().await;
+    world.file("x", &content(1, 9_500_000));
+    // Five parts once each, and one of them once more.
+    world.pair.faults.push_back(Faults {
+        flips: vec![5, MIB, 2 * MIB, 4 * MIB, 6 * MIB, 9_500_000],
+        ..Faults::default()
+    });
+    world.send_all().await;
+    assert!(world.got("x") == content(1, 9_500_000));
+    let repaired = world.receiving.table.lock().repaired().unwrap();
+    assert_eq!((repaired.files, repaired.parts), (1, 5));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,9 @@ use peerconnect::config::Setting;
 use peerconnect::config::{ConflictAnswer, ConflictPolicy};
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Again, Command, Decision, Overview, Reply, Target};
-use peerconnect::protocol::message::{DeclineReason, Scope, TransferId};
+use peerconnect::protocol::message::{DeclineReason, Scope, SinkFault, TransferId};
 use peerconnect::transfer::state::TransferState;
+use peerconnect::transfer::status::FailedEntry;
 
 use crate::common::{Shape, Site, content, tree};
 
@@ -305,6 +306,19 @@ async fn what_was_declined_is_sent_again_and_of_what_failed_only_that() {
     to.call(answer(second, ACCEPT)).await;
     let end = from.completed(second).await;
     assert_eq!((end.files, end.files_done, end.files_failed), (2, 1, 1));
+    let failed = [FailedEntry {
+        path: "d/e/taken".into(),
+        why: SinkFault::Exists,
+    }];
+    assert_eq!(
+        (end.entries_failed, end.failures.as_slice()),
+        (1, &failed[..])
+    );
+    let end = to.completed(second).await;
+    assert_eq!(
+        (end.entries_failed, end.failures.as_slice()),
+        (1, &failed[..])
+    );
 
     std::fs::remove_file(to.inbox().join("d/e/taken")).unwrap();
     let third = again(second, Again::Failed).await;

@@ -129,6 +129,52 @@ async fn no_answer_in_time_is_no() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_that_is_made_anew_does_not_keep_the_question_open_for_longer() {
+    for blocked in [false, true] {
+        let mut world = World::<Memory>::with_terms(|terms| {
+            terms.accepted = false;
+            terms.blocked = blocked;
+        })
+        .await;
+        let path = world.file("x", b"x");
+        world.offer(&[&path]);
+        let timeout = world.terms.answer_timeout;
+        let start = tokio::time::Instant::now();
+        let ends = world.run_while(|_, _, cut| async move {
+            tokio::time::sleep(timeout / 2).await;
+            cut();
+        });
+        let ends = ends.await;
+        world.lost(&ends);
+        let (sent, _) = world.run().await;
+        assert_eq!(sent, Ended::Declined(DeclineReason::NoAnswer));
+        let took = start.elapsed();
+        assert!(took >= timeout && took < timeout + timeout / 4, "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_makes_room_counts_as_not_answered_also_of_the_blocked() {
+    for blocked in [false, true] {
+        let mut world = World::<Memory>::with_terms(|terms| {
+            terms.accepted = false;
+            terms.blocked = blocked;
+        })
+        .await;
+        let path = world.file("x", b"x");
+        world.offer(&[&path]);
+        let start = tokio::time::Instant::now();
+        let ends = world.run_while(|_, receiving, _| async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            receiving.order(Order::Displace).await;
+        });
+        let (sent, _) = ends.await;
+        assert_eq!(sent, Ended::Declined(DeclineReason::NoAnswer));
+        assert!(start.elapsed() < Duration::from_secs(6));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blocked_sender_sees_nobody_answer_and_nobody_is_asked() {
     let mut world = World::<Memory>::with_terms(|terms| {
         terms.accepted = false;

@@ -155,6 +155,7 @@ pub(crate) fn offer() -> TransferSnapshot {
             free: 212_000_000_000,
             obstacle: None,
             seconds_left: 300,
+            until: 0,
             round: 1,
         }),
         conflict: None,
@@ -164,6 +165,9 @@ pub(crate) fn offer() -> TransferSnapshot {
         settled: 0,
         entries: 41,
         passing: Default::default(),
+        failures: Vec::new(),
+        entries_failed: 0,
+        repaired: None,
     }
 }
 

@@ -4,7 +4,7 @@ use egui_kittest::kittest::Queryable;
 use peerconnect::fault::Fault;
 use peerconnect::net::link::{PathInfo, PathKind};
 use peerconnect::node::api::{Again, Command, Reply};
-use peerconnect::protocol::message::{DeclineReason, Room, Scope, TransferId};
+use peerconnect::protocol::message::{DeclineReason, Room, Scope, SinkFault, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::TransferSnapshot;
 
@@ -30,7 +30,7 @@ fn failed(fault: Fault) -> TransferSnapshot {
 fn where_the_network_is_in_the_way_it_can_be_checked() {
     let reason = DeclineReason::Person;
     for (fault, checks) in [
-        (Fault::NoRoute { peer: peer() }, true),
+        (Fault::no_route(peer()), true),
         (Fault::PeerOffline { peer: peer() }, true),
         (
             Fault::PeerFirewall {
@@ -102,7 +102,12 @@ fn whoever_is_not_reached_is_tried_again_waited_for_or_lets_itself_in() {
             "Let Living-room PC connect to me",
             Again::WhenOnline,
         ),
-        (Fault::NoRoute { peer: peer() }, "Try again", Again::All),
+        (Fault::no_route(peer()), "Try again", Again::All),
+        (
+            Fault::no_route(peer()),
+            "Send when online",
+            Again::WhenOnline,
+        ),
     ] {
         let mut stage = stage(fault);
         stage.click(button);
@@ -195,9 +200,39 @@ fn a_computer_with_the_same_key_is_told_apart_by_a_new_one() {
     let mut stage = stage(Fault::SameIdentity { peer: peer() });
     assert!(stage.says("Another computer has the same identity as this one."));
     stage.click("Make a new identity");
+    assert!(stage.says("Devices that trust this computer ask again."));
+    assert!(!stage.says("Transfers on their way are paused"));
+    stage.click("Keep this one");
+    assert!(!stage.says("Devices that trust this computer ask again."));
+    assert!(stage.commands().is_empty());
+    stage.click("Make a new identity");
+    stage.click("Make it and start anew");
     assert_eq!(stage.command(), Command::NewIdentity);
     stage.reply(Ok(Reply::Done));
-    assert!(stage.says("End PeerConnect and open it again"));
+    assert_eq!(stage.command(), Command::Shutdown);
+}
+
+#[test]
+fn whoever_makes_a_new_identity_knows_what_is_paused() {
+    let failed = failed(Fault::SameIdentity { peer: peer() });
+    let mut stage = Stage::with(vec![], vec![failed, samples::receiving(2)]);
+    stage.click("Make a new identity");
+    assert!(stage.says("Transfers on their way are paused"));
+    // It was somebody else's node: it has to be started anew there.
+    let mut stage = stage_of_a_command(Fault::SameIdentity { peer: peer() });
+    stage.click("Make a new identity");
+    stage.click("Make it and start anew");
+    stage.command();
+    stage.reply(Ok(Reply::Done));
+    assert!(stage.commands().is_empty());
+    assert!(stage.says("End PeerConnect where it runs and start it again"));
+}
+
+/// The same on the node of a command that runs elsewhere.
+fn stage_of_a_command(fault: Fault) -> Stage {
+    let mut overview = (*samples::overview(vec![], vec![failed(fault)])).clone();
+    overview.me.pid += 1;
+    Stage::new(overview.into())
 }
 
 #[test]
@@ -214,6 +249,11 @@ fn an_offer_that_nobody_answers_can_be_withdrawn() {
     stage.wait(130);
     stage.publish(overview());
     assert!(stage.says("Nobody has answered for 2 min. The offer stays open."));
+    stage.wait(200);
+    stage.publish(overview());
+    assert!(stage.says("Nobody answered on Living-room PC for 5 min."));
+    assert!(stage.says("The offer stays open for 24 h, unless it is set otherwise there."));
+    assert!(!stage.says("Waiting for Living-room PC to accept"));
     stage.click("Withdraw");
     let (transfer, scope) = (t.id, Scope::Transfer);
     assert_eq!(stage.command(), Command::Cancel { transfer, scope });
@@ -239,6 +279,28 @@ fn what_was_declined_is_sent_again() {
         stage.click("Send again");
         assert_eq!(stage.command(), again(Again::All));
     }
+}
+
+#[test]
+fn a_file_that_did_not_arrive_is_explained_with_what_can_be_done() {
+    let sent = samples::without(samples::sending(), &[SinkFault::Damaged]);
+    let mut stage = Stage::with(vec![], vec![sent]);
+    assert!(stage.says("Delivered to Living-room PC · 2 files"));
+    assert!(stage.says("\"file 0\" doesn't arrive intact. The same part was wrong 3 times"));
+    stage.click("Try this file again");
+    assert_eq!(stage.command(), again(Again::Failed));
+
+    let mut got = samples::without(samples::receiving(2), &[SinkFault::CannotWrite]);
+    got.fault = Some(Fault::CannotWrite {
+        path: "/srv/inbox/file 0".into(),
+        why: "no permission (you are \"user\", folder belongs to \"root\")".into(),
+    });
+    let mut stage = Stage::with(vec![], vec![got]);
+    assert!(stage.says("2 files arrived and verified"));
+    assert!(stage.says("you are \"user\", folder belongs to \"root\""));
+    assert!(stage.find("Show in folder").is_some());
+    stage.click("Choose another folder");
+    assert!(stage.field("Save received files in").value().is_some());
 }
 
 #[test]
@@ -268,7 +330,7 @@ fn where_a_folder_cannot_be_written_another_one_is_chosen() {
 
 #[test]
 fn what_stands_behind_a_failure_is_shown_and_copied_when_it_is_wanted() {
-    let mut t = failed(Fault::NoRoute { peer: peer() });
+    let mut t = failed(Fault::no_route(peer()));
     t.path = Some(PathInfo {
         kind: PathKind::Relay,
         addr: None,

@@ -273,9 +273,7 @@ fn files_come_back_when_they_cannot_be_sent() {
     stage.press(Modifiers::COMMAND, Key::Enter);
     assert_eq!(stage.command(), send("Kitchen", &paths));
     assert!(!stage.says("a.txt"));
-    stage.reply(Err(Fault::NoRoute {
-        peer: "Kitchen".into(),
-    }));
+    stage.reply(Err(Fault::no_route("Kitchen".into())));
     assert!(stage.says("No way found to Kitchen."));
     assert!(stage.says("a.txt"));
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use egui::Theme;
 use egui_kittest::SnapshotResults;
-use peerconnect::fault::Fault;
+use peerconnect::fault::{Direct, Fault, RelayTried, RouterTried, Tried};
 use peerconnect::node::api::{Overview, Reply};
-use peerconnect::protocol::message::DeclineReason;
+use peerconnect::protocol::message::{DeclineReason, SinkFault};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{FileState, TransferSnapshot};
 
@@ -37,7 +37,7 @@ pub(super) fn known(transfers: Vec<TransferSnapshot>) -> Arc<Overview> {
     samples::overview(vec![samples::trusted("Living-room PC")], transfers)
 }
 
-/// Those that people meet most.
+/// What a sender sees of those that people meet most and that end everything.
 fn failures() -> Vec<Fault> {
     let peer = || "Living-room PC".to_owned();
     vec![
@@ -45,25 +45,6 @@ fn failures() -> Vec<Fault> {
         Fault::PeerFirewall {
             peer: peer(),
             port: 3485,
-        },
-        Fault::DiskFull {
-            folder: "/home/me/Downloads".into(),
-            needed: 12_400_000_000,
-            free: 3_100_000_000,
-        },
-        Fault::NameExists {
-            path: "report.pdf".into(),
-        },
-        Fault::CannotWrite {
-            path: "/srv/inbox".into(),
-            why: "no permission".into(),
-        },
-        Fault::Declined {
-            peer: peer(),
-            reason: DeclineReason::Person,
-        },
-        Fault::VerifyFailed {
-            path: "holiday.mp4".into(),
         },
         Fault::Version {
             peer: peer(),
@@ -75,34 +56,85 @@ fn failures() -> Vec<Fault> {
             got: Some(samples::peer("new key").id),
         },
         Fault::SameIdentity { peer: peer() },
-        Fault::NoRoute { peer: peer() },
+        Fault::NoRoute {
+            peer: peer(),
+            tried: Tried {
+                direct: Some(Direct::UdpAndTcp),
+                relay: Some(RelayTried::NoneSetUp),
+                router: Some(RouterTried::Shut),
+                ours: Some([192, 168, 1, 7].into()),
+            },
+        },
+    ]
+}
+
+/// Those that end an offer.
+fn declined() -> Vec<TransferSnapshot> {
+    let rejected = |sample, fault| TransferSnapshot {
+        state: TransferState::Rejected,
+        bytes_done: 0,
+        fault: Some(fault),
+        ..sample
+    };
+    let (peer, reason) = ("Living-room PC".to_owned(), DeclineReason::Person);
+    let full = Fault::DiskFull {
+        folder: "/home/me/Downloads".into(),
+        needed: 12_400_000_000,
+        free: 3_100_000_000,
+    };
+    let unwritable = Fault::CannotWrite {
+        path: "/srv/inbox".into(),
+        why: "no permission".into(),
+    };
+    vec![
+        rejected(samples::numbered(21), Fault::Declined { peer, reason }),
+        rejected(samples::receiving(22), full),
+        rejected(samples::receiving(23), unwritable),
+    ]
+}
+
+/// Those that only some of the files meet.
+fn incomplete() -> Vec<TransferSnapshot> {
+    let (damaged, exists) = (SinkFault::Damaged, SinkFault::Exists);
+    let named = |sample, why, path: &str| {
+        let mut t = samples::without(sample, &[why]);
+        t.failures[0].path = path.into();
+        t
+    };
+    let mut full = named(
+        samples::receiving(33),
+        SinkFault::CannotWrite,
+        "holiday.mp4",
+    );
+    full.fault = Some(Fault::CannotWrite {
+        path: "/media/stick/holiday.mp4".into(),
+        why: "the disk was removed".into(),
+    });
+    let several = [damaged, exists, damaged, damaged, damaged, damaged];
+    vec![
+        named(samples::numbered(31), damaged, "holiday.mp4"),
+        named(samples::receiving(32), exists, "report.pdf"),
+        full,
+        samples::without(samples::numbered(34), &several),
+        samples::without(samples::receiving(35), &several),
     ]
 }
 
 #[test]
 fn every_failure_says_what_happened_and_what_to_do() {
     both("failures", |theme| {
-        let failed = (1..).zip(failures()).map(|(n, fault)| {
-            let receives = matches!(
-                fault,
-                Fault::DiskFull { .. } | Fault::CannotWrite { .. } | Fault::NameExists { .. }
-            );
-            let sample = match receives {
-                true => samples::receiving(n),
-                false => samples::numbered(n),
-            };
-            TransferSnapshot {
-                state: TransferState::Failed,
-                bytes_done: 0,
-                fault: Some(fault),
-                ..sample
-            }
+        let failed = (1..).zip(failures()).map(|(n, fault)| TransferSnapshot {
+            state: TransferState::Failed,
+            bytes_done: 0,
+            fault: Some(fault),
+            ..samples::numbered(n)
         });
+        let failed = declined().into_iter().chain(failed).chain(incomplete());
         let mut other = samples::peer("new key");
         (other.connected, other.words) = (true, Some("river copper nine".into()));
         let peers = vec![samples::trusted("Living-room PC"), other];
         let overview = samples::overview(peers, failed.collect());
-        Stage::sized(overview, [900.0, 1900.0], theme)
+        Stage::sized(overview, [900.0, 2500.0], theme)
     });
 }
 

@@ -473,6 +473,51 @@ fn a_node_that_does_not_start_is_told_and_can_be_tried_again() {
 }
 
 #[test]
+fn a_window_with_a_new_identity_starts_its_node_anew_by_itself() {
+    let same = Fault::SameIdentity {
+        peer: "Living-room PC".into(),
+    };
+    let failed = TransferSnapshot {
+        state: TransferState::Failed,
+        fault: Some(same),
+        ..samples::sending()
+    };
+    let before = (*samples::overview(vec![], vec![failed])).clone();
+    let (first, mut requests, pictures) = NodeHandle::new(before);
+    let mut after = (*samples::overview(vec![], vec![])).clone();
+    after.me.name = "Somebody new".into();
+    let (second, _requests, _pictures) = NodeHandle::new(after);
+    let nodes = Arc::new(std::sync::Mutex::new(vec![second, first]));
+    let start: Start = Arc::new(move |_wake| Ok(nodes.lock().unwrap().pop().unwrap()));
+    let mut window: Option<Window> = None;
+    let mut harness = egui_kittest::Harness::builder().build_ui(move |ui| {
+        let ctx = ui.ctx().clone();
+        let window = window.get_or_insert_with(|| Window::new(&ctx, at_once(), Arc::clone(&start)));
+        window.logic(&ctx);
+        window.ui(ui);
+    });
+    for label in ["Make a new identity", "Make it and start anew"] {
+        harness.get_by_label(label).click();
+        harness.run_steps(4);
+    }
+    let mut next = || {
+        let (command, reply) = requests.try_recv().unwrap();
+        let _ = reply.send(Ok(Reply::Done));
+        command
+    };
+    assert_eq!(next(), Command::NewIdentity);
+    harness.run_steps(4);
+    assert_eq!(next(), Command::Shutdown);
+    harness.run_steps(4);
+    drop((requests, pictures));
+    harness.run_steps(4);
+    assert!(harness.query_by_label("You are Somebody new").is_some());
+    let said = harness.query_by_label_contains("This computer has a new identity.");
+    assert!(said.is_some());
+    assert!(harness.query_by_label_contains("has stopped").is_none());
+}
+
+#[test]
 fn a_window_on_a_command_that_ends_goes_on_with_a_node_of_its_own() {
     let mut others = (*samples::overview(vec![], vec![])).clone();
     others.me.pid += 1;

@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// What a person is told who can go on waiting.
+fn stays_open(fault: &Fault) -> String {
+    let title = fault.words(peerconnect::fault::Face::CommandLine).title;
+    format!(
+        "{title} The offer stays open for 24 h, unless it is set otherwise there. Ctrl-C stops \
+         waiting."
+    )
+}
+
 impl Face<'_> {
     pub(super) async fn give_up_lost(&mut self) {
         let Some(retry) = self.retry else {
@@ -16,6 +25,30 @@ impl Face<'_> {
                 self.out.say(&go_on_hint(&tracker.last, self.shared));
                 tracker.end(Exit::of(&fault), self.out).await;
             }
+        }
+    }
+
+    /// Nobody answers an offer of ours: a script does not wait for ever.
+    pub(super) async fn give_up_unanswered(&mut self) {
+        let now = Instant::now();
+        for tracker in self.trackers.values_mut() {
+            let Some(fault) = tracker.unanswered(now) else {
+                continue;
+            };
+            if self.unanswered == Unanswered::Stay {
+                self.out.say(&stays_open(&fault));
+                continue;
+            }
+            let withdraw = Command::Cancel {
+                transfer: tracker.id,
+                scope: Scope::Transfer,
+            };
+            if let Err(fault) = self.node.call(withdraw).await {
+                tracing::debug!(%fault, "could not be taken back");
+            }
+            let event = Event::Error(Some(&tracker.last), None, &fault);
+            self.out.emit(event).await;
+            tracker.end(Exit::of(&fault), self.out).await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use peerconnect::node::api::{Reply, Request, TextCommand};
 use peerconnect::protocol::message::{DeclineReason, Outcome, SinkFault};
-use peerconnect::transfer::status::{FileQuery, FileState, Question, ROWS_MAX};
+use peerconnect::transfer::status::{FileQuery, FileState, Question, ROWS_MAX, Repaired};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
@@ -171,6 +171,11 @@ async fn lines_have_the_fields_that_scripts_rely_on() {
     let mut t = snapshot(TransferState::Completed);
     (t.files, t.entries, t.settled, t.files_done) = (1, 1, 1, 1);
     (t.bytes, t.bytes_done, t.bytes_moved) = (4096, 4096, 4096);
+    t.repaired = Some(Repaired {
+        path: "file 0".into(),
+        files: 1,
+        parts: 2,
+    });
     let node = FakeNode::start(vec![t.clone()]);
     let (_, lines) = node.run(these(&t), |_| {}).await;
     let id = t.id.to_string();
@@ -193,7 +198,12 @@ async fn lines_have_the_fields_that_scripts_rely_on() {
     assert_eq!(done["result"], "new");
     assert_eq!(done["blake3"], "01".repeat(32));
     let summary = &of_kind(&lines, "summary")[0];
-    for (field, value) in [("files", 1), ("bytes", 4096), ("sent_bytes", 4096)] {
+    for (field, value) in [
+        ("files", 1),
+        ("bytes", 4096),
+        ("sent_bytes", 4096),
+        ("repaired_parts", 2),
+    ] {
         assert_eq!(summary[field], value, "{field}");
     }
     assert!(summary["seconds"].is_number());
@@ -294,6 +304,36 @@ async fn a_lost_connection_is_waited_for_so_long_and_not_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_offer_that_nobody_answers_is_taken_back_by_a_script_and_left_open_by_a_person() {
+    let t = snapshot(TransferState::AwaitingAnswer);
+    let node = FakeNode::start(vec![t.clone()]);
+    let commands = Arc::clone(&node.commands);
+    let start = Instant::now();
+    let script = |face: &mut Face<'_>| face.unanswered = Unanswered::Withdraw;
+    let (exit, lines) = node.run(these(&t), script).await;
+    assert_eq!(exit, Exit::NO_ANSWER);
+    let waited = start.elapsed().as_secs();
+    assert!((300..302).contains(&waited), "{waited}");
+    let error = &of_kind(&lines, "error")[0];
+    assert_eq!(
+        (&error["code"], &error["exit"]),
+        (&"no-answer".into(), &7.into())
+    );
+    let withdraw = Command::Cancel {
+        transfer: t.id,
+        scope: Scope::Transfer,
+    };
+    assert_eq!(*commands.lock().unwrap(), [withdraw]);
+
+    let node = FakeNode::start(vec![t.clone()]);
+    let commands = Arc::clone(&node.commands);
+    let waits = node.run(these(&t), |_| {});
+    let ended = tokio::time::timeout(Duration::from_secs(3600), waits).await;
+    assert!(ended.is_err(), "a person can go on waiting");
+    assert!(commands.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_an_offer_in_time_the_code_says_so() {
     let node = FakeNode::start(vec![]);
     let until = Some(Instant::now() + Duration::from_secs(5));
@@ -334,6 +374,7 @@ async fn only_the_chosen_peer_is_taken_without_a_question() {
         free: 1,
         obstacle: None,
         seconds_left: 9,
+        until: 0,
         round: 1,
     });
     let mut stranger = t.clone();
@@ -371,6 +412,7 @@ async fn what_has_no_room_is_accepted_for_the_chosen_peer_once_there_is_room() {
         free: 1,
         obstacle: Some(full),
         seconds_left: 9,
+        until: 0,
         round: 1,
     });
     let node = FakeNode::start(vec![t.clone()]);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::testing::{row, session, snapshot, to_original};
+use peerconnect::transfer::status::Repaired;
 
 #[test]
 fn colour_follows_the_wishes_of_the_environment() {
@@ -117,6 +118,14 @@ fn the_end_says_what_arrived_where_and_how() {
         text,
         "✓ 41 files delivered to kitchen, verified, 1.20 GB, 11.4 s (direct)"
     );
+    t.repaired = Some(Repaired {
+        path: "holiday.mp4".into(),
+        files: 1,
+        parts: 2,
+    });
+    let text = summary(&t, Exit::OK, Symbols::UNICODE, false).unwrap();
+    let repaired = "\n  2 damaged parts of holiday.mp4 were fetched again.";
+    assert!(text.ends_with(repaired), "{text}");
     t.files_failed = 2;
     let text = summary(&t, Exit::SOME_FAILED, Symbols::UNICODE, false).unwrap();
     assert!(

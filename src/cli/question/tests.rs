@@ -21,6 +21,7 @@ fn the_question_says_who_what_where_and_whether_it_fits() {
         free: 212_000_000_000,
         obstacle: None,
         seconds_left: 300,
+        until: 0,
         round: 1,
     });
     let text = question(&overview(vec![]), &t);

@@ -1,7 +1,8 @@
 //! Offers that arrive: taken, refused, or given to the task of a known transfer.
 
 use super::*;
-use crate::config::PassOn;
+use crate::config::{ANSWER_SOON, PassOn};
+use crate::transfer::budget::{MANIFEST_FREE, MANIFESTS_MAX};
 use crate::transfer::receiver::Earlier;
 
 impl Core {
@@ -30,8 +31,9 @@ impl Core {
             self.tasks.spawn(repeat(link, table));
             return;
         }
+        self.relieve();
         let agreed = self.codes.has_agreed(from.id(), id);
-        if !agreed && !self.book.is_open(id) && self.has_too_many_questions(from.id()) {
+        if !agreed && !self.book.is_open(id) && !self.has_place(from.id()) {
             return self.refuse(link, Code::Busy);
         }
         self.receive(from, id).await;
@@ -42,20 +44,47 @@ impl Core {
         }
     }
 
-    pub(super) fn has_too_many_questions(&self, peer: PeerId) -> bool {
+    /// Whether there is place for one more question, of this peer. Questions stay open for long:
+    /// the oldest one of a stranger makes room for that of another.
+    fn has_place(&mut self, peer: PeerId) -> bool {
         if self.accepts_unasked(peer) {
-            return false;
+            return true;
         }
         let open = || self.book.iter().filter(|(_, entry)| entry.is_unanswered());
         let of_peer = open().filter(|(_, entry)| entry.peer == Some(peer.into()));
-        let of_peer = of_peer.count();
+        if of_peer.count() >= QUESTIONS_PER_PEER {
+            return false;
+        }
         let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
-        let of_strangers = || {
-            let key = |entry: &Entry| entry.peer.and_then(|peer| peer.key());
-            let strangers = open().filter(|(_, entry)| !key(entry).is_some_and(trusted));
-            strangers.count()
-        };
-        of_peer >= QUESTIONS_PER_PEER || (!trusted(peer) && of_strangers() >= QUESTIONS_MAX)
+        if trusted(peer) {
+            return true;
+        }
+        let key = |entry: &Entry| entry.peer.and_then(|peer| peer.key());
+        let strangers = open().filter(|(_, entry)| !key(entry).is_some_and(trusted));
+        let strangers: Vec<_> = strangers.map(|(id, entry)| (entry.begun(), id)).collect();
+        match place(strangers, Instant::now()) {
+            Place::There => true,
+            Place::Of(id) => self.book.get_mut(id).is_some_and(Entry::displace),
+            Place::None => false,
+        }
+    }
+
+    /// Large manifests of strangers that nobody answers must not keep out those of others for as
+    /// long as a question stays open.
+    fn relieve(&mut self) {
+        let trusted = |id| self.records.peer(id).is_some_and(|r| r.trusted);
+        let key = |entry: &Entry| entry.peer.and_then(|peer| peer.key());
+        let large = self.book.iter().filter_map(|(id, entry)| {
+            let memory = entry.table.lock().memory();
+            let counts = entry.is_unanswered() && !key(entry).is_some_and(trusted);
+            (counts && memory > MANIFEST_FREE).then(|| (entry.begun(), id, memory))
+        });
+        let large = large.collect();
+        for id in surplus(large, Instant::now()) {
+            if let Some(entry) = self.book.get_mut(id) {
+                entry.displace();
+            }
+        }
     }
 
     /// Whether offers of this peer are taken without a question.
@@ -230,6 +259,9 @@ impl Core {
         {
             tracing::warn!(%error, "the folder of a transfer cannot be opened");
         }
+        if let Some(since) = self.book.unanswered_since(id, peer) {
+            incoming.asked_since(since);
+        }
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
         let standing = self.standings.get(&id).cloned();
         let entry = self.book.insert(NewTransfer {
@@ -263,4 +295,86 @@ pub(super) struct Entered {
     pub(super) table: SharedTable,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) reporter: Reporter,
+}
+
+/// What the large manifests of strangers may take beyond the first minutes of their questions.
+const LARGE_MAX: usize = MANIFESTS_MAX / 3;
+
+/// Which of these questions with large manifests have to end, so that others have memory: the
+/// oldest, but none that somebody may be on the way to answer. Each with the time since when it is
+/// known, and its memory.
+fn surplus(mut large: Vec<(Instant, TransferId, usize)>, now: Instant) -> Vec<TransferId> {
+    large.sort_unstable();
+    let mut left: usize = large.iter().map(|(.., memory)| memory).sum();
+    let mut ended = Vec::new();
+    for (begun, id, memory) in large {
+        if left <= LARGE_MAX || now.duration_since(begun) < ANSWER_SOON {
+            break;
+        }
+        left -= memory;
+        ended.push(id);
+    }
+    ended
+}
+
+/// Where the question of one more stranger can be.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// There is place.
+    There,
+    /// In place of this one.
+    Of(TransferId),
+    /// Nowhere.
+    None,
+}
+
+/// The place for a question beside these of `strangers`, with the times since when they are known.
+fn place(strangers: Vec<(Instant, TransferId)>, now: Instant) -> Place {
+    if strangers.len() < QUESTIONS_MAX {
+        return Place::There;
+    }
+    // Before that somebody may be on the way to answer it.
+    let old = |(begun, _): &(Instant, _)| now.duration_since(*begun) >= ANSWER_SOON;
+    match strangers.into_iter().min().filter(old) {
+        Some((_, id)) => Place::Of(id),
+        None => Place::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_questions_with_large_manifests_leave_memory_for_others() {
+        let begun = Instant::now();
+        let large = |n: u8, memory| {
+            let at = begun + Duration::from_secs(n.into());
+            (at, TransferId([n; 16]), memory)
+        };
+        let all = || vec![large(2, LARGE_MAX), large(1, LARGE_MAX / 2), large(3, 9)];
+        let after = |seconds| surplus(all(), begun + Duration::from_secs(seconds));
+        let (one, two) = (TransferId([1; 16]), TransferId([2; 16]));
+        assert_eq!(after(300), []);
+        assert_eq!(after(301), [one]);
+        // What is left would fit without the second one, which is not old enough before.
+        assert_eq!(after(302), [one, two]);
+        let few = vec![large(1, LARGE_MAX)];
+        assert_eq!(surplus(few, begun + Duration::from_secs(9999)), []);
+    }
+
+    #[test]
+    fn the_oldest_question_of_a_stranger_makes_room_once_it_has_had_its_time() {
+        let begun = Instant::now();
+        let asked = |count: usize| {
+            let each = |n: usize| (begun + Duration::from_secs(n as u64), [n as u8; 16]);
+            let all = (0..count).rev().map(each);
+            all.map(|(at, id)| (at, TransferId(id))).collect::<Vec<_>>()
+        };
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(place(asked(QUESTIONS_MAX - 1), after(9999)), Place::There);
+        assert_eq!(place(asked(QUESTIONS_MAX), after(299)), Place::None);
+        let oldest = Place::Of(TransferId([0; 16]));
+        assert_eq!(place(asked(QUESTIONS_MAX), after(300)), oldest);
+    }
 }

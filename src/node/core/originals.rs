@@ -1,7 +1,7 @@
 //! Offers of originals.
 
 use super::*;
-use crate::config::{LegacyMode, LegacyUnanswered};
+use crate::config::{ANSWER_SOON, LegacyMode, LegacyUnanswered};
 use crate::net::discovery::Who;
 use crate::net::tcp::ANSWER_WITHIN;
 use crate::node::legacy::{Original, OriginalTask, shown_name};
@@ -96,7 +96,7 @@ impl Core {
         let rule = self.expected.take().or_else(|| self.rule.clone());
         let own = self.settings.folder.clone();
         let answer_timeout = match self.settings.legacy_unanswered {
-            LegacyUnanswered::Hold => self.settings.answer_timeout,
+            LegacyUnanswered::Hold => self.settings.answer_timeout.min(ANSWER_SOON),
             // Well before the link says yes by itself.
             LegacyUnanswered::Decline => ANSWER_WITHIN - DECLINE_EARLIER,
         };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::config::ANSWER_SOON;
 use crate::net::tcp::PlainText;
 use crate::net::text_link::InboundText;
 use crate::net::text_link::QuicText;
@@ -100,7 +101,7 @@ impl Core {
             link,
             asking: match unasked {
                 true => Asking::No,
-                false => Asking::For(self.settings.answer_timeout),
+                false => Asking::For(self.settings.answer_timeout.min(ANSWER_SOON)),
             },
             orders,
             reporter,

@@ -40,6 +40,9 @@ fn transfer(n: u8, state: TransferState) -> TransferSnapshot {
         settled: 0,
         entries: 2,
         passing: Default::default(),
+        failures: Vec::new(),
+        entries_failed: 0,
+        repaired: None,
     }
 }
 

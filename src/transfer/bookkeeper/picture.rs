@@ -51,11 +51,14 @@ impl Entry {
     ) -> TransferSnapshot {
         let key = self.peer.and_then(|peer| peer.key());
         let person = key.map(person).unwrap_or_default();
-        let (failed, settled, entries, (conflicts, conflict)) = {
+        let (failed, failures, repaired, settled, entries, (conflicts, conflict)) = {
             let table = self.table.lock();
             let (failed, conflicts) = (table.totals().files_failed, table.conflicts());
-            (failed, table.settled(), table.len(), conflicts)
+            let (failures, repaired) = (table.failures(), table.repaired());
+            let (settled, entries) = (table.settled(), table.len());
+            (failed, failures, repaired, settled, entries, conflicts)
         };
+        let (entries_failed, failures) = failures;
         let standing = self.standing();
         let top = |(name, files, bytes)| TopName { name, files, bytes };
         let ended = self.state.is_final();
@@ -103,6 +106,9 @@ impl Entry {
             settled,
             entries,
             passing: self.passing.clone(),
+            failures,
+            entries_failed,
+            repaired,
         }
     }
 
@@ -118,12 +124,13 @@ impl Entry {
     }
 
     fn question(&self) -> Option<Question> {
-        let (asking, since) = self.asking.as_ref()?;
-        let left = asking.timeout.saturating_sub(since.elapsed());
+        let Asked { asking, at, until } = self.asking.as_ref()?;
+        let left = asking.timeout.saturating_sub(at.elapsed());
         Some(Question {
             free: asking.free,
             obstacle: asking.obstacle.clone(),
             seconds_left: left.as_secs(),
+            until: *until,
             round: self.rounds,
         })
     }

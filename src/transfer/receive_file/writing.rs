@@ -7,7 +7,9 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::fetching::Source;
 use super::group::Group;
-use super::{CHECKPOINT_LEN, DAMAGED_MAX, FileEnd, Stream, Worked, fault, write_error};
+use super::{
+    CHECKPOINT_LEN, DAMAGED_MAX, FileEnd, MISSING_MAX, Stream, Worked, fault, write_error,
+};
 use crate::protocol::groups::{Hash, group_len};
 use crate::storage::journal::Record;
 use crate::storage::part::Part;
@@ -114,15 +116,18 @@ impl Stream<'_> {
 
     pub(super) fn damaged(&mut self, number: u32) -> Result<(), FileEnd> {
         tracing::warn!(index = self.intake.index, number, "a group is damaged");
-        self.partial.damaged += 1;
-        self.again.push(number);
         // What is there may be of an older version.
         self.partial.groups.remove(&number);
-        if self.partial.damaged >= DAMAGED_MAX {
-            Err(FileEnd::Damaged)
-        } else {
-            Ok(())
+        if self.partial.damage.group(number) >= DAMAGED_MAX {
+            return Err(FileEnd::Damaged);
         }
+        if self.again.len() < MISSING_MAX {
+            self.again.push(number);
+        } else {
+            // Found missing after one of the next streams.
+            self.partial.asked.remove(&number);
+        }
+        Ok(())
     }
 
     /// Brings data to the disk now and then, in the background.

@@ -15,6 +15,7 @@ use crate::protocol::message::{
     Code, FileHeader, FileIndex, Outcome, Receipt, ReceiverMessage, SinkFault,
 };
 use crate::storage::name::SafePath;
+use crate::storage::refusal::with_owner;
 use crate::transfer::control::News;
 use crate::transfer::deliver::shelve;
 use crate::transfer::ended::Ended;
@@ -296,6 +297,9 @@ impl<L: Inbound> Run<'_, L> {
             self.incoming.terms.folder.join(table.path(index))
         };
         tracing::warn!(index, why, "a file cannot be written");
+        let (at, said) = (path.clone(), why.clone());
+        let explained = tokio::task::spawn_blocking(move || with_owner(&at, said)).await;
+        let why = explained.unwrap_or(why);
         let fault = Fault::CannotWrite { path, why };
         self.incoming.reporter.tell(News::Fault(Some(fault))).await;
         self.give_up(index, SinkFault::CannotWrite).await

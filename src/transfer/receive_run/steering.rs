@@ -200,7 +200,7 @@ impl<L: Inbound> Run<'_, L> {
             Order::Cancel(Scope::File(_)) => Ok(()),
             Order::First(index) => self.steer(Scope::File(index), SteerAction::First).await,
             Order::Conflict(scope, answer) => self.on_answer(scope, answer).await,
-            Order::Attach(_) | Order::Answer(_) => Ok(()),
+            Order::Attach(_) | Order::Answer(_) | Order::Displace => Ok(()),
         }
     }
 

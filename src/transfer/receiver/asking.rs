@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Incoming, Taken, is_cancel, message, plain, send};
-use crate::config::ConflictPolicy;
+use super::{Incoming, Taken, is_cancel, message, send};
+use crate::config::{ANSWER_SOON, ConflictPolicy};
 use crate::fault::Fault;
 use crate::net::link::{Inbound, Offence};
 use crate::protocol::message::{DeclineReason, ReceiverMessage, Room, Scope, SenderMessage};
 use crate::storage::folder::{Folder, Space};
 use crate::storage::journal::{Journal, JournalHead};
+use crate::storage::refusal::refusal;
 use crate::transfer::control::{Asking, Decision, News, Order};
 use crate::transfer::ended::Ended;
 use crate::transfer::partial::SharedJournal;
@@ -32,10 +33,10 @@ impl Incoming {
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<(), Ended> {
         if self.terms.blocked {
-            return self.pretend_absence(link).await;
+            return self.pretend_absence(link, orders).await;
         }
         let mut folder = self.terms.folder.clone();
-        let until = Instant::now() + self.terms.answer_timeout;
+        let (since, until) = self.asked();
         // What the person and the sender were told last.
         let mut told: Option<Room> = None;
         let mut presumed = None;
@@ -54,7 +55,7 @@ impl Incoming {
                 let left = until.saturating_duration_since(Instant::now());
                 self.reporter.tell(News::Ask(view.asking(left))).await;
             }
-            match self.wish(link, orders, until).await? {
+            match self.wish(link, orders, since, until).await? {
                 Wish::LookAgain => {}
                 Wish::Decided(Decision::Decline) => {
                     return self.decline(link, DeclineReason::Person).await;
@@ -100,17 +101,38 @@ impl Incoming {
         self.decline(link, reason).await
     }
 
+    /// Since when it is asked, and until when. A link that is made anew makes nothing longer.
+    fn asked(&mut self) -> (Instant, Instant) {
+        let since = *self.asked.get_or_insert_with(Instant::now);
+        (since, since + self.terms.answer_timeout)
+    }
+
     /// A blocked peer learns nothing, not even that it is blocked.
-    pub(super) async fn pretend_absence<L: Inbound>(&mut self, link: &mut L) -> Result<(), Ended> {
+    pub(super) async fn pretend_absence<L: Inbound>(
+        &mut self,
+        link: &mut L,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<(), Ended> {
+        let (_, until) = self.asked();
         send(link, ReceiverMessage::Asked(Room::Fits)).await?;
         let silence = async {
             loop {
-                if link.recv().await.is_err() {
-                    return;
+                tokio::select! {
+                    event = link.recv() => if event.is_err() {
+                        return Ok(());
+                    },
+                    // It makes room for a newer question, and ends with the program, as others.
+                    order = orders.recv() => match order {
+                        None => return Err(Ended::Lost("the program ends".into())),
+                        Some(Order::Displace) => return Ok(()),
+                        Some(_) => {}
+                    },
                 }
             }
         };
-        let _ = tokio::time::timeout(self.terms.answer_timeout, silence).await;
+        tokio::time::timeout_at(until, silence)
+            .await
+            .unwrap_or(Ok(()))?;
         self.decline(link, DeclineReason::NoAnswer).await
     }
 
@@ -120,9 +142,14 @@ impl Incoming {
         &mut self,
         link: &mut L,
         orders: &mut mpsc::Receiver<Order>,
+        since: Instant,
         until: Instant,
     ) -> Result<Wish, Ended> {
-        let look = tokio::time::sleep_until(until.min(Instant::now() + LOOK_EVERY));
+        let every = match since.elapsed() < ANSWER_SOON {
+            true => LOOK_EVERY,
+            false => LOOK_LATER_EVERY,
+        };
+        let look = tokio::time::sleep_until(until.min(Instant::now() + every));
         tokio::pin!(look);
         loop {
             tokio::select! {
@@ -130,6 +157,9 @@ impl Incoming {
                     Some(Order::Answer(decision)) => return Ok(Wish::Decided(decision)),
                     Some(Order::Cancel(Scope::Transfer)) => {
                         return Ok(Wish::Decided(Decision::Decline));
+                    }
+                    Some(Order::Displace) => {
+                        self.decline(link, DeclineReason::NoAnswer).await?;
                     }
                     Some(order) => {
                         self.offline_order(order).await;
@@ -211,16 +241,23 @@ impl Incoming {
         let work = move || {
             // Of something that was lost with its journal.
             remove_will();
-            Ok((Folder::open(&path)?, Journal::create(&journals, &head)?))
+            let cannot = |path: &Path, error: &io::Error| Fault::CannotWrite {
+                path: path.to_owned(),
+                why: refusal(path, error),
+            };
+            let folder = Folder::open(&path).map_err(|error| cannot(&path, &error))?;
+            let journal = Journal::create(&journals, &head);
+            let journal = journal.map_err(|error| cannot(&journals, &error))?;
+            Ok((folder, journal))
         };
-        let made: io::Result<(Folder, Journal)> = tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|e| Err(io::Error::other(e)));
+        let made: Result<(Folder, Journal), Fault> =
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+                let what = e.to_string();
+                Err(Fault::Internal { what })
+            });
         let (root, journal) = match made {
             Ok(made) => made,
-            Err(error) => {
-                let why = error.to_string();
-                let fault = Fault::CannotWrite { path: folder, why };
+            Err(fault) => {
                 self.reporter.tell(News::Fault(Some(fault))).await;
                 return self.decline(link, DeclineReason::NotWritable).await;
             }
@@ -272,6 +309,9 @@ impl Incoming {
             let files = files.saturating_sub(there.entries);
             Ok((space, needed, files, known.is_none().then_some(there)))
         };
+        let at = folder.clone();
+        // Whose the folder is takes a look at the disk, too.
+        let work = move || work().map_err(|error| io::Error::other(refusal(&at, &error)));
         let seen = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|e| Err(io::Error::other(e)));
@@ -292,6 +332,8 @@ impl Incoming {
 
 /// How often the room is looked at while a person is asked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The same once nobody has answered for [`ANSWER_SOON`]: disks may sleep.
+const LOOK_LATER_EVERY: Duration = Duration::from_secs(30);
 
 /// How long it is believed what a look at all files has found.
 const PRESUMED_FOR: Duration = Duration::from_secs(30);
@@ -358,7 +400,7 @@ impl View {
             Err(error) => {
                 let obstacle = Fault::CannotWrite {
                     path: folder.clone(),
-                    why: plain(&error),
+                    why: error.to_string(),
                 };
                 (0, Room::NotWritable, Some(obstacle))
             }

@@ -40,6 +40,8 @@ impl Incoming {
                 }
             }
             Order::Cancel(Scope::Transfer) | Order::Answer(Decision::Decline) => return true,
+            // Nobody was asked yet, or has answered.
+            Order::Displace => return self.taken.is_none(),
             Order::Cancel(Scope::File(index)) => {
                 let outcome = Outcome::Failed(SinkFault::Cancelled);
                 self.settle_file(index, outcome).await;

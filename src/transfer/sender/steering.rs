@@ -177,7 +177,7 @@ impl<L: Outbound> Run<'_, L> {
                 self.attach(paths);
                 Ok(())
             }
-            Order::Answer(_) | Order::Conflict(..) => Ok(()),
+            Order::Answer(_) | Order::Displace | Order::Conflict(..) => Ok(()),
         }
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::protocol::message::SinkFault;
+use crate::transfer::status::FAILURES_MAX;
 
 fn file(path: &str, size: u64) -> Entry {
     let kind = EntryKind::File {
@@ -86,6 +87,29 @@ fn totals_follow_progress_and_settlement() {
         (1, 1, 5)
     );
     assert_eq!(table.bytes_left(), 0);
+}
+
+#[test]
+fn the_first_failures_are_told_and_all_are_counted() {
+    let mut table = FileTable::default();
+    let entry = |n: u32| Entry {
+        path: format!("f{n}"),
+        kind: EntryKind::Symlink { target: "x".into() },
+    };
+    for n in 0..9 {
+        table.push(&entry(n)).unwrap();
+    }
+    table.settle(&receipt(8, Outcome::New));
+    for n in (0..8).rev() {
+        table.settle(&receipt(n, Outcome::Failed(SinkFault::Exists)));
+    }
+    let (count, first) = table.failures();
+    assert_eq!((count, first.len()), (8, FAILURES_MAX));
+    assert_eq!(
+        (first[0].path.as_str(), first[0].why),
+        ("f7", SinkFault::Exists)
+    );
+    assert_eq!(first[4].path, "f3");
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn offered() -> TransferSnapshot {
         free: 1,
         obstacle: None,
         seconds_left: 9,
+        until: 0,
         round: 1,
     });
     t

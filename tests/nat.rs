@@ -55,8 +55,8 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is sent.
 static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| content(7, SIZE));
-/// Transfers at once: as many as keep two processors busy.
-const AT_ONCE: u32 = 2;
+/// Transfers at once: most of them wait for their limit.
+const AT_ONCE: u32 = 3;
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE as usize);
 
 /// How content travels at the end.
@@ -420,6 +420,24 @@ async fn a_direct_way_that_is_cut_is_left_for_the_relay_without_a_break() {
     let states = bed.lines(&bed.sender, "state");
     let lost = states.iter().any(|line| line["state"] == "lost");
     assert!(!lost, "{}", bed.sender.said());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_direct_from_the_beginning_is_made_anew_another_way() {
+    let Some(mut bed) = Bed::up("a=linux b=open").await else {
+        return;
+    };
+    bed.begin(Some(LIMIT));
+    bed.until_way(Instant::now(), &["direct"]).await;
+    bed.lab.run(&["udp", "a", "off"], "").unwrap();
+    let took = bed.until_way(Instant::now(), &["relay", "tcp"]).await;
+    println!("another way after {took:?}");
+    bed.finish().await;
+    assert_eq!(bed.kinds()[0], "direct");
+    let sent = bed.lines(&bed.sender, "summary")[0]["sent_bytes"].as_u64();
+    // What was on its way is sent again, and nothing else.
+    let again = sent.unwrap() - SIZE as u64;
+    assert!(again < SIZE as u64 / 10, "{again} bytes sent again");
 }
 
 #[tokio::test]

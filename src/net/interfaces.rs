@@ -176,6 +176,23 @@ pub(super) struct LocalNet {
     pub(super) index: u32,
 }
 
+impl LocalNet {
+    /// Whether an address, not written as one of another family, is in it.
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
+        match (self.ip, ip) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                let differ = u32::from(own) ^ u32::from(ip);
+                differ.leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let differ = u128::from(own) ^ u128::from(ip);
+                differ.leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
 /// The networks that this computer is in now; those of virtual machines last.
 pub(super) fn local_nets() -> Vec<LocalNet> {
     let mut interfaces = interfaces();

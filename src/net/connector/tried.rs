@@ -44,18 +44,7 @@ fn is_near(ip: IpAddr, nets: &[LocalNet]) -> bool {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    let within = |net: &LocalNet| match (net.ip, ip) {
-        (IpAddr::V4(net_ip), IpAddr::V4(ip)) => {
-            let differ = net_ip.to_bits() ^ ip.to_bits();
-            differ.leading_zeros() >= u32::from(net.prefix)
-        }
-        (IpAddr::V6(net_ip), IpAddr::V6(ip)) => {
-            let differ = net_ip.to_bits() ^ ip.to_bits();
-            differ.leading_zeros() >= u32::from(net.prefix)
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    };
-    ip.is_loopback() || is_link_local || nets.iter().any(within)
+    ip.is_loopback() || is_link_local || nets.iter().any(|net| net.has(ip))
 }
 
 #[cfg(test)]

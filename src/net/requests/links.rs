@@ -47,7 +47,7 @@ impl Links {
     /// it could name any address there, and have others find us at its door.
     pub(in crate::net) fn share(&self, one: IpAddr, other: IpAddr) -> bool {
         let mut nets = self.nets.iter();
-        nets.any(|net| contains(net, one) && contains(net, other))
+        nets.any(|net| net.has(one) && net.has(other))
     }
 
     /// Whether `ip` is that of `from`, or of somebody in the same network. Whoever speaks with a
@@ -62,8 +62,7 @@ impl Links {
             return false;
         };
         let mut nets = self.nets.iter();
-        is_link_local(from.ip())
-            && nets.any(|net| net.index == from.scope_id() && contains(net, ip))
+        is_link_local(from.ip()) && nets.any(|net| net.index == from.scope_id() && net.has(ip))
     }
 
     /// Where somebody is who says that it is at `said`: there, if it was heard with a link-local
@@ -103,25 +102,11 @@ impl Links {
         let near = self
             .nets
             .iter()
-            .filter(|net| contains(net, ip) && (scope == 0 || net.index == scope));
+            .filter(|net| net.has(ip) && (scope == 0 || net.index == scope));
         match near.max_by_key(|net| net.prefix) {
             Some(net) => Some(net.ip),
             None => (self.route)(remote),
         }
-    }
-}
-
-fn contains(net: &LocalNet, ip: IpAddr) -> bool {
-    match (net.ip, ip) {
-        (IpAddr::V4(own), IpAddr::V4(ip)) => {
-            let differ = u32::from(own) ^ u32::from(ip);
-            differ.leading_zeros() >= u32::from(net.prefix)
-        }
-        (IpAddr::V6(own), IpAddr::V6(ip)) => {
-            let differ = u128::from(own) ^ u128::from(ip);
-            differ.leading_zeros() >= u32::from(net.prefix)
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 

@@ -130,8 +130,8 @@ until_true 20 "b to see the phone" sees b "Anna's phone"
 until_true 20 "b to see the kitchen" sees b "Kitchen"
 
 # --- The other accepts, and wants to from now on.
-click 42 228
-click 960 229
+click 44 251
+click 960 251
 until_true 10 "the answer" untitled 'wants to send you files'
 list() { ("at_$1" "$line" list --json) >"$out/list-$1.jsonl"; }
 listed() { list "$1" && grep -q "\"state\":\"$2\"" "$out/list-$1.jsonl"; }

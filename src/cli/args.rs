@@ -332,7 +332,7 @@ pub(crate) struct RelayServerArgs {
     /// Most bytes per second for each pair of peers, such as 20M [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) limit: Option<u64>,
-    /// The same for each peer, with all others together
+    /// The same for what each peer sends to all others
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) limit_peer: Option<u64>,
     /// The same for everybody together

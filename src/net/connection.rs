@@ -211,6 +211,11 @@ impl PeerConnection {
         self.inner.tells_addrs.send_replace(true);
     }
 
+    /// Whether the peer may know all our addresses: it is no stranger.
+    pub(super) fn knows_addrs(&self) -> bool {
+        *self.inner.tells_addrs.borrow()
+    }
+
     /// Waits until the peer may know all our addresses.
     pub(super) async fn may_know_addrs(&self) {
         let mut may = self.inner.tells_addrs.subscribe();

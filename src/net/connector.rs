@@ -153,9 +153,10 @@ impl Connector {
         self.shared.identity.id()
     }
 
-    /// Where others may find us, now and whenever it changes: then it is worth dialling again.
-    pub fn addrs(&self) -> watch::Receiver<Vec<SocketAddr>> {
-        self.shared.addrs()
+    /// The addresses of this computer itself, now and whenever they change: then it is worth
+    /// dialling again. What others say about where we are is not among them.
+    pub fn own_addrs(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.shared.own_addrs()
     }
 
     /// The connection to a peer: the one that is there, one that the peer makes meanwhile, or a

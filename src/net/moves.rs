@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use super::connection::PeerConnection;
 use super::connector::{Connector, Dial};
 use super::interfaces::{self, Own};
+use super::link::PathKind;
 use super::pool::Shared;
 use super::routed_socket::RoutedSocket;
 use super::socket;
@@ -92,9 +93,11 @@ fn announce(shared: &Shared, socket: &UdpSocket) {
 async fn probe(connection: PeerConnection) -> Option<PeerConnection> {
     let heard = || connection.quic().stats().udp_rx.datagrams;
     let before = heard();
-    let least = match connection.remote_addr() {
-        Some(_) => ANSWER_MIN,
-        None => ANSWER_MIN_RELAYED,
+    let least = match connection.path().kind {
+        PathKind::Direct => ANSWER_MIN,
+        PathKind::Tcp | PathKind::Relay | PathKind::Memory | PathKind::LegacyPlain => {
+            ANSWER_MIN_RELAYED
+        }
     };
     sleep(least.max(connection.rtt() * ANSWER_ROUND_TRIPS)).await;
     let has_way = || Own::now().has_way(connection.next_hop());

@@ -25,6 +25,11 @@ const USED_EVERY: Duration = Duration::from_millis(500);
 const SPARE_EVERY: Duration = Duration::from_secs(5);
 /// A way that has not answered for this long does not work any more.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// The same for TCP: on a slow line an answer waits behind what was sent before. That the
+/// connection has ended is known otherwise.
+const DEAD_AFTER_TCP: Duration = Duration::from_secs(12);
+/// A TCP connection that has not answered for this long is not kept.
+const VAIN_AFTER: Duration = Duration::from_secs(30);
 /// Questions to one address that may be answered late.
 const ASKED_MAX: usize = 16;
 /// Questions of the peer that are remembered.
@@ -47,6 +52,14 @@ impl Place {
         match self {
             Self::Udp(_) => 0,
             Self::Tcp(_) => 1,
+        }
+    }
+
+    /// How long an answer may take.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Udp(_) => DEAD_AFTER,
+            Self::Tcp(_) => DEAD_AFTER_TCP,
         }
     }
 
@@ -118,8 +131,12 @@ struct Candidate {
 impl Candidate {
     /// The round trip, if it is a way that works.
     fn works(&self, now: Instant) -> Option<Duration> {
-        let waits = self.unanswered_since.map_or(Duration::ZERO, |at| now - at);
-        self.rtt.filter(|_| waits < DEAD_AFTER)
+        self.rtt.filter(|_| self.waits(now) < self.place.patience())
+    }
+
+    /// Since when an answer is missing.
+    fn waits(&self, now: Instant) -> Duration {
+        self.unanswered_since.map_or(Duration::ZERO, |at| now - at)
     }
 }
 
@@ -165,10 +182,13 @@ impl Paths {
         self.candidates.retain(|c| c.place != place);
     }
 
-    /// Whether `place` was asked for long and has never answered.
+    /// Whether `place` was asked for long and has not answered, or never.
     pub(super) fn is_vain(&self, place: Place, now: Instant) -> bool {
         let candidate = self.candidates.iter().find(|c| c.place == place);
-        candidate.is_none_or(|c| c.rtt.is_none() && now - c.searched >= SEARCH_FOR)
+        candidate.is_none_or(|c| {
+            let never = c.rtt.is_none() && now - c.searched >= SEARCH_FOR;
+            never || c.waits(now) >= VAIN_AFTER
+        })
     }
 
     /// Whether the peer asks this for the first time, as far as is remembered.
@@ -533,6 +553,16 @@ mod tests {
         bed.run(1_100, |p| (p == other).then_some(5));
         assert!(bed.paths.is_vain(tcp, bed.now));
         assert!(!bed.paths.is_vain(other, bed.now));
+        // It may take a while on a slow line, but not for ever.
+        bed.run(10_000, |_| None);
+        assert_eq!(bed.paths.used, Some(other));
+        bed.run(10_000, |_| None);
+        assert_eq!(
+            (bed.paths.used, bed.paths.is_vain(other, bed.now)),
+            (None, false)
+        );
+        bed.run(20_000, |_| None);
+        assert!(bed.paths.is_vain(other, bed.now));
     }
 
     #[test]

@@ -79,12 +79,12 @@ struct State {
     /// Where each relay sees us.
     seen: HashMap<PeerId, SocketAddr>,
     /// Where peers that may know our addresses see us, by the numbers of their connections.
-    observed: HashMap<usize, SocketAddr>,
+    observed: HashMap<usize, (PeerId, SocketAddr)>,
     /// Connections that broke and that the peer may still believe in, until it is called.
     lost: HashMap<PeerId, Mark>,
 }
 
-/// Peers whose word for where we are counts at once: they see the same, mostly.
+/// Addresses at which peers say that they see us, and that are told: one, mostly.
 const OBSERVED_MAX: usize = 4;
 
 /// Peers of which each of these is remembered.
@@ -241,12 +241,16 @@ impl Shared {
 
     /// The peer at the other end of the connection with this number, which may know all our
     /// addresses, sees us there, until the guard is dropped. So those who have no relay can tell
-    /// others where they are, too.
-    pub(super) fn observed_on(self: &Arc<Self>, number: usize, addr: SocketAddr) -> Observed {
+    /// others where they are, too. It counts when somebody else sees the same: one alone could have
+    /// anybody called.
+    pub(super) fn observed_on(
+        self: &Arc<Self>,
+        number: usize,
+        peer: PeerId,
+        addr: SocketAddr,
+    ) -> Observed {
         let mut state = self.state();
-        if state.observed.len() < OBSERVED_MAX {
-            state.observed.insert(number, addr);
-        }
+        state.observed.insert(number, (peer, addr));
         self.tell_addrs(&state);
         Observed {
             shared: self.clone(),
@@ -268,9 +272,9 @@ impl Shared {
         if let Some(addr) = self.mapping.at().filter(|addr| !addrs.contains(addr)) {
             addrs.insert(addrs.len().min(1), addr);
         }
-        for addr in state.seen.values().chain(state.observed.values()) {
-            if !addrs.contains(addr) {
-                addrs.push(*addr);
+        for addr in state.seen.values().copied().chain(state.agreed()) {
+            if !addrs.contains(&addr) {
+                addrs.push(addr);
             }
         }
         set(&self.addrs, addrs);
@@ -444,6 +448,27 @@ fn is_new(connection: &PeerConnection) -> bool {
 }
 
 impl State {
+    /// Where several see us: two peers, or a peer and a relay.
+    fn agreed(&self) -> Vec<SocketAddr> {
+        let claims = self.observed.values();
+        let others = |who: &PeerId, at: &SocketAddr| {
+            let peers = self
+                .observed
+                .values()
+                .any(|(other, its)| other != who && its == at);
+            peers
+                || self
+                    .seen
+                    .iter()
+                    .any(|(relay, its)| relay != who && its.ip() == at.ip())
+        };
+        let agreed = claims
+            .filter(|(who, at)| others(who, at))
+            .map(|(_, at)| *at);
+        let agreed: std::collections::BTreeSet<_> = agreed.collect();
+        agreed.into_iter().take(OBSERVED_MAX).collect()
+    }
+
     fn lose(&mut self, connection: &PeerConnection) {
         self.make_room();
         if let Some(mark) = connection.mark() {

@@ -171,14 +171,29 @@ impl Prober<'_> {
         let told = self.shared.whereabouts(self.connection.id());
         // Where the relay sees it by UDP is where it listens, if no router is between.
         let hints = self.hints.iter().copied().chain(self.route.seen());
-        let addrs = self.candidates(&hints.collect::<Vec<_>>(), &told);
-        self.wires.call(self.shared, self.connection.id(), addrs);
+        let mut addrs = self.candidates(&hints.collect::<Vec<_>>(), &told);
+        if !self.connection.dialled() && !self.connection.knows_addrs() {
+            // A stranger that called has nobody else called than itself.
+            let seen = self.route.seen().map(|seen| seen.ip());
+            addrs.retain(|addr| Some(addr.ip()) == seen);
+        }
+        self.wires.call(self.shared, self.connection.id(), &addrs);
     }
 
     fn called(&mut self, wire: Option<Wire>) {
-        if let Some(place) = wire.and_then(|wire| self.wires.place_of(&wire)) {
+        if let Some(wire) = wire {
+            let place = self.place_of(&wire);
             self.paths.offer(place, Source::Connected, Instant::now());
         }
+    }
+
+    /// What a TCP connection is called. Where there are too many, an older one goes.
+    fn place_of(&mut self, wire: &Wire) -> Place {
+        let (place, gone) = self.wires.place_of(wire, self.chosen);
+        if let Some(gone) = gone {
+            self.paths.gone(gone);
+        }
+        place
     }
 
     fn drop_ended(&mut self) {
@@ -197,9 +212,7 @@ impl Prober<'_> {
     }
 
     fn begin_anew(&mut self) {
-        for place in self.wires.begin_anew(self.shared) {
-            self.paths.gone(place);
-        }
+        self.wires.begin_anew(self.shared);
         self.paths.begin_anew(Instant::now());
     }
 
@@ -234,7 +247,7 @@ impl Prober<'_> {
         };
         let from = match &came {
             Came::From(addr) => Some(Place::Udp(*addr)).filter(|_| !is_route(*addr)),
-            Came::Over(wire) => self.wires.place_of(wire),
+            Came::Over(wire) => Some(self.place_of(wire)),
         };
         let Some(from) = from else { return };
         match opened {

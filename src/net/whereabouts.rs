@@ -42,15 +42,23 @@ pub(super) async fn talk(
 /// through a relay says nothing about us.
 async fn note(shared: &Arc<Shared>, connection: &PeerConnection) {
     let seen = connection.observed().filter(|addr| {
-        connection.route().is_none() && is_for_everybody(addr.ip()) && !is_route(*addr)
+        let remote = connection.next_hop().ip();
+        let is_real = is_for_everybody(addr.ip()) && is_plausible(*addr, remote);
+        is_real && connection.route().is_none()
     });
     let Some(addr) = seen else { return };
+    // In another network it is not true any more.
+    let mut ours = shared.own_addrs();
     tokio::select! {
         () = connection.may_know_addrs() => {}
+        _ = ours.changed() => return,
         _ = connection.closed() => return,
     }
-    let _noted = shared.observed_on(connection.number(), addr);
-    connection.closed().await;
+    let _noted = shared.observed_on(connection.number(), connection.id(), addr);
+    tokio::select! {
+        _ = ours.changed() => {}
+        _ = connection.closed() => {}
+    }
 }
 
 /// Tells the peer where we are, once somebody has decided that it may know. A stranger that comes

@@ -138,7 +138,7 @@ impl IncomingTask {
             ..
         } = self;
         let mut wait = RETRY_MIN;
-        let mut ours = connector.addrs();
+        let mut ours = connector.own_addrs();
         let run = incoming.run(executor, orders);
         tokio::pin!(run);
         let mut link = None;
@@ -162,7 +162,7 @@ impl IncomingTask {
         let since = Instant::now();
         let alone = self.incoming.has_will().then(|| since + alone);
         let mut wait = RETRY_MIN;
-        let mut ours = self.connector.addrs();
+        let mut ours = self.connector.own_addrs();
         loop {
             if !self.accepted && since.elapsed() > UNACCEPTED_PATIENCE {
                 self.reporter.event(TransferEvent::Fail).await;

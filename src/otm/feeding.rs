@@ -255,14 +255,12 @@ impl Fetcher {
             };
             if let Err(error) = done {
                 tracing::debug!(%error, "a feeder is gone");
-                return Ok(match (&error, self.open.is_empty()) {
+                return Ok(match (is_lie(&error), self.open.is_empty()) {
                     // Whoever gives what nobody asked for is not to be asked again.
-                    (LinkError::Offence(_), _) => Left::Trouble(Trouble::Lied),
+                    (true, _) => Left::Trouble(Trouble::Lied),
                     // Of one from which nothing is wanted that means nothing.
-                    (LinkError::Lost(_) | LinkError::Closed(_), true) => Left::Changed,
-                    (LinkError::Lost(_) | LinkError::Closed(_), false) => {
-                        Left::Trouble(Trouble::Gone)
-                    }
+                    (false, true) => Left::Changed,
+                    (false, false) => Left::Trouble(Trouble::Gone),
                 });
             }
         }
@@ -316,6 +314,16 @@ impl Fetcher {
         }
         Ok(())
     }
+}
+
+/// Whether a feeder has given what it must not, and not just broken off.
+fn is_lie(error: &LinkError) -> bool {
+    let lies = [
+        Offence::NotAskedFor,
+        Offence::WrongGroup,
+        Offence::UnexpectedMessage,
+    ];
+    lies.iter().any(|lie| *error == LinkError::Offence(*lie))
 }
 
 /// For how long nothing has come that was asked for.

@@ -16,7 +16,7 @@ use crate::net::wire::Wire;
 use crate::peer::PeerId;
 
 /// Most of them at once: one is enough, and each side may make one.
-const WIRES_MAX: usize = 4;
+const WIRES_MAX: usize = 2;
 /// Addresses that are called in one round.
 const CALLED_MAX: usize = 4;
 /// After how long they are called again: at first, and later.
@@ -58,20 +58,22 @@ impl Wires {
         }
     }
 
-    /// What `wire` is called; it is kept from now on. `None` if there are too many.
-    pub(super) fn place_of(&mut self, wire: &Wire) -> Option<Place> {
+    /// What `wire` is called; it is kept from now on. If there are too many then, the oldest goes
+    /// that is not `used`: which.
+    pub(super) fn place_of(&mut self, wire: &Wire, used: Option<Place>) -> (Place, Option<Place>) {
         let known = self.all.iter().find(|(_, known)| known.is_same(wire));
         if let Some((number, _)) = known {
-            return Some(Place::Tcp(*number));
+            return (Place::Tcp(*number), None);
         }
-        if self.all.len() >= WIRES_MAX {
-            return None;
-        }
+        let is_used = |number: u32| used == Some(Place::Tcp(number));
+        let goes = self.all.iter().position(|(number, _)| !is_used(*number));
+        let goes = goes.filter(|_| self.all.len() >= WIRES_MAX);
+        let gone = goes.map(|index| Place::Tcp(self.all.remove(index).0));
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         self.ends.spawn(wire.ended());
         self.all.push((number, wire.clone()));
-        Some(Place::Tcp(number))
+        (Place::Tcp(number), gone)
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Wire> {
@@ -86,12 +88,11 @@ impl Wires {
         gone.map(|(number, _)| Place::Tcp(number)).collect()
     }
 
-    /// The network has changed: none of them can be relied on.
-    pub(super) fn begin_anew(&mut self, shared: &Shared) -> Vec<Place> {
+    /// The network has changed: it is worth calling again soon. Those that still work show it.
+    pub(super) fn begin_anew(&mut self, shared: &Shared) {
         self.calls.abort_all();
         self.due = Instant::now() + tcp_after(shared);
         self.rounds = 0;
-        self.drop_if(|_, _| true)
     }
 
     /// Waits until something is to be done. `needed`: whether it would be good to have one.
@@ -112,15 +113,22 @@ impl Wires {
         }
     }
 
-    /// Calls `peer` at these addresses, one after the other.
-    pub(super) fn call(&mut self, shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) {
+    /// Calls `peer` at some of these addresses, one after the other; the next time at others.
+    pub(super) fn call(&mut self, shared: &Arc<Shared>, peer: PeerId, addrs: &[SocketAddr]) {
+        let begin = self.rounds as usize * CALLED_MAX;
+        let turn = addrs
+            .iter()
+            .copied()
+            .cycle()
+            .skip(begin % addrs.len().max(1));
+        let turn: Vec<_> = turn.take(CALLED_MAX.min(addrs.len())).collect();
         let after = match self.rounds < ROUNDS_FIRST {
             true => AGAIN_AFTER,
             false => AGAIN_LATER,
         };
-        self.rounds += 1;
+        self.rounds = self.rounds.saturating_add(1);
         self.due = Instant::now() + after;
-        for (number, addr) in (0..).zip(addrs.into_iter().take(CALLED_MAX)) {
+        for (number, addr) in (0..).zip(turn) {
             let shared = shared.clone();
             self.calls.spawn(async move {
                 sleep(NEXT_ADDR_AFTER * number).await;

@@ -160,12 +160,12 @@ impl Forwarding {
         let now = Instant::now();
         pair.heard = now;
         let [caller, called] = &pair.ends;
-        let to = match (is_from(caller), is_from(called)) {
-            (true, _) => called,
-            (false, true) => caller,
+        let (from, to) = match (is_from(caller), is_from(called)) {
+            (true, _) => (caller, called),
+            (false, true) => (called, caller),
             (false, false) => return None,
         };
-        let (via, ends) = (to.via.clone(), [caller.peer, called.peer]);
+        let (via, ends) = (to.via.clone(), [from.peer, to.peer]);
         drop(pairs);
         self.meters().takes(ends, bytes, now).then_some(via)
     }

@@ -6,14 +6,14 @@ use std::time::Instant;
 use super::bucket::Bucket;
 use crate::peer::PeerId;
 
-/// Most bytes per second, both directions together. `None`: no limit.
+/// Most bytes per second. `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RelayLimits {
-    /// Between two peers, however many channels they have.
+    /// Between two peers, both directions together, however many channels they have.
     pub pair: Option<u64>,
-    /// Of one peer with all others: what it sends and what it gets.
+    /// What one peer sends to all others. What it gets does not count: others would use it up.
     pub peer: Option<u64>,
-    /// Of everybody.
+    /// Of everybody, whoever comes first.
     pub total: Option<u64>,
 }
 
@@ -41,14 +41,13 @@ impl Meters {
         }
     }
 
-    /// Whether so many bytes may pass between these two now. Only then they count.
+    /// Whether so many bytes may pass from the first to the second now. Only then they count.
     pub(super) fn takes(&mut self, ends: [PeerId; 2], bytes: usize, now: Instant) -> bool {
         let RelayLimits { pair, peer, total } = self.limits;
-        let [one, other] = ends;
+        let [from, to] = ends;
         let wanted = [
-            (Whose::Pair(one.min(other), one.max(other)), pair),
-            (Whose::Peer(one), peer),
-            (Whose::Peer(other), peer),
+            (Whose::Pair(from.min(to), from.max(to)), pair),
+            (Whose::Peer(from), peer),
             (Whose::All, total),
         ];
         let wanted = wanted.map(|(whose, limit)| limit.map(|rate| (whose, rate)));
@@ -119,7 +118,10 @@ mod tests {
         let two = pass(pair, &[[1, 2], [1, 3]]);
         assert!((5_800_000..6_600_000).contains(&two), "{two}");
         let peer = RelayLimits { peer: rate, ..none };
-        assert!(is_about(pass(peer, &[[1, 2], [1, 3], [4, 1]]), 300_000));
+        assert!(is_about(pass(peer, &[[1, 2], [1, 3], [1, 4]]), 300_000));
+        // Who gets much may still send.
+        let two = pass(peer, &[[2, 1], [1, 2]]);
+        assert!((5_800_000..6_600_000).contains(&two), "{two}");
         let total = RelayLimits {
             total: rate,
             ..none

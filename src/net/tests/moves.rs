@@ -107,17 +107,25 @@ async fn where_a_few_peers_see_us_is_told_to_others_as_long_as_they_are_there() 
     let ours = || shared.addrs().borrow().clone();
     let before = ours();
     let at = |n: u8| SocketAddr::from(([203, 0, 113, n], 3485));
-    let first = shared.observed_on(1, at(1));
-    let again = shared.observed_on(2, at(1));
+    let peer = |n: usize| PeerId::from_bytes([n as u8; 32]);
+    let seen = |number: usize, by, n| shared.observed_on(number, peer(by), at(n));
+    let first = seen(1, 1, 1);
+    let same = seen(2, 1, 1);
+    assert_eq!(ours(), before, "one alone may lie");
+    let second = seen(3, 2, 1);
     assert_eq!(ours(), [&before[..], &[at(1)]].concat());
-    drop(first);
-    assert_eq!(ours().len(), before.len() + 1);
-    let many: Vec<_> = (3..20)
-        .map(|n| shared.observed_on(n, at(n as u8)))
-        .collect();
-    assert_eq!(ours().len(), before.len() + 4);
-    drop((again, many));
+    drop((first, same));
     assert_eq!(ours(), before);
+    let many: Vec<_> = (4..40).map(|n| seen(n, n, n as u8 / 2)).collect();
+    assert_eq!(ours().len(), before.len() + 4);
+    drop((second, many));
+    assert_eq!(ours(), before);
+    let relay = peer(99);
+    shared.seen_by(relay, Some(SocketAddr::from(([203, 0, 113, 7], 1))));
+    let agrees = seen(1, 1, 7);
+    assert!(ours().contains(&at(7)), "a relay sees the same computer");
+    drop(agrees);
+    assert!(!ours().contains(&at(7)));
 }
 
 #[tokio::test]

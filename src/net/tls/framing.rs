@@ -109,7 +109,13 @@ pub(in crate::net) async fn write<S: AsyncWrite + Unpin>(
             biased;
             frame = outgoing.next() => match frame {
                 Some(frame) => frame,
-                None => return timeout(IDLE_TIMEOUT, stream.shutdown()).await?,
+                None => {
+                    // The last words of a connection may be among what waits.
+                    while let Ok(datagram) = outgoing.datagrams.try_recv() {
+                        write_frame(&mut stream, &datagram).await?;
+                    }
+                    return timeout(IDLE_TIMEOUT, stream.shutdown()).await?;
+                }
             },
             _ = alive.tick() => Bytes::new(),
         };

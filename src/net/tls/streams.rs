@@ -121,7 +121,6 @@ impl Streams {
         } = line;
         let (wire, carrying) = Wire::new(peer, addr, matches!(began, Began::Here));
         let carried = Carried {
-            channel,
             peer,
             wire: wire.downgrade(),
             routes: routes.clone(),
@@ -161,7 +160,6 @@ impl Streams {
 
 /// What goes over a TCP connection.
 struct Carried {
-    channel: Channel,
     peer: PeerId,
     wire: WeakWire,
     routes: Arc<Routes>,
@@ -199,11 +197,8 @@ async fn read<S: AsyncRead + Unpin>(stream: S, carried: &Carried) -> std::io::Re
 
 impl Carried {
     fn deliver(&self, on: Channel, packet: Bytes) {
-        match on == self.channel {
-            true => self.routes.deliver_on(on, packet),
-            // Of a route that it has joined.
-            false => self.routes.deliver_from(self.peer, on, packet),
-        }
+        // Of its own route, or of one that it has joined.
+        self.routes.deliver_from(self.peer, on, packet);
     }
 
     fn heard(&self, on: Channel, datagram: &[u8]) {

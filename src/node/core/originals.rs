@@ -164,7 +164,9 @@ impl Core {
     /// where many programs may be.
     fn name_of_key_at(&self, ip: IpAddr) -> Option<String> {
         let since = unix_now().saturating_sub(KEY_COUNTS_SECONDS);
-        let ours = ip.is_loopback() || self.addrs.borrow().iter().any(|addr| addr.ip() == ip);
+        // Only what is known here: what others say about where we are must not open this.
+        let own = self.connector.own_addrs();
+        let ours = ip.is_loopback() || own.borrow().iter().any(|addr| addr.ip() == ip);
         let there = |record: &PeerRecord| {
             let last = record.addrs.first().map(|addr| addr.ip().to_canonical());
             last == Some(ip) && record.last_seen >= since

@@ -16,7 +16,7 @@ impl OutgoingTask {
     pub(super) async fn pause(&mut self, wait: Duration) -> Result<Duration, Over> {
         let next = (wait * 2).min(RETRY_MAX);
         let until = Instant::now() + wait;
-        let mut ours = self.connector.addrs();
+        let mut ours = self.connector.own_addrs();
         let to = self.to.clone();
         let appears = to.appears();
         tokio::pin!(appears);

@@ -13,6 +13,8 @@ use crate::wire::Wire;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     Tcp,
+    /// TLS over TCP, with a hash of each file at both ends.
+    Tls,
     PeerConnect,
     /// PeerConnect to itself over the original's protocol.
     Legacy,
@@ -34,7 +36,7 @@ impl Contestant {
     /// Those that can take part over this wire. rsync runs as a daemon, unencrypted; scp needs a
     /// server that lets us in without a question.
     pub(crate) fn all(wire: &Wire) -> Vec<Self> {
-        let mut all = vec![Self::Tcp, Self::PeerConnect, Self::Legacy];
+        let mut all = vec![Self::Tcp, Self::Tls, Self::PeerConnect, Self::Legacy];
         if wire.is_loopback() && reference_works() {
             all.push(Self::Reference);
         }
@@ -50,6 +52,7 @@ impl Contestant {
     fn name(self) -> &'static str {
         match self {
             Self::Tcp => "plain TCP copy",
+            Self::Tls => "TLS and BLAKE3",
             Self::PeerConnect => "PeerConnect",
             Self::Legacy => "old protocol",
             Self::Reference => "reference peer",
@@ -142,17 +145,8 @@ fn round(
     work: &Path,
 ) -> Option<Outcome> {
     match contestant {
-        Contestant::Tcp => {
-            let me = std::env::current_exe().unwrap();
-            let me = me.to_str().unwrap();
-            let addr = format!("{}:9797", wire.receiver());
-            let mut receive = wire.command(1, me);
-            receive.args(["tcp-receive", &addr]).arg(target);
-            let (receiver, _) = start(receive);
-            let mut send = wire.command(0, me);
-            send.args(["tcp-send", &addr]).arg(source);
-            run(send, Some(receiver))
-        }
+        Contestant::Tcp => yardstick("tcp", wire, source, target, work),
+        Contestant::Tls => yardstick("tls", wire, source, target, work),
         Contestant::PeerConnect => {
             let program = env!("CARGO_BIN_EXE_peerconnect");
             let ip = wire.receiver().to_string();
@@ -182,6 +176,28 @@ fn round(
             run(send, None)
         }
     }
+}
+
+/// This program as both ends of a copy over TCP.
+fn yardstick(
+    kind: &str,
+    wire: &Wire,
+    source: &Path,
+    target: &Path,
+    work: &Path,
+) -> Option<Outcome> {
+    let key = work.join("key");
+    crate::tcp::make_key(&key);
+    let me = std::env::current_exe().unwrap();
+    let addr = format!("{}:9797", wire.receiver());
+    let end = |end: usize, role: &str, folder: &Path| {
+        let mut command = wire.command(end, me.to_str().unwrap());
+        command.args([&format!("{kind}-{role}"), &addr]);
+        command.arg(folder).arg(&key);
+        command
+    };
+    let (receiver, _) = start(end(1, "receive", target));
+    run(end(0, "send", source), Some(receiver))
 }
 
 /// The files of a folder, one by one, as originals send them.

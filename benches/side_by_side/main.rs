@@ -1,5 +1,6 @@
-//! Side by side: PeerConnect against a plain TCP copy of the same files, and scp and rsync where
-//! they are installed. All on one machine, whole processes, files on tmpfs, in turns, so that only
+//! Side by side: PeerConnect against a plain TCP copy of the same files, against the simplest
+//! program that encrypts and verifies as PeerConnect does, and scp and rsync where they are
+//! installed. All on one machine, whole processes, files on tmpfs, in turns, so that only
 //! the ratios count.
 //!
 //! `cargo bench -p peerconnect --bench side_by_side` (as root also over a veth pair with MTU
@@ -20,7 +21,7 @@ use wire::Wire;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if let Some(role) = args.get(1).filter(|role| role.starts_with("tcp-")) {
+    if let Some(role) = args.get(1).filter(|role| is_yardstick(role)) {
         return tcp::run(role, &args[2..]);
     }
     let number = |flag: &str, default: u64| {
@@ -52,6 +53,11 @@ fn main() {
     latency::measure();
     drop(wires);
     let _ = fs::remove_dir_all(&work);
+}
+
+/// Whether this is one end of a copy over TCP.
+fn is_yardstick(role: &str) -> bool {
+    ["tcp-", "tls-"].iter().any(|kind| role.starts_with(kind))
 }
 
 /// A folder on tmpfs where there is one.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::protocol::message::{Code, FileHeader, OfferHead, Opening, TransferId}
 /// Files that may wait in one transfer for its receiver to look at them; more wait in their
 /// streams, whose number is limited.
 pub(super) const FILES_WAITING_MAX: usize = 16;
+
+/// Bytes of content after which the send window is fitted again.
+const FIT_EVERY: usize = 256 * 1024;
 
 /// See [`PeerConnection::mark`].
 pub(super) type Mark = [u8; 16];
@@ -69,6 +72,8 @@ struct Inner {
     transfers: Mutex<Transfers>,
     /// Files that are being read.
     readers: AtomicUsize,
+    /// Bytes of content that were written since the send window was fitted.
+    unfitted: AtomicUsize,
 }
 
 pub(super) type FileSender = mpsc::Sender<(FileHeader, QuicFileReader)>;
@@ -95,6 +100,7 @@ impl PeerConnection {
                 cause: OnceLock::new(),
                 transfers: Mutex::default(),
                 readers: AtomicUsize::new(0),
+                unfitted: AtomicUsize::new(0),
             }),
         }
     }
@@ -106,6 +112,15 @@ impl PeerConnection {
     /// How many files are being read on it; each reader counts itself.
     pub(super) fn readers(&self) -> &AtomicUsize {
         &self.inner.readers
+    }
+
+    /// Content was written. What is buffered of it follows what the network takes.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let unfitted = self.inner.unfitted.fetch_add(bytes, Ordering::Relaxed);
+        if unfitted.saturating_add(bytes) >= FIT_EVERY {
+            self.inner.unfitted.store(0, Ordering::Relaxed);
+            settings::fit_send_window(self.quic());
+        }
     }
 
     pub(super) fn since(&self) -> Instant {

@@ -86,7 +86,9 @@ impl QuicFileWriter {
     }
 
     async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
+        let len = chunks.iter().map(Bytes::len).sum();
         let written = self.stream.write_all_chunks(chunks).await;
+        self.connection.wrote(len);
         written.map_err(|error| self.connection.write_error(error))
     }
 }

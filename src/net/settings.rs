@@ -31,8 +31,13 @@ const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const WINDOW_BEFORE_CONSENT: u32 = 1024 * 1024;
 /// All streams afterwards: four times one stream, so that one paused file stalls no other.
 const WINDOW_AFTER_CONSENT: u32 = 4 * STREAM_WINDOW;
-/// What we buffer of what the peer has not acknowledged.
-const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+/// Most that we buffer of what the peer has not acknowledged.
+const SEND_WINDOW_MAX: u64 = 16 * 1024 * 1024;
+/// The same as long as the network does not take so much: what waits here longer than it must makes
+/// whatever comes next wait, too.
+const SEND_WINDOW_MIN: u64 = 1024 * 1024;
+/// So much of what may be under way is buffered: enough that the network never waits for us.
+const SEND_WINDOW_RATIO: u64 = 4;
 
 /// Control streams at once: one for each transfer from this peer.
 const BIDI_MAX: u32 = 32;
@@ -61,7 +66,7 @@ pub(super) fn transport(way: Way) -> Arc<TransportConfig> {
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(WINDOW_BEFORE_CONSENT))
-        .send_window(SEND_WINDOW)
+        .send_window(SEND_WINDOW_MIN)
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0));
     match way {
@@ -123,9 +128,32 @@ pub(super) fn open_window(quic: &quinn::Connection) {
     quic.set_receive_window(VarInt::from_u32(WINDOW_AFTER_CONSENT));
 }
 
+/// Buffers as much as this connection has use for.
+pub(super) fn fit_send_window(quic: &quinn::Connection) {
+    quic.set_send_window(send_window(quic.stats().path.cwnd));
+}
+
+/// What is buffered where `under_way` bytes may be on their way, as congestion control has it.
+fn send_window(under_way: u64) -> u64 {
+    let wanted = under_way.saturating_mul(SEND_WINDOW_RATIO);
+    wanted.clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
+}
+
 /// The last transfer that was agreed to is over. What was granted is not taken back, but not
 /// renewed either.
 pub(super) fn close_down(quic: &quinn::Connection) {
     quic.set_receive_window(VarInt::from_u32(WINDOW_BEFORE_CONSENT));
     quic.set_max_concurrent_uni_streams(VarInt::from_u32(0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_buffered_follows_what_the_network_takes_within_limits() {
+        assert_eq!(send_window(12_000), SEND_WINDOW_MIN);
+        assert_eq!(send_window(1 << 20), 4 << 20);
+        assert_eq!(send_window(u64::MAX), SEND_WINDOW_MAX);
+    }
 }

@@ -42,10 +42,6 @@ use crate::protocol::message::{
     ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer, SteerAction, TransferId,
 };
 
-/// Small files in flight: enough to hide all latency, more costs more than it brings.
-const SMALL_ACTIVE_MAX: usize = 64;
-/// Files above one group in flight: few, so that disks read in order.
-const LARGE_ACTIVE_MAX: usize = 3;
 /// How long a control message may wait for a peer that does not read.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 /// How long nothing may move while files are under way and nobody paused: longer than the receiver

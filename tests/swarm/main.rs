@@ -13,6 +13,7 @@
 mod common;
 mod member;
 mod network;
+mod pictures;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

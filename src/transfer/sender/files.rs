@@ -2,7 +2,6 @@
 
 use tokio::task::{Id, JoinError};
 
-use super::actives::Moving;
 use super::*;
 use crate::transfer::send_file::is_remembered;
 
@@ -40,8 +39,7 @@ impl<L: Outbound> Run<'_, L> {
             let abort = self
                 .tasks
                 .spawn(async move { (index, send_file(job, opener, shared).await) });
-            self.active
-                .insert(index, abort, lane_of(size) == Lane::Large);
+            self.active.insert(index, abort, size);
         }
     }
 
@@ -58,10 +56,10 @@ impl<L: Outbound> Run<'_, L> {
                 self.parked.insert(paused);
             }
         }
-        let Moving { large, small } = self.active.moving(&pauses);
-        let lane = self.queue.next_lane(|lane, index| match lane {
-            Lane::Large => large < LARGE_ACTIVE_MAX || self.transfer.first.contains(&index),
-            Lane::Small => small < SMALL_ACTIVE_MAX,
+        let moving = self.active.moving(&pauses);
+        let lane = self.queue.next_lane(|lane, index| {
+            let is_first = lane == Lane::Large && self.transfer.first.contains(&index);
+            is_first || moving.has_place(lane)
         })?;
         self.queue.pop_front(lane)
     }

@@ -42,9 +42,13 @@ fn sender() -> Site {
 }
 
 async fn send(from: &Site, to: &[&Site], path: &Path) -> Sent {
+    send_all(from, to, vec![path.to_path_buf()]).await
+}
+
+async fn send_all(from: &Site, to: &[&Site], paths: Vec<PathBuf>) -> Sent {
     let command = Command::SendToMany {
         to: to.iter().map(|to| Target::Text(to.link())).collect(),
-        paths: vec![path.to_path_buf()],
+        paths,
     };
     match from.call(command).await {
         Reply::Session { id, transfers } => Sent {
@@ -72,11 +76,16 @@ async fn accept(to: &Site, transfer: TransferId) {
 
 /// Says yes; whether others may have it from there depends.
 async fn answer(to: &Site, transfer: TransferId, pass_on: bool) {
+    take(to, transfer, None, pass_on).await;
+}
+
+/// Says yes to some of it, or to all.
+async fn take(to: &Site, transfer: TransferId, only: Option<Vec<u32>>, pass_on: bool) {
     to.until(|o| o.transfer(transfer)?.question.as_ref().map(|_| ()))
         .await;
     let decision = Decision::Accept {
         folder: None,
-        only: None,
+        only,
         pass_on,
     };
     to.call(Command::Answer { transfer, decision }).await;
@@ -396,6 +405,49 @@ async fn when_the_sender_has_left_who_is_started_anew_still_gets_the_rest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_sender_has_left_those_who_are_started_anew_still_give_the_rest() {
     left_alone(After::AllRestart).await;
+}
+
+/// One has the first of two files and one the second, from elsewhere, and one wants only the first,
+/// when the sender leaves.
+async fn left_with_halves(restarted: bool) {
+    let mut from = limited("from", 100_000);
+    let mut to = ["anna", "ben"].map(|name| limited(name, 2_000_000));
+    let carl = Shape::asking("carl").start();
+    let files = [("x", 1), ("y", 2)].map(|(name, seed)| (name, content(seed, 16_000_000)));
+    let paths = files.each_ref().map(|(name, bytes)| from.file(name, bytes));
+    for (site, (name, bytes)) in to.iter().zip(&files) {
+        fs::create_dir_all(site.inbox()).unwrap();
+        fs::write(site.inbox().join(name), bytes).unwrap();
+    }
+    let sent = send_all(&from, &[&to[0], &to[1], &carl], paths.to_vec()).await;
+    take(&carl, sent.transfers[2], Some(vec![0]), true).await;
+    let may = |o: &Overview| o.session(sent.session).filter(|s| s.may_leave()).cloned();
+    let session = from.until(may).await;
+    assert_eq!((session.complete, session.going_on), (0, 3));
+    from.stop().await;
+    if restarted {
+        for site in &mut to {
+            site.stop().await;
+        }
+        to.iter_mut().for_each(Site::restart);
+    }
+    let all = files.map(|(name, bytes)| (name.to_owned(), bytes));
+    for (site, id) in to.iter().zip(&sent.transfers) {
+        site.completed(*id).await;
+        assert!(tree(&site.inbox()) == all.clone().into());
+    }
+    carl.completed(sent.transfers[2]).await;
+    assert!(tree(&carl.inbox()) == [all[0].clone()].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_may_leave_when_the_others_have_everything_between_them() {
+    left_with_halves(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_have_everything_between_them_may_be_started_anew_without_the_sender() {
+    left_with_halves(true).await;
 }
 
 /// The files of a site's that lie beside its journals.

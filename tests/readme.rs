@@ -260,6 +260,7 @@ fn every_message_is_in_the_specification() {
         "Steer",
         "Finish",
         "Known",
+        "Holds",
         "Asked",
         "Accepted",
         "Declined",

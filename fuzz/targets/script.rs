@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use peerconnect::config::ConflictAnswer;
 use peerconnect::protocol::message::{
-    Entry, EntryKind, PauseReason, Scope, Steer, SteerAction, Timestamp,
+    Entry, EntryKind, PauseReason, Scope, Stamp, Steer, SteerAction, Timestamp,
 };
+use peerconnect::protocol::sessions::{GroupRun, HeldPart};
 use peerconnect::transfer::control::{Decision, Order};
 
 const NAMES: [&str; 8] = ["a", "d/a", "d", "../x", "d/l", "a/b", "C:x", "d/e/.."];
@@ -59,6 +60,16 @@ impl Script<'_> {
         let scope = self.scope();
         let action = self.pick(&actions);
         Steer { scope, action }
+    }
+
+    pub fn held_part(&mut self) -> HeldPart {
+        let [index, groups, first, count] = [(); 4].map(|()| self.number());
+        HeldPart {
+            index,
+            stamp: Stamp([1; 16]),
+            groups,
+            runs: vec![GroupRun { first, count }],
+        }
     }
 
     pub fn entry(&mut self) -> Entry {

@@ -487,6 +487,7 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
             },
             4 => ReceiverMessage::CanGoOn(script.number()),
             5 => ReceiverMessage::Behind(script.number().is_multiple_of(2)),
+            6 => ReceiverMessage::Holds(vec![script.held_part()]),
             _ => ReceiverMessage::Complete,
         },
     }

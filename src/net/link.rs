@@ -173,6 +173,10 @@ pub trait Outbound: Send + 'static {
     fn knows_wills(&self) -> bool {
         false
     }
+    /// Whether the other side tells [`ReceiverMessage::Holds`].
+    fn knows_parts(&self) -> bool {
+        false
+    }
     /// Sends a message; waits while the peer does not read. Not cancel-safe.
     fn send(
         &mut self,
@@ -237,6 +241,10 @@ pub trait Inbound: Send + 'static {
     }
     /// Whether the sender knows [`ReceiverMessage::Behind`].
     fn knows_limits(&self) -> bool {
+        false
+    }
+    /// Whether the sender knows [`ReceiverMessage::Holds`].
+    fn knows_parts(&self) -> bool {
         false
     }
     /// The person agreed: let the peer send files (raises the connection's limits).

@@ -59,6 +59,7 @@ pub fn pair_with(head: OfferHead, faults: Faults) -> (MemoryOutbound, MemoryInbo
     let (files, files_in) = mpsc::channel(FILES_MAX);
     let (sender_end, receiver_end) = (watch::Sender::new(None), watch::Sender::new(None));
     let outbound = MemoryOutbound {
+        parts: false,
         files: MemoryOpener {
             wire: wire.clone(),
             files,
@@ -82,6 +83,7 @@ pub fn pair_with(head: OfferHead, faults: Faults) -> (MemoryOutbound, MemoryInbo
             our_end: receiver_end,
         },
         limits: false,
+        parts: false,
     };
     (outbound, inbound)
 }
@@ -299,11 +301,21 @@ impl Scissors {
 /// The sending side.
 #[derive(Debug)]
 pub struct MemoryOutbound {
+    /// Whether the receiver tells what parts it holds.
+    parts: bool,
     control: Control,
     files: MemoryOpener,
 }
 
 impl MemoryOutbound {
+    /// The same, to a receiver that tells [`ReceiverMessage::Holds`].
+    pub fn with_parts(self) -> Self {
+        Self {
+            parts: true,
+            ..self
+        }
+    }
+
     /// What breaks this link.
     pub fn scissors(&self) -> Scissors {
         Scissors(self.control.wire.clone())
@@ -327,6 +339,10 @@ impl Outbound for MemoryOutbound {
 
     fn knows_wills(&self) -> bool {
         true
+    }
+
+    fn knows_parts(&self) -> bool {
+        self.parts
     }
 
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {

@@ -170,6 +170,10 @@ impl Outbound for QuicOutbound {
         self.control.connection.understands_wills()
     }
 
+    fn knows_parts(&self) -> bool {
+        self.control.connection.understands_parts()
+    }
+
     async fn send(&mut self, message: SenderMessage) -> Result<(), LinkError> {
         self.control.send(&message).await
     }
@@ -233,6 +237,10 @@ impl Inbound for QuicInbound {
 
     fn knows_limits(&self) -> bool {
         self.control.connection.understands_limits()
+    }
+
+    fn knows_parts(&self) -> bool {
+        self.control.connection.understands_parts()
     }
 
     fn consent(&mut self) {

@@ -1,5 +1,7 @@
-//! At the one who sends: hears how the receivers fare and tells each of them who feeds it.
+//! At the one who sends: hears how the receivers fare and tells each of them who feeds it, and who
+//! gives it the rest if we leave.
 
+mod cover;
 mod heirs;
 
 use std::collections::HashMap;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::heirs::Named;
 use super::tree::{Assignment, Feeder as Place, Limits, Tree};
 use crate::net::is_local_network;
 use crate::protocol::message::TransferId;
@@ -25,6 +28,7 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
         tree: Tree::new(limits),
         members: HashMap::new(),
         start: Instant::now(),
+        turn: 0,
     };
     loop {
         let due = origin.tree.next_timeout();
@@ -54,6 +58,8 @@ struct Origin {
     /// Everybody who has ever taken part: what has left can still feed others.
     members: HashMap<TransferId, Member>,
     start: Instant,
+    /// Where it is gone on looking for those who have everything between them.
+    turn: usize,
 }
 
 struct Member {
@@ -67,8 +73,8 @@ struct Member {
     missed: HashMap<TransferId, Duration>,
     /// Whether it is there, and does not have everything.
     open: bool,
-    /// Of those who have everything, so many were named to it.
-    heirs: usize,
+    /// Who was named to it in case that we leave.
+    named: Named,
 }
 
 impl Origin {
@@ -91,7 +97,7 @@ impl Origin {
                     connected: true,
                     missed: HashMap::new(),
                     open: true,
-                    heirs: 0,
+                    named: Named::default(),
                 };
                 for other in self.members.values_mut() {
                     other.missed.remove(&id);
@@ -117,6 +123,7 @@ impl Origin {
                     member.open = false;
                 }
                 self.is_gone(id);
+                self.name_more();
             }
             MemberNews::Away => self.is_away(id),
             MemberNews::Back => self.is_back(id),

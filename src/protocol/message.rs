@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use super::close::Code;
 use super::codes::CodeHead;
 use super::groups::Hash;
-use super::sessions::{Fed, Feeder, PullHead, SessionNote, Trouble, WillFile};
+use super::sessions::{Fed, Feeder, HeldPart, PullHead, SessionNote, Trouble, WillFile};
 use super::texts::TextHead;
 
 /// ALPN of this protocol version.
@@ -305,6 +305,9 @@ pub enum ReceiverMessage {
     CanGoOn(u32),
     /// Whether this receiver waits for its own disk more than for what comes. At first it does not.
     Behind(bool),
+    /// Files of which others may have some from this receiver, instead of those it named before; at
+    /// most [`HELD_FILES_MAX`](super::sessions::HELD_FILES_MAX).
+    Holds(Vec<HeldPart>),
 }
 
 /// Why a receiver declines a transfer.

@@ -17,12 +17,20 @@ pub const ALPN_SESSIONS: &[u8] = b"peerconnect/1.2";
 /// ALPN of peers that understand wills too, and everything that [`ALPN_SESSIONS`] stands for.
 pub const ALPN_WILLS: &[u8] = b"peerconnect/1.3";
 
+/// ALPN of peers that understand [`super::message::ReceiverMessage::Holds`] too, and everything
+/// that [`super::limits::ALPN_LIMITS`] stands for.
+pub const ALPN_PARTS: &[u8] = b"peerconnect/1.6";
+
 /// Files of up to so many bytes are never referred elsewhere: that would cost more than it saves.
 pub const REFERRED_MIN: u64 = 1024;
 /// Most addresses of a [`Feeder::Member`].
 pub const FEEDER_ADDRS_MAX: usize = 8;
 /// Most files in one [`super::message::ReceiverMessage::Progress`].
 pub const FED_MAX: usize = 1024;
+/// Most files in one [`super::message::ReceiverMessage::Holds`].
+pub const HELD_FILES_MAX: usize = 64;
+/// Most runs of groups in one of them, in all files together.
+pub const HELD_RUNS_MAX: usize = 1024;
 /// Most feeders of a will.
 pub const HEIRS_MAX: usize = 8;
 /// Most hashes of groups in all files of a will, 32 bytes each: those of a tebibyte.
@@ -107,6 +115,49 @@ pub struct Fed {
     pub index: FileIndex,
     /// How many more since the last time.
     pub bytes: u64,
+}
+
+/// Consecutive groups of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRun {
+    /// The first one.
+    pub first: u32,
+    /// How many; at least one.
+    pub count: u32,
+}
+
+impl GroupRun {
+    /// The first one behind it.
+    pub fn end(&self) -> u32 {
+        self.first.saturating_add(self.count)
+    }
+}
+
+/// What a receiver has of a file that is not complete there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPart {
+    /// Which file.
+    pub index: FileIndex,
+    /// Fingerprint of the source that the groups came from.
+    pub stamp: Stamp,
+    /// How many groups the file has in all.
+    pub groups: u32,
+    /// Those that are there and verified, in order, with others between them.
+    pub runs: Vec<GroupRun>,
+}
+
+impl HeldPart {
+    /// Whether the runs are what they must be: in order, apart, and inside the file.
+    pub fn is_sound(&self) -> bool {
+        let mut next = 0;
+        self.runs.iter().all(|run| {
+            let end = run.first.checked_add(run.count);
+            let fits = run.count > 0 && run.first >= next;
+            // The next one begins behind a gap.
+            next = end.unwrap_or(u32::MAX).saturating_add(1);
+            fits && end.is_some_and(|end| end <= self.groups)
+        })
+    }
 }
 
 /// What a receiver has against the one that feeds it.
@@ -196,6 +247,34 @@ mod tests {
         assert!(ticket.is_for(&key, child));
         assert!(!ticket.is_for(&key, stranger));
         assert!(!ticket.is_for(&other, child));
+    }
+
+    #[test]
+    fn runs_are_in_order_and_apart_and_inside_the_file() {
+        let part = |runs: &[(u32, u32)]| HeldPart {
+            index: 0,
+            stamp: Stamp([0; 16]),
+            groups: 9,
+            runs: runs
+                .iter()
+                .map(|&(first, count)| GroupRun { first, count })
+                .collect(),
+        };
+        let sound: [&[(u32, u32)]; 4] = [&[], &[(0, 9)], &[(0, 2), (3, 1)], &[(8, 1)]];
+        for runs in sound {
+            assert!(part(runs).is_sound(), "{runs:?}");
+        }
+        let unsound: [&[(u32, u32)]; 6] = [
+            &[(0, 0)],
+            &[(0, 10)],
+            &[(0, 2), (2, 1)],
+            &[(3, 2), (0, 1)],
+            &[(u32::MAX, 1)],
+            &[(1, u32::MAX)],
+        ];
+        for runs in unsound {
+            assert!(!part(runs).is_sound(), "{runs:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::file_looks::FileLooks;
 use super::part::PartIdentity;
 use super::path_bytes;
 use super::record_file::{fill, next_record, push_record};
@@ -114,6 +115,15 @@ pub enum Record {
     },
     /// The person passes nothing of it on, whatever the settings say.
     KeepsToItself,
+    /// Others may have a file that is here, as long as it looks like this.
+    Shelved {
+        /// The entry, as offered.
+        path: String,
+        /// Stamp of the source that it came from.
+        stamp: Stamp,
+        /// What it looked like when it was finished.
+        looks: FileLooks,
+    },
 }
 
 /// An open journal; the only writer of its file.

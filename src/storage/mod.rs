@@ -4,6 +4,7 @@
 //! reaches the disk only as a [`name::SafePath`] below a [`folder::Folder`].
 
 pub mod confine;
+pub mod file_looks;
 pub mod folder;
 pub mod journal;
 pub mod name;

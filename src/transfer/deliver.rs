@@ -178,8 +178,8 @@ pub fn deliver(
                     saved_as,
                     hash: Some(hash),
                 };
-                records.push(done(name, &receipt));
-                shelve(shelf, folder, &published.path);
+                records.push(done(name.clone(), &receipt));
+                records.extend(shelve(shelf, name, folder, &published.path));
                 Delivered::Settled(receipt)
             }
             Err(error) if ask && error.kind() == io::ErrorKind::AlreadyExists => {
@@ -192,13 +192,25 @@ pub fn deliver(
     delivered
 }
 
-/// Others may have a file that has its name.
-pub fn shelve(shelf: Option<(Arc<Shelf>, Stamp)>, folder: &Folder, path: &SafePath) {
-    if let Some((shelf, stamp)) = shelf
-        && let Err(error) = shelf.finished(stamp, folder, path)
-    {
-        tracing::debug!(%error, "a file cannot be passed on");
-        shelf.never(stamp);
+/// Others may have a file, offered as `name`, that has its name. What the journal keeps of that.
+pub fn shelve(
+    shelf: Option<(Arc<Shelf>, Stamp)>,
+    name: String,
+    folder: &Folder,
+    path: &SafePath,
+) -> Option<Record> {
+    let (shelf, stamp) = shelf?;
+    match shelf.finished(stamp, folder, path) {
+        Ok(looks) => Some(Record::Shelved {
+            path: name,
+            stamp,
+            looks,
+        }),
+        Err(error) => {
+            tracing::debug!(%error, "a file cannot be passed on");
+            shelf.never(stamp);
+            None
+        }
     }
 }
 

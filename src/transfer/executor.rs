@@ -3,12 +3,15 @@
 //! To a transfer it is a link like any other, at whose other end somebody knows the hashes of
 //! everything and refers all of it elsewhere. So files are verified, continued and named exactly
 //! as if the origin were there; what only the origin could do does not happen. It chooses who
-//! feeds us, of those that the origin named, one after the other. It ends when everything is there,
-//! when nobody is left who could give anything, or when the origin is back.
+//! feeds us, of those that the origin named, one after the other: each is asked for everything that
+//! is missing, and what it does not have is asked of the next one. When all have been asked they
+//! are asked again, less and less often, because they get more from each other meanwhile. It ends
+//! when everything is there, when nobody is left who could give anything, or when the origin is
+//! back.
 
 mod heirs;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,8 +30,10 @@ use crate::protocol::sessions::{Feeder, SessionNote};
 
 /// Files that are begun at once: what an origin would have under way.
 const OPEN_MAX: usize = 32;
-/// How long a file waits that one heir did not have, before it is tried with the next one.
+/// How long what none of the heirs had waits before all are asked again, at first.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The same after nobody had it again and again.
+const AGAIN_MAX: Duration = Duration::from_secs(16);
 /// How long nothing may come while files are owed and nobody paused: then it is the origin that is
 /// waited for.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -65,6 +70,12 @@ pub struct Executor {
     waiting: VecDeque<FileIndex>,
     /// The same ones.
     waits: HashSet<FileIndex>,
+    /// Files of which the heir of now does not have all: they are for the next one.
+    lacking: BTreeSet<FileIndex>,
+    /// How many heirs in a row lacked something, while nothing has come.
+    lacked: usize,
+    /// How long is waited once all have lacked something.
+    again: Duration,
     /// Not before then.
     begin: Instant,
     open: Arc<Semaphore>,
@@ -109,6 +120,9 @@ impl Executor {
             say: VecDeque::new(),
             waiting: VecDeque::new(),
             waits: HashSet::new(),
+            lacking: BTreeSet::new(),
+            lacked: 0,
+            again: AGAIN,
             begin: Instant::now(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
             begun: Vec::new(),
@@ -147,15 +161,31 @@ impl Executor {
         }
     }
 
-    /// Nobody gave a group: the next one may.
+    /// A group was not given: the next heir may have it.
     fn on_again(&mut self, index: FileIndex) {
-        self.release(index);
-        let now = Instant::now();
-        if self.begin <= now {
-            self.begin = now + AGAIN;
-            self.heirs.turn();
-            self.name_feeder();
+        if !self.waits.contains(&index) {
+            self.lacking.insert(index);
         }
+    }
+
+    /// Whether the heir of now was asked for everything, and lacks some of it.
+    fn is_exhausted(&mut self) -> bool {
+        self.begun.retain(|begun| begun.strong_count() > 0);
+        let is_owed = self.lacking.iter().any(|index| !self.stops(*index));
+        is_owed && !self.is_owed()
+    }
+
+    /// It is the next heir's turn with what the one of now lacks; once all have lacked something
+    /// they have time to get it.
+    fn ask_the_next(&mut self) {
+        self.lacked += 1;
+        if self.lacked >= self.heirs.len() {
+            self.lacked = 0;
+            self.begin = Instant::now() + self.again;
+            self.again = (self.again * 2).min(AGAIN_MAX);
+        }
+        self.heirs.turn();
+        self.name_feeder();
     }
 
     fn on_steer(&mut self, steer: Steer) {
@@ -175,6 +205,7 @@ impl Executor {
     fn on_progress(&mut self, done: u64) {
         if done > self.done.0 {
             self.done = (done, Instant::now());
+            (self.lacked, self.again) = (0, AGAIN);
         }
     }
 
@@ -184,7 +215,11 @@ impl Executor {
         self.is_ready() || begun.any(|place| !self.stops(place.index))
     }
 
+    /// Somebody else feeds us from now on, also with what the one before lacked.
     fn name_feeder(&mut self) {
+        for index in std::mem::take(&mut self.lacking) {
+            self.release(index);
+        }
         let feeder = self.heirs.now().cloned();
         self.say.extend(feeder.map(SenderMessage::Feeder));
     }
@@ -278,7 +313,8 @@ impl Inbound for Executor {
             | ReceiverMessage::Complete
             | ReceiverMessage::PassesOn(_)
             | ReceiverMessage::CanGoOn(_)
-            | ReceiverMessage::Behind(_) => {}
+            | ReceiverMessage::Behind(_)
+            | ReceiverMessage::Holds(_) => {}
         }
         Ok(())
     }
@@ -290,6 +326,10 @@ impl Inbound for Executor {
             }
             if self.heirs.now().is_none() {
                 return Err(LinkError::Lost("nobody else has it".into()));
+            }
+            if self.is_exhausted() {
+                self.ask_the_next();
+                continue;
             }
             let (begin, open) = (self.begin, self.open.clone());
             let place = async {

@@ -13,7 +13,11 @@ const HASHES_MAX: usize = 1 << 20;
 /// Hashes of groups by the stamp of their file, which says that it has not changed since. Only a
 /// help: whoever finds nothing here computes it, and what the receiver finds wrong is forgotten.
 #[derive(Debug, Default)]
-pub struct KnownHashes(Mutex<Inner>);
+pub struct KnownHashes {
+    inner: Mutex<Inner>,
+    /// Held by whoever reads files for nothing else.
+    reading: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -50,9 +54,22 @@ impl KnownHashes {
         });
     }
 
+    /// Whether no more are kept.
+    pub fn is_full(&self) -> bool {
+        self.with(|inner| inner.hashes.len() >= HASHES_MAX)
+    }
+
+    /// Reads files for hashes that nobody has needed yet, unless another transfer does so now: the
+    /// disk has other things to do. Blocking.
+    pub fn read_in_turn(&self, read: impl FnOnce()) {
+        if let Ok(_turn) = self.reading.try_lock() {
+            read();
+        }
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
         // A panic in one task must not take the others with it; entries are valid at any time.
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -77,6 +94,13 @@ mod tests {
         assert_eq!(found, [Some([0; 32]), None, Some([2; 32])]);
         known.forget_file(A, 3);
         known.forget_file(A, 3);
+        assert!(!known.is_full());
+        let mut reads = 0;
+        known.read_in_turn(|| {
+            reads += 1;
+            known.read_in_turn(|| panic!("it is not its turn"));
+        });
+        assert_eq!(reads, 1);
         assert_eq!(known.get(A, 0), None);
         assert_eq!(known.get(B, 2), Some([9; 32]));
         assert_eq!(known.with(|inner| inner.hashes.len()), 3);
@@ -90,5 +114,6 @@ mod tests {
         }
         assert_eq!(known.get(A, HASHES_MAX as u32 + 5), None);
         assert_eq!(known.with(|inner| inner.hashes.len()), HASHES_MAX);
+        assert!(known.is_full());
     }
 }

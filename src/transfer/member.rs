@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::control::Reporter;
+use super::holding::SharedHolding;
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{Feeder, FeedingKey, SessionNote, Trouble};
@@ -34,22 +35,27 @@ pub struct Joined {
     pub key: FeedingKey,
     /// Whether it passes content on.
     pub passes_on: bool,
+    /// Whether it says what it has of files that are not complete, and says of what it does not
+    /// have, when the sender is gone, that it is gone.
+    pub tells_parts: bool,
+    /// What it has.
+    pub holding: SharedHolding,
     /// Bytes that it has.
     pub done: u64,
     /// Time there and back.
     pub rtt: Option<Duration>,
     /// Where it is said who feeds it; only the last word counts.
     pub feeder: watch::Sender<Option<Feeder>>,
-    /// Where it is said who has everything; only the last word counts.
+    /// Where it is said who gives it the rest if we leave; only the last word counts.
     pub heirs: watch::Sender<Option<Heirs>>,
 }
 
 /// Who gives a receiver the rest if the sender leaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heirs {
-    /// How many entries they have: of what was added later nobody has anything.
+    /// How many entries they have, between them: of what was added later nobody has anything.
     pub entries: u32,
-    /// Where they are, those who have everything first. Empty if nobody can give it any more.
+    /// Where they are, those first who are needed. Empty if nobody can give it any more.
     pub feeders: Vec<Feeder>,
 }
 
@@ -58,7 +64,7 @@ pub struct Heirs {
 pub(super) enum Word {
     /// Who feeds the receiver from now on.
     Feeder(Feeder),
-    /// Who has everything.
+    /// Who gives the receiver the rest if we leave.
     Heirs(Heirs),
 }
 
@@ -105,7 +111,7 @@ pub struct Membership {
     pub(super) feeder: watch::Sender<Option<Feeder>>,
     /// The same, as far as the receiver was told.
     pub(super) told: watch::Receiver<Option<Feeder>>,
-    /// Who has everything, as was said last.
+    /// Who gives the receiver the rest if we leave, as was said last.
     pub(super) heirs: watch::Sender<Option<Heirs>>,
     /// The same, as far as the receiver was told.
     bequeathed: watch::Receiver<Option<Heirs>>,

@@ -7,6 +7,7 @@ pub mod deliver;
 pub mod ended;
 pub mod executor;
 pub mod feed;
+pub mod holding;
 pub mod kept_will;
 pub mod known;
 pub mod limiter;

@@ -241,6 +241,7 @@ impl Incoming {
             partials: HashMap::new(),
             answers,
         });
+        self.restore_shelf();
         if let Some(will) = will {
             self.restore_will(will);
         }

@@ -27,6 +27,7 @@ use self::session::Part;
 use self::will::Testament;
 use super::control::{News, Order, Reporter};
 use super::ended::Ended;
+use super::holding::SharedHolding;
 use super::member::Membership;
 use super::pauses::Pauses;
 use super::queue::{Lane, Queue};
@@ -137,6 +138,7 @@ impl Outgoing {
             held: HashMap::new(),
             parked: HashSet::new(),
             confirmed: Confirmed::default(),
+            holding: SharedHolding::default(),
             active: Actives::default(),
             in_doubt: HashMap::new(),
             again: HashMap::new(),
@@ -189,6 +191,8 @@ struct Run<'a, L: Outbound> {
     /// Files that were their turn while they were paused.
     parked: HashSet<FileIndex>,
     confirmed: Confirmed,
+    /// The same and more, for the one who decides in a session.
+    holding: SharedHolding,
     active: Actives,
     /// What the receiver should have of large files without a receipt, in case it wants a part
     /// again.
@@ -283,6 +287,7 @@ impl<L: Outbound> Run<'_, L> {
             ReceiverMessage::Progress { done, fed } => self.on_progress(done, &fed).await,
             ReceiverMessage::Trouble { feeder, trouble } => self.on_trouble(feeder, trouble).await,
             ReceiverMessage::CanGoOn(entries) => self.on_can_go_on(entries).await,
+            ReceiverMessage::Holds(parts) => self.on_holds(parts),
             ReceiverMessage::Behind(is_behind) => {
                 self.note_behind(is_behind).await;
                 Ok(())
@@ -402,7 +407,10 @@ impl<L: Outbound> Run<'_, L> {
             self.asked_again.remove(&receipt.index);
             self.confirmed.insert(receipt.index);
             table.settle(receipt);
-            self.lacks |= matches!(receipt.outcome, Outcome::Skipped | Outcome::Failed(_));
+            let lacks = matches!(receipt.outcome, Outcome::Skipped | Outcome::Failed(_));
+            let is_here = !lacks && table.file_size(receipt.index).is_some();
+            self.holding.lock().settle(receipt.index, is_here);
+            self.lacks |= lacks;
             // Sending may stand still: paused, or at a limit.
             if matches!(receipt.outcome, Outcome::Failed(_)) {
                 self.active.abort(receipt.index);

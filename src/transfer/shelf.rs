@@ -6,16 +6,16 @@ pub mod kept;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::receive_file::read_exact_at;
 use crate::protocol::groups::{GROUP_LEN, group_count, group_len, group_offset};
-use crate::protocol::message::Stamp;
+use crate::protocol::message::{FileIndex, Stamp};
+use crate::protocol::sessions::{GroupRun, HELD_FILES_MAX, HELD_RUNS_MAX, HeldPart};
+use crate::storage::file_looks::FileLooks;
 use crate::storage::folder::Folder;
 use crate::storage::name::SafePath;
 use crate::storage::part::Part;
@@ -26,7 +26,7 @@ pub const FILES_MAX: usize = 64 * 1024;
 const FORGOTTEN_MAX: usize = 1 << 20;
 /// Most files of these that are open. The groups of others are there again when their file is
 /// finished.
-const OPEN_MAX: usize = 64;
+const OPEN_MAX: usize = HELD_FILES_MAX;
 
 /// What there is to give. Shared by the tasks that receive and those that give.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ struct Inner {
     forgotten: HashSet<Stamp>,
     /// Whether nothing more comes.
     over: bool,
+    /// Whether the sender is gone.
+    alone: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,8 @@ struct Shelved {
 enum Place {
     /// In a part, as far as it has come.
     Part {
+        /// Its entry, as long as entries have the numbers that they had then.
+        index: Option<FileIndex>,
         file: Arc<File>,
         /// Which part: files with several names are several files with one stamp.
         inode: u64,
@@ -75,26 +79,7 @@ enum Place {
 struct Finished {
     folder: Folder,
     path: SafePath,
-    looks: Looks,
-}
-
-/// What tells whether somebody has changed a finished file since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Looks {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Looks {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
-    }
+    looks: FileLooks,
 }
 
 /// What is known of a group.
@@ -141,7 +126,7 @@ impl Shelf {
     /// another part of it counts no more.
     pub fn begin(
         &self,
-        stamp: Stamp,
+        (index, stamp): (FileIndex, Stamp),
         size: u64,
         part: &Part,
         groups: impl Iterator<Item = u32>,
@@ -161,6 +146,7 @@ impl Shelf {
             stamp,
             size,
             Place::Part {
+                index: Some(index),
                 file,
                 inode,
                 groups,
@@ -198,6 +184,51 @@ impl Shelf {
         }
     }
 
+    /// The sender is gone, or back. While it is gone all that is not here is said to be gone, too:
+    /// two who lack something would wait for each other.
+    pub fn set_alone(&self, alone: bool) {
+        let before = std::mem::replace(&mut self.lock().alone, alone);
+        if before != alone {
+            self.changes.send_replace(());
+        }
+    }
+
+    /// What is in parts that are open, as one message may say it.
+    pub fn parts(&self) -> Vec<HeldPart> {
+        let inner = self.lock();
+        let mut room = HELD_RUNS_MAX;
+        let held = |stamp: &Stamp| {
+            let Shelved { size, place } = inner.files.get(stamp)?;
+            let Place::Part {
+                index: Some(index),
+                groups,
+                ..
+            } = place
+            else {
+                return None;
+            };
+            let runs = runs(groups, room);
+            room -= runs.len();
+            Some(HeldPart {
+                index: *index,
+                stamp: *stamp,
+                groups: group_count(*size),
+                runs,
+            })
+        };
+        let parts = inner.open.iter().filter_map(held);
+        parts.filter(|part| !part.runs.is_empty()).collect()
+    }
+
+    /// Entries have other numbers from now on.
+    pub fn forget_numbers(&self) {
+        for file in self.lock().files.values_mut() {
+            if let Place::Part { index, .. } = &mut file.place {
+                *index = None;
+            }
+        }
+    }
+
     /// The transfer is over: nothing more comes, and what is in parts goes.
     pub fn end(&self) {
         let mut inner = self.lock();
@@ -213,16 +244,27 @@ impl Shelf {
         self.changes.send_replace(());
     }
 
-    /// All of a file is there, under its final name. Blocking.
-    pub fn finished(&self, stamp: Stamp, folder: &Folder, path: &SafePath) -> io::Result<()> {
-        let looks = Looks::of(&folder.open_file(path)?)?;
+    /// All of a file is there, under its final name, and looks like this. Blocking.
+    pub fn finished(
+        &self,
+        stamp: Stamp,
+        folder: &Folder,
+        path: &SafePath,
+    ) -> io::Result<FileLooks> {
+        let looks = FileLooks::of(&folder.open_file(path)?)?;
+        self.restore(stamp, folder, path, looks);
+        Ok(looks)
+    }
+
+    /// The same for a file that looked like this when it was finished: if it looks different now,
+    /// it is not given.
+    pub fn restore(&self, stamp: Stamp, folder: &Folder, path: &SafePath, looks: FileLooks) {
         let finished = Finished {
             folder: folder.clone(),
             path: path.clone(),
             looks,
         };
         self.settle(stamp, looks.size, Place::Finished(finished.into()));
-        Ok(())
     }
 
     /// A file does not come, or not any more.
@@ -242,8 +284,8 @@ impl Shelf {
     pub fn look(&self, stamp: Stamp, group: u32) -> Look {
         let inner = self.lock();
         let Some(Shelved { size, place }) = inner.files.get(&stamp) else {
-            let is_gone = inner.over || inner.forgotten.contains(&stamp);
-            return if is_gone { Look::Gone } else { Look::Later };
+            let is_gone = inner.forgotten.contains(&stamp);
+            return if is_gone { Look::Gone } else { inner.later() };
         };
         let here = |source| match group_count(*size) > group {
             true => Look::Here(Found {
@@ -257,7 +299,7 @@ impl Shelf {
             Place::Part { file, groups, .. } if groups.contains(&group) => {
                 here(Source::Open(file.clone()))
             }
-            Place::Part { .. } | Place::Closed => Look::Later,
+            Place::Part { .. } | Place::Closed => inner.later(),
             Place::Finished(finished) => here(Source::Finished(finished.clone())),
             Place::Never => Look::Gone,
         }
@@ -279,7 +321,30 @@ impl Shelf {
     }
 }
 
+/// At most `max` runs of these groups.
+fn runs(groups: &BTreeSet<u32>, max: usize) -> Vec<GroupRun> {
+    let mut runs: Vec<GroupRun> = Vec::new();
+    for &first in groups {
+        if let Some(last) = runs.last_mut().filter(|last| last.end() == first) {
+            last.count += 1;
+        } else if runs.len() < max {
+            runs.push(GroupRun { first, count: 1 });
+        } else {
+            break;
+        }
+    }
+    runs
+}
+
 impl Inner {
+    /// What is not here: whether it may still come.
+    fn later(&self) -> Look {
+        match self.over || self.alone {
+            true => Look::Gone,
+            false => Look::Later,
+        }
+    }
+
     fn put(&mut self, stamp: Stamp, size: u64, place: Place) {
         if self.files.insert(stamp, Shelved { size, place }).is_none() {
             self.order.push_back(stamp);
@@ -340,7 +405,7 @@ impl Found {
                 let file = finished.folder.open_file(&finished.path)?;
                 let there = read_exact_at(&file, &mut bytes, group_offset(self.group))?;
                 // Afterwards: what was changed before or meanwhile must not be passed on.
-                there && Looks::of(&file)? == finished.looks
+                there && FileLooks::of(&file)? == finished.looks
             }
         };
         Ok(there.then(|| bytes.freeze()))
@@ -375,7 +440,9 @@ mod tests {
         part.write_at(GROUP_LEN, b"end").unwrap();
         let shelf = Shelf::default();
         assert!(matches!(shelf.look(A, 0), Look::Later));
-        shelf.begin(A, SIZE, &part, std::iter::once(1)).unwrap();
+        shelf
+            .begin((0, A), SIZE, &part, std::iter::once(1))
+            .unwrap();
         assert_eq!(read(&shelf, 1).unwrap(), "end");
         assert!(matches!(shelf.look(A, 0), Look::Later));
         part.write_at(0, &[7; GROUP_LEN as usize]).unwrap();
@@ -409,7 +476,9 @@ mod tests {
         let folder = Folder::open(dir.path()).unwrap();
         let part = Part::create(&folder, &path("a"), "t").unwrap();
         let shelf = Shelf::default();
-        shelf.begin(A, SIZE, &part, std::iter::once(1)).unwrap();
+        shelf
+            .begin((0, A), SIZE, &part, std::iter::once(1))
+            .unwrap();
         let stamp = |n: usize| {
             let mut bytes = [2; 16];
             bytes[..8].copy_from_slice(&n.to_le_bytes());
@@ -425,6 +494,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_parts_is_told_and_what_is_not_there_is_gone_without_the_sender() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let part = Part::create(&folder, &path("a"), "t").unwrap();
+        let shelf = Shelf::default();
+        let groups = [1, 2, 5].into_iter();
+        shelf.begin((7, A), 6 * GROUP_LEN, &part, groups).unwrap();
+        let mut changes = shelf.changes();
+        let run = |first, count| GroupRun { first, count };
+        let held = |runs| HeldPart {
+            index: 7,
+            stamp: A,
+            groups: 6,
+            runs,
+        };
+        assert_eq!(shelf.parts(), [held(vec![run(1, 2), run(5, 1)])]);
+        shelf.add(A, &part, 0);
+        assert_eq!(shelf.parts(), [held(vec![run(0, 3), run(5, 1)])]);
+        let b = Stamp([9; 16]);
+        let [no_group, no_file] = [(A, 4), (b, 0)];
+        let mut was_alone = false;
+        for (alone, is_gone) in [(false, false), (true, true), (false, false)] {
+            changes.mark_unchanged();
+            shelf.set_alone(alone);
+            let is_heard = changes.has_changed().unwrap();
+            assert_eq!(is_heard, alone != was_alone, "whoever waits must hear");
+            was_alone = alone;
+            for (stamp, group) in [no_group, no_file] {
+                let look = shelf.look(stamp, group);
+                assert_eq!(matches!(look, Look::Gone), is_gone, "{look:?}");
+            }
+            assert!(matches!(shelf.look(A, 5), Look::Here(_)));
+        }
+        shelf.forget_numbers();
+        assert_eq!(shelf.parts(), []);
+        assert!(matches!(shelf.look(A, 5), Look::Here(_)));
+        let apart: BTreeSet<u32> = (0..10).map(|n| 2 * n).collect();
+        assert_eq!(runs(&apart, 3), [run(0, 1), run(2, 1), run(4, 1)]);
+    }
+
+    #[test]
     fn only_so_many_files_are_open_and_what_does_not_come_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
@@ -432,7 +542,8 @@ mod tests {
         let shelf = Shelf::default();
         let stamp = |n: usize| Stamp([n as u8; 16]);
         for n in 0..=OPEN_MAX {
-            shelf.begin(stamp(n), 5, &part, std::iter::once(0)).unwrap();
+            let (file, group) = ((0, stamp(n)), std::iter::once(0));
+            shelf.begin(file, 5, &part, group).unwrap();
         }
         assert!(matches!(shelf.look(stamp(0), 0), Look::Later));
         assert!(matches!(shelf.look(stamp(1), 0), Look::Here(_)));

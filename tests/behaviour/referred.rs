@@ -13,10 +13,12 @@ use peerconnect::protocol::message::{
     Code, FileHeader, PauseReason, PlanAction, PlanRun, ReceiverMessage, Scope, SenderMessage,
     Stamp, Steer, SteerAction, Timestamp, TransferId,
 };
-use peerconnect::protocol::sessions::{Feeder, FeedingKey, SessionNote, Ticket};
+use peerconnect::protocol::sessions::{
+    Feeder, FeedingKey, GroupRun, HeldPart, SessionNote, Ticket,
+};
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::feed::{Ask, Feeding, Given};
-use peerconnect::transfer::member::{MemberNews, Membership, Whereabouts};
+use peerconnect::transfer::member::{Joined, MemberNews, Membership, Whereabouts};
 use tokio::sync::mpsc;
 
 use crate::common::{DEADLINE, content, tree};
@@ -310,8 +312,11 @@ async fn marks(inbound: &mut MemoryInbound) -> Vec<Piece> {
     marks
 }
 
-/// A receiver that is fed by another one, and asks the sender for what that one does not give.
-async fn receiver(mut inbound: MemoryInbound, mut news: mpsc::Receiver<(TransferId, MemberNews)>) {
+/// A receiver up to where files may come, and what the one who decides is told of it.
+async fn take_part(
+    inbound: &mut MemoryInbound,
+    news: &mut mpsc::Receiver<(TransferId, MemberNews)>,
+) -> Joined {
     let known = ReceiverMessage::Known { entries: 0 };
     inbound.send(known).await.unwrap();
     loop {
@@ -334,9 +339,15 @@ async fn receiver(mut inbound: MemoryInbound, mut news: mpsc::Receiver<(Transfer
     ] {
         inbound.send(message).await.unwrap();
     }
-    let Some((_, MemberNews::Joined { joined, .. })) = news.recv().await else {
-        panic!("it takes part");
-    };
+    match news.recv().await {
+        Some((_, MemberNews::Joined { joined, .. })) => *joined,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A receiver that is fed by another one, and asks the sender for what that one does not give.
+async fn receiver(mut inbound: MemoryInbound, mut news: mpsc::Receiver<(TransferId, MemberNews)>) {
+    let joined = take_part(&mut inbound, &mut news).await;
     let peer = PeerId::from_bytes([8; 32]);
     joined.feeder.send_replace(Some(Feeder::Member {
         member: FEEDER,
@@ -359,11 +370,20 @@ async fn receiver(mut inbound: MemoryInbound, mut news: mpsc::Receiver<(Transfer
 
 #[tokio::test]
 async fn what_the_sender_is_asked_for_it_sends_itself() {
+    sends_to(false, receiver).await;
+}
+
+/// A sender of two groups in a session, and what came of it at the end.
+async fn sends_to<F: Future<Output = ()>>(
+    tells_parts: bool,
+    receiver: impl FnOnce(MemoryInbound, mpsc::Receiver<(TransferId, MemberNews)>) -> F,
+) -> Ended {
     let mut world = World::<Memory>::new().await;
     let path = world.file("a", &CONTENT);
     world.offer(&[&path]);
     let head = world.sending.table.lock().head(ID);
     let (out, inbound) = world.pair.link(head).await;
+    let out = if tells_parts { out.with_parts() } else { out };
     let (decisions, news) = mpsc::channel(64);
     let note = SessionNote {
         receivers: 2,
@@ -378,7 +398,58 @@ async fn what_the_sender_is_asked_for_it_sends_itself() {
     let (_orders, mut orders) = mpsc::channel(1);
     let run = outgoing.run(out, &mut orders);
     let both = async { tokio::join!(run, receiver(inbound, news)) };
-    Box::pin(tokio::time::timeout(DEADLINE, both))
-        .await
-        .expect("it hangs");
+    let both = Box::pin(tokio::time::timeout(DEADLINE, both));
+    both.await.expect("it hangs").0
+}
+
+fn held(index: u32, groups: u32, runs: &[(u32, u32)]) -> HeldPart {
+    let run = |&(first, count): &(u32, u32)| GroupRun { first, count };
+    HeldPart {
+        index,
+        stamp: STAMP,
+        groups,
+        runs: runs.iter().map(run).collect(),
+    }
+}
+
+#[tokio::test]
+async fn what_a_receiver_holds_of_a_file_counts_if_it_is_of_that_file() {
+    sends_to(true, |mut inbound, mut news| async move {
+        let joined = take_part(&mut inbound, &mut news).await;
+        assert!(joined.tells_parts);
+        let entries = joined.holding.lock().manifest().map(|known| known.entries);
+        assert_eq!(entries, Some(1));
+        let first = held(0, 2, &[(0, 1)]);
+        // Of a file that has other groups now nothing is known here.
+        for (said, known) in [
+            (vec![first.clone()], Some(first)),
+            (vec![held(0, 3, &[(0, 3)])], None),
+        ] {
+            inbound.send(ReceiverMessage::Holds(said)).await.unwrap();
+            while joined.holding.lock().part(0) != known.as_ref() {
+                tokio::task::yield_now().await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_receiver_cannot_hold_or_must_not_say_is_an_offence() {
+    let all = |count, runs: &[(u32, u32)]| vec![held(0, 2, runs); count];
+    let gaps: Vec<(u32, u32)> = (0..1025).map(|n| (2 * n, 1)).collect();
+    for (tells_parts, said) in [
+        (false, all(1, &[(0, 1)])),
+        (true, all(1, &[(0, 3)])),
+        (true, all(65, &[(0, 1)])),
+        (true, vec![held(0, 4000, &gaps)]),
+        (true, vec![held(1, 2, &[(0, 1)])]),
+    ] {
+        let ended = sends_to(tells_parts, |mut inbound, mut news| async move {
+            take_part(&mut inbound, &mut news).await;
+            inbound.send(ReceiverMessage::Holds(said)).await.unwrap();
+            while inbound.recv().await.is_ok() {}
+        });
+        assert!(matches!(ended.await, Ended::Misbehaved(_)));
+    }
 }

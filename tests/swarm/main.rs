@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod between;
 #[path = "../common/mod.rs"]
 mod common;
 mod member;
@@ -46,20 +47,29 @@ struct Swarm {
 impl Swarm {
     /// One of `groups` groups and some small files, for so many receivers, none of which is there.
     fn new(seed: u64, members: usize, groups: u64) -> Self {
+        let mut files: Vec<(String, u64)> =
+            (1..6).map(|n| (format!("small-{n}"), n * 1500)).collect();
+        let more = [
+            ("big", (groups - 1) * MIB + 5),
+            ("medium", 300_000),
+            ("tiny", 77),
+            ("empty", 0),
+        ];
+        files.extend(more.map(|(name, len)| (name.to_owned(), len)));
+        Self::of(seed, members, &files, 10 * MIB)
+    }
+
+    /// One of these files, of which the sender sends so many bytes a second.
+    fn of(seed: u64, members: usize, files: &[(String, u64)], rate: u64) -> Self {
         // In memory where that is possible: this is not about the disk.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let dir = dir.unwrap();
         let out = dir.path().join("out/d");
         std::fs::create_dir_all(&out).unwrap();
-        let write = |name: &str, len: u64| {
-            let bytes = content(seed ^ len, len as usize);
+        for (name, len) in files {
+            let bytes = content(seed ^ len, *len as usize);
             std::fs::write(out.join(name), bytes).unwrap();
-        };
-        write("big", (groups - 1) * MIB + 5);
-        write("medium", 300_000);
-        write("tiny", 77);
-        write("empty", 0);
-        (1..6).for_each(|n| write(&format!("small-{n}"), n * 1500));
+        }
         let (news, heard) = mpsc::channel(1024);
         tokio::spawn(coordinate(heard, Limits::default()));
         let common = Common {
@@ -69,7 +79,8 @@ impl Swarm {
             network: Network::new(seed),
             news,
             known: Arc::default(),
-            limiter: Arc::new(Limiter::new(Some(10 * MIB))),
+            limiter: Arc::new(Limiter::new(Some(rate))),
+            tries: 1,
             blamed: Arc::default(),
         };
         Self {

@@ -24,8 +24,12 @@ use peerconnect::transfer::status::FileState;
 use peerconnect::transfer::table::SharedTable;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::network::{Manner, Network};
+
+/// How long it waits until it tries again to go on without the sender.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// What all members share.
 pub struct Common {
@@ -36,6 +40,8 @@ pub struct Common {
     pub news: SessionNews,
     pub known: Arc<KnownHashes>,
     pub limiter: Arc<Limiter>,
+    /// How often each tries to go on without the sender.
+    pub tries: u32,
     /// Whom others say to have passed on what they must not.
     pub blamed: Arc<Mutex<Vec<TransferId>>>,
 }
@@ -76,24 +82,31 @@ impl Member {
         let mut incoming = incoming(common, n, table.clone(), reporter);
         let head = outgoing.1.lock().head(id);
         let (out, inbound) = pair_with(head, Faults::default());
+        let (out, inbound) = (out.with_parts(), inbound.with_parts());
         let scissors = out.scissors();
         let (to_sender, mut sender_orders) = mpsc::channel(1);
         let (to_receiver, mut receiver_orders) = mpsc::channel(1);
         let mut died = alive.subscribe();
+        let mut tries = common.tries;
         let sending = tokio::spawn(async move { outgoing.0.run(out, &mut sender_orders).await });
         let work = tokio::spawn(async move {
             let mut ended = incoming.run(inbound, &mut receiver_orders).await;
             let _ = sending.await;
             // The sender never comes back; who is dead does nothing more.
             let (_stays, back) = watch::channel(false);
-            if let Ended::Lost(_) = ended
+            while let Ended::Lost(_) = ended
+                && tries > 0
                 && *died.borrow()
-                && let Some(executor) = incoming.executor(back)
+                && let Some(executor) = incoming.executor(back.clone())
             {
+                tries -= 1;
                 ended = tokio::select! {
                     ended = incoming.run(executor, &mut receiver_orders) => ended,
                     _ = died.wait_for(|alive| !*alive) => Ended::Lost("dead".into()),
                 };
+                if let Ended::Lost(_) = ended {
+                    let _ = timeout(AGAIN, died.wait_for(|alive| !*alive)).await;
+                }
             }
             if ended == Ended::Completed {
                 incoming.close(true).await;
@@ -165,7 +178,7 @@ impl Member {
     }
 }
 
-fn peer(id: TransferId) -> PeerId {
+pub fn peer(id: TransferId) -> PeerId {
     PeerId::from_bytes([id.0[0]; 32])
 }
 

@@ -1,6 +1,6 @@
 //! What lies between the receivers: gets from one what another one asks for, as it is told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use peerconnect::transfer::shelf::{Look, Shelf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::member::peer;
 
 /// How long a call to nobody takes.
 const CALL: Duration = Duration::from_secs(4);
@@ -56,6 +58,8 @@ pub struct Network {
     random: AtomicU64,
     /// Most milliseconds that a group takes.
     pub delay: AtomicU64,
+    /// Who reaches nobody and is reached by nobody.
+    pub away: Mutex<HashSet<TransferId>>,
     /// Until this is set all are honest.
     pub harm: AtomicBool,
 }
@@ -84,6 +88,7 @@ impl Network {
             stands: Mutex::default(),
             random: AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             delay: AtomicU64::new(20),
+            away: Mutex::default(),
             harm: AtomicBool::new(true),
         })
     }
@@ -170,7 +175,12 @@ impl Network {
         group: u32,
     ) -> Got {
         let stand = self.stands.lock().unwrap().get(&from).cloned();
-        let Some(mut stand) = stand.filter(|stand| *stand.alive.borrow()) else {
+        let is_away = |away: &HashSet<TransferId>| {
+            away.contains(&from) || away.iter().any(|id| peer(*id) == me)
+        };
+        let there = stand.filter(|stand| *stand.alive.borrow());
+        let is_away = is_away(&self.away.lock().unwrap());
+        let Some(mut stand) = there.filter(|_| !is_away) else {
             sleep(CALL).await;
             return Got::Trouble(Trouble::Gone);
         };

@@ -24,8 +24,12 @@ pub(super) fn total(s: &SessionSnapshot, exit: Exit, symbols: Symbols, colour: b
 
 /// Who gets the rest from the others, also when this program ends.
 pub(crate) fn going_on(s: &SessionSnapshot) -> String {
-    let all = count(s.receivers.len() as u64, "receiver", "receivers");
     let (complete, more) = (s.complete, s.going_on);
+    if complete == 0 {
+        let all = count(u64::from(more), "receiver", "receivers");
+        return format!("Nobody has everything yet, but {all} can get the rest from the others.");
+    }
+    let all = count(s.receivers.len() as u64, "receiver", "receivers");
     format!("{complete} of {all} have everything; {more} more can get the rest from the others.")
 }
 
@@ -83,6 +87,11 @@ mod tests {
             must.starts_with("Please stay: 1 of 3 receivers have everything"),
             "{must}"
         );
+        transfers[0].state = TransferState::Transferring;
+        transfers[0].passing.goes_on = true;
+        let between =
+            "Nobody has everything yet, but 3 receivers can get the rest from the others.";
+        assert_eq!(going_on(&session(&transfers)), between);
         // Who is paused waits for this program; of one that is lost nothing is known.
         for state in [TransferState::Paused, TransferState::Interrupted] {
             transfers[1].state = state;

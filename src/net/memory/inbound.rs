@@ -19,6 +19,8 @@ pub struct MemoryInbound {
     pub(super) control: Control,
     /// Whether the sender knows what limits a receiver may tell of.
     pub(super) limits: bool,
+    /// Whether it knows what parts a receiver may hold.
+    pub(super) parts: bool,
 }
 
 impl MemoryInbound {
@@ -26,6 +28,14 @@ impl MemoryInbound {
     pub fn with_limits(self) -> Self {
         Self {
             limits: true,
+            ..self
+        }
+    }
+
+    /// The same, to a sender that knows [`ReceiverMessage::Holds`].
+    pub fn with_parts(self) -> Self {
+        Self {
+            parts: true,
             ..self
         }
     }
@@ -44,6 +54,10 @@ impl Inbound for MemoryInbound {
 
     fn knows_limits(&self) -> bool {
         self.limits
+    }
+
+    fn knows_parts(&self) -> bool {
+        self.parts
     }
 
     fn consent(&mut self) {

@@ -438,6 +438,7 @@ impl Inbound for TcpInbound {
             | ReceiverMessage::Trouble { .. }
             | ReceiverMessage::CanGoOn(_)
             | ReceiverMessage::Behind(_)
+            | ReceiverMessage::Holds(_)
             | ReceiverMessage::Complete => {}
         }
         Ok(())

@@ -1,11 +1,13 @@
-//! Who has everything, for the case that this program ends.
+//! Who has everything, alone or between them, for the case that this program ends.
 
 use std::mem::take;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
-use super::{Member, Origin, Place};
+use super::{Member, Origin, Place, cover};
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{Feeder, HEIRS_MAX};
+use crate::transfer::holding::Holding;
 use crate::transfer::member::Heirs;
 use crate::transfer::shelf::FILES_MAX;
 
@@ -16,6 +18,42 @@ const COMPLETE_MAX: usize = 4;
 
 /// How long somebody whom a member could not reach is nothing to it.
 const MISSED_FOR: Duration = Duration::from_secs(60);
+
+/// Members for whom those who have everything between them are looked for in one go: that takes
+/// time where there are many files.
+const TRIES_MAX: usize = 16;
+
+/// Who was named to a member in case that we leave. While somebody has everything only such count.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// How many entries they have.
+    entries: u32,
+    /// How many of them have everything.
+    whole: usize,
+    /// Who has everything between them, if nobody has it alone.
+    cover: Vec<TransferId>,
+}
+
+impl Named {
+    fn is_nobody(&self) -> bool {
+        self.whole == 0 && self.cover.is_empty()
+    }
+}
+
+impl Member {
+    /// Whether it is known to take part in more than so many entries.
+    fn is_longer_than(&self, entries: u32) -> bool {
+        let manifest = self.joined.holding.lock().manifest();
+        manifest.is_some_and(|manifest| manifest.entries > entries)
+    }
+
+    /// Whether others may have from it what it has when we are gone, and hear at once what it does
+    /// not have.
+    fn gives(&self) -> bool {
+        let is_there = self.complete.is_some() || (self.open && self.joined.tells_parts);
+        self.connected && is_there
+    }
+}
 
 impl Origin {
     /// A member has everything: others may need to know.
@@ -93,21 +131,50 @@ impl Origin {
         }
     }
 
-    /// Tells those who know too few heirs of others: who was accused may be acquitted, and who was
-    /// out of reach in reach again.
+    /// Tells those who know too few heirs of others: who was accused may be acquitted, who was out
+    /// of reach in reach again, and some have more than before.
     pub(super) fn name_more(&mut self) {
-        for id in self.open() {
-            self.name_heirs(id);
+        let mut open = self.open();
+        open.sort_unstable();
+        for id in &open {
+            self.forget_outgrown(*id);
+            self.name_heirs(*id);
+        }
+        let turn = self.turn.checked_rem(open.len()).unwrap_or(0);
+        open.rotate_left(turn);
+        let mut tries = TRIES_MAX;
+        for id in open {
+            let named = self.members.get(&id).map(|m| &m.named);
+            let nobody = named.is_none_or(Named::is_nobody);
+            let is_cover = named.is_some_and(|named| !named.cover.is_empty());
+            if nobody && tries > 0 {
+                tries -= 1;
+                self.name_cover(id);
+            } else if is_cover && !self.is_covered(id) {
+                self.name_others(id);
+            }
+        }
+        self.turn = self.turn.wrapping_add(TRIES_MAX);
+    }
+
+    /// Entries were added since somebody was named: those have nothing of them.
+    fn forget_outgrown(&mut self, id: TransferId) {
+        if let Some(member) = self.members.get_mut(&id)
+            && member.is_longer_than(member.named.entries)
+        {
+            member.named = Named::default();
         }
     }
 
     /// Those that were named to a member are not what they were: it learns who else there is, or
     /// that there is nobody.
     fn name_others(&mut self, id: TransferId) {
-        let known = self.members.get_mut(&id).map_or(0, |m| take(&mut m.heirs));
+        let known = self.members.get_mut(&id).map(|m| take(&mut m.named));
         self.name_heirs(id);
+        self.name_cover(id);
         if let Some(member) = self.members.get(&id)
-            && (known > 0 && member.heirs == 0)
+            && known.is_some_and(|known| !known.is_nobody())
+            && member.named.is_nobody()
         {
             member.joined.heirs.send_replace(Some(Heirs::default()));
         }
@@ -121,13 +188,17 @@ impl Origin {
 
     /// Tells a member who has everything, if somebody has and it does not know enough of them.
     pub(super) fn name_heirs(&mut self, child: TransferId) {
-        let known = self.members.get(&child).map_or(0, |member| member.heirs);
+        let Some(member) = self.members.get(&child) else {
+            return;
+        };
+        let known = member.named.whole;
         if known >= COMPLETE_MAX {
             return;
         }
         let complete = self.members.values().filter_map(|member| member.complete);
-        let Some(entries) = complete.max().filter(|n| *n as usize <= FILES_MAX) else {
-            // Nobody, or they do not remember all of it.
+        let remembered = complete.max().filter(|n| *n as usize <= FILES_MAX);
+        let Some(entries) = remembered.filter(|entries| !member.is_longer_than(*entries)) else {
+            // Nobody, or they do not remember all of it, or more was added since.
             return;
         };
         let mut heirs = self.around(child, |member| member.complete == Some(entries));
@@ -135,15 +206,89 @@ impl Origin {
         if heirs.len() <= known {
             return;
         }
-        let number = heirs.len();
-        heirs.extend(self.around(child, |member| member.open));
+        let whole = heirs.len();
+        let cover = Vec::new();
+        let named = Named {
+            entries,
+            whole,
+            cover,
+        };
+        self.name(child, heirs, named);
+    }
+
+    /// Tells a member to which nobody is named who has everything between them, if some have.
+    fn name_cover(&mut self, child: TransferId) {
+        let Some(member) = self.members.get(&child).filter(|m| m.named.is_nobody()) else {
+            return;
+        };
+        if !member.joined.tells_parts {
+            // It would wait for what one of them does not have.
+            return;
+        }
+        let holding = member.joined.holding.lock();
+        let Some(entries) = holding.manifest().map(|manifest| manifest.entries) else {
+            return;
+        };
+        let found = self.with_holdings(&self.around(child, Member::gives), |others| {
+            cover::choose(&holding, others, HEIRS_MAX)
+        });
+        drop(holding);
+        if let Some(cover) = found.filter(|cover| !cover.is_empty()) {
+            let named = Named {
+                entries,
+                whole: 0,
+                cover: cover.clone(),
+            };
+            self.name(child, cover, named);
+        }
+    }
+
+    /// Whether those who were named to a member still have everything between them.
+    fn is_covered(&self, child: TransferId) -> bool {
+        let Some(member) = self.members.get(&child) else {
+            return false;
+        };
+        let cover = &member.named.cover;
+        let there = self.around(child, Member::gives);
+        if !cover.iter().all(|heir| there.contains(heir)) {
+            return false;
+        }
+        let holding = member.joined.holding.lock();
+        self.with_holdings(cover, |others| cover::is_covered(&holding, others))
+    }
+
+    /// What these members have, all at the same moment.
+    fn with_holdings<T>(
+        &self,
+        ids: &[TransferId],
+        work: impl FnOnce(&[(TransferId, &Holding)]) -> T,
+    ) -> T {
+        let member = |id: &TransferId| Some((*id, self.members.get(id)?));
+        let members = ids.iter().filter_map(member);
+        let locked: Vec<(TransferId, MutexGuard<'_, Holding>)> = members
+            .map(|(id, member)| (id, member.joined.holding.lock()))
+            .collect();
+        let holdings: Vec<(TransferId, &Holding)> = locked
+            .iter()
+            .map(|(id, holding)| (*id, &**holding))
+            .collect();
+        work(&holdings)
+    }
+
+    /// Tells a member who its heirs are, those who are needed first, and of some more who may have
+    /// much of it, in case that these leave as well.
+    fn name(&mut self, child: TransferId, mut heirs: Vec<TransferId>, named: Named) {
+        let others = self.around(child, |member| member.open).into_iter();
+        let others: Vec<TransferId> = others.filter(|id| !heirs.contains(id)).collect();
+        heirs.extend(others);
         heirs.truncate(HEIRS_MAX);
         let feeders: Vec<Feeder> = heirs
             .into_iter()
             .map(|heir| self.feeder(child, Place::Member(heir)))
             .collect();
         if let Some(member) = self.members.get_mut(&child) {
-            member.heirs = number;
+            let entries = named.entries;
+            member.named = named;
             let heirs = Heirs { entries, feeders };
             member.joined.heirs.send_replace(Some(heirs));
         }

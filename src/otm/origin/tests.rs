@@ -3,6 +3,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::peer::PeerId;
 use crate::protocol::sessions::{FeedingKey, Trouble};
+use crate::transfer::holding::{Manifest, SharedHolding};
 use crate::transfer::member::{Heirs, Whereabouts};
 use crate::transfer::shelf::FILES_MAX;
 
@@ -60,6 +61,21 @@ impl Room {
         watch::Receiver<Option<Feeder>>,
         watch::Receiver<Option<Heirs>>,
     ) {
+        self.join_with(n, passes_on, &SharedHolding::default(), false)
+            .await
+    }
+
+    /// The same, with what it has.
+    async fn join_with(
+        &self,
+        n: u8,
+        passes_on: bool,
+        holding: &SharedHolding,
+        tells_parts: bool,
+    ) -> (
+        watch::Receiver<Option<Feeder>>,
+        watch::Receiver<Option<Heirs>>,
+    ) {
         let (feeder, told) = watch::channel(None);
         let (heirs, bequeathed) = watch::channel(None);
         let joined = Joined {
@@ -70,6 +86,8 @@ impl Room {
             },
             key: FeedingKey([n; 32]),
             passes_on,
+            tells_parts,
+            holding: holding.clone(),
             done: 0,
             rtt: None,
             feeder,
@@ -283,6 +301,104 @@ async fn who_has_more_files_than_a_receiver_remembers_is_no_heir() {
     room.say(0, MemberNews::Complete { entries }).await;
     settle().await;
     assert_eq!(*ben.borrow(), None);
+}
+
+/// These files of so many.
+fn has(files: &[u32], of: u32) -> SharedHolding {
+    let holding = SharedHolding::default();
+    let digest = [of as u8; 32];
+    holding.lock().set_manifest(Manifest {
+        entries: of,
+        digest,
+    });
+    gets(&holding, files);
+    holding
+}
+
+fn gets(holding: &SharedHolding, files: &[u32]) {
+    let mut holding = holding.lock();
+    files.iter().for_each(|file| holding.settle(*file, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_have_everything_between_them_are_named_as_long_as_they_have() {
+    let room = Room::open();
+    let [of_anna, of_ben, of_carl] = [&[0, 1][..], &[2], &[]].map(|files| has(files, 4));
+    let (_, anna) = room.join_with(0, true, &of_anna, true).await;
+    let (_, mut ben) = room.join_with(1, true, &of_ben, true).await;
+    let (_, mut carl) = room.join_with(2, false, &of_carl, true).await;
+    let minute = Duration::from_secs(60);
+    tokio::time::sleep(minute).await;
+    assert_eq!((&*anna.borrow(), &*carl.borrow()), (&None, &None));
+    gets(&of_ben, &[3]);
+    hears(&mut carl, &[0, 1]).await;
+    hears(&mut ben, &[0]).await;
+    assert_eq!(carl.borrow().as_ref().map(|heirs| heirs.entries), Some(4));
+    // As long as it is true it is not said again.
+    gets(&of_ben, &[0]);
+    carl.mark_unchanged();
+    tokio::time::sleep(minute).await;
+    assert!(!carl.has_changed().unwrap());
+    room.say(0, MemberNews::Left).await;
+    hears(&mut carl, &[]).await;
+    // She has less than before.
+    let of_anna = has(&[1], 4);
+    let (_, mut anna) = room.join_with(0, true, &of_anna, true).await;
+    hears(&mut carl, &[1, 0]).await;
+    hears(&mut anna, &[1]).await;
+    // Who cannot be reached is none of them.
+    room.say(1, MemberNews::Away).await;
+    hears(&mut carl, &[]).await;
+    // Who has all of it is enough.
+    room.say(1, MemberNews::Back).await;
+    gets(&of_anna, &[0, 2, 3]);
+    hears(&mut carl, &[0, 1]).await;
+    room.say(1, MemberNews::Left).await;
+    settle().await;
+    assert!(is(&[0, 1])(&carl.borrow()), "she has everything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_let_others_wait_for_the_rest_has_no_part_in_it() {
+    let room = Room::open();
+    let [of_anna, of_ben, of_carl] = [&[0][..], &[1], &[]].map(|files| has(files, 2));
+    let (_, anna) = room.join_with(0, true, &of_anna, false).await;
+    let (_, ben) = room.join_with(1, true, &of_ben, true).await;
+    let (_, mut carl) = room.join_with(2, true, &of_carl, true).await;
+    let minute = Duration::from_secs(60);
+    tokio::time::sleep(minute).await;
+    assert_eq!((&*ben.borrow(), &*carl.borrow()), (&None, &None));
+    // One that keeps it to itself.
+    let _quiet = room.join_with(0, false, &of_anna, true).await;
+    tokio::time::sleep(minute).await;
+    assert_eq!((&*ben.borrow(), &*carl.borrow()), (&None, &None));
+    let _anna = room.join_with(0, true, &of_anna, true).await;
+    hears(&mut carl, &[0, 1]).await;
+    assert_eq!(*anna.borrow(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_had_everything_before_something_was_added_is_not_enough() {
+    let room = Room::open();
+    let [of_anna, of_ben, of_carl] = [&[0, 1][..], &[0], &[]].map(|files| has(files, 2));
+    let _anna = room.join_with(0, true, &of_anna, true).await;
+    room.say(0, MemberNews::Complete { entries: 2 }).await;
+    let _ben = room.join_with(1, true, &of_ben, true).await;
+    let (_, mut carl) = room.join_with(2, true, &of_carl, true).await;
+    hears(&mut carl, &[0, 1]).await;
+    let more = Manifest {
+        entries: 3,
+        digest: [3; 32],
+    };
+    for holding in [&of_ben, &of_carl] {
+        holding.lock().set_manifest(more);
+    }
+    carl.mark_unchanged();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!carl.has_changed().unwrap(), "nobody has it");
+    gets(&of_ben, &[1, 2]);
+    hears(&mut carl, &[1]).await;
+    assert_eq!(carl.borrow().as_ref().map(|heirs| heirs.entries), Some(3));
 }
 
 #[test]

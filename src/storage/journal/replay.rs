@@ -6,7 +6,11 @@ use super::Record;
 use crate::config::ConflictAnswer;
 use crate::protocol::groups::{Hash, group_count, group_len};
 use crate::protocol::message::{Outcome, Stamp};
+use crate::storage::file_looks::FileLooks;
 use crate::storage::part::PartIdentity;
+
+/// Most files of an earlier run that others may have: of more a receiver would not remember all.
+const SHELVED_MAX: usize = 64 * 1024;
 
 /// What the records of a journal amount to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Replay {
     pub paused_files: HashSet<String>,
     /// Whether the person passes nothing of it on.
     pub keeps_to_itself: bool,
+    /// Files that others may have, by offered path: stamp of the source, and what they look like.
+    pub shelved: HashMap<String, (Stamp, FileLooks)>,
 }
 
 /// What is known about a part.
@@ -71,6 +77,7 @@ impl Replay {
                 hashes,
             } => {
                 self.done.remove(&path);
+                self.shelved.remove(&path);
                 let known = self.parts.entry(path).or_insert_with(|| PartRecord {
                     stamp,
                     size,
@@ -101,6 +108,11 @@ impl Replay {
             Record::Totals { files, bytes } => self.totals = Some((files, bytes)),
             Record::Complete => self.complete = true,
             Record::KeepsToItself => self.keeps_to_itself = true,
+            Record::Shelved { path, stamp, looks } => {
+                if self.shelved.len() < SHELVED_MAX {
+                    self.shelved.insert(path, (stamp, looks));
+                }
+            }
             Record::Answer { path, answer } => match path {
                 Some(path) => {
                     self.answers.insert(path, answer);

@@ -44,6 +44,26 @@ fn done(path: &str) -> Record {
     }
 }
 
+fn shelved(path: &str) -> Record {
+    let file = tempfile::tempfile().unwrap();
+    Record::Shelved {
+        path: path.into(),
+        stamp: Stamp([4; 16]),
+        looks: FileLooks::of(&file).unwrap(),
+    }
+}
+
+#[test]
+fn what_others_may_have_is_forgotten_when_it_comes_anew() {
+    let all = [done("a/b"), shelved("a/b"), done("c"), shelved("c")];
+    let replayed = replay(&all);
+    assert_eq!(replayed.shelved.len(), 2);
+    assert_eq!(replayed.shelved["c"].0, Stamp([4; 16]));
+    let again = [&all[..], &[groups(2, 9, PART, 0, 1)]].concat();
+    let replayed = replay(&again);
+    assert_eq!(replayed.shelved.keys().collect::<Vec<_>>(), ["c"]);
+}
+
 fn replay(records: &[Record]) -> Replay {
     let mut replay = Replay::default();
     records.iter().cloned().for_each(|r| replay.apply(r));
@@ -133,9 +153,11 @@ fn what_a_person_said_is_remembered_and_forgotten_with_its_file() {
 fn records_keep_the_numbers_that_older_journals_have() {
     let mut all = records();
     all.push(Record::Complete);
+    all.push(Record::KeepsToItself);
+    all.push(shelved("c"));
     let number = |record: &Record| postcard::to_stdvec(record).unwrap()[0];
     let numbers: Vec<u8> = all.iter().map(number).collect();
-    assert_eq!(numbers, [2, 0, 1, 0, 1, 3]);
+    assert_eq!(numbers, [2, 0, 1, 0, 1, 3, 6, 7]);
     let policies = [
         ConflictPolicy::Rename,
         ConflictPolicy::Skip,

@@ -39,6 +39,11 @@ impl Heirs {
         self.all.get(self.at)
     }
 
+    /// How many are left.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// It is the next one's turn.
     pub(super) fn turn(&mut self) {
         self.at = (self.at + 1).checked_rem(self.all.len()).unwrap_or(0);

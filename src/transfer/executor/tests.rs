@@ -140,20 +140,52 @@ async fn everything_is_referred_to_the_heirs_and_then_it_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_heir_does_not_have_is_tried_with_the_next_not_at_once() {
+async fn what_one_heir_does_not_have_is_tried_with_the_next_and_with_all_again_later_and_later() {
     let (_back, mut executor) = executor(&[1, 2]);
     begin(&mut executor).await;
-    let start = Instant::now();
-    let (index, group) = (0, 1);
     drop(file(&mut executor).await);
-    for _ in 0..2 {
-        let again = ReceiverMessage::Again { index, group };
-        executor.send(again).await.unwrap();
+    let (index, mut asked) = (0, 0);
+    let mut waits = Vec::new();
+    for round in 0..10 {
+        let start = Instant::now();
+        for group in 0..2 {
+            let again = ReceiverMessage::Again { index, group };
+            executor.send(again).await.unwrap();
+        }
+        let next = heir(2 - asked);
+        asked = 1 - asked;
+        let next = SenderMessage::Feeder(next);
+        assert_eq!(message(&mut executor).await, next);
+        if round == 8 {
+            // Something came: there may soon be more.
+            let (done, fed) = (1, Vec::new());
+            let progress = ReceiverMessage::Progress { done, fed };
+            executor.send(progress).await.unwrap();
+        }
+        assert_eq!(file(&mut executor).await.0, 0);
+        waits.push(start.elapsed().as_secs());
     }
+    // One who lacks something is no reason to wait, and all are one.
+    assert_eq!(waits, [0, 1, 0, 2, 0, 4, 0, 8, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_heir_is_asked_for_everything_before_the_next_one_is() {
+    let (_back, mut executor) = executor(&[1, 2]);
+    begin(&mut executor).await;
+    executor.release(1);
+    let first = file(&mut executor).await;
+    drop(file(&mut executor).await);
+    let (index, group) = (1, 0);
+    let again = ReceiverMessage::Again { index, group };
+    executor.send(again).await.unwrap();
+    let early = tokio::time::timeout(AGAIN, executor.recv()).await;
+    assert!(early.is_err(), "the first file is still being given");
+    executor.send(settled(0)).await.unwrap();
+    drop(first);
     let next = SenderMessage::Feeder(heir(2));
     assert_eq!(message(&mut executor).await, next);
-    assert_eq!(file(&mut executor).await.0, 0);
-    assert!(start.elapsed() >= AGAIN);
+    assert_eq!(file(&mut executor).await.0, 1);
 }
 
 #[tokio::test(start_paused = true)]

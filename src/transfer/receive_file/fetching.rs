@@ -172,7 +172,8 @@ impl Stream<'_> {
         let same = self.partial.stamp == Some(stamp) && stamp != MIXED;
         if let Some(feed) = self.intake.feed.as_ref().filter(|_| same)
             && let groups = self.partial.groups.keys().copied()
-            && let Err(error) = feed.shelf.begin(stamp, self.partial.size, part, groups)
+            && let file = (self.intake.index, stamp)
+            && let Err(error) = feed.shelf.begin(file, self.partial.size, part, groups)
         {
             // Others get it from somebody else.
             tracing::debug!(%error, "a part cannot be passed on");

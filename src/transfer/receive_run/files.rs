@@ -244,8 +244,10 @@ impl<L: Inbound> Run<'_, L> {
             }
             FileEnd::Identical { hash } => {
                 if let Some(feed) = &intake.feed {
-                    let shelf = (feed.shelf.clone(), intake.header.stamp);
-                    shelve(Some(shelf), &intake.folder, &intake.path);
+                    let shelf = Some((feed.shelf.clone(), intake.header.stamp));
+                    let name = intake.name.clone();
+                    let shelved = shelve(shelf, name, &intake.folder, &intake.path);
+                    intake.journal.append(shelved.as_slice());
                 }
                 let outcome = Outcome::Identical;
                 self.settle_as(index, outcome, Some(hash)).await

@@ -214,6 +214,17 @@ impl<L: Inbound> Run<'_, L> {
         self.send(ReceiverMessage::Progress { done, fed }).await
     }
 
+    /// Tells the sender of a session what others may have of files that are not complete here.
+    async fn tell_held(&mut self) -> Result<(), Ended> {
+        if !self.link.knows_parts() {
+            return Ok(());
+        }
+        match self.incoming.held_parts() {
+            Some(parts) => self.send(ReceiverMessage::Holds(parts)).await,
+            None => Ok(()),
+        }
+    }
+
     /// The sender may leave, or that could not be kept for the next run of this program.
     pub(super) async fn on_kept(&mut self, kept: Result<bool, JoinError>) -> Result<(), Ended> {
         match self.incoming.is_kept(kept.unwrap_or(false)) {
@@ -224,6 +235,7 @@ impl<L: Inbound> Run<'_, L> {
 
     pub(super) async fn on_tick(&mut self) -> Result<(), Ended> {
         self.tell_progress().await?;
+        self.tell_held().await?;
         if self.keeping.is_none() {
             self.keeping = self.incoming.keep_will();
         }

@@ -8,8 +8,11 @@ use tokio::task::JoinHandle;
 
 use crate::net::link::PathInfo;
 use crate::net::{is_local_network, is_plausible};
-use crate::protocol::sessions::{FEEDER_ADDRS_MAX, Feeder, SessionNote, Trouble, WillFile};
-use crate::storage::journal::Record;
+use crate::protocol::sessions::{
+    FEEDER_ADDRS_MAX, Feeder, HeldPart, SessionNote, Trouble, WillFile,
+};
+use crate::storage::journal::{Record, Replay};
+use crate::storage::name::SafePath;
 use crate::transfer::executor::{Estate, Executor};
 use crate::transfer::feed::{Feed, Feeding, Troubles};
 use crate::transfer::kept_will::Draft;
@@ -28,6 +31,8 @@ pub(in crate::transfer) struct InSession {
     note: Option<SessionNote>,
     /// Whether we said that we pass on what comes.
     passes_on: bool,
+    /// What we said over this link that we hold of files that are not complete.
+    held: Vec<HeldPart>,
     /// What is known in case the sender leaves.
     will: Will,
     /// Whether the will is of this link, and what the sender was told about it.
@@ -82,6 +87,7 @@ impl Incoming {
     pub(super) fn begin_link(&mut self) {
         if let Some(session) = &mut self.session {
             session.note = None;
+            session.held = Vec::new();
             session.will_is = WillIs::Old;
             session.feed.set_feeder(None);
         }
@@ -102,6 +108,7 @@ impl Incoming {
         let feeder = session.last.take().and_then(|last| last.feeder);
         session.last = Some(Last { note, path, feeder });
         session.passes_on = passes_on;
+        session.feed.shelf.set_alone(!link.is_senders());
         let news = News::PassesOn {
             key: note.key,
             shelf: passes_on.then(|| session.feed.shelf.clone()),
@@ -141,9 +148,28 @@ impl Incoming {
         let has_all = |taken: &Taken| {
             let rules = &taken.rules;
             let replay = rules.replay.as_ref();
-            rules.excluded.is_empty() && replay.is_none_or(|replay| replay.done.is_empty())
+            rules.excluded.is_empty() && replay.is_none_or(knows_where)
         };
         self.taken.as_ref().is_some_and(has_all)
+    }
+
+    /// What an earlier run of the program has finished others may have from this one, too.
+    pub(super) fn restore_shelf(&mut self) {
+        let rules = self.taken.as_ref().map(|taken| taken.rules.clone());
+        let Some((folder, replay)) = rules
+            .as_ref()
+            .and_then(|rules| Some((&rules.folder, rules.replay.as_ref()?)))
+        else {
+            return;
+        };
+        for (name, (stamp, looks)) in &replay.shelved {
+            let done = replay.done.get(name);
+            let saved_as = done.map(|done| done.saved_as.as_ref().unwrap_or(name));
+            if let Some(Ok(path)) = saved_as.map(|path| SafePath::parse(path)) {
+                let session = self.session.get_or_insert_with(InSession::new);
+                session.feed.shelf.restore(*stamp, folder, &path, *looks);
+            }
+        }
     }
 
     /// What there is for a session, if the sender says over this link that it is one.
@@ -151,6 +177,16 @@ impl Incoming {
         let session = self.session.as_ref();
         let session = session.filter(|session| session.note.is_some());
         session.map(|session| &session.feed)
+    }
+
+    /// What is to be said of files that are not complete: what others may have of them now, if that
+    /// is news over this link.
+    pub(in crate::transfer) fn held_parts(&mut self) -> Option<Vec<HeldPart>> {
+        let session = self.session.as_mut().filter(|s| s.note.is_some())?;
+        let held = session.feed.shelf.parts();
+        let is_news = held != session.held;
+        session.held.clone_from(&held);
+        is_news.then_some(held)
     }
 
     /// Who feeds us from now on. `sender` is where the sender is: not everything that it says can
@@ -287,7 +323,7 @@ impl Incoming {
         }
         self.keeper.is_there();
         *self.table.lock() = table;
-        let mut session = InSession::new();
+        let mut session = self.session.take().unwrap_or_else(InSession::new);
         session.last = Some(Last {
             note,
             path,
@@ -340,6 +376,7 @@ impl Incoming {
         self.keeper.withdraw();
         if let Some(session) = &mut self.session {
             session.will = Will::default();
+            session.feed.shelf.forget_numbers();
         }
     }
 
@@ -368,6 +405,7 @@ impl InSession {
             feeding: Some(end),
             note: None,
             passes_on: false,
+            held: Vec::new(),
             will: Will::default(),
             will_is: WillIs::Old,
             last: None,
@@ -398,6 +436,17 @@ impl InSession {
             Feeder::Origin => true,
         }
     }
+}
+
+/// Whether others may have all files that an earlier run of the program has finished.
+fn knows_where(replay: &Replay) -> bool {
+    replay.done.iter().all(|(name, done)| match done.outcome {
+        Outcome::New | Outcome::Identical | Outcome::Renamed | Outcome::Overwritten => {
+            // Folders and links have no hash.
+            done.hash.is_none() || replay.shelved.contains_key(name)
+        }
+        Outcome::Skipped | Outcome::Failed(_) => false,
+    })
 }
 
 /// What there is for a session that was told of over this link.

@@ -1,7 +1,10 @@
 //! A transfer that is one of several to several receivers, who pass content on to each other.
 
 use super::*;
-use crate::protocol::sessions::{FED_MAX, Fed, Feeder, Trouble};
+use crate::protocol::sessions::{
+    FED_MAX, Fed, Feeder, HELD_FILES_MAX, HELD_RUNS_MAX, HeldPart, Trouble,
+};
+use crate::transfer::holding::Manifest;
 use crate::transfer::member::{Joined, MemberNews, Membership, Whereabouts, Word};
 
 /// The receiver's part in the session, over one link.
@@ -101,10 +104,13 @@ impl<L: Outbound> Run<'_, L> {
         };
         let passes_on = passes_on && !self.lacks;
         self.part = Part::In { passes_on };
+        self.note_manifest();
         let joined = Joined {
             at,
             key: member.note.key,
             passes_on,
+            tells_parts: self.link.knows_parts(),
+            holding: self.holding.clone(),
             done: self.done(),
             rtt: self.link.path().rtt,
             feeder: member.feeder.clone(),
@@ -119,6 +125,8 @@ impl<L: Outbound> Run<'_, L> {
     /// A paused receiver leaves the session for as long as that lasts, and one that does not take
     /// everything feeds nobody.
     pub(super) async fn note_part(&mut self) {
+        self.note_manifest();
+        self.look_for_more();
         match (self.part, self.transfer.paused_by()) {
             (Part::In { passes_on }, Some(_)) => {
                 self.part = Part::Paused { passes_on };
@@ -128,6 +136,45 @@ impl<L: Outbound> Run<'_, L> {
             (Part::In { passes_on: true }, None) if self.lacks => self.join(false).await,
             (Part::None | Part::In { .. } | Part::Paused { .. }, _) => {}
         }
+    }
+
+    /// What the receiver has is of these files.
+    fn note_manifest(&self) {
+        if self.part == Part::None {
+            return;
+        }
+        let table = self.transfer.shared.table.lock();
+        let mut holding = self.holding.lock();
+        let entries = table.len();
+        if holding
+            .manifest()
+            .is_none_or(|known| known.entries != entries)
+        {
+            let digest = table.digest();
+            holding.set_manifest(Manifest { entries, digest });
+        }
+    }
+
+    /// The receiver has some of these files, which are not complete there.
+    pub(super) fn on_holds(&mut self, parts: Vec<HeldPart>) -> Result<(), Ended> {
+        let runs: usize = parts.iter().map(|part| part.runs.len()).sum();
+        let is_sound = parts.iter().all(HeldPart::is_sound);
+        let is_small = parts.len() <= HELD_FILES_MAX && runs <= HELD_RUNS_MAX;
+        let may = self.part != Part::None && self.link.knows_parts();
+        if !may || !is_sound || !is_small {
+            return Err(Ended::Misbehaved(Offence::UnexpectedMessage));
+        }
+        let table = self.transfer.shared.table.lock();
+        let size = |part: &HeldPart| table.file_size(part.index);
+        let is_planned = |part: &HeldPart| part.index < self.planned && size(part).is_some();
+        if !parts.iter().all(is_planned) {
+            return Err(Ended::Misbehaved(Offence::NoSuchEntry));
+        }
+        // Of a file that has grown since it was offered it is not known here what is all of it.
+        let is_known = |part: &HeldPart| size(part).map(group_count) == Some(part.groups);
+        let known = parts.into_iter().filter(is_known);
+        self.holding.lock().set_parts(known);
+        Ok(())
     }
 
     /// Nothing is sent that another receiver may give; but nobody waits for long.

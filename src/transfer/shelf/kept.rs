@@ -37,7 +37,7 @@ struct Head {
 struct Item {
     stamp: Stamp,
     path: String,
-    looks: Looks,
+    looks: FileLooks,
 }
 
 /// A shelf of an earlier run.

@@ -63,6 +63,7 @@ impl Control {
     /// Sends bytes that are no frame.
     pub(super) async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         let written = self.send.write_all(bytes).await;
+        self.connection.wrote(bytes.len());
         written.map_err(|error| self.connection.write_error(error))
     }
 

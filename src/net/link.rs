@@ -239,6 +239,11 @@ pub trait Inbound: Send + 'static {
     fn knows_limits(&self) -> bool {
         false
     }
+    /// Whether the sender knows
+    /// [`Trouble::Withheld`](crate::protocol::sessions::Trouble::Withheld).
+    fn knows_withheld(&self) -> bool {
+        false
+    }
     /// The person agreed: let the peer send files (raises the connection's limits).
     fn consent(&mut self);
     /// Sends a message; waits while the peer does not read. Not cancel-safe.

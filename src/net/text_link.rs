@@ -16,7 +16,7 @@ use super::transfer_link::Control;
 use crate::protocol::codes::ALPN_CODES;
 use crate::protocol::limits::ALPN_LIMITS;
 use crate::protocol::message::{Code, DeclineReason, Opening};
-use crate::protocol::sessions::{ALPN_SESSIONS, ALPN_WILLS};
+use crate::protocol::sessions::{ALPN_SESSIONS, ALPN_WILLS, ALPN_WITHHELD};
 use crate::protocol::texts::{ALPN_TEXTS, ALPNS, TEXT_LEN_MAX, TextAnswer, TextHead};
 
 /// How long the other side may take for what no person has to think about: the first answer to a
@@ -220,6 +220,11 @@ impl PeerConnection {
     /// Whether the program at the other side wants to know that we are behind.
     pub fn understands_limits(&self) -> bool {
         self.knows(ALPN_LIMITS)
+    }
+
+    /// Whether the program at the other side wants to know what is withheld from us.
+    pub fn understands_withheld(&self) -> bool {
+        self.knows(ALPN_WITHHELD)
     }
 
     /// Whether exactly this protocol was agreed on.

@@ -235,6 +235,10 @@ impl Inbound for QuicInbound {
         self.control.connection.understands_limits()
     }
 
+    fn knows_withheld(&self) -> bool {
+        self.control.connection.understands_withheld()
+    }
+
     fn consent(&mut self) {
         self.registration.consent();
     }

@@ -17,12 +17,14 @@ pub struct MemoryInbound {
     pub(super) head: OfferHead,
     pub(super) files: mpsc::Receiver<File>,
     pub(super) control: Control,
-    /// Whether the sender knows what limits a receiver may tell of.
+    /// Whether the sender knows what a receiver may tell of limits, and of what is withheld from
+    /// it.
     pub(super) limits: bool,
 }
 
 impl MemoryInbound {
-    /// The same, to a sender that knows [`ReceiverMessage::Behind`].
+    /// The same, to a sender that knows [`ReceiverMessage::Behind`] and
+    /// [`Trouble::Withheld`](crate::protocol::sessions::Trouble::Withheld).
     pub fn with_limits(self) -> Self {
         Self {
             limits: true,
@@ -43,6 +45,10 @@ impl Inbound for MemoryInbound {
     }
 
     fn knows_limits(&self) -> bool {
+        self.limits
+    }
+
+    fn knows_withheld(&self) -> bool {
         self.limits
     }
 

@@ -260,7 +260,7 @@ async fn a_program_that_knows_no_codes_is_not_asked() {
     let (sender, receiver) = (Node::new("sender").await, Node::new("receiver").await);
     let endpoint = raw_endpoint();
     let identity = Identity::generate().unwrap();
-    let tls = identity.client_config_for(Some(sender.id()), &ALPNS[2..]);
+    let tls = identity.client_config_for(Some(sender.id()), &ALPNS[3..]);
     let tls = tls.unwrap();
     let config = quinn::ClientConfig::new(tls.crypto);
     let connecting = endpoint.connect_with(config, sender.addr(), &tls.server_name);

@@ -13,15 +13,16 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use peerconnect::config::PassOn;
+use peerconnect::config::{PassOn, Setting};
 use peerconnect::identity::Identity;
 use peerconnect::net::link::LinkError;
 use peerconnect::net::{Dial, EndpointOptions, PeerConnection, bind};
 use peerconnect::node::api::{Command, Decision, Overview, Reply, SessionSnapshot, Target};
 use peerconnect::protocol::message::{Code, Scope, TransferId};
 use peerconnect::protocol::sessions::{FeedingKey, PullHead, Ticket};
+use peerconnect::storage::store::Accept;
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::TransferSnapshot;
+use peerconnect::transfer::status::{Shortcoming, TransferSnapshot};
 
 use common::{DEADLINE, Shape, Site, content, tree};
 
@@ -153,6 +154,36 @@ async fn who_passes_on_what_it_must_not_is_named_and_harms_nobody() {
     assert!(tree(&late.inbox()) == tree(&from.dir.path().join("out")));
     assert_eq!(state(&from, sent.transfers[1]).passing.through, None);
     assert_eq!(state(&from, sent.transfers[0]).passing.blamed_by, ["late"]);
+    // The one it was done to knows it for certain.
+    assert_eq!(state(&late, sent.transfers[1]).passing.liars, ["liar"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_two_nothing_of_what_it_has_is_named_and_nobody_is_accused_of_more() {
+    let from = Shape::new("from").start();
+    let miser = Shape::new("miser").start();
+    let late = ["late", "later"].map(|name| Shape::asking(name).start());
+    let bytes = content(1, 40_000_000);
+    let path = from.file("big", &bytes);
+    let sent = send(&from, &[&miser, &late[0], &late[1]], &path).await;
+    from.completed(sent.transfers[0]).await;
+    // What it still says to have.
+    fs::remove_file(miser.inbox().join("big")).unwrap();
+    from.call(Command::Set(Setting::RateLimit(Some(2_000_000))))
+        .await;
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        accept(site, *id).await;
+    }
+    let named = |o: &Overview| o.transfer(sent.transfers[0])?.passing.shortcoming;
+    assert_eq!(from.until(named).await, Shortcoming::Withholds);
+    from.call(Command::Set(Setting::RateLimit(None))).await;
+    for (site, id) in late.iter().zip(&sent.transfers[1..]) {
+        let told = from.completed(*id).await;
+        assert_eq!(told.passing.shortcoming, None);
+        assert!(tree(&site.inbox()) == [("big".to_owned(), bytes.clone())].into());
+    }
+    let told = state(&from, sent.transfers[0]).passing;
+    assert!(told.blamed_by.is_empty(), "it has not lied: {told:?}");
 }
 
 /// Changes a file so that nobody notices who does not look at its content.
@@ -187,6 +218,29 @@ async fn one_who_leaves_midway_is_replaced() {
             assert!(tree(&site.inbox())["big"] == content(1, 60_000_000));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_blocked_gets_nothing_more_from_there_and_all_from_elsewhere() {
+    let from = sender();
+    let early = limited("early", 500_000);
+    let late = Shape::asking("late").start();
+    let bytes = content(1, 20_000_000);
+    let path = from.file("big", &bytes);
+    let sent = send(&from, &[&early, &late], &path).await;
+    from.completed(sent.transfers[0]).await;
+    accept(&late, sent.transfers[1]).await;
+    early.until(|o| (o.passing_on == 1).then_some(())).await;
+    let peer = late.handle.overview().borrow().me.id;
+    let accept = Accept::Block;
+    early.call(Command::Trust { peer, accept }).await;
+    early.until(|o| (o.passing_on == 0).then_some(())).await;
+    from.completed(sent.transfers[1]).await;
+    assert!(tree(&late.inbox()) == [("big".to_owned(), bytes)].into());
+    // At the pace of the other one it would have taken most of a minute.
+    let moved = state(&from, sent.transfers[1]).bytes_moved;
+    assert!(moved > 10_000_000, "{moved} bytes from the sender");
+    assert_eq!(early.handle.overview().borrow().passing_on, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,6 +431,13 @@ async fn left_alone(after: After) {
     }
     late.completed(sent.transfers[2]).await;
     assert!(tree(&late.inbox()) == [("big".to_owned(), bytes)].into());
+    let liars = state(&late, sent.transfers[2]).passing.liars;
+    match after {
+        // Nobody else is there who could be told.
+        After::FeederLies => assert_eq!(liars, [feeder]),
+        After::FeederLeaves | After::SenderIsBack => assert!(liars.is_empty()),
+        After::LateRestarts | After::AllRestart => assert!(liars.is_empty()),
+    }
     if let After::SenderIsBack = after {
         from.completed(sent.transfers[2]).await;
     }

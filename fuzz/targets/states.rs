@@ -483,7 +483,14 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
             },
             3 => ReceiverMessage::Trouble {
                 feeder: ID,
-                trouble: Trouble::Lied,
+                trouble: script.pick(&[
+                    Trouble::Lied,
+                    Trouble::Withheld {
+                        index: u32::MAX,
+                        group: u32::MAX,
+                        denied: true,
+                    },
+                ]),
             },
             4 => ReceiverMessage::CanGoOn(script.number()),
             5 => ReceiverMessage::Behind(script.number().is_multiple_of(2)),

@@ -189,9 +189,6 @@ fn row(ui: &mut Ui, model: &Model, t: &TransferSnapshot, actions: &mut Vec<Actio
             });
         });
     });
-    if let Some(blamed) = words::blamed(t) {
-        ui.lines(theme::note(ui, Tone::Warn, blamed));
-    }
     below(ui, model, t, &status, actions);
 }
 

@@ -128,6 +128,9 @@ pub(crate) fn below(
     status: &words::Status,
     actions: &mut Vec<Action>,
 ) {
+    for doubt in words::doubts(t) {
+        ui.lines(theme::note(ui, Tone::Warn, doubt));
+    }
     progress(ui, t, status);
     // Kept free from the beginning: the words shall not move when the curve comes.
     let curves = ui.available_width() > 460.0 && t.state == TransferState::Transferring;

@@ -26,7 +26,7 @@ pub(crate) use self::devices::{apart, device_line, differ, facts};
 use self::failed::completed;
 pub(crate) use self::history::{Told, below, history};
 pub(crate) use self::many::session_status;
-pub(crate) use self::passing::blamed;
+pub(crate) use self::passing::doubts;
 use self::passing::{through, way};
 pub(crate) use self::texts::{link, text_status};
 use crate::bidi::Apart;

@@ -10,7 +10,7 @@ use peerconnect::protocol::message::{Outcome, TransferId};
 use peerconnect::text::{Shown, bytes, count, duration};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Direction, FileRow, FileState, PausedBy, TopName, TransferSnapshot,
+    Direction, FileRow, FileState, PausedBy, Shortcoming, TopName, TransferSnapshot,
 };
 
 use super::args::ProgressStyle;
@@ -97,9 +97,11 @@ impl Human {
                 }
             }
             Event::Path(t) => self.way(t),
-            // Who answers has more to say about it.
-            Event::File(..) | Event::Conflict(..) => {}
+            // Who answers has more to say about it, or the question says it.
+            Event::File(..) | Event::Conflict(..) | Event::TextOffer(_) => {}
             Event::Blamed(t, by) => self.say(&sessions::blamed(t, by, self.symbols)),
+            Event::Shortcoming(t, short) => self.say(&sessions::shortcoming(t, *short)),
+            Event::LiedTo(_, by) => self.say(&sessions::lied_to(by, self.symbols)),
             Event::Progress(t) if self.is_of_many(t) => {}
             Event::Progress(t) => self.progress(t),
             Event::FileDone(t, row) => {
@@ -119,8 +121,6 @@ impl Human {
                 self.clear();
                 return summary(t, *exit, self.symbols, self.colour);
             }
-            // The question says it.
-            Event::TextOffer(_) => {}
             Event::Text(t, text) => {
                 self.clear();
                 self.say(&texts::head(t));

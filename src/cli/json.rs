@@ -7,7 +7,7 @@ use peerconnect::peer::Party;
 use peerconnect::protocol::message::Outcome;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Conflict, Direction, FileRow, FileState, RowKind, TransferSnapshot, Version,
+    Conflict, Direction, FileRow, FileState, RowKind, Shortcoming, TransferSnapshot, Version,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -71,12 +71,9 @@ pub(crate) fn write(event: &Event<'_>, to: &mut Vec<u8>) {
                 write_line("path", body, to);
             }
         }
-        Event::Blamed(t, by) => {
-            let body = json!({
-                "transfer": t.id.to_string(), "peer": t.peer_name, "by": by,
-            });
-            write_line("blamed", body, to);
-        }
+        Event::Blamed(t, by) => write_line("blamed", blamed(t, by), to),
+        Event::Shortcoming(t, short) => write_line("not_passed_on", not_passed_on(t, *short), to),
+        Event::LiedTo(t, by) => write_line("wrong_data", wrong_data(t, by), to),
         Event::File(t, row) => write_line("file", file(t, row), to),
         Event::Progress(t) => write_line("progress", progress(t), to),
         Event::FileDone(t, row) => {
@@ -338,7 +335,20 @@ pub(crate) fn transfer(t: &TransferSnapshot) -> impl Serialize {
         "encrypted": !t.is_legacy(),
         "folder": t.folder.as_deref().map(|f| f.to_string_lossy()), "started": t.started,
         "through": t.passing.through, "blamed_by": t.passing.blamed_by,
+        "not_passed_on": t.passing.shortcoming, "wrong_data_by": t.passing.liars,
     })
+}
+
+fn blamed(t: &TransferSnapshot, by: &str) -> impl Serialize {
+    json!({ "transfer": t.id.to_string(), "peer": t.peer_name, "by": by })
+}
+
+fn not_passed_on(t: &TransferSnapshot, why: Shortcoming) -> impl Serialize {
+    json!({ "transfer": t.id.to_string(), "peer": t.peer_name, "why": why })
+}
+
+fn wrong_data(t: &TransferSnapshot, by: &str) -> impl Serialize {
+    json!({ "transfer": t.id.to_string(), "by": by })
 }
 
 /// The state of a transfer as scripts know it.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use peerconnect::fault::Fault;
 use peerconnect::node::api::{Me, SessionSnapshot, TextSnapshot};
-use peerconnect::transfer::status::{Conflict, FileRow, TransferSnapshot};
+use peerconnect::transfer::status::{Conflict, FileRow, Shortcoming, TransferSnapshot};
 use tokio::sync::mpsc;
 
 use super::args::{Global, ProgressStyle};
@@ -35,6 +35,10 @@ pub(crate) enum Event<'a> {
     Path(&'a TransferSnapshot),
     /// Another receiver, of this name, says that this one has passed on damaged data.
     Blamed(&'a TransferSnapshot, &'a str),
+    /// The others get nothing from the receiver.
+    Shortcoming(&'a TransferSnapshot, Shortcoming),
+    /// Another receiver, of this name, has passed on wrong data to this computer.
+    LiedTo(&'a TransferSnapshot, &'a str),
     /// One of its files.
     File(&'a TransferSnapshot, &'a FileRow),
     /// How far it is; may be left out.

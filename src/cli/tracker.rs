@@ -11,7 +11,7 @@ use peerconnect::node::api::{Command, NodeHandle, Reply};
 use peerconnect::protocol::message::{FileIndex, Outcome, TransferId};
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{
-    Direction, FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TransferSnapshot,
+    Direction, FileQuery, FileRow, FileState, ROWS_MAX, RowKind, Shortcoming, TransferSnapshot,
 };
 use tokio::time::Instant;
 
@@ -45,6 +45,10 @@ pub(crate) struct Tracker {
     path: Option<(PathKind, Option<SocketAddr>, Option<String>)>,
     /// How many have blamed the receiver, as told last.
     blamed: usize,
+    /// Why the others get nothing from the receiver, as told last.
+    shortcoming: Option<Shortcoming>,
+    /// How many have lied to us, as told last.
+    liars: usize,
     offered: bool,
     /// The file that the person is asked about, as was told last.
     conflict: Option<FileIndex>,
@@ -73,6 +77,8 @@ impl Tracker {
             state: None,
             path: None,
             blamed: 0,
+            shortcoming: None,
+            liars: 0,
             offered: false,
             conflict: None,
             obstacle: None,
@@ -114,10 +120,7 @@ impl Tracker {
             self.path = path;
             out.emit(Event::Path(&self.last)).await;
         }
-        for by in self.last.passing.blamed_by.iter().skip(self.blamed) {
-            out.emit(Event::Blamed(&self.last, by)).await;
-        }
-        self.blamed = self.last.passing.blamed_by.len();
+        self.tell_passing(out).await;
         let conflict = self.last.conflict.as_ref();
         if conflict.map(|c| c.index) != self.conflict {
             self.conflict = conflict.map(|c| c.index);
@@ -131,6 +134,24 @@ impl Tracker {
             self.tell_end(out).await;
         }
         more
+    }
+
+    /// What is wrong with those who pass content on.
+    async fn tell_passing(&mut self, out: &mut Output) {
+        let passing = &self.last.passing;
+        for by in passing.blamed_by.iter().skip(self.blamed) {
+            out.emit(Event::Blamed(&self.last, by)).await;
+        }
+        for by in passing.liars.iter().skip(self.liars) {
+            out.emit(Event::LiedTo(&self.last, by)).await;
+        }
+        (self.blamed, self.liars) = (passing.blamed_by.len(), passing.liars.len());
+        if passing.shortcoming != self.shortcoming {
+            self.shortcoming = passing.shortcoming;
+            if let Some(short) = self.shortcoming {
+                out.emit(Event::Shortcoming(&self.last, short)).await;
+            }
+        }
     }
 
     /// An offer that is made anew, after its connection broke, is as old as it was.

@@ -243,7 +243,8 @@ pub trait Inbound: Send + 'static {
     fn knows_limits(&self) -> bool {
         false
     }
-    /// Whether the sender knows [`ReceiverMessage::Holds`].
+    /// Whether the sender knows [`ReceiverMessage::Holds`] and
+    /// [`Trouble::Withheld`](crate::protocol::sessions::Trouble::Withheld).
     fn knows_parts(&self) -> bool {
         false
     }

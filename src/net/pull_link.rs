@@ -41,6 +41,8 @@ pub struct QuicPull {
     control: Control,
     /// The content that is coming.
     coming: Option<Coming>,
+    /// Bytes of content that have come before that.
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl QuicPull {
                 self.control.content(&mut coming.bytes, coming.len).await?;
                 if let Some(Coming { id, bytes, .. }) = self.coming.take() {
                     let bytes = bytes.freeze();
+                    self.taken += bytes.len() as u64;
                     return Ok(PullAnswer::Content { id, bytes });
                 }
             }
@@ -85,10 +88,15 @@ impl QuicPull {
         self.control.judged(offence.into())
     }
 
-    /// Whether anything at all has come from the other side since `before`, and how much by now.
-    pub fn heard_since(&self, before: u64) -> (bool, u64) {
-        let now = self.control.connection().quic().stats().udp_rx.datagrams;
-        (now > before, now)
+    /// Packets that have come from the other side so far, of whatever kind.
+    pub fn heard(&self) -> u64 {
+        self.control.connection().quic().stats().udp_rx.datagrams
+    }
+
+    /// Bytes of content that have come so far, also of what is not whole yet.
+    pub fn taken(&self) -> u64 {
+        let coming = self.coming.as_ref().map_or(0, |coming| coming.bytes.len());
+        self.taken + coming as u64
     }
 
     /// Nothing more is needed.
@@ -176,6 +184,7 @@ impl PeerConnection {
         Ok(QuicPull {
             control,
             coming: None,
+            taken: 0,
         })
     }
 }

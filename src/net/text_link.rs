@@ -222,7 +222,8 @@ impl PeerConnection {
         self.knows(ALPN_LIMITS)
     }
 
-    /// Whether the program at the other side knows what parts somebody holds.
+    /// Whether the program at the other side knows what parts somebody holds, and what somebody
+    /// withholds.
     pub fn understands_parts(&self) -> bool {
         self.knows(ALPN_PARTS)
     }

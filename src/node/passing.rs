@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::commands::random;
 use super::core::Core;
@@ -15,9 +15,10 @@ use crate::otm::feeding::feed;
 use crate::otm::origin::coordinate;
 use crate::otm::serving::serve;
 use crate::otm::tree::Limits;
+use crate::peer::PeerId;
 use crate::protocol::message::{Code, TransferId};
 use crate::protocol::sessions::{FeedingKey, SessionNote};
-use crate::transfer::bookkeeper::unix_now;
+use crate::transfer::bookkeeper::{note_name, unix_now};
 use crate::transfer::control::News;
 use crate::transfer::member::{Membership, NEWS_MAX};
 use crate::transfer::shelf::{Shelf, kept};
@@ -40,18 +41,18 @@ pub(super) struct Shelves {
 struct OnShelf {
     key: FeedingKey,
     shelf: Arc<Shelf>,
-    /// One for each stream, which holds the other end.
-    streams: Arc<()>,
+    /// Each stream has the other end, and is over when this is dropped.
+    streams: watch::Sender<()>,
 }
 
 impl Shelves {
     /// How many get something from here now.
     pub(super) fn streams(&self) -> u32 {
-        let streams = |on: &OnShelf| Arc::strong_count(&on.streams) - 1;
+        let streams = |on: &OnShelf| on.streams.receiver_count();
         self.all.values().map(streams).sum::<usize>() as u32
     }
 
-    /// Nothing of a transfer is given any more, except on streams that there are.
+    /// Nothing of a transfer is given any more, also on streams that there are.
     pub(super) fn remove(&mut self, transfer: TransferId) {
         self.all.remove(&transfer);
         self.order.retain(|id| *id != transfer);
@@ -68,7 +69,7 @@ impl Shelves {
             (on.key, on.shelf) = (key, shelf);
             return None;
         }
-        let streams = Arc::default();
+        let streams = watch::Sender::new(());
         let new = OnShelf {
             key,
             shelf,
@@ -79,7 +80,13 @@ impl Shelves {
         if self.order.len() <= SHELVES_MAX {
             return None;
         }
-        let oldest = self.order.pop_front()?;
+        // Rather one of which nobody gets anything now.
+        let is_idle = |id: &TransferId| {
+            let on = self.all.get(id);
+            on.is_none_or(|on| on.streams.receiver_count() == 0)
+        };
+        let idle = self.order.iter().position(is_idle).unwrap_or(0);
+        let oldest = self.order.remove(idle)?;
         self.all.remove(&oldest);
         Some(oldest)
     }
@@ -121,6 +128,19 @@ impl Core {
                 self.tasks.spawn(feed(feeding, self.connector.clone()));
             }
         }
+        if let News::LiedTo(peer) = news {
+            let name = self.name_of(*peer);
+            if let Some(entry) = self.book.get_mut(transfer) {
+                note_name(&mut entry.passing.liars, name);
+            }
+        }
+    }
+
+    /// What somebody is called whom we met because a sender said so.
+    fn name_of(&self, peer: PeerId) -> String {
+        let known = self.records.peer(peer).map(|record| record.name());
+        let name = known.filter(|name| !name.is_empty());
+        name.map_or_else(|| peer.short(), str::to_owned)
     }
 
     fn put_shelf(&mut self, transfer: TransferId, key: FeedingKey, shelf: Option<Arc<Shelf>>) {
@@ -151,21 +171,70 @@ impl Core {
     pub(super) fn on_pull(&mut self, from: &PeerConnection, link: QuicPulled) {
         let head = link.head();
         let near = from.remote_ip().is_some_and(is_local_network);
-        let allowed = self.settings.pass_on.allows(near);
+        // What was on its way when the person blocked it is too late.
+        let blocked = self.records.is_blocked(from.id());
+        let allowed = self.settings.pass_on.allows(near) && !blocked;
         let found = self.shelves.all.get(&head.member);
         let found = found.filter(|on| allowed && head.ticket.is_for(&on.key, from.id()));
         match found {
-            Some(on) if Arc::strong_count(&on.streams) <= STREAMS_MAX => {
-                let (shelf, streams) = (on.shelf.clone(), on.streams.clone());
+            Some(on) if on.streams.receiver_count() < STREAMS_MAX => {
+                let (shelf, mut given) = (on.shelf.clone(), on.streams.subscribe());
                 let serving = serve(link, shelf, self.limiter.clone());
                 self.touch();
                 self.tasks.spawn(async move {
-                    serving.await;
-                    drop(streams);
+                    tokio::select! {
+                        () = serving => {}
+                        // Nothing is ever sent: the transfer is not on the shelf any more.
+                        _ = given.changed() => {}
+                    }
                 });
             }
             Some(_) => drop(self.tasks.spawn(link.refuse(Code::Busy))),
             None => drop(self.tasks.spawn(link.refuse(Code::UnknownTransfer))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> TransferId {
+        TransferId([n as u8; 16])
+    }
+
+    fn put(shelves: &mut Shelves, n: usize) -> Option<TransferId> {
+        shelves.put(id(n), FeedingKey([1; 32]), Arc::default())
+    }
+
+    /// Somebody gets something.
+    fn stream(shelves: &Shelves, n: usize) -> Option<watch::Receiver<()>> {
+        shelves.all.get(&id(n)).map(|on| on.streams.subscribe())
+    }
+
+    #[tokio::test]
+    async fn when_nothing_of_a_transfer_is_given_any_more_those_who_get_some_of_it_notice() {
+        let mut shelves = Shelves::default();
+        put(&mut shelves, 1);
+        put(&mut shelves, 2);
+        let streams = [1, 2].map(|n| stream(&shelves, n));
+        assert_eq!(shelves.streams(), 2);
+        // The same once more is no end.
+        assert_eq!(put(&mut shelves, 1), None);
+        shelves.remove(id(1));
+        let over = streams.map(|stream| stream.is_some_and(|s| s.has_changed().is_err()));
+        assert_eq!(over, [true, false]);
+    }
+
+    #[test]
+    fn to_make_room_one_goes_of_which_nobody_gets_anything() {
+        let mut shelves = Shelves::default();
+        for n in 0..SHELVES_MAX {
+            assert_eq!(put(&mut shelves, n), None);
+        }
+        let streams = [0, 1].map(|n| stream(&shelves, n));
+        assert_eq!(put(&mut shelves, SHELVES_MAX), Some(id(2)));
+        drop(streams);
+        assert_eq!(put(&mut shelves, SHELVES_MAX + 1), Some(id(0)));
     }
 }

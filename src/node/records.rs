@@ -253,6 +253,11 @@ impl Records {
         }
     }
 
+    /// Whether the person has blocked this peer.
+    pub(super) fn is_blocked(&self, id: PeerId) -> bool {
+        self.peer(id).is_some_and(|r| r.accept == Accept::Block)
+    }
+
     /// The peers that are blocked.
     pub(super) fn blocked(&self) -> HashSet<PeerId> {
         let blocked = self.peers.iter().filter(|(_, r)| r.accept == Accept::Block);

@@ -1,15 +1,18 @@
 //! At a receiver: gets from its feeder what the sender refers elsewhere.
 
+mod silence;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
+use self::silence::{Answered, Group, Watch};
 use crate::net::connector::{Connector, Dial};
 use crate::net::link::{LinkError, Offence};
 use crate::net::pull_link::{PullAnswer, QuicPull};
-use crate::protocol::message::{Stamp, TransferId};
+use crate::protocol::message::{FileIndex, Stamp, TransferId};
 use crate::protocol::sessions::{Feeder, PULLS_MAX, Pull, PullHead, Trouble};
 use crate::transfer::feed::{Ask, Feeding, Given};
 
@@ -20,8 +23,6 @@ const CALL_DEADLINE: Duration = Duration::from_secs(4);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait before the same feeder is called again, if the sender names no other one.
 const AGAIN_MAX: Duration = Duration::from_secs(60);
-/// How many ticks nothing may come before the sender is told.
-const SILENCE_MAX: u32 = 5;
 /// How often it is looked at what still has to come.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -67,6 +68,7 @@ struct Fetcher {
 }
 
 struct Open {
+    index: FileIndex,
     stamp: Stamp,
     group: u32,
     give: oneshot::Sender<Given>,
@@ -79,6 +81,10 @@ impl Open {
             stamp: self.stamp,
             group: self.group,
         }
+    }
+
+    fn group(&self) -> Group {
+        (self.index, self.group)
     }
 }
 
@@ -173,10 +179,21 @@ impl Fetcher {
     /// Takes in what is asked for.
     fn take(&mut self, ask: Option<Ask>) -> Result<(), Over> {
         match ask.ok_or(Over)? {
-            Ask::Group { stamp, group, give } => {
+            Ask::Group {
+                index,
+                stamp,
+                group,
+                give,
+            } => {
                 let id = self.next;
                 self.next = self.next.wrapping_add(1);
-                self.open.insert(id, Open { stamp, group, give });
+                let open = Open {
+                    index,
+                    stamp,
+                    group,
+                    give,
+                };
+                self.open.insert(id, open);
             }
             // Without a link there is nobody who could be meant.
             Ask::Lied(_) => {}
@@ -221,23 +238,22 @@ impl Fetcher {
                 return Ok(Left::Trouble(Trouble::Gone));
             }
         }
-        let mut silence = Silence::default();
+        let mut watch = Watch::default();
         loop {
             let room = self.open.len() < PULLS_MAX;
             let done = tokio::select! {
                 biased;
                 changed = self.feeder.changed() => {
+                    if let Some(trouble) = watch.left(link.taken(), self.oldest()) {
+                        let _ = self.troubles.try_send((from, trouble));
+                    }
                     // It may be gone: nobody waits for it.
                     tokio::spawn(link.close());
                     return changed.map(|()| Left::Changed).map_err(|_| Over);
                 }
                 answer = link.recv() => {
                     let answered = answer.and_then(|answer| self.on_answer(&link, answer, from));
-                    if let Ok(true) = answered {
-                        silence = Silence::default();
-                        self.again = AGAIN;
-                    }
-                    answered.map(|_| ())
+                    answered.map(|answered| watch.answered(answered, link.taken()))
                 }
                 ask = self.asks.recv(), if room => match ask {
                     Some(Ask::Lied(liar)) if liar == from => {
@@ -247,10 +263,10 @@ impl Fetcher {
                     ask => self.ask(&mut link, ask).await?,
                 },
                 _ = self.tick.tick() => {
-                    if let Some(trouble) = silence.grows(&link, self.open.is_empty()) {
+                    if let Some(trouble) = watch.tick(link.heard(), link.taken(), self.oldest()) {
                         let _ = self.troubles.try_send((from, trouble));
                     }
-                    self.forget_dropped(&mut link).await
+                    self.on_tick(&mut link, watch.is_silent()).await
                 }
             };
             if let Err(error) = done {
@@ -279,13 +295,13 @@ impl Fetcher {
         }
     }
 
-    /// Gives on what has come. Whether it was waited for.
+    /// Gives on what has come.
     fn on_answer(
         &mut self,
         link: &QuicPull,
         answer: PullAnswer,
         from: TransferId,
-    ) -> Result<bool, LinkError> {
+    ) -> Result<Answered, LinkError> {
         let (id, content) = match answer {
             PullAnswer::Content { id, bytes } => (id, Some(bytes)),
             // Whoever waits hears that nobody gives it, and asks the sender.
@@ -295,17 +311,30 @@ impl Fetcher {
             (Some(open), Some(content)) => {
                 // Whoever waited may have been stopped meanwhile.
                 let _ = open.give.send(Given { content, from });
-                Ok(true)
+                self.again = AGAIN;
+                Ok(Answered::Content)
             }
-            (Some(_), None) => Ok(true),
+            (Some(open), None) => {
+                self.again = AGAIN;
+                Ok(Answered::Gone(open.group()))
+            }
             // What was taken back may have been on its way.
-            (None, _) if id < self.next => Ok(false),
+            (None, _) if id < self.next => Ok(Answered::Old),
             (None, _) => Err(link.offend(Offence::NotAskedFor)),
         }
     }
 
+    /// The group that was asked for first of those that are awaited.
+    fn oldest(&self) -> Option<Group> {
+        self.open.first_key_value().map(|(_, open)| open.group())
+    }
+
     /// Takes back what nobody waits for any more.
-    async fn forget_dropped(&mut self, link: &mut QuicPull) -> Result<(), LinkError> {
+    async fn on_tick(&mut self, link: &mut QuicPull, silent: bool) -> Result<(), LinkError> {
+        if silent {
+            // Nothing is taken back; but if it is there, something comes that says so.
+            link.send(Pull::Forget { id: self.next }).await?;
+        }
         let dropped = self.open.iter().filter(|(_, open)| open.give.is_closed());
         let dropped: Vec<u32> = dropped.map(|(id, _)| *id).collect();
         for id in dropped {
@@ -324,36 +353,6 @@ fn is_lie(error: &LinkError) -> bool {
         Offence::UnexpectedMessage,
     ];
     lies.iter().any(|lie| *error == LinkError::Offence(*lie))
-}
-
-/// For how long nothing has come that was asked for.
-#[derive(Default)]
-struct Silence {
-    ticks: u32,
-    heard: u64,
-    /// Whether anything at all has come meanwhile.
-    alive: bool,
-}
-
-impl Silence {
-    /// Another tick. Says what is wrong, now and then.
-    fn grows(&mut self, link: &QuicPull, nothing_open: bool) -> Option<Trouble> {
-        let (heard, now) = link.heard_since(self.heard);
-        self.alive |= heard && self.ticks > 0;
-        self.heard = now;
-        if nothing_open {
-            self.ticks = 0;
-            return None;
-        }
-        self.ticks += 1;
-        if !self.ticks.is_multiple_of(SILENCE_MAX) {
-            return None;
-        }
-        match std::mem::take(&mut self.alive) {
-            true => Some(Trouble::Slow),
-            false => Some(Trouble::Gone),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -403,7 +402,13 @@ mod tests {
         let _feeding = tokio::spawn(feed(feeding, connector));
         let (give, _given) = oneshot::channel();
         let (stamp, group) = (Stamp([7; 16]), 0);
-        let asked = ask.send(Ask::Group { stamp, group, give }).await;
+        let asked = ask.send(Ask::Group {
+            index: 0,
+            stamp,
+            group,
+            give,
+        });
+        let asked = asked.await;
         asked.unwrap_or_else(|_| panic!("nobody takes it"));
         let pulled = async {
             loop {

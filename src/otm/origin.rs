@@ -2,9 +2,10 @@
 //! gives it the rest if we leave.
 
 mod cover;
+mod evidence;
 mod heirs;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::heirs::Named;
-use super::tree::{Assignment, Feeder as Place, Limits, Tree};
+use super::tree::{Assignment, Feeder as Place, Limits, Shortcoming, Tree};
 use crate::net::is_local_network;
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{FEEDER_ADDRS_MAX, Feeder, Ticket, Trouble};
@@ -27,6 +28,7 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
     let mut origin = Origin {
         tree: Tree::new(limits),
         members: HashMap::new(),
+        short: BTreeMap::new(),
         start: Instant::now(),
         turn: 0,
     };
@@ -49,6 +51,7 @@ pub async fn coordinate(mut news: mpsc::Receiver<(TransferId, MemberNews)>, limi
                 origin.name_more();
             }
         }
+        origin.tell_shortcomings().await;
         origin.tell().await;
     }
 }
@@ -57,6 +60,8 @@ struct Origin {
     tree: Tree,
     /// Everybody who has ever taken part: what has left can still feed others.
     members: HashMap<TransferId, Member>,
+    /// Who passes nothing on, as people were told last.
+    short: BTreeMap<TransferId, Shortcoming>,
     start: Instant,
     /// Where it is gone on looking for those who have everything between them.
     turn: usize,
@@ -65,6 +70,8 @@ struct Origin {
 struct Member {
     joined: Joined,
     reporter: Reporter,
+    /// Bytes that it has, as it said last.
+    done: u64,
     /// How many entries it has, if it has everything.
     complete: Option<u32>,
     /// Whether it is connected with us. Of one that is not it is not known whether it is there.
@@ -91,6 +98,7 @@ impl Origin {
                     self.tree.latency(id, rtt);
                 }
                 let member = Member {
+                    done: joined.done,
                     joined: *joined,
                     reporter,
                     complete: None,
@@ -105,11 +113,18 @@ impl Origin {
                 self.members.insert(id, member);
                 self.name_heirs(id);
             }
-            MemberNews::Progress(done) => self.tree.progress(id, done, now),
+            MemberNews::Progress { done, fed } => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.done = done;
+                }
+                self.tree.fed(id, fed, now);
+                self.tree.progress(id, done, now);
+            }
             MemberNews::Trouble { feeder, trouble } => {
                 tracing::debug!(child = %id.short(), feeder = %feeder.short(), ?trouble, "not fed");
                 // What somebody says of others than its feeder is old, or made up.
-                if self.tree.feeder_of(id) == Some(Place::Member(feeder)) {
+                let fed = self.tree.feeder_of(id) == Some(Place::Member(feeder));
+                if fed || self.tree.was_fed_by(id, feeder, now) {
                     self.on_trouble(id, feeder, trouble).await;
                 }
             }
@@ -132,9 +147,15 @@ impl Origin {
 
     async fn on_trouble(&mut self, child: TransferId, feeder: TransferId, trouble: Trouble) {
         let now = self.now();
+        if self.tree.feeder_of(child) != Some(Place::Member(feeder)) {
+            // Of the one before only that can be news.
+            let trouble = self.known(child, feeder, trouble);
+            return self.tree.trouble(child, feeder, trouble, now);
+        }
         if trouble == Trouble::Lied {
             self.name_liar(feeder, child).await;
         }
+        let trouble = self.known(child, feeder, trouble);
         self.tree.trouble(child, feeder, trouble, now);
         let gone = trouble == Trouble::Gone;
         if self.tree.is_excluded(feeder) {

@@ -13,8 +13,13 @@ use crate::protocol::sessions::{PULLS_MAX, Pull};
 use crate::transfer::limiter::Limiter;
 use crate::transfer::shelf::{Found, Look, Shelf};
 
-/// Bytes that are given at once, so that a speed limit is even.
+/// Most bytes that are given at once, so that a speed limit is even.
 const PIECE_LEN: usize = 64 * 1024;
+/// Where the limit is low, so many pieces go into a second: each of several is to get a little all
+/// the time, and not much now and then.
+const PIECES_A_SECOND: u64 = 16;
+/// The least that is worth a piece.
+const PIECE_MIN: u64 = 1024;
 /// A stream on which nothing is asked for, and nothing could be given, is closed after so long:
 /// both sides begin anew when there is something.
 const IDLE_MAX: Duration = Duration::from_secs(10 * 60);
@@ -103,10 +108,28 @@ impl Serving {
             }
         };
         self.link.begin(id, content.len() as u32).await?;
-        for piece in content.chunks(PIECE_LEN) {
+        for piece in content.chunks(piece_len(self.limiter.rate())) {
             self.limiter.take(piece.len()).await;
             self.link.give(piece).await?;
         }
         Ok(())
+    }
+}
+
+/// How many bytes are given at once under this limit.
+fn piece_len(rate: Option<u64>) -> usize {
+    let most = PIECE_LEN as u64;
+    let piece = rate.map_or(most, |rate| rate / PIECES_A_SECOND);
+    piece.clamp(PIECE_MIN, most) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_limit_is_given_in_small_pieces() {
+        let pieces = [None, Some(100_000_000), Some(32_000), Some(0)].map(piece_len);
+        assert_eq!(pieces, [PIECE_LEN, PIECE_LEN, 2000, 1024]);
     }
 }

@@ -30,7 +30,7 @@
 //!
 //! # How trouble is judged
 //!
-//! See `blame`: one child alone never throws a feeder out for others.
+//! See `blame` and `doubt`: one child alone never throws a feeder out for others.
 //!
 //! # What it achieves
 //!
@@ -49,6 +49,7 @@
 
 mod adapt;
 mod blame;
+mod doubt;
 mod help;
 mod member;
 mod place;
@@ -59,14 +60,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blame::{Blame, Verdict};
+use doubt::Doubts;
 use member::Member;
 use race::Races;
 
 use crate::protocol::message::TransferId;
 pub use crate::protocol::sessions::Trouble;
+pub use crate::transfer::status::Shortcoming;
 
 /// How often the tree looks at itself.
 const TICK: Duration = Duration::from_millis(500);
+
+/// So long after a change of feeder, what is said of the one before is about what led to it.
+const LATE: Duration = Duration::from_secs(3);
 
 /// Who feeds whom in one session.
 #[derive(Debug)]
@@ -76,6 +82,7 @@ pub struct Tree {
     /// Whom the origin feeds.
     fed: Vec<TransferId>,
     blame: Blame,
+    doubts: Doubts,
     races: Races,
     /// How many a member can feed, as measured last.
     usual: Option<usize>,
@@ -134,6 +141,7 @@ impl Tree {
             members: BTreeMap::new(),
             fed: Vec::new(),
             blame: Blame::default(),
+            doubts: Doubts::default(),
             races: Races::default(),
             usual: None,
             untold: BTreeSet::new(),
@@ -184,6 +192,13 @@ impl Tree {
         }
     }
 
+    /// It has got so many bytes from its feeder since the last time.
+    pub fn fed(&mut self, member: TransferId, bytes: u64, now: Duration) {
+        if let Some(there) = self.members.get_mut(&member).filter(|_| bytes > 0) {
+            there.is_fed(now);
+        }
+    }
+
     /// How far it is from the origin: a hint, which decides between equals.
     pub fn latency(&mut self, member: TransferId, rtt: Duration) {
         if let Some(member) = self.members.get_mut(&member) {
@@ -192,7 +207,9 @@ impl Tree {
     }
 
     /// `child` says that it could not get content from `feeder`. Ignored if that is not its
-    /// feeder (any more).
+    /// feeder (any more). [`Trouble::Withheld`] only if the feeder has that group for certain:
+    /// otherwise it is [`Trouble::Slow`]. It may also be said of the feeder that the child had
+    /// until a moment ago.
     pub fn trouble(
         &mut self,
         child: TransferId,
@@ -200,15 +217,21 @@ impl Tree {
         trouble: Trouble,
         now: Duration,
     ) {
-        if self.feeder_of(child) != Some(Feeder::Member(feeder)) {
+        let is_late = matches!(trouble, Trouble::Withheld { .. });
+        let is_about_feeder =
+            self.is_fed_by(child, feeder) || is_late && self.was_fed_by(child, feeder, now);
+        if !is_about_feeder {
             return;
         }
-        if trouble == Trouble::Slow {
-            return self.complain(child, feeder, now);
+        match trouble {
+            Trouble::Slow => return self.complain(child, feeder, trouble, now),
+            Trouble::Withheld { .. } => return self.withheld(child, feeder, trouble, now),
+            Trouble::Gone | Trouble::Lied => {}
         }
         match self.blame.report(child, feeder, trouble, now) {
             Verdict::Child => self.place(child, now),
             Verdict::Everybody => {
+                self.doubts.disbelieve(feeder);
                 let children = self.children_of(feeder).to_vec();
                 self.place_all(children, now);
             }
@@ -222,6 +245,7 @@ impl Tree {
         }
         self.next_tick = now + TICK;
         self.blame.expire(now);
+        self.doubts.expire(now);
         self.adapt(now);
     }
 
@@ -254,20 +278,42 @@ impl Tree {
         self.members.get(&member)?.feeder
     }
 
+    fn is_fed_by(&self, child: TransferId, feeder: TransferId) -> bool {
+        self.feeder_of(child) == Some(Feeder::Member(feeder))
+    }
+
+    /// Whether that was its feeder until a moment ago.
+    pub fn was_fed_by(&self, child: TransferId, feeder: TransferId, now: Duration) -> bool {
+        let before = self.members.get(&child).and_then(|child| child.before);
+        before.is_some_and(|(id, at)| id == feeder && now.saturating_sub(at) < LATE)
+    }
+
     /// Whether it lied to more than one, and feeds nobody any more. Stays so when it leaves.
     pub fn is_excluded(&self, member: TransferId) -> bool {
         self.blame.is_excluded(member)
     }
 
-    /// Whether nobody gets it as a feeder now: it is excluded, or more than one could not reach it
-    /// a moment ago.
+    /// Whether nobody gets it as a feeder now: it is excluded, withholds what it has, or more than
+    /// one could not reach it a moment ago.
     pub fn is_barred(&self, member: TransferId, now: Duration) -> bool {
-        self.blame.bars(member, now)
+        self.blame.bars(member, now) || self.doubts.withholds(member, now)
     }
 
-    /// Whether one child said that it lied, and it is not known yet who of both does.
+    /// Whether one child said that it lied, or gave it nothing, and it is not known yet what is
+    /// true.
     pub fn is_suspect(&self, member: TransferId) -> bool {
-        self.blame.suspects(member)
+        self.blame.suspects(member) || self.doubts.is_about(member)
+    }
+
+    /// Who is here and feeds nobody now, because more than one got nothing from it: it withholds
+    /// what it has, or they could not reach it.
+    pub fn shortcomings(&self, now: Duration) -> BTreeMap<TransferId, Shortcoming> {
+        let away = self.blame.out_of_reach(now);
+        let away = away.map(|id| (id, Shortcoming::OutOfReach));
+        let found = self.doubts.all_found(now);
+        let all = away.chain(found.map(|id| (id, Shortcoming::Withholds)));
+        all.filter(|(id, _)| self.members.contains_key(id))
+            .collect()
     }
 
     /// How many steps content takes to it from somebody who has everything: 0 for a complete

@@ -17,8 +17,8 @@ pub const ALPN_SESSIONS: &[u8] = b"peerconnect/1.2";
 /// ALPN of peers that understand wills too, and everything that [`ALPN_SESSIONS`] stands for.
 pub const ALPN_WILLS: &[u8] = b"peerconnect/1.3";
 
-/// ALPN of peers that understand [`super::message::ReceiverMessage::Holds`] too, and everything
-/// that [`super::limits::ALPN_LIMITS`] stands for.
+/// ALPN of peers that understand [`super::message::ReceiverMessage::Holds`] and
+/// [`Trouble::Withheld`] too, and everything that [`super::limits::ALPN_LIMITS`] stands for.
 pub const ALPN_PARTS: &[u8] = b"peerconnect/1.6";
 
 /// Files of up to so many bytes are never referred elsewhere: that would cost more than it saves.
@@ -169,6 +169,17 @@ pub enum Trouble {
     Slow,
     /// What it gave was not what the origin says it should be.
     Lied,
+    /// It is there, and for some seconds as good as nothing came of what it was asked for: it is
+    /// silent, or says that it has not got it. From the receiver it means no more than that:
+    /// whether the feeder has this group the origin must know.
+    Withheld {
+        /// The file of a group that it was asked for.
+        index: FileIndex,
+        /// Which group.
+        group: u32,
+        /// The feeder says that it has not got it, and does not just say nothing.
+        denied: bool,
+    },
 }
 
 /// What a receiver must know of a file to get it from others when the origin is gone: the same as

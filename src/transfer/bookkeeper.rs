@@ -144,8 +144,15 @@ struct Asked {
     until: u64,
 }
 
-/// Most names of those who blame one receiver.
-const BLAMED_MAX: usize = 8;
+/// Most names of those who blame one receiver, or have lied to it.
+const NAMED_MAX: usize = 8;
+
+/// Adds a name. Names are claims, and a peer may come with another one each time.
+pub fn note_name(names: &mut Vec<String>, name: String) {
+    if names.len() < NAMED_MAX && !names.contains(&name) {
+        names.push(name);
+    }
+}
 
 /// All transfers of a node.
 #[derive(Debug, Default)]
@@ -336,17 +343,12 @@ impl Bookkeeper {
             }
             News::Session { receivers } => entry.passing.receivers = receivers,
             // The node knows what to do with it.
-            News::PassesOn { .. } => {}
+            News::PassesOn { .. } | News::LiedTo(_) => {}
+            News::Shortcoming(short) => entry.passing.shortcoming = short,
             News::Through(name) => entry.passing.through = name,
             News::Behind(is_behind) => entry.is_behind = is_behind,
             News::GoesOn(goes_on) => entry.passing.goes_on = goes_on,
-            News::Blamed(by) => {
-                let blamed_by = &mut entry.passing.blamed_by;
-                // Names are claims, and a peer may come with another one each time.
-                if blamed_by.len() < BLAMED_MAX && !blamed_by.contains(&by) {
-                    blamed_by.push(by);
-                }
-            }
+            News::Blamed(by) => note_name(&mut entry.passing.blamed_by, by),
             News::Answered { folder } => {
                 entry.folder = Some(folder);
                 entry.asking = None;

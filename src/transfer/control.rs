@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use super::feed::Feeding;
 use super::shelf::Shelf;
 use super::state::TransferEvent;
-use super::status::{Limit, PausedBy};
+use super::status::{Limit, PausedBy, Shortcoming};
 use crate::config::ConflictAnswer;
 use crate::fault::Fault;
 use crate::net::link::PathInfo;
+use crate::peer::PeerId;
 use crate::protocol::message::{FileIndex, Room, Scope, TransferId};
 use crate::protocol::sessions::FeedingKey;
 
@@ -136,6 +137,11 @@ pub enum News {
     /// Another receiver, of this name, says that this one has passed on damaged content; sending
     /// only.
     Blamed(String),
+    /// What the others do not get from this receiver, as they say and we know; `None` when that is
+    /// over. Sending only.
+    Shortcoming(Option<Shortcoming>),
+    /// Another receiver, this one, has passed on wrong data to us; receiving only.
+    LiedTo(PeerId),
     /// The receiver's person is not being asked any more.
     Answered {
         /// The folder that was chosen.

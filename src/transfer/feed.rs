@@ -32,7 +32,9 @@ const TROUBLES_MAX: usize = 16;
 pub enum Ask {
     /// The content of a group.
     Group {
-        /// Its file.
+        /// Its file, for the sender.
+        index: FileIndex,
+        /// The same, for other receivers.
         stamp: Stamp,
         /// Which one.
         group: u32,
@@ -111,6 +113,11 @@ impl Feed {
         self.feeder.send_replace(feeder);
     }
 
+    /// Who that is.
+    pub fn feeder(&self) -> Option<Feeder> {
+        self.feeder.borrow().clone()
+    }
+
     /// Who is paused: nothing is asked for that a person has stopped.
     pub fn set_pauses(&self, pauses: &Pauses) {
         self.pauses.send_if_modified(|before| {
@@ -135,7 +142,12 @@ impl Feed {
         let places = places(len);
         let place = self.places.clone().acquire_many_owned(places).await.ok()?;
         let (give, given) = oneshot::channel();
-        let ask = Ask::Group { stamp, group, give };
+        let ask = Ask::Group {
+            index,
+            stamp,
+            group,
+            give,
+        };
         self.asks.send(ask).await.ok()?;
         Some((given.await.ok()?, place))
     }

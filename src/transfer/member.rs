@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::control::Reporter;
 use super::holding::SharedHolding;
+use super::table::WeakTable;
 use crate::peer::PeerId;
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{Feeder, FeedingKey, SessionNote, Trouble};
@@ -42,6 +43,8 @@ pub struct Joined {
     pub holding: SharedHolding,
     /// Bytes that it has.
     pub done: u64,
+    /// What goes to it, and how far each of it is.
+    pub table: WeakTable,
     /// Time there and back.
     pub rtt: Option<Duration>,
     /// Where it is said who feeds it; only the last word counts.
@@ -78,8 +81,13 @@ pub enum MemberNews {
         /// Where what becomes of it is told.
         reporter: Reporter,
     },
-    /// Bytes that it has now.
-    Progress(u64),
+    /// How far it is.
+    Progress {
+        /// Bytes that it has now.
+        done: u64,
+        /// Bytes that have come from other receivers since the last time.
+        fed: u64,
+    },
     /// It is not fed as it should be.
     Trouble {
         /// By this one.

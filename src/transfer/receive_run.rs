@@ -181,7 +181,7 @@ impl<'a, L: Inbound> Run<'a, L> {
                     None => return Err(Ended::Lost("the program ends".into())),
                 },
                 (feeder, trouble) = Incoming::next_trouble(&mut self.incoming.session) => {
-                    self.send(ReceiverMessage::Trouble { feeder, trouble }).await?;
+                    self.on_trouble(feeder, trouble).await?;
                 }
                 _ = self.tick.tick() => self.on_tick().await?,
             }

@@ -6,6 +6,7 @@
 //! the connection broke or one of the programs was killed.
 
 mod asking;
+mod liars;
 mod offline;
 mod session;
 

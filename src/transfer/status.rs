@@ -162,6 +162,13 @@ pub struct Passing {
     /// Receivers who say that this one passed on damaged content, a few at most; sending only. One
     /// alone may be wrong, or lie itself.
     pub blamed_by: Vec<String>,
+    /// Why the others get nothing from this receiver, while that is so; sending only.
+    #[serde(default)]
+    pub shortcoming: Option<Shortcoming>,
+    /// Receivers that passed on wrong data to this computer, a few at most; receiving only. Here
+    /// that is certain: it was not what the sender said. Show with [`crate::text::Shown`].
+    #[serde(default)]
+    pub liars: Vec<String>,
     /// Whether the receiver says that it gets the rest from others if this program ends; sending
     /// only.
     #[serde(default)]
@@ -170,6 +177,16 @@ pub struct Passing {
     pub receivers: u32,
     /// Whether this computer may pass content on to them; receiving only.
     pub passes_on: bool,
+}
+
+/// Why the others do not get content from a receiver that passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shortcoming {
+    /// They cannot reach it. That need not be its fault.
+    OutOfReach,
+    /// It is there, and gives nothing of what it has.
+    Withholds,
 }
 
 impl Passing {

@@ -5,11 +5,13 @@
 
 mod failed;
 mod undecided;
+mod weak;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::failed::{Failures, Repairs};
+pub use self::weak::WeakTable;
 use super::rivals::Rival;
 use super::status::{FileQuery, FileRow, FileState, ROWS_MAX, RowKind, TopName};
 use super::tops::Tops;

@@ -14,7 +14,7 @@ use peerconnect::protocol::message::{
     Stamp, Steer, SteerAction, Timestamp, TransferId,
 };
 use peerconnect::protocol::sessions::{
-    Feeder, FeedingKey, GroupRun, HeldPart, SessionNote, Ticket,
+    Feeder, FeedingKey, GroupRun, HeldPart, SessionNote, Ticket, Trouble,
 };
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::feed::{Ask, Feeding, Given};
@@ -137,7 +137,10 @@ async fn until_seen<T>(seen: &Mutex<Seen>, mut so: impl FnMut(&mut Seen) -> Opti
 
 /// Answers a request; which group it was for.
 fn answer(ask: Ask, content: impl Fn(u32) -> Option<Vec<u8>>) -> u32 {
-    let Ask::Group { stamp, group, give } = ask else {
+    let Ask::Group {
+        stamp, group, give, ..
+    } = ask
+    else {
         panic!("nobody has lied");
     };
     assert_eq!(stamp, STAMP);
@@ -157,16 +160,20 @@ fn right(number: u32) -> Option<Vec<u8>> {
 
 /// A receiver, and what `sender` does with it.
 async fn session<F: Future<Output = ()>>(sender: impl FnOnce(Sender) -> F) {
-    Box::pin(whole_session(sender)).await;
+    Box::pin(whole_session(true, sender)).await;
 }
 
-async fn whole_session<F: Future<Output = ()>>(sender: impl FnOnce(Sender) -> F) {
+/// `newest`: the sender knows all that may be told to it.
+async fn whole_session<F: Future<Output = ()>>(newest: bool, sender: impl FnOnce(Sender) -> F) {
     let mut world = World::<Memory>::new().await;
     let path = world.file("a", &CONTENT);
     world.offer(&[&path]);
     let head = world.sending.table.lock().head(ID);
     let entry = world.sending.table.lock().entry(0).unwrap();
-    let (mut out, inbound) = world.pair.link(head).await;
+    let (mut out, mut inbound) = world.pair.link(head).await;
+    if newest {
+        inbound = inbound.with_limits().with_parts();
+    }
     let (_orders, mut orders) = mpsc::channel(1);
     let seen = world.receiving.seen.clone();
     let both = async {
@@ -244,6 +251,30 @@ async fn a_lie_is_told_and_the_group_is_asked_for_again() {
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_withheld_is_told_as_slow_to_a_sender_that_knows_no_more() {
+    let withheld = Trouble::Withheld {
+        index: 0,
+        group: 1,
+        denied: false,
+    };
+    for (newest, trouble) in [(true, withheld), (false, Trouble::Slow)] {
+        let told = |sender: Sender| async move {
+            let mut sender = sender;
+            let complain = sender.feeding.troubles.send((FEEDER, withheld));
+            complain.await.unwrap();
+            let about = |m: &ReceiverMessage| matches!(m, ReceiverMessage::Trouble { .. });
+            let feeder = FEEDER;
+            let expected = ReceiverMessage::Trouble { feeder, trouble };
+            assert_eq!(sender.until(about).await, expected);
+            sender.refer().await;
+            sender.give_both(right).await;
+            sender.finish().await;
+        };
+        Box::pin(whole_session(newest, told)).await;
+    }
 }
 
 #[tokio::test]

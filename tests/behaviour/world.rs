@@ -80,7 +80,7 @@ impl Side {
                     News::PassesOn { feeding, .. } => seen.feeding = feeding,
                     News::Session { .. } => {}
                     News::Through(_) | News::Blamed(_) | News::GoesOn(_) => {}
-                    News::Behind(_) => {}
+                    News::Behind(_) | News::Shortcoming(_) | News::LiedTo(_) => {}
                 }
             }
         });

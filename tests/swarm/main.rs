@@ -24,13 +24,15 @@ use std::time::Duration;
 use peerconnect::otm::origin::coordinate;
 use peerconnect::otm::tree::Limits;
 use peerconnect::protocol::groups::GROUP_LEN;
+use peerconnect::protocol::sessions::Feeder;
 use peerconnect::transfer::ended::Ended;
 use peerconnect::transfer::limiter::Limiter;
+use peerconnect::transfer::status::Shortcoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use common::{content, tree};
-use member::{Common, Member, id, inbox};
+use member::{Common, Member, id, inbox, peer};
 use network::{Manner, Network};
 
 const MIB: u64 = GROUP_LEN;
@@ -82,6 +84,7 @@ impl Swarm {
             limiter: Arc::new(Limiter::new(Some(rate))),
             tries: 1,
             blamed: Arc::default(),
+            short: Arc::default(),
         };
         Self {
             common,
@@ -115,6 +118,11 @@ impl Swarm {
     /// Everybody who is still there gets everything, and nothing else.
     async fn complete(self) -> Arc<Mutex<Vec<peerconnect::protocol::message::TransferId>>> {
         let all = tree(&self.common.dir.join("out"));
+        let _kept: Vec<_> = self
+            .members
+            .values()
+            .map(|member| member.sent.clone())
+            .collect();
         for (n, member) in self.members {
             assert_eq!(member.ended().await, Ended::Completed, "{n}");
             assert!(tree(&inbox(&self.common.dir, n)) == all, "{n}");
@@ -129,6 +137,132 @@ async fn sixty_four_get_everything() {
         let mut swarm = Swarm::new(seed, 64, 4);
         (0..64).for_each(|n| swarm.start(n, Manner::Honest));
         assert_eq!(*swarm.complete().await.lock().unwrap(), []);
+    }
+}
+
+/// Where a receiver is among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The sender feeds it, and it feeds others.
+    Head,
+    /// Between others.
+    Middle,
+    /// It feeds nobody.
+    Leaf,
+}
+
+impl Swarm {
+    /// Where it is now, if it was told.
+    fn place(&self, n: usize) -> Option<Place> {
+        let network = &self.common.network;
+        let feeds = self.members.keys().any(|other| {
+            let feeder = network.feeder_of(id(*other));
+            matches!(feeder, Some(Feeder::Member { member, .. }) if member == id(n))
+        });
+        Some(match (network.feeder_of(id(n))?, feeds) {
+            (_, false) => Place::Leaf,
+            (Feeder::Origin, true) => Place::Head,
+            (Feeder::Member { .. }, true) => Place::Middle,
+        })
+    }
+
+    /// How many get everything through it.
+    fn below(&self, n: usize) -> usize {
+        let feeder = |other: usize| match self.common.network.feeder_of(id(other)) {
+            Some(Feeder::Member { member, .. }) => Some(usize::from(member.0[0]) - 1),
+            Some(Feeder::Origin) | None => None,
+        };
+        let is_below = |other: &&usize| {
+            let above = std::iter::successors(feeder(**other), |above| feeder(*above));
+            { above }.take(self.members.len()).any(|above| above == n)
+        };
+        self.members.keys().filter(is_below).count()
+    }
+
+    /// The one at such a place on whom the most depend.
+    fn at(&self, place: Place) -> Option<usize> {
+        let members = self.members.keys().copied();
+        let fit = members.filter(|n| self.place(*n) == Some(place));
+        fit.max_by_key(|n| self.below(*n))
+    }
+}
+
+/// What came of a session in which one at this place, as the others stood in the middle of it,
+/// turned out to be like this: how often it lied, and whether it was named for that, and for
+/// passing nothing on. Nobody else is.
+async fn one_turns(manner: Manner, place: Place, seed: u64, groups: u64) -> (u32, bool, bool) {
+    const MEMBERS: usize = 6;
+    let mut swarm = Swarm::new(seed, MEMBERS, groups);
+    // So slow that much is still to come when it is found out, and fast enough that it is known by
+    // then who must have what.
+    let rate = groups * MIB / 9;
+    swarm.common.limiter = Arc::new(Limiter::new(Some(rate)));
+    let (network, short) = (swarm.common.network.clone(), swarm.common.short.clone());
+    (0..MEMBERS).for_each(|n| swarm.start(n, Manner::Honest));
+    let begun = |s: &Swarm| s.members.values().all(|m| m.has(15)) && s.at(place).is_some();
+    swarm.until("the tree", begun).await;
+    let bad = swarm.at(place).unwrap();
+    network.turn(id(bad), manner);
+    let blamed = swarm.complete().await;
+    let blamed = blamed.lock().unwrap();
+    let others = blamed.iter().filter(|who| **who != id(bad)).count();
+    assert_eq!(others, 0, "{place:?}, {seed}: not only {bad}: {blamed:?}");
+    let short = short.lock().unwrap();
+    let mut silent = short.iter().filter(|(_, s)| *s == Shortcoming::Withholds);
+    let named = silent.clone().next().is_some();
+    assert!(
+        silent.all(|(who, _)| *who == id(bad)),
+        "{place:?}, {seed}: {short:?}"
+    );
+    (network.lies_of(id(bad)), !blamed.is_empty(), named)
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_each_place_in_the_tree_a_liar_is_named_for_it_and_nobody_else() {
+    for manner in [Manner::Flips, Manner::Repeats] {
+        for place in [Place::Head, Place::Middle, Place::Leaf] {
+            let mut named = 0;
+            for seed in 0..3 {
+                let (lies, blamed, silent) = one_turns(manner, place, seed, 12).await;
+                assert_eq!(lies > 0, blamed, "{manner:?}, {place:?}, {seed}");
+                assert!(!silent, "{manner:?}, {place:?}, {seed}");
+                named += u32::from(blamed);
+            }
+            assert!(named > 0 || place == Place::Leaf, "{manner:?}, {place:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_each_place_in_the_tree_one_that_passes_nothing_on_is_named_and_nobody_else() {
+    for (manner, groups, seeds) in [(Manner::Withholds, 72, 2), (Manner::Denies, 144, 1)] {
+        for place in [Place::Head, Place::Middle, Place::Leaf] {
+            let mut named = 0;
+            for seed in 0..seeds {
+                let (_, blamed, silent) = one_turns(manner, place, seed, groups).await;
+                assert!(!blamed, "{manner:?}, {place:?}, {seed}");
+                named += u32::from(silent);
+            }
+            assert!(named > 0 || place == Place::Leaf, "{manner:?}, {place:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_no_place_in_the_tree_one_that_gives_what_it_should_is_named_however_slowly() {
+    for (manner, groups) in [
+        (Manner::Slow, 36),
+        (Manner::Reorders, 12),
+        (Manner::Drops, 12),
+        (Manner::Delays, 12),
+        (Manner::Honest, 12),
+    ] {
+        for place in [Place::Head, Place::Middle, Place::Leaf] {
+            for seed in 0..2 {
+                let came = one_turns(manner, place, seed, groups).await;
+                assert_eq!(came, (0, false, false), "{manner:?}, {place:?}, {seed}");
+            }
+        }
     }
 }
 
@@ -295,7 +429,12 @@ async fn when_the_sender_has_left_no_liar_harms_anybody() {
         leave(&swarm).await;
         network.harm.store(true, Ordering::Relaxed);
         swarm.complete().await;
-        lies += network.lies_of(id(1)) + network.lies_of(id(2));
+        let told = network.lies_of(id(1)) + network.lies_of(id(2));
+        let named = network.lied.lock().unwrap();
+        assert_eq!(told > 0, !named.is_empty(), "{manner:?}: {named:?}");
+        let liars = [1, 2].map(|n| peer(id(n)));
+        assert!(named.iter().all(|who| liars.contains(who)), "{named:?}");
+        lies += told;
     }
     assert!(lies > 0, "nobody asked a liar");
 }

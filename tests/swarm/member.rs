@@ -20,7 +20,7 @@ use peerconnect::transfer::receiver::{Earlier, Incoming, Terms, Who};
 use peerconnect::transfer::send_file::Shared;
 use peerconnect::transfer::sender::Outgoing;
 use peerconnect::transfer::sources::Sources;
-use peerconnect::transfer::status::FileState;
+use peerconnect::transfer::status::{FileState, Shortcoming};
 use peerconnect::transfer::table::SharedTable;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ use crate::network::{Manner, Network};
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// What all members share.
+#[derive(Clone)]
 pub struct Common {
     pub dir: PathBuf,
     pub paths: Vec<PathBuf>,
@@ -44,10 +45,14 @@ pub struct Common {
     pub tries: u32,
     /// Whom others say to have passed on what they must not.
     pub blamed: Arc<Mutex<Vec<TransferId>>>,
+    /// From whom the others get nothing, as the sender's person is told.
+    pub short: Arc<Mutex<Vec<(TransferId, Shortcoming)>>>,
 }
 
 pub struct Member {
     table: SharedTable,
+    /// The same at the sender, which its program keeps until the session is over.
+    pub sent: SharedTable,
     alive: watch::Sender<bool>,
     goes_on: Arc<AtomicBool>,
     scissors: Scissors,
@@ -72,15 +77,15 @@ impl Member {
         let (alive, is_alive) = watch::channel(true);
         let goes_on = Arc::new(AtomicBool::new(false));
         let (sent_news, seen) = mpsc::channel(64);
-        tokio::spawn(follow(seen, common.blamed.clone(), goes_on.clone()));
-        let mut outgoing = outgoing(common, id, Reporter::new(id, sent_news));
+        tokio::spawn(follow(seen, common.clone(), goes_on.clone()));
+        let (mut outgoing, sent) = outgoing(common, id, Reporter::new(id, sent_news));
         let (got_news, seen) = mpsc::channel(64);
         let network = common.network.clone();
         tokio::spawn(stand(seen, network, id, manner, is_alive));
         let table = SharedTable::default();
         let reporter = Reporter::new(id, got_news);
         let mut incoming = incoming(common, n, table.clone(), reporter);
-        let head = outgoing.1.lock().head(id);
+        let head = sent.lock().head(id);
         let (out, inbound) = pair_with(head, Faults::default());
         let (out, inbound) = (out.with_parts(), inbound.with_parts());
         let scissors = out.scissors();
@@ -88,7 +93,7 @@ impl Member {
         let (to_receiver, mut receiver_orders) = mpsc::channel(1);
         let mut died = alive.subscribe();
         let mut tries = common.tries;
-        let sending = tokio::spawn(async move { outgoing.0.run(out, &mut sender_orders).await });
+        let sending = tokio::spawn(async move { outgoing.run(out, &mut sender_orders).await });
         let work = tokio::spawn(async move {
             let mut ended = incoming.run(inbound, &mut receiver_orders).await;
             let _ = sending.await;
@@ -115,6 +120,7 @@ impl Member {
         });
         Self {
             table,
+            sent,
             alive,
             goes_on,
             scissors,
@@ -241,12 +247,15 @@ fn incoming(common: &Common, n: usize, table: SharedTable, reporter: Reporter) -
 /// What the sending end tells.
 async fn follow(
     mut news: mpsc::Receiver<(TransferId, News)>,
-    blamed: Arc<Mutex<Vec<TransferId>>>,
+    common: Common,
     goes_on: Arc<AtomicBool>,
 ) {
     while let Some((about, news)) = news.recv().await {
         match news {
-            News::Blamed(_) => blamed.lock().unwrap().push(about),
+            News::Blamed(_) => common.blamed.lock().unwrap().push(about),
+            News::Shortcoming(Some(short)) => {
+                common.short.lock().unwrap().push((about, short));
+            }
             News::GoesOn(now) => goes_on.store(now, Ordering::Relaxed),
             _ => {}
         }
@@ -262,6 +271,10 @@ async fn stand(
     alive: watch::Receiver<bool>,
 ) {
     while let Some((_, news)) = news.recv().await {
+        if let News::LiedTo(peer) = news {
+            network.lied.lock().unwrap().push(peer);
+            continue;
+        }
         let News::PassesOn {
             key,
             shelf,
@@ -274,7 +287,7 @@ async fn stand(
             network.put(id, key, shelf, manner, alive.clone());
         }
         if let Some(feeding) = feeding {
-            tokio::spawn(network.clone().carry(peer(id), feeding));
+            tokio::spawn(network.clone().carry(id, peer(id), feeding));
         }
     }
 }

@@ -9,7 +9,7 @@ use peerconnect::node::api::{Again, Command, Reply, Target};
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{DeclineReason, Scope};
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::{PausedBy, TransferSnapshot};
+use peerconnect::transfer::status::{PausedBy, Shortcoming, TransferSnapshot};
 
 use super::{Stage, files};
 use crate::samples::{self, SESSION};
@@ -214,6 +214,35 @@ fn it_is_said_from_whom_a_device_gets_it_and_who_passed_on_what_it_must_not() {
         .window
         .query_all_by_label_contains("direct, encrypted");
     assert_eq!(direct.count(), 1, "one gets it from another device");
+}
+
+#[test]
+fn it_is_said_who_does_not_pass_on_and_whom_the_others_cannot_reach() {
+    let overview = samples::many(&DEVICES, |n, t| match n {
+        0 => t.passing.shortcoming = Some(Shortcoming::Withholds),
+        1 => t.passing.shortcoming = Some(Shortcoming::OutOfReach),
+        _ => complete(t),
+    });
+    let mut stage = Stage::with(vec![], vec![]);
+    stage.publish(overview);
+    stage.click(&format!("Show devices of {SUBJECT}"));
+    for text in [
+        "does not pass on what it has; the others get it elsewhere",
+        "the others cannot reach it; they get it elsewhere",
+    ] {
+        assert!(stage.says(text), "{text}");
+    }
+}
+
+#[test]
+fn a_receiver_is_told_who_gave_it_wrong_data() {
+    let mut t = samples::receiving(2);
+    t.passing.liars = vec!["Attic".into()];
+    let mut stage = Stage::with(vec![], vec![]);
+    let words = "Attic gave wrong data; nothing of it was kept";
+    assert!(!stage.says(words));
+    stage.publish(samples::overview(vec![], vec![t]));
+    assert!(stage.says(words));
 }
 
 #[test]

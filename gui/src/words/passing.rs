@@ -1,7 +1,7 @@
 //! Words for what devices pass on to each other.
 
 use peerconnect::net::link::PathKind;
-use peerconnect::transfer::status::TransferSnapshot;
+use peerconnect::transfer::status::{Shortcoming, TransferSnapshot};
 
 use crate::bidi::Apart;
 
@@ -13,7 +13,7 @@ pub(super) fn through(t: &TransferSnapshot) -> Option<String> {
 }
 
 /// Who says that a device passed on damaged data.
-pub(crate) fn blamed(t: &TransferSnapshot) -> Option<String> {
+fn blamed(t: &TransferSnapshot) -> Option<String> {
     let by: Vec<String> = t
         .passing
         .blamed_by
@@ -26,6 +26,31 @@ pub(crate) fn blamed(t: &TransferSnapshot) -> Option<String> {
         format!("passed on damaged data, {says} {by}; nothing of it was kept")
     })
 }
+
+/// What is wrong with a device that passes on, or with those that pass on to this one.
+pub(crate) fn doubts(t: &TransferSnapshot) -> Vec<String> {
+    let short = t.passing.shortcoming.map(|short| match short {
+        Shortcoming::Withholds => "does not pass on what it has; the others get it elsewhere",
+        Shortcoming::OutOfReach => "the others cannot reach it; they get it elsewhere",
+    });
+    let all = [blamed(t), short.map(str::to_owned), lied_to(t)];
+    all.into_iter().flatten().collect()
+}
+
+/// Who passed on wrong data to this computer.
+fn lied_to(t: &TransferSnapshot) -> Option<String> {
+    let by: Vec<String> = t
+        .passing
+        .liars
+        .iter()
+        .map(|n| Apart(n).to_string())
+        .collect();
+    (!by.is_empty()).then(|| {
+        let by = by.join(", ");
+        format!("{by} gave wrong data; nothing of it was kept")
+    })
+}
+
 /// How content travels, in words.
 pub(super) fn way(kind: PathKind) -> &'static str {
     match kind {

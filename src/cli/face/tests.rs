@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use peerconnect::node::api::{Reply, Request, TextCommand};
 use peerconnect::protocol::message::{DeclineReason, Outcome, SinkFault};
-use peerconnect::transfer::status::{FileQuery, FileState, Question, ROWS_MAX, Repaired};
+use peerconnect::transfer::status::{
+    FileQuery, FileState, Question, ROWS_MAX, Repaired, Shortcoming,
+};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
@@ -207,6 +209,37 @@ async fn lines_have_the_fields_that_scripts_rely_on() {
         assert_eq!(summary[field], value, "{field}");
     }
     assert!(summary["seconds"].is_number());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_those_who_pass_on_is_told_once() {
+    let mut t = snapshot(TransferState::Transferring);
+    let node = FakeNode::start(vec![t.clone()]);
+    let pictures = node.pictures.clone();
+    let goal = these(&t);
+    let told = async move {
+        let mut show = async |change: fn(&mut TransferSnapshot)| {
+            change(&mut t);
+            pictures.send_replace(Arc::new(overview(vec![t.clone()])));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        show(|t| t.passing.shortcoming = Some(Shortcoming::OutOfReach)).await;
+        show(|t| t.passing.liars = vec!["attic".into()]).await;
+        show(|t| t.passing.shortcoming = None).await;
+        show(|t| t.passing.shortcoming = Some(Shortcoming::Withholds)).await;
+        show(|t| t.passing.liars.push("cellar".into())).await;
+        show(|t| t.state = TransferState::Completed).await;
+    };
+    let ((_, lines), ()) = tokio::join!(node.run(goal, |_| {}), told);
+    let field = |kind, field: &str| -> Vec<String> {
+        let all = of_kind(&lines, kind).into_iter();
+        all.map(|line| line[field].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(field("not_passed_on", "why"), ["out-of-reach", "withholds"]);
+    assert_eq!(field("wrong_data", "by"), ["attic", "cellar"]);
 }
 
 #[tokio::test]

@@ -58,11 +58,47 @@ pub(super) fn blamed(t: &TransferSnapshot, by: &str, symbols: Symbols) -> String
     )
 }
 
+/// Why the others get nothing from a receiver that passes on.
+pub(super) fn shortcoming(t: &TransferSnapshot, short: Shortcoming) -> String {
+    let name = Shown(&t.peer_name);
+    match short {
+        Shortcoming::Withholds => {
+            format!("{name} does not pass on what it has. The others get it elsewhere.")
+        }
+        Shortcoming::OutOfReach => {
+            format!("The others cannot reach {name}. They get it elsewhere.")
+        }
+    }
+}
+
+/// Another receiver has passed on wrong data to this computer.
+pub(super) fn lied_to(by: &str, symbols: Symbols) -> String {
+    format!(
+        "{} {} gave wrong data. Nothing of it was kept; it comes from others now.",
+        symbols.error,
+        Shown(by)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::testing::{session, snapshot};
     use peerconnect::protocol::message::TransferId;
+
+    #[test]
+    fn who_does_not_pass_on_is_named_and_who_cannot_be_reached_not_accused() {
+        let mut t = snapshot(TransferState::Transferring);
+        t.peer_name = "Attic\u{1b}".into();
+        let said = shortcoming(&t, Shortcoming::Withholds);
+        assert!(
+            said.starts_with("Attic") && !said.contains('\u{1b}'),
+            "{said}"
+        );
+        assert!(said.contains(" does not pass on what it has. "), "{said}");
+        let said = shortcoming(&t, Shortcoming::OutOfReach);
+        assert!(said.starts_with("The others cannot reach Attic"), "{said}");
+    }
 
     #[test]
     fn it_is_said_who_can_do_without_this_program() {

@@ -19,12 +19,13 @@ pub struct MemoryInbound {
     pub(super) control: Control,
     /// Whether the sender knows what limits a receiver may tell of.
     pub(super) limits: bool,
-    /// Whether it knows what parts a receiver may hold.
+    /// Whether it knows what parts a receiver may hold, and what may be withheld from it.
     pub(super) parts: bool,
 }
 
 impl MemoryInbound {
-    /// The same, to a sender that knows [`ReceiverMessage::Behind`].
+    /// The same, to a sender that knows [`ReceiverMessage::Behind`] and
+    /// [`Trouble::Withheld`](crate::protocol::sessions::Trouble::Withheld).
     pub fn with_limits(self) -> Self {
         Self {
             limits: true,

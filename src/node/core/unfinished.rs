@@ -309,6 +309,7 @@ impl Core {
             News::Ask(_) | News::Answered { .. } | News::PeerRoom(_) => return,
             News::Session { .. } | News::PassesOn { .. } | News::Through(_) => return,
             News::Blamed(_) | News::GoesOn(_) | News::Behind(_) => return,
+            News::Shortcoming(_) | News::LiedTo(_) => return,
         }
         self.put_wishes(id, wishes).await;
     }

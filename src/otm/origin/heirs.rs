@@ -73,9 +73,13 @@ impl Origin {
     /// to those who are left: they learn who can, or that nobody can.
     pub(super) fn is_gone(&mut self, id: TransferId) {
         let had = self.members.get_mut(&id).and_then(|m| m.complete.take());
-        if had.is_none() {
-            return;
+        if had.is_some() {
+            self.name_others_to_all();
         }
+    }
+
+    /// Those that were named may not be what they were.
+    pub(super) fn name_others_to_all(&mut self) {
         for id in self.open() {
             self.name_others(id);
         }

@@ -2,10 +2,13 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::peer::PeerId;
+use crate::protocol::groups::GROUP_LEN;
+use crate::protocol::message::{Entry, EntryKind, Outcome, Receipt, Timestamp};
 use crate::protocol::sessions::{FeedingKey, Trouble};
 use crate::transfer::holding::{Manifest, SharedHolding};
 use crate::transfer::member::{Heirs, Whereabouts};
 use crate::transfer::shelf::FILES_MAX;
+use crate::transfer::table::SharedTable;
 
 const NAMES: [&str; 3] = ["anna", "ben", "carl"];
 
@@ -26,6 +29,8 @@ struct Room {
     news: SessionNews,
     told: Told,
     reporters: mpsc::Sender<(TransferId, News)>,
+    /// What goes to the first one, who has it, and to everybody else.
+    tables: [SharedTable; 2],
 }
 
 impl Room {
@@ -41,6 +46,7 @@ impl Room {
             news,
             told,
             reporters,
+            tables: [true, false].map(one_file),
         }
     }
 
@@ -89,6 +95,7 @@ impl Room {
             tells_parts,
             holding: holding.clone(),
             done: 0,
+            table: self.tables[usize::from(n > 0)].downgrade(),
             rtt: None,
             feeder,
             heirs,
@@ -98,6 +105,27 @@ impl Room {
         self.say(n, MemberNews::Joined { joined, reporter }).await;
         (told, bequeathed)
     }
+}
+
+/// What goes to everybody, at a receiver that has it or not.
+fn one_file(has: bool) -> SharedTable {
+    let table = SharedTable::default();
+    let kind = EntryKind::File {
+        size: 2 * GROUP_LEN,
+        modified: Timestamp(1),
+        executable: false,
+    };
+    let path = "a".into();
+    table.lock().push(&Entry { path, kind }).unwrap();
+    if has {
+        table.lock().settle(&Receipt {
+            index: 0,
+            outcome: Outcome::New,
+            saved_as: None,
+            hash: None,
+        });
+    }
+    table
 }
 
 fn is_fed(feeder: &Feeder) -> bool {
@@ -211,6 +239,89 @@ fn gone(feeder: u8) -> MemberNews {
         feeder: id(feeder),
         trouble: Trouble::Gone,
     }
+}
+
+fn denied(feeder: u8, index: u32) -> MemberNews {
+    let trouble = Trouble::Withheld {
+        index,
+        group: 0,
+        denied: true,
+    };
+    let feeder = id(feeder);
+    MemberNews::Trouble { feeder, trouble }
+}
+
+impl Room {
+    /// What people are told next of those who pass nothing on.
+    async fn short(&mut self) -> (TransferId, Option<Shortcoming>) {
+        loop {
+            if let Some((about, News::Shortcoming(short))) = self.told.recv().await {
+                return (about, short);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_gives_two_nothing_of_what_it_has_is_named_and_for_a_while_no_heir() {
+    let mut room = Room::open();
+    let _anna = room.join(0, true).await;
+    room.say(0, COMPLETE).await;
+    let (mut to_ben, mut ben) = room.join_to_inherit(1, false).await;
+    let (mut to_carl, _carl) = room.join_to_inherit(2, false).await;
+    until(&mut to_ben, is_fed).await;
+    until(&mut to_carl, is_fed).await;
+    hears(&mut ben, &[0]).await;
+    room.say(1, denied(0, 0)).await;
+    until(&mut to_ben, |feeder| *feeder == Feeder::Origin).await;
+    assert!(
+        is_fed(&to_carl.borrow().clone().unwrap()),
+        "one is not enough"
+    );
+    room.say(2, denied(0, 0)).await;
+    assert_eq!(room.short().await, (id(0), Some(Shortcoming::Withholds)));
+    until(&mut to_carl, |feeder| *feeder == Feeder::Origin).await;
+    hears(&mut ben, &[]).await;
+    assert_eq!(room.short().await, (id(0), None), "it may try again");
+    hears(&mut ben, &[0]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_has_not_nobody_withholds() {
+    let mut room = Room::open();
+    let _anna = room.join(0, true).await;
+    let mut to_ben = room.join(1, true).await;
+    let mut to_carl = room.join(2, false).await;
+    room.say(0, COMPLETE).await;
+    until(&mut to_ben, is_fed).await;
+    until(&mut to_carl, is_fed).await;
+    for child in [1, 2] {
+        // Of what was added later it knows nothing.
+        let Some(feeder) = fed_by([&to_ben, &to_carl][child as usize - 1]) else {
+            panic!("others feed it");
+        };
+        room.say(child, denied(feeder.0[0], 1)).await;
+        // Ben has nothing yet.
+        room.say(child, denied(1, 0)).await;
+    }
+    settle().await;
+    while let Ok((_, news)) = room.told.try_recv() {
+        assert!(!matches!(news, News::Shortcoming(_)), "{news:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_the_others_cannot_reach_is_told_of_without_a_reproach() {
+    let mut room = Room::open();
+    let _anna = room.join(0, true).await;
+    room.say(0, COMPLETE).await;
+    for child in [1, 2] {
+        let mut feeder = room.join(child, false).await;
+        until(&mut feeder, is_fed).await;
+        room.say(child, gone(0)).await;
+    }
+    assert_eq!(room.short().await, (id(0), Some(Shortcoming::OutOfReach)));
+    assert_eq!(room.short().await, (id(0), None));
 }
 
 /// Who feeds it now.

@@ -52,6 +52,7 @@ impl Tree {
         }
         self.spend_idle_origin(now);
         self.try_suspects(now);
+        self.try_doubted(now);
         self.relieve_origin(now);
     }
 

@@ -75,6 +75,8 @@ struct Report {
 struct Rest {
     until: Duration,
     times: u32,
+    /// Two could not even reach it.
+    out_of_reach: bool,
 }
 
 impl Report {
@@ -104,6 +106,8 @@ impl Blame {
                 self.suspect();
             }
             Trouble::Gone | Trouble::Slow => self.rest(feeder, now),
+            // That is judged elsewhere.
+            Trouble::Withheld { .. } => {}
         }
         match self.is_excluded(feeder) {
             true => Verdict::Everybody,
@@ -166,6 +170,13 @@ impl Blame {
     pub(super) fn bars(&self, feeder: TransferId, now: Duration) -> bool {
         let rests = self.resting.get(&feeder);
         rests.is_some_and(|rest| now < rest.until) || self.is_excluded(feeder)
+    }
+
+    /// Those that rest because they could not be reached.
+    pub(super) fn out_of_reach(&self, now: Duration) -> impl Iterator<Item = TransferId> {
+        let rest = self.resting.iter();
+        let away = rest.filter(move |(_, rest)| rest.out_of_reach && now < rest.until);
+        away.map(|(id, _)| *id)
     }
 
     /// Whether this child does not get this feeder now.
@@ -246,11 +257,17 @@ impl Blame {
 
     /// Lets a feeder rest if a second child cannot get content from it.
     fn rest(&mut self, feeder: TransferId, now: Duration) {
-        let recent = |report: &Report| {
-            report.feeder == feeder && !report.is_lie() && now.saturating_sub(report.at) < TOGETHER
+        let of_late = |report: &Report, what: &[Trouble]| {
+            let recent = now.saturating_sub(report.at) < TOGETHER;
+            report.feeder == feeder && what.contains(&report.trouble) && recent
         };
-        let children = self.reports.values();
-        let number = children.filter(|r| r.iter().any(recent)).count();
+        let say = |what: &[Trouble]| {
+            let children = self.reports.values();
+            let saying = children.filter(|r| r.iter().any(|report| of_late(report, what)));
+            saying.count()
+        };
+        let number = say(&[Trouble::Gone, Trouble::Slow]);
+        let out_of_reach = say(&[Trouble::Gone]) >= 2;
         let rest = self.resting.get(&feeder);
         if number < 2 || rest.is_some_and(|rest| now < rest.until) {
             return;
@@ -258,6 +275,13 @@ impl Blame {
         let times = rest.map_or(0, |rest| rest.times);
         let until = now + AVOIDED.saturating_mul(1 << times.min(RESTS_MAX));
         let times = times + 1;
-        self.resting.insert(feeder, Rest { until, times });
+        self.resting.insert(
+            feeder,
+            Rest {
+                until,
+                times,
+                out_of_reach,
+            },
+        );
     }
 }

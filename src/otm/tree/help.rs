@@ -23,6 +23,11 @@ const WORTH: f64 = 8.0 * GROUP_LEN as f64;
 const ACQUITTED: u64 = 2 * GROUP_LEN;
 /// Who gets nothing at all for so long gets nothing from this feeder.
 const NOTHING: Duration = Duration::from_secs(10);
+/// So long one waits at most for a feeder of which it is to find out whether it gives anything: a
+/// connection, and what a child needs to see that nothing comes.
+const TRIED: Duration = Duration::from_secs(10);
+/// Who gave something to another child so short a time ago gives.
+const GIVES: Duration = Duration::from_secs(4);
 /// Seconds to the end that make it worth the origin's while to help.
 const LONG: f64 = 5.0;
 
@@ -56,16 +61,68 @@ impl Tree {
         }
     }
 
+    /// A child gets nothing of what its feeder has. It gets another one if there is a better one,
+    /// and any other if it says so for a while.
+    pub(super) fn withheld(
+        &mut self,
+        id: TransferId,
+        above: TransferId,
+        trouble: Trouble,
+        now: Duration,
+    ) {
+        let is_fed = self.is_fed_by(id, above);
+        if self.is_excluded(id) || self.gives(above, id, now) {
+            if is_fed {
+                self.complain(id, above, Trouble::Slow, now);
+            }
+            return;
+        }
+        let denied = matches!(trouble, Trouble::Withheld { denied: true, .. });
+        let lasts = self.doubts.mark(id, above, denied, now);
+        if self.doubts.judge(above, now) {
+            let children = self.children_of(above).to_vec();
+            return self.place_all(children, now);
+        }
+        if !is_fed {
+            return;
+        }
+        let tries = self.members.get(&id).is_some_and(|m| now < m.tries_until);
+        self.complain(id, above, trouble, now);
+        if (lasts || tries) && self.is_fed_by(id, above) {
+            self.blame.report(id, above, trouble, now);
+            self.place(id, now);
+        }
+    }
+
+    /// Whether somebody else than this child got something from this feeder a moment ago.
+    fn gives(&self, feeder: TransferId, but: TransferId, now: Duration) -> bool {
+        let children = self.children_of(feeder).iter().filter(|id| **id != but);
+        let mut fed = children.filter_map(|id| self.members.get(id)?.fed_at);
+        fed.any(|at| now.saturating_sub(at) < GIVES)
+    }
+
     /// A child says that its feeder is slow. It gets another one if that may help, and only then:
     /// who is slow itself finds every feeder slow.
-    pub(super) fn complain(&mut self, id: TransferId, above: TransferId, now: Duration) {
+    pub(super) fn complain(
+        &mut self,
+        id: TransferId,
+        above: TransferId,
+        trouble: Trouble,
+        now: Duration,
+    ) {
+        if trouble == Trouble::Slow
+            && let Some(child) = self.members.get_mut(&id)
+        {
+            // That is what it was to find out.
+            child.tries_until = Duration::ZERO;
+        }
         let child = self.members.get(&id);
         if child.is_some_and(|m| m.may_change(now) && now >= m.slow_until && m.trial.is_none()) {
             self.try_other(id, above, now);
         }
         let nothing = self.gets_nothing(id, above, now);
         if nothing || self.feeder_of(id) != Some(Feeder::Member(above)) {
-            self.blame.report(id, above, Trouble::Slow, now);
+            self.blame.report(id, above, trouble, now);
         }
         if nothing {
             match self.best(id, Content::Next, now) {
@@ -222,20 +279,54 @@ impl Tree {
             if gets_on {
                 self.blame.acquit(suspect);
             } else if children.is_empty()
-                && let Some(juror) = self.juror(suspect, now)
+                && let Some(juror) = self.juror(suspect, now, |_| true)
             {
                 self.shift(juror, Feeder::Member(suspect), now);
             }
         }
     }
 
+    /// Finds out whether those withhold what they have of whom one child says so.
+    pub(super) fn try_doubted(&mut self, now: Duration) {
+        for (feeder, since) in self.doubts.all_open(now) {
+            let children = self.children_of(feeder);
+            let mut fed = children
+                .iter()
+                .filter_map(|id| self.members.get(id)?.fed_at);
+            if fed.any(|at| at > since) {
+                self.doubts.acquit(feeder);
+            } else if children.is_empty() {
+                self.send_to_try(feeder, now);
+            }
+        }
+    }
+
+    /// Has somebody find out. It costs seconds, so that nobody may wait for the one who does it.
+    fn send_to_try(&mut self, feeder: TransferId, now: Duration) {
+        let may_try = |id| self.children_of(id).is_empty() && self.doubts.may_try(id, feeder);
+        let Some(juror) = self.juror(feeder, now, may_try) else {
+            return;
+        };
+        self.doubts.begin_trial(juror, feeder);
+        self.shift(juror, Feeder::Member(feeder), now);
+        if let Some(juror) = self.members.get_mut(&juror) {
+            juror.tries_until = now + TRIED;
+        }
+    }
+
     /// Somebody on whom little depends, to be fed by a suspect.
-    fn juror(&self, suspect: TransferId, now: Duration) -> Option<TransferId> {
+    fn juror(
+        &self,
+        suspect: TransferId,
+        now: Duration,
+        may_try: impl Fn(TransferId) -> bool,
+    ) -> Option<TransferId> {
         let feeder = self.members.get(&suspect)?;
         let above = self.above(suspect);
         let may = self.members.iter().filter(|(id, member)| {
             matches!(member.feeder, Some(Feeder::Member(_)))
                 && !above.contains(id)
+                && may_try(**id)
                 && self.may_get(**id, member, suspect, feeder, now)
         });
         let first = may.min_by_key(|(id, member)| {

@@ -13,6 +13,8 @@ const HOLD_MIN: Duration = Duration::from_secs(2);
 const HOLD_MAX: Duration = Duration::from_secs(64);
 /// For how long a judgment about somebody's speed holds.
 pub(super) const JUDGED: Duration = Duration::from_secs(60);
+/// After a change of feeder, reports may still be about the one before for so long.
+const HANDOVER: Duration = Duration::from_millis(2500);
 /// Over how long speed is measured: a few reports, each with whole groups of 1 MiB.
 const WINDOW: Duration = Duration::from_secs(3);
 /// Less than this says nothing about speed.
@@ -42,6 +44,12 @@ pub(super) struct Member {
     pub(super) rtt: Option<Duration>,
     /// When its feeder changed last.
     pub(super) changed: Duration,
+    /// Who fed it before, and until when.
+    pub(super) before: Option<(TransferId, Duration)>,
+    /// Until when it is to find out whether its feeder gives anything.
+    pub(super) tries_until: Duration,
+    /// When it got something from this feeder last, as far as that is certain.
+    pub(super) fed_at: Option<Duration>,
     /// When it was moved last without trouble.
     pub(super) shifted: Duration,
     /// When it got or lost a child last.
@@ -88,6 +96,9 @@ impl Member {
             depth: 0,
             rtt: None,
             changed: now,
+            before: None,
+            tries_until: Duration::ZERO,
+            fed_at: None,
             shifted: now,
             touched: now,
             pace: Pace::default(),
@@ -113,6 +124,13 @@ impl Member {
         self.pace.note(done, now);
     }
 
+    /// It got something. Just after a change that may be from the feeder before.
+    pub(super) fn is_fed(&mut self, now: Duration) {
+        if now.saturating_sub(self.changed) >= HANDOVER {
+            self.fed_at = Some(now);
+        }
+    }
+
     /// Forgets how it went: it has another feeder or other siblings.
     pub(super) fn restart_pace(&mut self, now: Duration) {
         // Not what it had in its last report: what came since came at the old speed.
@@ -134,7 +152,7 @@ impl Member {
 
     /// The same, for a feeder that makes it faster for sure.
     pub(super) fn may_be_helped(&self, now: Duration) -> bool {
-        now.saturating_sub(self.changed) >= HOLD_MIN
+        now.saturating_sub(self.changed) >= HOLD_MIN && now >= self.tries_until
     }
 
     /// How fast it is, if it is known.

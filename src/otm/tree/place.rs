@@ -108,7 +108,7 @@ impl Tree {
                 && (feeder.complete || feeder.feeder.is_some())
                 && (has == Content::Any || has_next(child, feeder, now))
                 && below.binary_search(id).is_err()
-                && !self.blame.bars(**id, now)
+                && !self.is_barred(**id, now)
                 && !self.blame.parts(member, **id, now)
                 && is_good(**id, feeder)
         });
@@ -152,7 +152,7 @@ impl Tree {
         feeder.relays
             && has_next(child, feeder, now)
             && child.may_change(now)
-            && !self.blame.bars(above, now)
+            && !self.is_barred(above, now)
             && !self.blame.parts(id, above, now)
     }
 
@@ -183,7 +183,7 @@ impl Tree {
         let rate = feeder.rate(now).zip(front);
         let lags = !feeder.complete && rate.is_some_and(|(rate, front)| rate.most < front / 2.0);
         let is_slow = !feeder.complete && now < feeder.slow_until;
-        if lags || is_slow || now < feeder.weak_until || self.blame.suspects(id) {
+        if lags || is_slow || now < feeder.weak_until || self.is_suspect(id) {
             Class::Poor
         } else if feeder.children.len() >= self.capacity(feeder) {
             Class::Crowded
@@ -219,6 +219,8 @@ impl Tree {
         if let Some(member) = self.members.get_mut(&id) {
             member.feeder = Some(feeder);
             member.changed = now;
+            member.fed_at = None;
+            member.tries_until = Duration::ZERO;
             self.untold.insert(id);
         }
         self.deepen(id, depth);
@@ -249,6 +251,9 @@ impl Tree {
             Feeder::Member(above) => {
                 if let Some(above) = self.members.get_mut(&above) {
                     above.children.retain(|child| *child != id);
+                }
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.before = Some((above, now));
                 }
             }
         }

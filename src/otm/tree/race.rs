@@ -180,7 +180,7 @@ impl Tree {
                 && matches!(member.feeder, Some(Feeder::Member(_)))
                 && member.may_change(now)
                 && now >= member.slow_until.max(member.weak_until)
-                && !self.blame.bars(**id, now)
+                && !self.is_barred(**id, now)
         });
         let first = runners.min_by_key(|(id, member)| {
             let rtt = member.rtt.unwrap_or(Duration::MAX);
@@ -221,7 +221,7 @@ impl Tree {
             None => return,
         };
         let least = if race.doubted { AS_FAST } else { FASTER };
-        let feeds = |id, m: &Member| m.relays && !self.blame.bars(id, now);
+        let feeds = |id, m: &Member| m.relays && !self.is_barred(id, now);
         let is_faster = of_other > 0.0 && of_other >= of_head * least;
         let other_wins = feeds(race.other, other) && (is_faster || !feeds(race.head, head));
         let (winner, rate, loser) = match other_wins {
@@ -260,7 +260,7 @@ impl Tree {
             let mut fed = self.fed.clone();
             fed.sort_by_key(|id| {
                 let member = self.members.get(id);
-                member.map(|m| (m.relays && !self.blame.bars(*id, now), m.done))
+                member.map(|m| (m.relays && !self.is_barred(*id, now), m.done))
             });
             let place = fed.into_iter().find_map(|id| {
                 let may = self.members.get(&id)?.may_change(now);

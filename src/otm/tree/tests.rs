@@ -4,12 +4,23 @@ use super::member::Trial;
 use super::*;
 
 mod always;
+mod doubts;
 mod model;
 mod runs;
 mod sim;
 use sim::id;
 
 const MIB: u64 = 1 << 20;
+const WITHHELD: Trouble = Trouble::Withheld {
+    index: 0,
+    group: 0,
+    denied: false,
+};
+const DENIED: Trouble = Trouble::Withheld {
+    index: 0,
+    group: 0,
+    denied: true,
+};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -144,7 +155,7 @@ fn among_equals_the_nearer_one_feeds() {
 #[test]
 fn a_report_about_a_former_feeder_changes_nothing() {
     let mut tree = broom(3);
-    for trouble in [Trouble::Gone, Trouble::Lied, Trouble::Slow] {
+    for trouble in [Trouble::Gone, Trouble::Lied, Trouble::Slow, WITHHELD] {
         for n in 1..=3 {
             tree.trouble(id(n), id(7), trouble, seconds(2));
             tree.trouble(id(0), id(n), trouble, seconds(2));

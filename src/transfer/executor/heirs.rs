@@ -57,7 +57,7 @@ impl Heirs {
         }
         match trouble {
             Trouble::Gone => self.turn(),
-            Trouble::Slow => {
+            Trouble::Slow | Trouble::Withheld { .. } => {
                 self.slow += 1;
                 if self.slow < self.patience || self.all.len() == 1 {
                     return false;

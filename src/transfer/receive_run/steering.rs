@@ -6,8 +6,9 @@ use super::{JoinError, ROOM_RESERVE, Run, STALL_MAX};
 use crate::fault::Fault;
 use crate::net::link::Inbound;
 use crate::protocol::message::{
-    FileIndex, PauseReason, ReceiverMessage, Scope, SinkFault, Steer, SteerAction,
+    FileIndex, PauseReason, ReceiverMessage, Scope, SinkFault, Steer, SteerAction, TransferId,
 };
+use crate::protocol::sessions::Trouble;
 use crate::transfer::control::{News, Order};
 use crate::transfer::ended::Ended;
 use crate::transfer::feed::Feed;
@@ -258,6 +259,22 @@ impl<L: Inbound> Run<'_, L> {
             None if self.link.path().kind.tells_pauses() => self.check_stall(),
             None => Ok(()),
         }
+    }
+
+    /// Something is wrong with whoever feeds us: the sender is told, in words that it knows.
+    pub(super) async fn on_trouble(
+        &mut self,
+        feeder: TransferId,
+        mut trouble: Trouble,
+    ) -> Result<(), Ended> {
+        self.incoming.note_trouble(feeder, trouble).await;
+        if let Trouble::Withheld { .. } = trouble
+            && !self.link.knows_parts()
+        {
+            trouble = Trouble::Slow;
+        }
+        self.send(ReceiverMessage::Trouble { feeder, trouble })
+            .await
     }
 
     /// Tells the sender whether it is this disk that limits the speed, when that changes: the

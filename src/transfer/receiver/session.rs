@@ -34,9 +34,9 @@ pub(in crate::transfer) struct InSession {
     /// What we said over this link that we hold of files that are not complete.
     held: Vec<HeldPart>,
     /// What is known in case the sender leaves.
-    will: Will,
+    pub(super) will: Will,
     /// Whether the will is of this link, and what the sender was told about it.
-    will_is: WillIs,
+    pub(super) will_is: WillIs,
     /// What the sender said last that still holds when it is gone.
     last: Option<Last>,
     /// Who has passed on what it must not: nobody to go on with. At most [`LIARS_MAX`].
@@ -48,7 +48,7 @@ const LIARS_MAX: usize = 1024;
 
 /// How it stands with a will over this link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WillIs {
+pub(super) enum WillIs {
     /// Nothing was said: what is known is of an earlier link.
     Old,
     /// It is being told.
@@ -257,6 +257,10 @@ impl Incoming {
             WillIs::Begun | WillIs::Told(_) | WillIs::Keeping(_) => {}
             WillIs::TooLarge => return Ok(()),
         }
+        if heirs.is_empty() {
+            // Those that are on disk are not to be asked any more.
+            self.keeper.withdraw();
+        }
         session.will_is = WillIs::Told(0);
         session.will.name_heirs(heirs).map_err(Ended::Misbehaved)
     }
@@ -265,20 +269,26 @@ impl Incoming {
     /// leave and it does not know. Then [`Self::is_kept`] is to be asked.
     pub(in crate::transfer) fn keep_will(&mut self) -> Option<JoinHandle<bool>> {
         let entries = self.can_go_on()?;
-        let session = self.session.as_mut()?;
+        let draft = self.draft(entries)?;
+        self.session.as_mut()?.will_is = WillIs::Keeping(entries);
+        Some(self.keeper.keep(draft))
+    }
+
+    /// What is to be on disk in case that the sender leaves: of those who may have the files, only
+    /// those who have not lied.
+    pub(super) fn draft(&self, entries: u32) -> Option<Draft> {
+        let session = self.session.as_ref()?;
         let last = session.last.as_ref()?;
-        let draft = Draft {
+        Some(Draft {
             transfer: self.id,
             note: last.note,
             path: last.path.clone(),
-            heirs: session.will.heirs().to_vec(),
+            heirs: session.heirs(),
             files: session.will.files().clone(),
             table: self.table.clone(),
             entries,
             journal: self.taken.as_ref()?.journal.clone(),
-        };
-        session.will_is = WillIs::Keeping(entries);
-        Some(self.keeper.keep(draft))
+        })
     }
 
     /// What was to be written is there or not. Returns what the sender is to be told: of how many
@@ -387,8 +397,8 @@ impl Incoming {
         if let Some(session) = session
             && let Some((about, trouble)) = session.troubles.recv().await
         {
-            if trouble == Trouble::Lied && session.liars.len() < LIARS_MAX {
-                session.liars.insert(about);
+            if trouble == Trouble::Lied {
+                session.note_liar(about);
             }
             return (about, trouble);
         }
@@ -413,9 +423,16 @@ impl InSession {
         }
     }
 
+    /// It is nobody to go on with.
+    pub(super) fn note_liar(&mut self, liar: TransferId) {
+        if self.liars.len() < LIARS_MAX {
+            self.liars.insert(liar);
+        }
+    }
+
     /// Whether nothing is missing that the sender would have to say or send, and somebody who has
     /// not lied may have it.
-    fn is_will(&self, table: &FileTable) -> bool {
+    pub(super) fn is_will(&self, table: &FileTable) -> bool {
         let is_all = match self.will_is {
             WillIs::Kept => true,
             WillIs::Old | WillIs::Begun | WillIs::Told(_) => self.will.covers(table),
@@ -425,9 +442,14 @@ impl InSession {
     }
 
     /// Whom the sender named, without those who have lied.
-    fn heirs(&self) -> Vec<Feeder> {
+    pub(super) fn heirs(&self) -> Vec<Feeder> {
         let honest = |heir: &&Feeder| self.is_honest(heir);
         self.will.heirs().iter().filter(honest).cloned().collect()
+    }
+
+    /// Who fed us over the last link of the sender, if not the sender.
+    pub(super) fn last_feeder(&self) -> Option<&Feeder> {
+        self.last.as_ref()?.feeder.as_ref()
     }
 
     fn is_honest(&self, feeder: &Feeder) -> bool {
@@ -501,6 +523,10 @@ mod tests {
             assert_eq!(told, (TransferId([n; 16]), trouble));
             let session = session.as_ref().unwrap();
             assert_eq!(session.heirs(), left);
+            assert_eq!(
+                session.peer_of(TransferId([2; 16])),
+                Some(PeerId::from_bytes([2; 32]))
+            );
             // Without files nothing is missing.
             assert_eq!(session.is_will(&FileTable::default()), !left.is_empty());
         }

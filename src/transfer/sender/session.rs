@@ -112,6 +112,7 @@ impl<L: Outbound> Run<'_, L> {
             tells_parts: self.link.knows_parts(),
             holding: self.holding.clone(),
             done: self.done(),
+            table: self.transfer.shared.table.downgrade(),
             rtt: self.link.path().rtt,
             feeder: member.feeder.clone(),
             heirs: member.heirs.clone(),
@@ -241,7 +242,11 @@ impl<L: Outbound> Run<'_, L> {
         self.count_fed(fed)?;
         if let Part::In { .. } = self.part {
             let all = self.transfer.shared.table.lock().totals().bytes;
-            let news = MemberNews::Progress(done.min(all));
+            let fed = fed
+                .iter()
+                .fold(0, |sum: u64, fed| sum.saturating_add(fed.bytes));
+            let done = done.min(all);
+            let news = MemberNews::Progress { done, fed };
             self.transfer.tell_session(news).await;
         }
         Ok(())

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::model::{Checked, Event, MIB};
 use super::sim::{id, index};
+use super::{DENIED, WITHHELD};
 
 /// Members of the small sessions.
 const FEW: usize = 10;
@@ -27,6 +28,7 @@ enum What {
     Leave,
     Complete,
     Progress(u64),
+    Fed,
     /// About its feeder, whoever that is.
     Trouble(Trouble),
     /// About somebody, who may be its feeder.
@@ -38,7 +40,9 @@ fn troubles() -> impl Strategy<Value = Trouble> {
     prop_oneof![
         Just(Trouble::Gone),
         Just(Trouble::Lied),
-        Just(Trouble::Slow)
+        Just(Trouble::Slow),
+        Just(WITHHELD),
+        Just(DENIED)
     ]
 }
 
@@ -49,6 +53,7 @@ fn steps(members: usize) -> impl Strategy<Value = Step> {
         1 => Just(What::Leave),
         1 => Just(What::Complete),
         8 => (0..2 * MIB).prop_map(What::Progress),
+        2 => Just(What::Fed),
         2 => troubles().prop_map(What::Trouble),
         1 => (0..members, troubles()).prop_map(|(n, trouble)| What::TroubleWith(n, trouble)),
         8 => Just(What::Pass),
@@ -80,6 +85,7 @@ fn run(checked: &mut Checked, step: &Step) {
             _ => return,
         },
         What::TroubleWith(feeder, trouble) => Event::Trouble { feeder, trouble },
+        What::Fed => Event::Fed(MIB),
         What::Pass => Event::Tick,
     };
     checked.happen(n, event);

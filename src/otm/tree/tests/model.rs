@@ -16,11 +16,19 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// Something that happens to a tree.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
-    Join { relays: bool, done: u64 },
+    Join {
+        relays: bool,
+        done: u64,
+    },
     Leave,
     Complete,
     Progress(u64),
-    Trouble { feeder: usize, trouble: Trouble },
+    /// So many bytes have come from its feeder.
+    Fed(u64),
+    Trouble {
+        feeder: usize,
+        trouble: Trouble,
+    },
     Tick,
 }
 
@@ -112,6 +120,7 @@ impl Checked {
                     known.done = done;
                 }
             }
+            Event::Fed(bytes) => self.tree.fed(member, bytes, now),
             Event::Trouble { feeder, trouble } => self.complain(member, id(feeder), trouble),
             Event::Tick => self.tree.tick(now),
         }
@@ -130,14 +139,15 @@ impl Checked {
         self.tree.trouble(child, feeder, trouble, self.now);
         // Who is slow but kept is not blamed.
         let is_kept = self.tree.feeder_of(child) == Some(Feeder::Member(feeder));
-        if is_fed && (trouble != Trouble::Slow || !is_kept) {
+        let may_stay = matches!(trouble, Trouble::Slow | Trouble::Withheld { .. });
+        if is_fed && (!may_stay || !is_kept) {
             self.complaints.insert((child, feeder), self.now);
             self.blamed.insert(feeder, self.now);
         }
         if is_fed && trouble == Trouble::Lied {
             self.liars.entry(feeder).or_default().insert(child);
         }
-        if is_fed && trouble != Trouble::Slow {
+        if is_fed && !may_stay {
             // It stopped, and must be told how to go on, be it with the same one.
             self.members.get_mut(&child).unwrap().told = None;
         }
@@ -158,6 +168,10 @@ impl Checked {
         }
     }
 
+    pub(super) fn withholds(&self, member: TransferId) -> bool {
+        self.tree.doubts.withholds(member, self.now)
+    }
+
     /// Each has the place that it must have.
     pub(super) fn check_places(&self) {
         let mut fed = BTreeSet::new();
@@ -175,6 +189,7 @@ impl Checked {
                     let above_known = self.members.get(&above).expect("a feeder that is here");
                     assert!(above_known.relays, "{above:?} does not pass on");
                     assert!(!self.tree.is_excluded(above), "{above:?} is excluded");
+                    assert!(!self.withholds(above), "{above:?} gives nothing");
                     let children = self.tree.children_of(above);
                     assert_eq!(children.iter().filter(|child| *child == id).count(), 1);
                 }
@@ -226,13 +241,16 @@ impl Checked {
                 }
                 Event::Join { .. } => assert_eq!(id, member),
                 Event::Leave => assert!(was_fed_by(member), "{id:?} lost nobody"),
-                Event::Complete => panic!("{id:?} was moved although nobody left"),
+                Event::Complete | Event::Fed(_) => {
+                    panic!("{id:?} was moved although nobody left")
+                }
                 // Only a race ends by a report.
                 Event::Progress(_) => assert!(left_origin, "{id:?} did not race"),
                 Event::Trouble { feeder, .. } => {
                     let feeder = super::sim::id(feeder);
                     assert!(was_fed_by(feeder), "{id:?} has no trouble");
-                    assert!(id == member || self.tree.is_excluded(feeder));
+                    let is_out = self.tree.is_excluded(feeder) || self.withholds(feeder);
+                    assert!(id == member || is_out);
                 }
                 Event::Tick => {
                     let held = self.now - since;
@@ -280,7 +298,7 @@ impl Checked {
             return false;
         }
         self.members.iter().any(|(other, above)| {
-            let lied = self.liars.contains_key(other);
+            let lied = self.liars.contains_key(other) || self.withholds(*other);
             let blamed = self.blamed.get(other);
             let blamed = blamed.is_some_and(|at| self.now - *at < REMEMBERED * 6);
             above.relays

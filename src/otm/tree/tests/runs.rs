@@ -226,6 +226,55 @@ fn two_slanderers_throw_out_few_and_all_end_complete() {
     }
 }
 
+/// Who withholds what it has, as far as anybody found out.
+fn found(sim: &Sim) -> Vec<usize> {
+    let all = 0..sim.nodes.len();
+    all.filter(|n| sim.tree.withholds(id(*n))).collect()
+}
+
+#[test]
+fn one_that_withholds_is_found_wherever_it_feeds_somebody_and_nobody_else_is() {
+    let mut named = 0;
+    for (seed, from) in [(0, 0.0), (1, 0.0), (2, 8.0), (3, 8.0)] {
+        for silent in 0..8 {
+            let mut sim = equals(8, 1000.0, seed);
+            sim.nodes[silent].withholds = from;
+            sim.run();
+            let denied = sim.nodes[silent].denied.len();
+            // The second one to find it so is a trial, if there is anybody left for it.
+            assert!(denied <= 3, "{seed}, {silent}: {denied}");
+            let expected = if denied >= 2 { vec![silent] } else { vec![] };
+            assert_eq!(found(&sim), expected, "{seed}, {silent}");
+            named += usize::from(denied >= 2);
+            let factor = (sim.last(|_| true) - 20.0) / alone(100.0);
+            assert!(factor <= 1.15, "{seed}, {silent}: {factor}");
+        }
+    }
+    assert!(named >= 16, "{named} of 32");
+}
+
+#[test]
+fn one_that_complains_of_all_gets_nobody_barred_and_slows_nobody() {
+    for one in 0..8 {
+        let mut sim = equals(8, 1000.0, 1);
+        sim.nodes[one].complains = true;
+        let others = sim.run().last(|n| n != one);
+        assert!(others <= 1.2 * alone(100.0), "{one}: {others}");
+        assert!(found(&sim).is_empty(), "{one}");
+    }
+}
+
+#[test]
+fn two_that_complain_of_all_get_few_barred() {
+    for seed in 0..10 {
+        let mut sim = equals(16, 1000.0, seed);
+        sim.nodes[3].complains = true;
+        sim.nodes[9].complains = true;
+        sim.run();
+        assert!(found(&sim).len() <= 3, "{:?}", found(&sim));
+    }
+}
+
 #[test]
 fn one_that_can_reach_nobody_is_fed_by_the_origin() {
     let mut sim = equals(8, 1000.0, 1);
@@ -297,6 +346,8 @@ fn storm(seed: u64, number: usize) -> Sim {
         node.relays = pick(&[0.0, 1.0, 1.0, 1.0]) > 0.0;
         node.lies = pick(&[0.0, 0.0, 0.0, 0.0, 1.0]) > 0.0;
         node.slanders = n == 7;
+        node.complains = n == 11;
+        node.withholds = pick(&[0.0, 10.0, f64::MAX, f64::MAX, f64::MAX, f64::MAX]);
         sim.nodes.push(node);
         for other in 0..number {
             if sim.random() < 0.1 {

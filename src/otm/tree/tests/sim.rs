@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::*;
+use super::WITHHELD;
 use super::model::{Checked, Event};
 
 pub(super) const GROUP: f64 = 1048576.0;
@@ -16,6 +17,10 @@ pub(super) const SIZE: usize = 256;
 const STEP: f64 = 0.01;
 /// How long a child waits for a feeder that does not answer.
 const SILENCE: f64 = 3.0;
+/// How long a child waits for a feeder that answers and gives nothing.
+const EMPTY: f64 = 5.0;
+/// The same if another one is named then.
+const EMPTY_BEFORE: f64 = 2.0;
 /// How long the origin takes to notice that somebody died.
 const NOTICED: f64 = 5.0;
 
@@ -37,6 +42,10 @@ pub(super) struct Node {
     pub(super) lies: bool,
     /// Says of every feeder that it lies.
     pub(super) slanders: bool,
+    /// From when on it gives nothing.
+    pub(super) withholds: f64,
+    /// Says of every feeder that it gives nothing.
+    pub(super) complains: bool,
     /// When each group was complete.
     pub(super) groups: Vec<f64>,
     pub(super) finished: Option<f64>,
@@ -46,11 +55,17 @@ pub(super) struct Node {
     pub(super) voluntary: usize,
     /// How often it passed on something wrong.
     pub(super) lied: usize,
+    /// Those who got nothing from it.
+    pub(super) denied: BTreeSet<usize>,
     state: State,
     partial: f64,
     /// From whom, and from when on.
     source: Option<(Feeder, f64)>,
     heard: f64,
+    /// Since when nothing has come, as it says.
+    empty: f64,
+    /// Bytes from other members since the last report.
+    fed: f64,
     next_report: f64,
 }
 
@@ -72,15 +87,20 @@ impl Node {
             relays: true,
             lies: false,
             slanders: false,
+            withholds: f64::MAX,
+            complains: false,
             groups: Vec::new(),
             finished: None,
             told: 0,
             voluntary: 0,
             lied: 0,
+            denied: BTreeSet::new(),
             state: State::Outside,
             partial: 0.0,
             source: None,
             heard: 0.0,
+            empty: 0.0,
+            fed: 0.0,
             next_report: 0.0,
         }
     }
@@ -89,7 +109,7 @@ impl Node {
 #[derive(Debug)]
 enum Message {
     Assign(usize, Feeder),
-    Progress(usize, u64),
+    Progress(usize, u64, u64),
     Complete(usize),
     Trouble(usize, usize, Trouble),
     Leave(usize),
@@ -275,6 +295,7 @@ impl Sim {
             }
             match first.remove() {
                 Message::Assign(n, feeder) => {
+                    self.find_empty_before(n);
                     let node = &mut self.nodes[n];
                     let other = match feeder {
                         Feeder::Origin => 0.0,
@@ -282,9 +303,13 @@ impl Sim {
                     };
                     node.source = Some((feeder, self.now + node.delay + other));
                     node.heard = self.now;
+                    node.empty = self.now;
                     node.told += 1;
                 }
-                Message::Progress(n, done) => self.happen(n, Event::Progress(done)),
+                Message::Progress(n, done, fed) => {
+                    self.happen(n, Event::Fed(fed));
+                    self.happen(n, Event::Progress(done));
+                }
                 Message::Complete(n) => self.happen(n, Event::Complete),
                 Message::Trouble(n, feeder, trouble) => {
                     self.happen(n, Event::Trouble { feeder, trouble });
@@ -306,7 +331,8 @@ impl Sim {
         };
         let feeder = index(feeder);
         let other = &self.nodes[feeder];
-        if other.state != State::Here || self.blocked.contains(&(n, feeder)) {
+        let is_there = other.state == State::Here && !self.blocked.contains(&(n, feeder));
+        if !is_there || other.withholds <= self.now {
             return None;
         }
         let had = other.groups.get(node.groups.len())?;
@@ -367,6 +393,12 @@ impl Sim {
         }
         node.partial -= GROUP;
         node.groups.push(self.now);
+        if source.is_some() {
+            node.fed += GROUP;
+        }
+        if !node.complains {
+            node.empty = self.now;
+        }
         if node.groups.len() == self.size {
             node.finished = Some(self.now);
             node.partial = 0.0;
@@ -388,6 +420,8 @@ impl Sim {
                 if unreachable && self.now - node.heard > SILENCE {
                     self.nodes[n].source = None;
                     self.send(delay, Message::Trouble(n, other, Trouble::Gone));
+                } else if !unreachable && self.now - self.nodes[n].empty >= EMPTY {
+                    self.find_empty(n, other);
                 }
             }
             let node = &self.nodes[n];
@@ -396,9 +430,38 @@ impl Sim {
                 let (next, lost) = (0.6 + 0.3 * self.random(), self.random() < self.loss);
                 self.nodes[n].next_report += next;
                 if !lost {
-                    self.send(delay, Message::Progress(n, done));
+                    let fed = std::mem::take(&mut self.nodes[n].fed) as u64;
+                    self.send(delay, Message::Progress(n, done, fed));
                 }
             }
+        }
+    }
+
+    /// Nothing has come from the feeder that it had so far.
+    fn find_empty_before(&mut self, n: usize) {
+        if let Some((Feeder::Member(feeder), _)) = self.nodes[n].source
+            && self.now - self.nodes[n].empty >= EMPTY_BEFORE
+        {
+            self.find_empty(n, index(feeder));
+        }
+    }
+
+    /// Nothing comes from a feeder that is there.
+    fn find_empty(&mut self, n: usize, feeder: usize) {
+        let (child, other) = (&self.nodes[n], &self.nodes[feeder]);
+        let gives_nothing = other.withholds <= child.empty.max(0.0) || child.complains;
+        let has_it = other.groups.len() > child.groups.len();
+        let delay = child.delay;
+        self.nodes[n].empty = self.now;
+        if gives_nothing {
+            let trouble = match has_it {
+                true => WITHHELD,
+                false => Trouble::Slow,
+            };
+            if has_it && !self.nodes[n].complains {
+                self.nodes[feeder].denied.insert(n);
+            }
+            self.send(delay, Message::Trouble(n, feeder, trouble));
         }
     }
 }

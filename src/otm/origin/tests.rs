@@ -120,7 +120,8 @@ async fn until(
     wanted: impl Fn(&Feeder) -> bool,
 ) -> Feeder {
     let said = told.wait_for(|feeder| feeder.as_ref().is_some_and(&wanted));
-    said.await.unwrap().clone().unwrap()
+    let said = tokio::time::timeout(Duration::from_secs(3600), said).await;
+    said.expect("waited in vain").unwrap().clone().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,11 +237,16 @@ fn denied(feeder: u8, index: u32) -> MemberNews {
 impl Room {
     /// What people are told next of those who pass nothing on.
     async fn short(&mut self) -> (TransferId, Option<Shortcoming>) {
-        loop {
-            if let Some((about, News::Shortcoming(short))) = self.told.recv().await {
-                return (about, short);
+        let next = async {
+            loop {
+                if let Some((about, News::Shortcoming(short))) = self.told.recv().await {
+                    return (about, short);
+                }
             }
-        }
+        };
+        let hour = Duration::from_secs(3600);
+        let told = tokio::time::timeout(hour, next).await;
+        told.expect("waited in vain")
     }
 }
 
@@ -270,25 +276,30 @@ async fn one_who_gives_two_nothing_of_what_it_has_is_named_and_for_a_while_no_he
 
 #[tokio::test(start_paused = true)]
 async fn what_it_has_not_nobody_withholds() {
-    let mut room = Room::open();
-    let _anna = room.join(0, true).await;
-    let mut to_ben = room.join(1, true).await;
-    let mut to_carl = room.join(2, false).await;
-    room.say(0, COMPLETE).await;
-    until(&mut to_ben, is_fed).await;
-    until(&mut to_carl, is_fed).await;
-    for child in [1, 2] {
-        // Of what was added later it knows nothing.
-        let Some(feeder) = fed_by([&to_ben, &to_carl][child as usize - 1]) else {
-            panic!("others feed it");
-        };
-        room.say(child, denied(feeder.0[0], 1)).await;
-        // Ben has nothing yet.
-        room.say(child, denied(1, 0)).await;
-    }
-    settle().await;
-    while let Ok((_, news)) = room.told.try_recv() {
-        assert!(!matches!(news, News::Shortcoming(_)), "{news:?}");
+    for (index, same) in [(1, true), (0, false)] {
+        let mut room = Room::open();
+        if !same {
+            // What the others know by that number is another file.
+            room.tables[1] = SharedTable::default();
+            let mut entry = room.tables[0].lock().entry(0).unwrap();
+            entry.path = "b".into();
+            room.tables[1].lock().push(&entry).unwrap();
+        }
+        let _anna = room.join(0, true).await;
+        room.say(0, COMPLETE).await;
+        let mut fed = Vec::new();
+        for child in [1, 2] {
+            let mut feeder = room.join(child, false).await;
+            until(&mut feeder, is_fed).await;
+            fed.push(feeder);
+        }
+        for child in [1, 2] {
+            room.say(child, denied(0, index)).await;
+        }
+        settle().await;
+        while let Ok((_, news)) = room.told.try_recv() {
+            assert!(!matches!(news, News::Shortcoming(_)), "{news:?}");
+        }
     }
 }
 

@@ -138,7 +138,8 @@ async fn until(
     wanted: impl Fn(&Feeder) -> bool,
 ) -> Feeder {
     let said = told.wait_for(|feeder| feeder.as_ref().is_some_and(&wanted));
-    said.await.unwrap().clone().unwrap()
+    let said = tokio::time::timeout(Duration::from_secs(3600), said).await;
+    said.expect("waited in vain").unwrap().clone().unwrap()
 }
 
 #[tokio::test(start_paused = true)]

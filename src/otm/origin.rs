@@ -70,8 +70,6 @@ struct Origin {
 struct Member {
     joined: Joined,
     reporter: Reporter,
-    /// Bytes that it has, as it said last.
-    done: u64,
     /// How many entries it has, if it has everything.
     complete: Option<u32>,
     /// Whether it is connected with us. Of one that is not it is not known whether it is there.
@@ -98,25 +96,26 @@ impl Origin {
                     self.tree.latency(id, rtt);
                 }
                 let member = Member {
-                    done: joined.done,
                     joined: *joined,
                     reporter,
                     complete: None,
                     connected: true,
                     missed: HashMap::new(),
                     open: true,
-                    named: Named::default(),
+                    // What it was told before it may go on without us.
+                    named: self
+                        .members
+                        .remove(&id)
+                        .map(|old| old.named)
+                        .unwrap_or_default(),
                 };
                 for other in self.members.values_mut() {
                     other.missed.remove(&id);
                 }
                 self.members.insert(id, member);
-                self.name_heirs(id);
+                self.name_others(id);
             }
             MemberNews::Progress { done, fed } => {
-                if let Some(member) = self.members.get_mut(&id) {
-                    member.done = done;
-                }
                 self.tree.fed(id, fed, now);
                 self.tree.progress(id, done, now);
             }

@@ -208,9 +208,9 @@ impl Keeper {
 
     /// What is on disk counts no more.
     pub(super) fn withdraw(&self) {
-        let said = self.say();
+        // Twice in a row must not have the first removal take itself for outdated.
         if self.0.kept.swap(false, Ordering::Relaxed) {
-            let shared = self.0.clone();
+            let (said, shared) = (self.say(), self.0.clone());
             tokio::task::spawn_blocking(move || shared.replace(said, None));
         }
     }

@@ -4,15 +4,11 @@ use std::mem::replace;
 
 use super::Origin;
 use crate::otm::tree::{Shortcoming, Trouble};
-use crate::protocol::groups::{GROUP_LEN, group_offset};
 use crate::protocol::message::{FileIndex, Outcome, TransferId};
+use crate::protocol::sessions::GroupRun;
 use crate::transfer::control::News;
-use crate::transfer::feed::FETCHING_MAX;
 use crate::transfer::shelf::FILES_MAX;
 use crate::transfer::status::{FileRow, FileState};
-
-/// Groups of a file that a receiver fetches at once may come in any order.
-const ANY_ORDER: u64 = FETCHING_MAX as u64 * GROUP_LEN;
 
 impl Origin {
     /// What is wrong, as far as one child's word for it is enough: that something is withheld it
@@ -38,18 +34,17 @@ impl Origin {
         let Some(table) = feeder.joined.table.get() else {
             return false;
         };
-        let (entry, row, entries, sent) = {
+        let (entry, row, entries) = {
             let table = table.lock();
-            let sent = table.totals().bytes_done;
-            (table.entry(index), table.row(index), table.len(), sent)
+            (table.entry(index), table.row(index), table.len())
         };
-        let part = Part {
-            entries: entries as usize,
-            is_new: feeder.joined.done == 0,
-            under_way: sent.saturating_sub(feeder.done),
+        let named = {
+            let holding = feeder.joined.holding.lock();
+            let part = holding.part(index);
+            part.is_some_and(|part| part.runs.iter().any(|run| has_group(run, group)))
         };
         let same = wanted.is_some() && entry == wanted;
-        same && row.is_some_and(|row| part.holds(&row, group))
+        same && row.is_some_and(|row| holds(&row, entries as usize, named))
     }
 
     /// Tells people who does not pass on what it has, and whom the others cannot reach, as soon as
@@ -79,32 +74,23 @@ impl Origin {
     }
 }
 
-/// What is known of all that goes to a receiver.
-struct Part {
-    entries: usize,
-    /// All of it came over this link: what it got earlier it may know by another name.
-    is_new: bool,
-    /// Bytes that were sent, and of which it has not said yet that it has them.
-    under_way: u64,
+fn has_group(run: &GroupRun, group: u32) -> bool {
+    (run.first..run.end()).contains(&group)
 }
 
-impl Part {
-    /// Whether the receiver has this group of a file for certain, and can give it.
-    fn holds(&self, row: &FileRow, group: u32) -> bool {
-        match row.state {
-            // Of more files it forgets some.
-            FileState::Settled(Outcome::New | Outcome::Renamed | Outcome::Overwritten) => {
-                self.entries <= FILES_MAX
-            }
-            // What was there before it does not know by the name that is asked for.
-            FileState::Settled(Outcome::Identical | Outcome::Skipped | Outcome::Failed(_)) => false,
-            FileState::Active | FileState::Waiting => {
-                let end = group_offset(group) + GROUP_LEN;
-                let least = end.saturating_add(ANY_ORDER).saturating_add(self.under_way);
-                self.is_new && row.bytes_done >= least
-            }
-            FileState::Checking | FileState::Paused | FileState::Asking => false,
+/// Whether a receiver of so many entries has a group of this file for certain, and can give it.
+/// `named`: it has said so of a file that is not complete there. That it has got much of the file
+/// says nothing about one group: what somebody else refused it comes last.
+fn holds(row: &FileRow, entries: usize, named: bool) -> bool {
+    match row.state {
+        // Of more files it forgets some.
+        FileState::Settled(Outcome::New | Outcome::Renamed | Outcome::Overwritten) => {
+            entries <= FILES_MAX
         }
+        // What was there before it does not know by the name that is asked for.
+        FileState::Settled(Outcome::Identical | Outcome::Skipped | Outcome::Failed(_)) => false,
+        FileState::Active | FileState::Waiting => named,
+        FileState::Checking | FileState::Paused | FileState::Asking => false,
     }
 }
 
@@ -114,52 +100,41 @@ mod tests {
     use crate::protocol::message::SinkFault;
     use crate::transfer::status::RowKind;
 
-    fn row(state: FileState, done: u64) -> FileRow {
+    fn row(state: FileState) -> FileRow {
         FileRow {
             index: 0,
             path: "big".into(),
             kind: RowKind::File,
-            bytes: 100 * GROUP_LEN,
-            bytes_done: done * GROUP_LEN,
+            bytes: 100,
+            bytes_done: 50,
             state,
             saved_as: None,
             hash: None,
         }
     }
 
-    fn part(entries: usize, is_new: bool, under_way: u64) -> Part {
-        let under_way = under_way * GROUP_LEN;
-        Part {
-            entries,
-            is_new,
-            under_way,
-        }
-    }
-
     #[test]
-    fn a_receiver_can_give_what_it_has_saved_and_what_it_got_long_enough_ago() {
-        let settled = |outcome| row(FileState::Settled(outcome), 100);
-        assert!(part(1, false, 0).holds(&settled(Outcome::New), 99));
-        assert!(part(FILES_MAX, true, 9).holds(&settled(Outcome::Renamed), 0));
-        assert!(!part(FILES_MAX + 1, true, 0).holds(&settled(Outcome::New), 0));
+    fn a_receiver_can_give_what_it_has_saved_and_what_it_says_it_holds() {
+        let settled = |outcome| row(FileState::Settled(outcome));
+        assert!(holds(&settled(Outcome::New), FILES_MAX, false));
+        assert!(holds(&settled(Outcome::Renamed), 1, false));
+        assert!(!holds(&settled(Outcome::New), FILES_MAX + 1, true));
         for outcome in [
             Outcome::Identical,
             Outcome::Skipped,
             Outcome::Failed(SinkFault::Cancelled),
         ] {
-            assert!(!part(1, true, 0).holds(&settled(outcome), 0), "{outcome:?}");
+            assert!(!holds(&settled(outcome), 1, true), "{outcome:?}");
         }
-        let active = row(FileState::Active, 20);
-        assert!(part(1, true, 0).holds(&active, 13));
-        assert!(
-            !part(1, true, 0).holds(&active, 14),
-            "another may have come first"
-        );
-        assert!(part(1, true, 3).holds(&active, 10));
-        assert!(!part(1, true, 3).holds(&active, 11), "it may be on its way");
-        assert!(!part(1, false, 0).holds(&active, 0), "of an earlier run");
+        assert!(holds(&row(FileState::Active), 1, true));
+        assert!(!holds(&row(FileState::Active), 1, false));
         for state in [FileState::Paused, FileState::Asking, FileState::Checking] {
-            assert!(!part(1, true, 0).holds(&row(state, 100), 0), "{state:?}");
+            assert!(!holds(&row(state), 1, true), "{state:?}");
         }
+        let run = GroupRun { first: 3, count: 2 };
+        assert_eq!(
+            [2, 3, 4, 5].map(|group| has_group(&run, group)),
+            [false, true, true, false]
+        );
     }
 }

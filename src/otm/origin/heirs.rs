@@ -4,7 +4,7 @@ use std::mem::take;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use super::{Member, Origin, Place, cover};
+use super::{Member, Origin, Place, addrs_for, cover};
 use crate::protocol::message::TransferId;
 use crate::protocol::sessions::{Feeder, HEIRS_MAX};
 use crate::transfer::holding::Holding;
@@ -21,7 +21,7 @@ const MISSED_FOR: Duration = Duration::from_secs(60);
 
 /// Members for whom those who have everything between them are looked for in one go: that takes
 /// time where there are many files.
-const TRIES_MAX: usize = 16;
+const TRIES_MAX: usize = 4;
 
 /// Who was named to a member in case that we leave. While somebody has everything only such count.
 #[derive(Debug, Default)]
@@ -141,8 +141,10 @@ impl Origin {
         let mut open = self.open();
         open.sort_unstable();
         for id in &open {
-            self.forget_outgrown(*id);
-            self.name_heirs(*id);
+            match self.is_outgrown(*id) {
+                true => self.name_others(*id),
+                false => self.name_heirs(*id),
+            }
         }
         let turn = self.turn.checked_rem(open.len()).unwrap_or(0);
         open.rotate_left(turn);
@@ -161,18 +163,15 @@ impl Origin {
         self.turn = self.turn.wrapping_add(TRIES_MAX);
     }
 
-    /// Entries were added since somebody was named: those have nothing of them.
-    fn forget_outgrown(&mut self, id: TransferId) {
-        if let Some(member) = self.members.get_mut(&id)
-            && member.is_longer_than(member.named.entries)
-        {
-            member.named = Named::default();
-        }
+    /// Whether entries were added since somebody was named: those have nothing of them.
+    fn is_outgrown(&self, id: TransferId) -> bool {
+        let member = self.members.get(&id).filter(|m| !m.named.is_nobody());
+        member.is_some_and(|member| member.is_longer_than(member.named.entries))
     }
 
     /// Those that were named to a member are not what they were: it learns who else there is, or
     /// that there is nobody.
-    fn name_others(&mut self, id: TransferId) {
+    pub(super) fn name_others(&mut self, id: TransferId) {
         let known = self.members.get_mut(&id).map(|m| take(&mut m.named));
         self.name_heirs(id);
         self.name_cover(id);
@@ -307,8 +306,14 @@ impl Origin {
             let when = missed.and_then(|missed| missed.get(&id));
             when.is_some_and(|when| now.saturating_sub(*when) < MISSED_FOR)
         };
+        let at = self.members.get(&child).map(|member| &member.joined.at);
+        // In a network that the child is not in.
+        let is_elsewhere = |member: &Member| {
+            let addrs = &member.joined.at.addrs;
+            !addrs.is_empty() && at.is_some_and(|at| addrs_for(&at.addrs, addrs).is_empty())
+        };
         let is_good = |id: TransferId, member: &Member| {
-            if is_missed(id) || self.tree.is_barred(id, now) {
+            if is_missed(id) || self.tree.is_barred(id, now) || is_elsewhere(member) {
                 return false;
             }
             let doubted = self.tree.is_excluded(id) || self.tree.is_suspect(id);

@@ -235,6 +235,19 @@ async fn hears(told: &mut watch::Receiver<Option<Heirs>>, wanted: &'static [u8])
     heard.expect("waited in vain").unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_back_hears_that_those_are_gone_whom_it_was_told() {
+    let room = Room::open();
+    let _anna = room.join(0, true).await;
+    room.say(0, COMPLETE).await;
+    let (_, mut ben) = room.join_to_inherit(1, false).await;
+    hears(&mut ben, &[0]).await;
+    room.say(1, MemberNews::Left).await;
+    room.say(0, MemberNews::Away).await;
+    let (_, mut ben) = room.join_to_inherit(1, false).await;
+    hears(&mut ben, &[]).await;
+}
+
 fn gone(feeder: u8) -> MemberNews {
     MemberNews::Trouble {
         feeder: id(feeder),
@@ -515,7 +528,7 @@ async fn who_had_everything_before_something_was_added_is_not_enough() {
     for holding in [&of_ben, &of_carl] {
         holding.lock().set_manifest(more);
     }
-    carl.mark_unchanged();
+    hears(&mut carl, &[]).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!carl.has_changed().unwrap(), "nobody has it");
     gets(&of_ben, &[1, 2]);

@@ -142,6 +142,25 @@ async fn what_counts_no_more_is_not_there_whatever_comes_first() {
 }
 
 #[tokio::test]
+async fn what_is_withdrawn_twice_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeper = Keeper::new(dir.path(), ID);
+    assert!(keeper.keep(draft(dir.path())).await.unwrap());
+    // Both words are said before the first one can be carried out.
+    let turn = keeper.0.turn.lock().unwrap();
+    keeper.withdraw();
+    keeper.withdraw();
+    drop(turn);
+    let removed = async {
+        while file(dir.path(), ID).exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let minute = std::time::Duration::from_secs(60);
+    tokio::time::timeout(minute, removed).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let keeper = Keeper::new(&dir.path().join("a file/below"), ID);

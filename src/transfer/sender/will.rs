@@ -169,11 +169,14 @@ impl<L: Outbound> Run<'_, L> {
     /// All that is to be known of a file; `None` if it is not known here, or too much.
     async fn will_file(&mut self, index: FileIndex) -> Option<WillFile> {
         self.will.next = index + 1;
-        let path = self.transfer.shared.table.lock().path(index).to_owned();
+        let (path, offered) = {
+            let table = self.transfer.shared.table.lock();
+            (table.path(index).to_owned(), table.entry(index)?)
+        };
         let local = self.transfer.sources.local(index, &path)?;
         let known = self.transfer.shared.known.clone()?;
         let room = WILL_HASHES_MAX - self.will.hashes;
-        let work = move || look_up(index, &local, &known, room);
+        let work = move || look_up((index, offered), &local, &known, room);
         let file = tokio::task::spawn_blocking(work).await.ok()??;
         self.will.hashes += file.groups.len();
         self.will.told.insert(index);
@@ -197,8 +200,19 @@ impl<L: Outbound> Run<'_, L> {
 }
 
 /// What is known of a file, if that is all of it and not more than `room` groups. Blocking.
-fn look_up(index: FileIndex, local: &Path, known: &KnownHashes, room: usize) -> Option<WillFile> {
+fn look_up(
+    (index, offered): (FileIndex, Entry),
+    local: &Path,
+    known: &KnownHashes,
+    room: usize,
+) -> Option<WillFile> {
     let mut source = SourceFile::open(local).ok()?;
+    // Of a file that has changed since nobody may have what it is now.
+    let is_as_offered = matches!(offered.kind, EntryKind::File { size, modified, .. }
+        if (size, modified) == (source.size(), source.modified()));
+    if !is_as_offered {
+        return None;
+    }
     if !is_remembered(source.size()) {
         return small_file(index, &mut source);
     }
@@ -260,4 +274,36 @@ fn small_file(index: FileIndex, source: &mut SourceFile) -> Option<WillFile> {
         first: 0,
         groups: vec![hash_group(size, 0, &content)],
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_a_file_that_is_not_as_it_was_offered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        for size in [10, 5000] {
+            std::fs::write(&path, vec![7; size]).unwrap();
+            let source = SourceFile::open(&path).unwrap();
+            let offered = || Entry {
+                path: "a".into(),
+                kind: EntryKind::File {
+                    size: source.size(),
+                    modified: source.modified(),
+                    executable: false,
+                },
+            };
+            let known = KnownHashes::default();
+            read_some(&path, &known).unwrap();
+            let told = look_up((0, offered()), &path, &known, 9);
+            assert_eq!(told.unwrap().stamp, source.stamp());
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            read_some(&path, &known).unwrap();
+            assert_eq!(look_up((0, offered()), &path, &known, 9), None);
+        }
+    }
 }

@@ -40,6 +40,12 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// No patience of a peer outlasts this.
 const AGES: Duration = Duration::from_secs(7 * 24 * 3600);
 
+const WITHHELD: Trouble = Trouble::Withheld {
+    index: u32::MAX,
+    group: u32::MAX,
+    denied: true,
+};
+
 fn in_virtual_time(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -483,14 +489,7 @@ fn receiver_message(script: &mut Script<'_>) -> ReceiverMessage {
             },
             3 => ReceiverMessage::Trouble {
                 feeder: ID,
-                trouble: script.pick(&[
-                    Trouble::Lied,
-                    Trouble::Withheld {
-                        index: u32::MAX,
-                        group: u32::MAX,
-                        denied: true,
-                    },
-                ]),
+                trouble: script.pick(&[Trouble::Lied, WITHHELD]),
             },
             4 => ReceiverMessage::CanGoOn(script.number()),
             5 => ReceiverMessage::Behind(script.number().is_multiple_of(2)),

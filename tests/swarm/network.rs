@@ -230,14 +230,16 @@ impl Network {
         }
     }
 
-    async fn fetch(&self, end: &End, from: TransferId, ticket: Ticket, wanted: Wanted) -> Got {
+    /// The one who is called, if it is there for this caller.
+    fn reached(&self, from: TransferId, by: PeerId) -> Option<Stand> {
         let stand = self.stands.lock().unwrap().get(&from).cloned();
-        let is_away = |away: &HashSet<TransferId>| {
-            away.contains(&from) || away.iter().any(|id| peer(*id) == end.me)
-        };
-        let there = stand.filter(|stand| *stand.alive.borrow());
-        let is_away = is_away(&self.away.lock().unwrap());
-        let Some(mut stand) = there.filter(|_| !is_away) else {
+        let away = self.away.lock().unwrap();
+        let is_away = away.contains(&from) || away.iter().any(|id| peer(*id) == by);
+        stand.filter(|stand| *stand.alive.borrow() && !is_away)
+    }
+
+    async fn fetch(&self, end: &End, from: TransferId, ticket: Ticket, wanted: Wanted) -> Got {
+        let Some(mut stand) = self.reached(from, end.me) else {
             sleep(CALL).await;
             return Got::Trouble(Trouble::Gone);
         };

@@ -14,17 +14,14 @@ pub(super) fn through(t: &TransferSnapshot) -> Option<String> {
 
 /// Who says that a device passed on damaged data.
 fn blamed(t: &TransferSnapshot) -> Option<String> {
-    let by: Vec<String> = t
-        .passing
-        .blamed_by
-        .iter()
-        .map(|n| Apart(n).to_string())
-        .collect();
-    let says = if by.len() == 1 { "says" } else { "say" };
-    (!by.is_empty()).then(|| {
-        let by = by.join(", ");
-        format!("passed on damaged data, {says} {by}; nothing of it was kept")
-    })
+    let by = names(&t.passing.blamed_by)?;
+    let says = match t.passing.blamed_by.len() {
+        1 => "says",
+        _ => "say",
+    };
+    Some(format!(
+        "passed on damaged data, {says} {by}; nothing of it was kept"
+    ))
 }
 
 /// What is wrong with a device that passes on, or with those that pass on to this one.
@@ -39,16 +36,14 @@ pub(crate) fn doubts(t: &TransferSnapshot) -> Vec<String> {
 
 /// Who passed on wrong data to this computer.
 fn lied_to(t: &TransferSnapshot) -> Option<String> {
-    let by: Vec<String> = t
-        .passing
-        .liars
-        .iter()
-        .map(|n| Apart(n).to_string())
-        .collect();
-    (!by.is_empty()).then(|| {
-        let by = by.join(", ");
-        format!("{by} gave wrong data; nothing of it was kept")
-    })
+    let by = names(&t.passing.liars)?;
+    Some(format!("{by} gave wrong data; nothing of it was kept"))
+}
+
+/// These devices in one phrase, if there are any.
+fn names(names: &[String]) -> Option<String> {
+    let apart: Vec<String> = names.iter().map(|n| Apart(n).to_string()).collect();
+    (!apart.is_empty()).then(|| apart.join(", "))
 }
 
 /// How content travels, in words.

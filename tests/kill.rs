@@ -213,3 +213,56 @@ async fn a_receiver_that_slept_longer_than_links_live_goes_on() {
     );
     two.check_end();
 }
+
+/// One has a file and another one the other file, each from elsewhere; the sender has gone when it
+/// was known that it may. Then both are killed again and again, and get what they lack all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_have_it_between_them_may_be_killed_at_any_time_without_the_sender() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [("x", 1), ("y", 2)].map(|(name, seed)| (name.to_owned(), content(seed, 16 << 20)));
+    let mut sender = Side::new(dir.path().join("sender"));
+    let mut others = ["anna", "ben"].map(|name| Side::new(dir.path().join(name)));
+    sender.args = ["send", "--limit", "100K"].map(String::from).into();
+    for (side, (name, bytes)) in others.iter_mut().zip(&files) {
+        let inbox = side.home.join("in");
+        std::fs::create_dir_all(&inbox).unwrap();
+        std::fs::write(inbox.join(name), bytes).unwrap();
+        std::fs::create_dir_all(side.home.join("config")).unwrap();
+        let settings = "rate_limit = \"4M\"\n";
+        std::fs::write(side.home.join("config/config.toml"), settings).unwrap();
+        let inbox = inbox.to_str().unwrap();
+        side.args = ["daemon", "--yes", "--out", inbox].map(String::from).into();
+        side.start();
+        sender.args.extend(["--to".into(), side.link().await]);
+    }
+    for (name, bytes) in &files {
+        let path = sender.home.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        sender.args.push(path.to_str().unwrap().into());
+    }
+    sender.start();
+    sender.line("may_leave").await;
+    sender.kill();
+    let all = files.into();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut kills, start) = (0, Instant::now());
+    while !others.iter().all(|side| tree(&side.home.join("in")) == all) {
+        assert!(
+            start.elapsed() < HANG,
+            "{}",
+            others[0].said() + &others[1].said()
+        );
+        tokio::time::sleep(Duration::from_millis(300 + random.below(500))).await;
+        if kills < 6 {
+            let side = &mut others[kills % 2];
+            side.kill();
+            side.start();
+            kills += 1;
+        }
+        for (name, bytes) in others.iter().flat_map(|side| tree(&side.home.join("in"))) {
+            let is_part = name.contains(".pcpart");
+            assert!(is_part || all.get(&name) == Some(&bytes), "{name}");
+        }
+    }
+    assert_eq!(kills, 6, "it was over too soon");
+}

@@ -159,23 +159,23 @@ async fn who_passes_on_what_it_must_not_is_named_and_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_two_nothing_of_what_it_has_is_named_and_nobody_is_accused_of_more() {
+async fn who_has_moved_a_file_away_is_named_but_not_accused_and_all_get_it_elsewhere() {
     let from = Shape::new("from").start();
-    let miser = Shape::new("miser").start();
+    let tidy = Shape::new("tidy").start();
     let late = ["late", "later"].map(|name| Shape::asking(name).start());
     let bytes = content(1, 40_000_000);
     let path = from.file("big", &bytes);
-    let sent = send(&from, &[&miser, &late[0], &late[1]], &path).await;
+    let sent = send(&from, &[&tidy, &late[0], &late[1]], &path).await;
     from.completed(sent.transfers[0]).await;
-    // What it still says to have.
-    fs::remove_file(miser.inbox().join("big")).unwrap();
+    // The sender cannot know: by the receipt it is there.
+    fs::remove_file(tidy.inbox().join("big")).unwrap();
     from.call(Command::Set(Setting::RateLimit(Some(2_000_000))))
         .await;
     for (site, id) in late.iter().zip(&sent.transfers[1..]) {
         accept(site, *id).await;
     }
     let named = |o: &Overview| o.transfer(sent.transfers[0])?.passing.shortcoming;
-    assert_eq!(from.until(named).await, Shortcoming::Withholds);
+    assert_eq!(from.until(named).await, Shortcoming::Denies);
     from.call(Command::Set(Setting::RateLimit(None))).await;
     for (site, id) in late.iter().zip(&sent.transfers[1..]) {
         let told = from.completed(*id).await;

@@ -16,7 +16,7 @@ use peerconnect::protocol::message::{
 use peerconnect::protocol::relay::{
     DATAGRAM_LEN_MAX, Datagram, FromRelay, ProbeFrom, ToRelay, data_head, token,
 };
-use peerconnect::protocol::sessions::{Pull, Pulled};
+use peerconnect::protocol::sessions::{Pull, Pulled, Referral};
 use peerconnect::protocol::tcp::{FRAME_LEN_MAX, Frame, LENGTH_LEN, TooLong};
 use peerconnect::protocol::texts::TextAnswer;
 use peerconnect::storage::name::{COMPONENT_LEN_MAX, SafePath, is_safe_link_target};
@@ -54,6 +54,7 @@ pub fn frames(data: &[u8]) {
         10 => frame_of::<CodeMade>(bytes),
         11 => frame_of::<CodeTyped>(bytes),
         12 => over_tcp(bytes),
+        13 => frame_of::<Vec<Referral>>(bytes),
         _ => datagram(bytes),
     }
     // A payload without its length, which the fuzzer need not guess then.

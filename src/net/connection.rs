@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quinn::{ConnectionError, ReadError, SendStream, WriteError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::errors::{connection_error, read_error, wire, write_error};
 use super::file_stream::QuicFileReader;
 use super::frames::{self, FrameReader};
 use super::link::{LinkError, Offence, PathInfo, PathKind};
+use super::referrals;
 use super::routes::{Route, is_route};
 use super::settings;
 use super::transfer_link::QuicOutbound;
@@ -80,10 +81,19 @@ pub(super) type FileSender = mpsc::Sender<(FileHeader, QuicFileReader)>;
 
 #[derive(Debug, Default)]
 struct Transfers {
-    incoming: HashMap<TransferId, (u64, FileSender)>,
+    incoming: HashMap<TransferId, Incoming>,
     registered: u64,
     /// How many of them may send files.
     consented: u32,
+}
+
+/// Where the files of a transfer go.
+#[derive(Debug)]
+struct Incoming {
+    number: u64,
+    files: FileSender,
+    /// Of files that are referred elsewhere together with others.
+    referred: Arc<Semaphore>,
 }
 
 impl PeerConnection {
@@ -394,7 +404,12 @@ impl PeerConnection {
         let mut transfers = self.transfers();
         transfers.registered += 1;
         let number = transfers.registered;
-        transfers.incoming.insert(transfer, (number, sender));
+        let incoming = Incoming {
+            number,
+            files: sender,
+            referred: Arc::new(Semaphore::new(referrals::OPEN_MAX)),
+        };
+        transfers.incoming.insert(transfer, incoming);
         let registration = Registration {
             connection: self.clone(),
             transfer,
@@ -406,10 +421,18 @@ impl PeerConnection {
 
     pub(super) fn files_of(&self, transfer: TransferId) -> Option<FileSender> {
         let transfers = self.transfers();
-        transfers
-            .incoming
-            .get(&transfer)
-            .map(|(_, sender)| sender.clone())
+        let incoming = transfers.incoming.get(&transfer);
+        incoming.map(|incoming| incoming.files.clone())
+    }
+
+    /// The same for files that are referred elsewhere together with others, and their places.
+    pub(super) fn referrals_of(
+        &self,
+        transfer: TransferId,
+    ) -> Option<(FileSender, Arc<Semaphore>)> {
+        let transfers = self.transfers();
+        let incoming = transfers.incoming.get(&transfer)?;
+        Some((incoming.files.clone(), incoming.referred.clone()))
     }
 }
 
@@ -443,7 +466,7 @@ impl Drop for Registration {
         let ours = transfers
             .incoming
             .get(&self.transfer)
-            .is_some_and(|(number, _)| *number == self.number);
+            .is_some_and(|incoming| incoming.number == self.number);
         if ours {
             transfers.incoming.remove(&self.transfer);
         }

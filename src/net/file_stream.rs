@@ -9,11 +9,13 @@ use quinn::{RecvStream, SendStream};
 use super::connection::PeerConnection;
 use super::errors::wire;
 use super::frames::fill;
-use super::link::{FileOpener, FileReader, FileWriter, LinkError, Piece};
+use super::link::{FileOpener, FileReader, FileWriter, LinkError, Piece, refer_alone};
 use super::pieces::{PieceDecoder, encode_mark};
+use super::referrals::{Referrals, Referred};
 use crate::protocol::frame;
-use crate::protocol::groups::GROUP_LEN;
+use crate::protocol::groups::{GROUP_LEN, Hash};
 use crate::protocol::message::{Code, FileHeader};
+use crate::protocol::sessions::Referral;
 
 /// Content up to this size is copied together with what surrounds it, so that a small file is
 /// one write; longer content is passed on without a copy.
@@ -38,11 +40,24 @@ const LONG_BUFFERS_MAX: usize = 4;
 #[derive(Debug, Clone)]
 pub struct QuicOpener {
     connection: PeerConnection,
+    /// Where the other side knows them.
+    referrals: Option<Referrals>,
 }
 
 impl QuicOpener {
     pub(super) fn new(connection: PeerConnection) -> Self {
-        Self { connection }
+        let referrals = connection.understands_referrals();
+        Self {
+            referrals: referrals.then(|| Referrals::new(connection.clone())),
+            connection,
+        }
+    }
+
+    /// The link is over: what is still held back goes nowhere.
+    pub(super) fn end(&self) {
+        if let Some(referrals) = &self.referrals {
+            referrals.end();
+        }
     }
 }
 
@@ -65,6 +80,20 @@ impl FileOpener for QuicOpener {
             many_groups: header.size > GROUP_LEN,
             finished: false,
         })
+    }
+
+    async fn refer(&self, header: &FileHeader, hash: Hash, priority: i32) -> Result<(), LinkError> {
+        let Some(referrals) = &self.referrals else {
+            return refer_alone(self, header, hash, priority).await;
+        };
+        let referral = Referral {
+            index: header.index,
+            size: header.size,
+            modified: header.modified,
+            stamp: header.stamp,
+            hash,
+        };
+        referrals.refer(header.transfer, referral, priority).await
     }
 }
 
@@ -149,7 +178,45 @@ impl Drop for QuicFileWriter {
 
 /// A file on its way in.
 #[derive(Debug)]
-pub struct QuicFileReader {
+pub enum QuicFileReader {
+    /// By a stream of its own.
+    Stream(Box<StreamReader>),
+    /// Together with others, as one whose content comes from elsewhere.
+    Referred(Referred),
+}
+
+impl QuicFileReader {
+    /// `buf`: what was read of the stream behind the header.
+    pub(super) fn new(
+        connection: PeerConnection,
+        stream: RecvStream,
+        buf: BytesMut,
+        header: &FileHeader,
+    ) -> Self {
+        Self::Stream(Box::new(StreamReader::new(connection, stream, buf, header)))
+    }
+}
+
+impl FileReader for QuicFileReader {
+    async fn read(&mut self) -> Result<Piece, LinkError> {
+        match self {
+            Self::Stream(reader) => reader.read().await,
+            Self::Referred(reader) => reader.read(),
+        }
+    }
+
+    fn stop(self, code: Code) {
+        match self {
+            Self::Stream(mut reader) => reader.give_up(code),
+            // The sender has nothing of it under way.
+            Self::Referred(_) => {}
+        }
+    }
+}
+
+/// A file that comes by a stream of its own.
+#[derive(Debug)]
+pub struct StreamReader {
     connection: PeerConnection,
     stream: RecvStream,
     decoder: PieceDecoder,
@@ -159,9 +226,8 @@ pub struct QuicFileReader {
     large_packets: bool,
 }
 
-impl QuicFileReader {
-    /// `buf`: what was read of the stream behind the header.
-    pub(super) fn new(
+impl StreamReader {
+    fn new(
         connection: PeerConnection,
         stream: RecvStream,
         buf: BytesMut,
@@ -280,7 +346,7 @@ impl QuicFileReader {
     }
 }
 
-impl FileReader for QuicFileReader {
+impl StreamReader {
     async fn read(&mut self) -> Result<Piece, LinkError> {
         while !self.over {
             if let Some(piece) = self.direct().await? {
@@ -298,13 +364,9 @@ impl FileReader for QuicFileReader {
         }
         Err(LinkError::Lost("read beyond the end of a file".into()))
     }
-
-    fn stop(mut self, code: Code) {
-        self.give_up(code);
-    }
 }
 
-impl Drop for QuicFileReader {
+impl Drop for StreamReader {
     fn drop(&mut self) {
         self.connection.readers().fetch_sub(1, Ordering::Relaxed);
         self.give_up(Code::Internal);

@@ -206,6 +206,29 @@ pub trait FileOpener: Clone + Send + Sync + 'static {
         header: &FileHeader,
         priority: i32,
     ) -> impl Future<Output = Result<Self::Writer, LinkError>> + Send;
+
+    /// Refers a file with one group elsewhere as a whole; the group has this hash. Waits while too
+    /// much is on its way. Cancel-safe: it is on its way then, or it is not.
+    fn refer(
+        &self,
+        header: &FileHeader,
+        hash: Hash,
+        priority: i32,
+    ) -> impl Future<Output = Result<(), LinkError>> + Send {
+        refer_alone(self, header, hash, priority)
+    }
+}
+
+/// Refers a file elsewhere by a stream of its own.
+pub(super) async fn refer_alone<O: FileOpener>(
+    opener: &O,
+    header: &FileHeader,
+    hash: Hash,
+    priority: i32,
+) -> Result<(), LinkError> {
+    let mut writer = opener.open(header, priority).await?;
+    writer.write(Piece::Elsewhere(0, hash)).await?;
+    writer.write(Piece::End(Some(hash))).await
 }
 
 /// A file on its way out. Dropping it before [`Piece::End`] resets the stream.

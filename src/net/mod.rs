@@ -34,6 +34,7 @@ mod probe;
 mod probing;
 pub mod pull_link;
 mod race;
+mod referrals;
 pub mod relay;
 pub mod requests;
 mod restarts;

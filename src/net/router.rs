@@ -22,12 +22,14 @@ use super::frames::FrameReader;
 use super::link::{LinkError, Offence};
 use super::pool::Shared;
 use super::pull_link::QuicPulled;
+use super::referrals;
 use super::text_link::QuicText;
 use super::transfer_link::{Control, QuicInbound};
 use super::whereabouts;
 use crate::protocol::frame::FrameError;
 use crate::protocol::groups::FILE_SIZE_MAX;
 use crate::protocol::message::{Code, FileHeader, Opening};
+use crate::protocol::sessions::REFERRALS;
 
 /// Time for the first frame of a stream, from its first byte on, if nothing else comes meanwhile.
 pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(10);
@@ -133,7 +135,7 @@ async fn transfer(
     }
 }
 
-/// A unidirectional stream: a file.
+/// A unidirectional stream: a file, or several that come from elsewhere.
 async fn file(connection: PeerConnection, recv: RecvStream) {
     let mut recv = FrameReader::new(recv);
     let header: FileHeader = match first_frame(&mut recv, &connection).await {
@@ -143,6 +145,12 @@ async fn file(connection: PeerConnection, recv: RecvStream) {
             return;
         }
     };
+    if header.index == REFERRALS && connection.understands_referrals() {
+        if let Err(error) = referrals::receive(&connection, recv, header.transfer).await {
+            connection.judged(error);
+        }
+        return;
+    }
     if header.size > FILE_SIZE_MAX {
         connection.offend(Offence::FileTooLarge);
         return;

@@ -16,7 +16,7 @@ use super::transfer_link::Control;
 use crate::protocol::codes::ALPN_CODES;
 use crate::protocol::limits::ALPN_LIMITS;
 use crate::protocol::message::{Code, DeclineReason, Opening};
-use crate::protocol::sessions::{ALPN_PARTS, ALPN_SESSIONS, ALPN_WILLS};
+use crate::protocol::sessions::{ALPN_PARTS, ALPN_REFERRALS, ALPN_SESSIONS, ALPN_WILLS};
 use crate::protocol::texts::{ALPN_TEXTS, ALPNS, TEXT_LEN_MAX, TextAnswer, TextHead};
 
 /// How long the other side may take for what no person has to think about: the first answer to a
@@ -226,6 +226,11 @@ impl PeerConnection {
     /// withholds.
     pub fn understands_parts(&self) -> bool {
         self.knows(ALPN_PARTS)
+    }
+
+    /// Whether the program at the other side knows streams that refer several files elsewhere.
+    pub fn understands_referrals(&self) -> bool {
+        self.knows(ALPN_REFERRALS)
     }
 
     /// Whether exactly this protocol was agreed on.

@@ -133,11 +133,13 @@ impl Drop for Control {
 #[derive(Debug)]
 pub struct QuicOutbound {
     control: Control,
+    opener: QuicOpener,
 }
 
 impl QuicOutbound {
     pub(super) fn new(connection: PeerConnection, send: SendStream, recv: FrameReader) -> Self {
         Self {
+            opener: QuicOpener::new(connection.clone()),
             control: Control::new(connection, send, recv),
         }
     }
@@ -156,7 +158,7 @@ impl Outbound for QuicOutbound {
     type Opener = QuicOpener;
 
     fn opener(&self) -> QuicOpener {
-        QuicOpener::new(self.control.connection.clone())
+        self.opener.clone()
     }
 
     fn path(&self) -> PathInfo {
@@ -185,6 +187,12 @@ impl Outbound for QuicOutbound {
 
     async fn close(mut self, code: Code) {
         self.control.close(code).await;
+    }
+}
+
+impl Drop for QuicOutbound {
+    fn drop(&mut self) {
+        self.opener.end();
     }
 }
 

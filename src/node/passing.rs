@@ -28,6 +28,9 @@ use crate::transfer::shelf::{Shelf, kept};
 const SHELVES_MAX: usize = 64;
 /// Pull streams of one transfer at once: more children than anybody is given.
 const STREAMS_MAX: usize = 32;
+/// Those of one peer among them. It has one, and another one while the first is not known to be
+/// broken; nobody can take the places of all others.
+const STREAMS_PER_PEER_MAX: usize = 4;
 
 /// What is there for other receivers, by transfer.
 #[derive(Debug, Default)]
@@ -41,14 +44,51 @@ pub(super) struct Shelves {
 struct OnShelf {
     key: FeedingKey,
     shelf: Arc<Shelf>,
+    streams: Streams,
+}
+
+/// Who gets something of one transfer.
+#[derive(Debug, Default)]
+struct Streams {
     /// Each stream has the other end, and is over when this is dropped.
-    streams: watch::Sender<()>,
+    all: watch::Sender<()>,
+    /// Each stream has one, too, of its peer.
+    peers: HashMap<PeerId, Arc<()>>,
+}
+
+/// Held by a stream as long as it lasts.
+#[derive(Debug)]
+struct Stream {
+    given: watch::Receiver<()>,
+    _peer: Arc<()>,
+}
+
+impl Streams {
+    fn len(&self) -> usize {
+        self.all.receiver_count()
+    }
+
+    /// `None` if there are too many already.
+    fn begin(&mut self, peer: PeerId) -> Option<Stream> {
+        self.peers
+            .retain(|_, streams| Arc::strong_count(streams) > 1);
+        let streams = self.peers.get(&peer).cloned().unwrap_or_default();
+        // This one, and the one that is kept here, are none.
+        if self.len() >= STREAMS_MAX || Arc::strong_count(&streams) >= STREAMS_PER_PEER_MAX + 2 {
+            return None;
+        }
+        self.peers.insert(peer, streams.clone());
+        Some(Stream {
+            given: self.all.subscribe(),
+            _peer: streams,
+        })
+    }
 }
 
 impl Shelves {
     /// How many get something from here now.
     pub(super) fn streams(&self) -> u32 {
-        let streams = |on: &OnShelf| on.streams.receiver_count();
+        let streams = |on: &OnShelf| on.streams.len();
         self.all.values().map(streams).sum::<usize>() as u32
     }
 
@@ -69,11 +109,10 @@ impl Shelves {
             (on.key, on.shelf) = (key, shelf);
             return None;
         }
-        let streams = watch::Sender::new(());
         let new = OnShelf {
             key,
             shelf,
-            streams,
+            streams: Streams::default(),
         };
         self.all.insert(transfer, new);
         self.order.push_back(transfer);
@@ -83,7 +122,7 @@ impl Shelves {
         // Rather one of which nobody gets anything now.
         let is_idle = |id: &TransferId| {
             let on = self.all.get(id);
-            on.is_none_or(|on| on.streams.receiver_count() == 0)
+            on.is_none_or(|on| on.streams.len() == 0)
         };
         let idle = self.order.iter().position(is_idle).unwrap_or(0);
         let oldest = self.order.remove(idle)?;
@@ -174,24 +213,25 @@ impl Core {
         // What was on its way when the person blocked it is too late.
         let blocked = self.records.is_blocked(from.id());
         let allowed = self.settings.pass_on.allows(near) && !blocked;
-        let found = self.shelves.all.get(&head.member);
+        let found = self.shelves.all.get_mut(&head.member);
         let found = found.filter(|on| allowed && head.ticket.is_for(&on.key, from.id()));
-        match found {
-            Some(on) if on.streams.receiver_count() < STREAMS_MAX => {
-                let (shelf, mut given) = (on.shelf.clone(), on.streams.subscribe());
-                let serving = serve(link, shelf, self.limiter.clone());
-                self.touch();
-                self.tasks.spawn(async move {
-                    tokio::select! {
-                        () = serving => {}
-                        // Nothing is ever sent: the transfer is not on the shelf any more.
-                        _ = given.changed() => {}
-                    }
-                });
+        let Some(on) = found else {
+            self.tasks.spawn(link.refuse(Code::UnknownTransfer));
+            return;
+        };
+        let Some(mut stream) = on.streams.begin(from.id()) else {
+            self.tasks.spawn(link.refuse(Code::Busy));
+            return;
+        };
+        let serving = serve(link, on.shelf.clone(), self.limiter.clone());
+        self.touch();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = serving => {}
+                // Nothing is ever sent: the transfer is not on the shelf any more.
+                _ = stream.given.changed() => {}
             }
-            Some(_) => drop(self.tasks.spawn(link.refuse(Code::Busy))),
-            None => drop(self.tasks.spawn(link.refuse(Code::UnknownTransfer))),
-        }
+        });
     }
 }
 
@@ -207,9 +247,27 @@ mod tests {
         shelves.put(id(n), FeedingKey([1; 32]), Arc::default())
     }
 
+    fn peer(n: u8) -> PeerId {
+        PeerId::from_bytes([n; 32])
+    }
+
     /// Somebody gets something.
-    fn stream(shelves: &Shelves, n: usize) -> Option<watch::Receiver<()>> {
-        shelves.all.get(&id(n)).map(|on| on.streams.subscribe())
+    fn stream(shelves: &mut Shelves, n: usize) -> Option<Stream> {
+        shelves.all.get_mut(&id(n))?.streams.begin(peer(1))
+    }
+
+    #[test]
+    fn one_peer_cannot_take_the_places_of_all() {
+        let mut streams = Streams::default();
+        let one: Vec<Option<Stream>> = (0..9).map(|_| streams.begin(peer(1))).collect();
+        assert_eq!(one.iter().flatten().count(), STREAMS_PER_PEER_MAX);
+        let others: Vec<Option<Stream>> = (2..99).map(|n| streams.begin(peer(n))).collect();
+        let left = STREAMS_MAX - STREAMS_PER_PEER_MAX;
+        assert_eq!(others.iter().flatten().count(), left);
+        drop(one);
+        // Whoever has ended may come back.
+        assert!(streams.begin(peer(1)).is_some());
+        assert_eq!(streams.peers.len(), left + 1);
     }
 
     #[tokio::test]
@@ -217,12 +275,12 @@ mod tests {
         let mut shelves = Shelves::default();
         put(&mut shelves, 1);
         put(&mut shelves, 2);
-        let streams = [1, 2].map(|n| stream(&shelves, n));
+        let streams = [1, 2].map(|n| stream(&mut shelves, n));
         assert_eq!(shelves.streams(), 2);
         // The same once more is no end.
         assert_eq!(put(&mut shelves, 1), None);
         shelves.remove(id(1));
-        let over = streams.map(|stream| stream.is_some_and(|s| s.has_changed().is_err()));
+        let over = streams.map(|stream| stream.is_some_and(|s| s.given.has_changed().is_err()));
         assert_eq!(over, [true, false]);
     }
 
@@ -232,7 +290,7 @@ mod tests {
         for n in 0..SHELVES_MAX {
             assert_eq!(put(&mut shelves, n), None);
         }
-        let streams = [0, 1].map(|n| stream(&shelves, n));
+        let streams = [0, 1].map(|n| stream(&mut shelves, n));
         assert_eq!(put(&mut shelves, SHELVES_MAX), Some(id(2)));
         drop(streams);
         assert_eq!(put(&mut shelves, SHELVES_MAX + 1), Some(id(0)));

@@ -176,6 +176,7 @@ impl Origin {
     /// Tells everybody whose feeder has changed.
     async fn tell(&mut self) {
         while let Some(Assignment { member, feeder }) = self.tree.poll() {
+            tracing::debug!(member = %member.short(), ?feeder, "is fed by another one");
             let through = match feeder {
                 Place::Origin => None,
                 Place::Member(id) => self.members.get(&id).map(|m| m.joined.at.name.clone()),

@@ -305,13 +305,20 @@ impl Tree {
         self.blame.suspects(member) || self.doubts.is_about(member)
     }
 
-    /// Who is here and feeds nobody now, because more than one got nothing from it: it withholds
-    /// what it has, or they could not reach it.
+    /// Who is here and gives others nothing: it feeds nobody now, because more than one got nothing
+    /// from it, or could not reach it; or one says so, and it is not known yet what is true.
     pub fn shortcomings(&self, now: Duration) -> BTreeMap<TransferId, Shortcoming> {
         let away = self.blame.out_of_reach(now);
         let away = away.map(|id| (id, Shortcoming::OutOfReach));
         let found = self.doubts.all_found(now);
-        let all = away.chain(found.map(|id| (id, Shortcoming::Withholds)));
+        let found = found.map(|(id, denies)| match denies {
+            true => (id, Shortcoming::Denies),
+            false => (id, Shortcoming::Withholds),
+        });
+        let doubted = self.doubts.all_open(now).into_iter();
+        let doubted = doubted.map(|(id, _)| (id, Shortcoming::Doubted));
+        // What is known better comes last, and stays.
+        let all = doubted.chain(away).chain(found);
         all.filter(|(id, _)| self.members.contains_key(id))
             .collect()
     }

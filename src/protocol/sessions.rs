@@ -21,6 +21,15 @@ pub const ALPN_WILLS: &[u8] = b"peerconnect/1.3";
 /// [`Trouble::Withheld`] too, and everything that [`super::limits::ALPN_LIMITS`] stands for.
 pub const ALPN_PARTS: &[u8] = b"peerconnect/1.6";
 
+/// ALPN of peers that understand streams of [`Referral`]s too, and everything that [`ALPN_PARTS`]
+/// stands for.
+pub const ALPN_REFERRALS: &[u8] = b"peerconnect/1.7";
+
+/// Stands in place of a file's number in the header of a stream that refers several files
+/// elsewhere, each as a whole.
+pub const REFERRALS: FileIndex = FileIndex::MAX;
+/// Most files in one such stream.
+pub const REFERRALS_MAX: usize = 16;
 /// Files of up to so many bytes are never referred elsewhere: that would cost more than it saves.
 pub const REFERRED_MIN: u64 = 1024;
 /// Most addresses of a [`Feeder::Member`].
@@ -147,6 +156,11 @@ pub struct HeldPart {
 }
 
 impl HeldPart {
+    /// Whether both are of the same version of the file.
+    pub fn is_same_version(&self, other: &Self) -> bool {
+        (self.stamp, self.groups) == (other.stamp, other.groups)
+    }
+
     /// Whether the runs are what they must be: in order, apart, and inside the file.
     pub fn is_sound(&self) -> bool {
         let mut next = 0;
@@ -199,6 +213,22 @@ pub struct WillFile {
     pub first: u32,
     /// Hashes of groups, consecutive; at most [`super::message::HAVE_GROUPS_MAX`].
     pub groups: Vec<Hash>,
+}
+
+/// A file with one group, whose content comes from another receiver: the same as its own stream
+/// would say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Referral {
+    /// Which file.
+    pub index: FileIndex,
+    /// Bytes of the file; at most one group.
+    pub size: u64,
+    /// Its modification time.
+    pub modified: Timestamp,
+    /// Fingerprint of the source.
+    pub stamp: Stamp,
+    /// Of its only group, and so of the file.
+    pub hash: Hash,
 }
 
 /// First on a pull stream, by the receiver that wants content.

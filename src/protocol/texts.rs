@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::codes::ALPN_CODES;
 use super::limits::ALPN_LIMITS;
 use super::message::{ALPN, DeclineReason, TransferId};
-use super::sessions::{ALPN_PARTS, ALPN_SESSIONS, ALPN_WILLS};
+use super::sessions::{ALPN_PARTS, ALPN_REFERRALS, ALPN_SESSIONS, ALPN_WILLS};
 
 /// Most bytes of one text, as UTF-8.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;
@@ -16,7 +16,8 @@ pub const TEXT_LEN_MAX: usize = 64 * 1024;
 pub const ALPN_TEXTS: &[u8] = b"peerconnect/1.1";
 
 /// What is offered in the handshake of TLS, best first.
-pub const ALPNS: [&[u8]; 7] = [
+pub const ALPNS: [&[u8]; 8] = [
+    ALPN_REFERRALS,
     ALPN_PARTS,
     ALPN_LIMITS,
     ALPN_CODES,

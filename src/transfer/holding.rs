@@ -9,14 +9,23 @@ use crate::protocol::groups::Hash;
 use crate::protocol::message::FileIndex;
 use crate::protocol::sessions::{GroupRun, HeldPart};
 
-/// What the transfer to a receiver writes and the one who decides reads. Locked for moments only,
-/// never across an `.await`.
+/// What the transfer to a receiver writes and the one who decides reads. Whoever reads has it as
+/// it was at one moment, and keeps nobody from writing meanwhile.
 #[derive(Debug, Clone, Default)]
-pub struct SharedHolding(Arc<Mutex<Holding>>);
+pub struct SharedHolding(Arc<Mutex<Arc<Holding>>>);
 
 impl SharedHolding {
-    /// The holding, locked.
-    pub fn lock(&self) -> MutexGuard<'_, Holding> {
+    /// What it is now.
+    pub fn get(&self) -> Arc<Holding> {
+        self.locked().clone()
+    }
+
+    /// Changes it. Those who read go on with what it was.
+    pub fn change(&self, change: impl FnOnce(&mut Holding)) {
+        change(Arc::make_mut(&mut self.locked()));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Arc<Holding>> {
         // Each change is whole before the lock is given back.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

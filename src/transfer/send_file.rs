@@ -226,6 +226,9 @@ impl Sending {
         let count = group_count(size);
         self.held.stamp = Some(header.stamp);
         self.held.groups.truncate(count as usize);
+        if let Some(pass) = self.refer_whole(opener, &header).await? {
+            return Ok(pass);
+        }
         let opening = self.shared.progress.writing();
         let mut writer = opener.open(&header, self.priority).await?;
         drop(opening);
@@ -260,6 +263,45 @@ impl Sending {
         let _ending = self.shared.progress.writing();
         writer.write(Piece::End(file_hash(size, &hashes))).await?;
         Ok(Pass::Complete)
+    }
+
+    /// Refers the file elsewhere as a whole, if it has one group and that comes from another
+    /// receiver. `None` if the file needs a stream of its own.
+    async fn refer_whole<O: FileOpener>(
+        &mut self,
+        opener: &O,
+        header: &FileHeader,
+    ) -> Result<Option<Pass>, Stop> {
+        let size = header.size;
+        let is_one = group_count(size) == 1 && self.held.get(0).is_none();
+        if !is_one || !self.is_fed(size) {
+            return Ok(None);
+        }
+        let hash = match self.known(0) {
+            Some(hash) => hash,
+            None => match self.read(size, 0).await? {
+                Read::Whole(_, Some(hash)) => hash,
+                Read::Whole(_, None) => return Ok(None),
+                Read::Short => {
+                    self.refresh().await?;
+                    self.distrust(header.stamp, 1);
+                    return Ok(Some(Pass::Shrunk));
+                }
+            },
+        };
+        gate(&mut self.shared.pauses, self.index).await;
+        if self.refresh().await? {
+            self.distrust(header.stamp, 1);
+            return Ok(Some(Pass::Changed));
+        }
+        // Reading took a while, and so may a pause have.
+        if !self.is_fed(size) {
+            return Ok(None);
+        }
+        let _referring = self.shared.progress.writing();
+        opener.refer(header, hash, self.priority).await?;
+        self.held.set(0, Some(hash));
+        Ok(Some(Pass::Complete))
     }
 
     /// Sends a group that the receiver does not have for certain, or refers it elsewhere. `None`

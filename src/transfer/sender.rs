@@ -409,7 +409,7 @@ impl<L: Outbound> Run<'_, L> {
             table.settle(receipt);
             let lacks = matches!(receipt.outcome, Outcome::Skipped | Outcome::Failed(_));
             let is_here = !lacks && table.file_size(receipt.index).is_some();
-            self.holding.lock().settle(receipt.index, is_here);
+            self.holding.change(|h| h.settle(receipt.index, is_here));
             self.lacks |= lacks;
             // Sending may stand still: paused, or at a limit.
             if matches!(receipt.outcome, Outcome::Failed(_)) {

@@ -448,7 +448,7 @@ async fn what_a_receiver_holds_of_a_file_counts_if_it_is_of_that_file() {
     sends_to(true, |mut inbound, mut news| async move {
         let joined = take_part(&mut inbound, &mut news).await;
         assert!(joined.tells_parts);
-        let entries = joined.holding.lock().manifest().map(|known| known.entries);
+        let entries = joined.holding.get().manifest().map(|known| known.entries);
         assert_eq!(entries, Some(1));
         let first = held(0, 2, &[(0, 1)]);
         // Of a file that has other groups now nothing is known here.
@@ -457,7 +457,7 @@ async fn what_a_receiver_holds_of_a_file_counts_if_it_is_of_that_file() {
             (vec![held(0, 3, &[(0, 3)])], None),
         ] {
             inbound.send(ReceiverMessage::Holds(said)).await.unwrap();
-            while joined.holding.lock().part(0) != known.as_ref() {
+            while joined.holding.get().part(0) != known.as_ref() {
                 tokio::task::yield_now().await;
             }
         }

@@ -213,7 +213,7 @@ async fn one_turns(
     let others = blamed.iter().filter(|who| **who != id(bad)).count();
     assert_eq!(others, 0, "{place:?}, {seed}: not only {bad}: {blamed:?}");
     let short = short.lock().unwrap();
-    let mut silent = short.iter().filter(|(_, s)| *s == Shortcoming::Withholds);
+    let mut silent = short.iter().filter(|(_, s)| *s != Shortcoming::OutOfReach);
     let named = silent.clone().next().is_some();
     assert!(
         silent.all(|(who, _)| *who == id(bad)),
@@ -240,19 +240,13 @@ async fn at_each_place_in_the_tree_a_liar_is_named_for_it_and_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn at_each_place_in_the_tree_one_that_passes_nothing_on_is_named_and_nobody_else() {
-    // Whoever says that it has not got something is named only if it is known to have had it, which
-    // here is a matter of luck: the rules are tested where they are.
-    for (manner, size, is_sure) in [
-        (Manner::Withholds, (160, 20), true),
-        (Manner::Denies, (144, 9), false),
-    ] {
-        let mut named = 0;
+    for (manner, size) in [(Manner::Withholds, (160, 20)), (Manner::Denies, (144, 9))] {
         for place in [Place::Head, Place::Middle, Place::Leaf] {
             let (_, blamed, silent) = one_turns(manner, place, 0, size).await;
             assert!(!blamed, "{manner:?}, {place:?}");
-            named += u32::from(silent);
+            // Whoever feeds nobody gives nobody nothing.
+            assert!(silent || place == Place::Leaf, "{manner:?}, {place:?}");
         }
-        assert!(named > 0 || !is_sure, "{manner:?}");
     }
 }
 

@@ -65,6 +65,12 @@ pub(super) fn shortcoming(t: &TransferSnapshot, short: Shortcoming) -> String {
         Shortcoming::Withholds => {
             format!("{name} does not pass on what it has. The others get it elsewhere.")
         }
+        Shortcoming::Denies => {
+            format!("{name} says that it no longer has what it got. The others get it elsewhere.")
+        }
+        Shortcoming::Doubted => {
+            format!("One of the others got nothing from {name}. It gets it elsewhere.")
+        }
         Shortcoming::OutOfReach => {
             format!("The others cannot reach {name}. They get it elsewhere.")
         }
@@ -96,6 +102,14 @@ mod tests {
             "{said}"
         );
         assert!(said.contains(" does not pass on what it has. "), "{said}");
+        // Its person may have moved the files: that is no accusation.
+        let said = shortcoming(&t, Shortcoming::Denies);
+        assert!(said.contains(" says that it no longer has "), "{said}");
+        let said = shortcoming(&t, Shortcoming::Doubted);
+        assert!(
+            said.starts_with("One of the others got nothing from Attic"),
+            "{said}"
+        );
         let said = shortcoming(&t, Shortcoming::OutOfReach);
         assert!(said.starts_with("The others cannot reach Attic"), "{said}");
     }

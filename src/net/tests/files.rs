@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::net::memory::{self, Faults};
+use crate::protocol::groups::Hash;
+use crate::protocol::sessions::ALPN_PARTS;
+use crate::protocol::texts::ALPNS;
 
 #[tokio::test]
 async fn a_large_file_arrives_in_pieces_that_hash_fast() {
@@ -259,6 +262,117 @@ async fn an_offer_again_on_the_same_connection_takes_over_its_files() {
     send_file(writer, content(5), 5).await;
     let (_, reader) = next_file(&mut new).await;
     receive_file(reader, 5).await;
+}
+
+/// A file that is referred elsewhere as a whole.
+async fn referred(inbound: &mut QuicInbound) -> (FileIndex, Hash) {
+    let (header, mut reader) = next_file(inbound).await;
+    let Piece::Elsewhere(0, hash) = reader.read().await.unwrap() else {
+        panic!("it comes from elsewhere");
+    };
+    assert_eq!(reader.read().await, Ok(Piece::End(Some(hash))));
+    assert!(reader.read().await.is_err());
+    (header.index, hash)
+}
+
+#[tokio::test]
+async fn files_that_are_referred_elsewhere_all_arrive() {
+    let (mut a, mut b) = Node::two().await;
+    let (outbound, mut inbound) = a.link(&mut b).await;
+    let sending = outbound.opener();
+    let send = tokio::spawn(async move {
+        for index in 0..500u32 {
+            let hash = [index as u8; 32];
+            let size = 2000 + u64::from(index);
+            sending.refer(&header(index, size), hash, 0).await.unwrap();
+        }
+    });
+    let mut seen: Vec<FileIndex> = Vec::new();
+    for _ in 0..500 {
+        let (index, hash) = referred(&mut inbound).await;
+        assert_eq!(hash, [index as u8; 32]);
+        seen.push(index);
+    }
+    send.await.unwrap();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..500));
+}
+
+#[tokio::test]
+async fn to_a_program_that_does_not_know_better_each_referred_file_goes_by_itself() {
+    let (a, b) = Node::two().await;
+    let endpoint = raw_endpoint();
+    let old = ALPNS.iter().position(|alpn| *alpn == ALPN_PARTS).unwrap();
+    let tls = a.identity.client_config_for(Some(b.id()), &ALPNS[old..]);
+    let tls = tls.unwrap();
+    let config = quinn::ClientConfig::new(tls.crypto);
+    let connecting = endpoint.connect_with(config, b.addr(), &tls.server_name);
+    let quic = connecting.unwrap().await.unwrap();
+    let (raw, mut b) = (PeerConnection::new(quic, true, None), b);
+    raw_greeting(raw.quic(), &a.identity).await;
+    let outbound = raw.offer(head(1)).await.unwrap();
+    let mut inbound = b.transfer().await;
+    inbound.consent();
+    for index in 0..3 {
+        let opener = outbound.opener();
+        opener
+            .refer(&header(index, 2000), [7; 32], 0)
+            .await
+            .unwrap();
+        assert_eq!(referred(&mut inbound).await, (index, [7; 32]));
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_referred_files_are_given_out_until_some_are_read() {
+    let (mut a, mut b) = Node::two().await;
+    let (outbound, mut inbound) = a.link(&mut b).await;
+    let sending = outbound.opener();
+    let send = tokio::spawn(async move {
+        for index in 0..1000 {
+            sending
+                .refer(&header(index, 2000), [1; 32], 0)
+                .await
+                .unwrap();
+        }
+    });
+    let mut unread = Vec::new();
+    while unread.len() < 32 {
+        unread.push(next_file(&mut inbound).await);
+    }
+    // Content, and what is said, does not wait for them.
+    let writer = outbound.opener().open(&header(1000, 5), 0).await.unwrap();
+    send_file(writer, content(5), 5).await;
+    let (last, reader) = next_file(&mut inbound).await;
+    assert_eq!(last.index, 1000);
+    receive_file(reader, 5).await;
+    unread.pop();
+    let more = next_file(&mut inbound).await;
+    assert!(more.0.index < 1000);
+    for _ in unread.len() + 2..1000 {
+        unread.pop();
+        next_file(&mut inbound).await;
+    }
+    send.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_link_refers_does_not_come_over_the_next_one() {
+    let (mut a, mut b) = Node::two().await;
+    let (outbound, old) = a.link(&mut b).await;
+    let opener = outbound.opener();
+    opener.refer(&header(0, 2000), [1; 32], 0).await.unwrap();
+    let again = outbound.connection().offer(head(1)).await.unwrap();
+    drop((outbound, old));
+    assert!(opener.refer(&header(0, 2000), [1; 32], 0).await.is_err());
+    let mut new = b.transfer().await;
+    new.consent();
+    again
+        .opener()
+        .refer(&header(7, 2000), [7; 32], 0)
+        .await
+        .unwrap();
+    assert_eq!(referred(&mut new).await, (7, [7; 32]));
 }
 
 fn memory_pair(faults: Faults) -> (memory::MemoryOutbound, memory::MemoryInbound) {

@@ -8,6 +8,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::*;
 use crate::protocol::frame::{FrameError, encode};
+use crate::protocol::sessions::{REFERRALS, REFERRALS_MAX, Referral};
 
 fn closed_with(error: &quinn::ConnectionError) -> Option<(Code, String)> {
     let quinn::ConnectionError::ApplicationClosed(close) = error else {
@@ -378,6 +379,49 @@ async fn groups_in_wrong_order_and_bytes_behind_the_end_are_offences() {
         expect_offence(&quic, &seen, offence).await;
         let end = inbound.recv().await.unwrap_err();
         assert_eq!(end, LinkError::Offence(offence), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_referred_wrongly_are_an_offence() {
+    let file = |size| Referral {
+        index: 0,
+        size,
+        modified: Timestamp(0),
+        stamp: Stamp([0; 16]),
+        hash: [0; 32],
+    };
+    let files = |files: &[Referral]| encode(&files).unwrap();
+    let good = files(&[file(GROUP_LEN)]);
+    for (name, bytes, offence) in [
+        ("none", files(&[]), Offence::Contradiction),
+        (
+            "too many",
+            files(&[file(2000); REFERRALS_MAX + 1]),
+            Offence::Contradiction,
+        ),
+        (
+            "two groups",
+            files(&[file(2000), file(GROUP_LEN + 1)]),
+            Offence::WrongGroup,
+        ),
+        ("nothing", Vec::new(), Offence::Contradiction),
+        (
+            "cut",
+            good[..20].to_vec(),
+            Offence::Frame(FrameError::Truncated),
+        ),
+        (
+            "more behind it",
+            [good, vec![1]].concat(),
+            Offence::UnexpectedMessage,
+        ),
+    ] {
+        let mut b = Node::new("b").await;
+        let first = header(REFERRALS, 0);
+        let (_endpoint, quic, seen, _inbound) = with_file(&mut b, &first, &bytes).await;
+        assert_eq!(seen.closed().await, LinkError::Offence(offence), "{name}");
+        expect_offence(&quic, &seen, offence).await;
     }
 }
 

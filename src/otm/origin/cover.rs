@@ -1,6 +1,7 @@
 //! Who of the others has, between them, all that a receiver lacks. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::protocol::message::{FileIndex, Stamp, TransferId};
 use crate::protocol::sessions::{GroupRun, HeldPart};
@@ -12,13 +13,13 @@ use crate::transfer::holding::{Holding, Marks, total, without};
 /// than `max` others are tried in vain.
 pub(super) fn choose(
     child: &Holding,
-    others: &[(TransferId, &Holding)],
+    others: &[(TransferId, Arc<Holding>)],
     max: usize,
 ) -> Option<Vec<TransferId>> {
     let is_alike = |other: &Holding| other.manifest() == child.manifest();
     let others: Vec<(TransferId, &Holding)> = others
         .iter()
-        .copied()
+        .map(|(id, other)| (*id, &**other))
         .filter(|(_, other)| is_alike(other))
         .collect();
     let mut need = Need::of(child, &others)?;
@@ -36,8 +37,35 @@ pub(super) fn choose(
 }
 
 /// Whether `others` have between them all that `child` lacks.
-pub(super) fn is_covered(child: &Holding, others: &[(TransferId, &Holding)]) -> bool {
+pub(super) fn is_covered(child: &Holding, others: &[(TransferId, Arc<Holding>)]) -> bool {
     choose(child, others, others.len()).is_some()
+}
+
+/// By file, a part of the version that is to be completed: all groups must be of one. That is the
+/// child's own if it has begun, and otherwise the one of which the others have most.
+fn versions<'a>(
+    child: &'a Holding,
+    others: &[(TransferId, &'a Holding)],
+) -> BTreeMap<FileIndex, &'a HeldPart> {
+    let mut there: BTreeMap<FileIndex, Vec<(&HeldPart, u64)>> = BTreeMap::new();
+    for part in others.iter().flat_map(|(_, other)| other.parts()) {
+        let all = there.entry(part.index).or_default();
+        let same = |(known, _): &&mut (&HeldPart, u64)| known.is_same_version(part);
+        match all.iter_mut().find(same) {
+            Some((_, groups)) => *groups += total(&part.runs),
+            None => all.push((part, total(&part.runs))),
+        }
+    }
+    let most = |all: Vec<(&'a HeldPart, u64)>| {
+        let most = all.into_iter().rev().max_by_key(|(_, groups)| *groups);
+        most.map(|(part, _)| part)
+    };
+    let others = there.into_iter();
+    let mut begun: BTreeMap<FileIndex, &HeldPart> = others
+        .filter_map(|(index, all)| Some((index, most(all)?)))
+        .collect();
+    begun.extend(child.parts().map(|part| (part.index, part)));
+    begun
 }
 
 /// What a receiver still needs.
@@ -52,16 +80,7 @@ impl Need {
     /// What `child` lacks; `None` if there is something of which none of `others` has anything.
     fn of(child: &Holding, others: &[(TransferId, &Holding)]) -> Option<Self> {
         let entries = child.manifest()?.entries as usize;
-        // All groups must be of one version of the file: its own, if it has begun.
-        let mut begun = BTreeMap::new();
-        let holdings = others.iter().map(|(_, other)| *other);
-        for part in [child]
-            .into_iter()
-            .chain(holdings)
-            .flat_map(|holding| holding.parts())
-        {
-            begun.entry(part.index).or_insert(part);
-        }
+        let begun = versions(child, others);
         let mut need = Self {
             files: Marks::default(),
             parts: BTreeMap::new(),
@@ -146,7 +165,7 @@ impl Missing {
             return Some(Vec::new());
         }
         let part = other.part(index)?;
-        let is_same = (part.stamp, part.groups) == (self.stamp, self.groups);
+        let is_same = part.stamp == self.stamp && part.groups == self.groups;
         is_same.then(|| without(&self.runs, &part.runs))
     }
 

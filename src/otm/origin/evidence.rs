@@ -39,7 +39,7 @@ impl Origin {
             (table.entry(index), table.row(index), table.len())
         };
         let named = {
-            let holding = feeder.joined.holding.lock();
+            let holding = feeder.joined.holding.get();
             let part = holding.part(index);
             part.is_some_and(|part| part.runs.iter().any(|run| has_group(run, group)))
         };
@@ -67,7 +67,11 @@ impl Origin {
                 continue;
             };
             member.reporter.tell(News::Shortcoming(short)).await;
-            if short == Some(Shortcoming::Withholds) && member.complete.is_some() {
+            let gives = match short {
+                None | Some(Shortcoming::OutOfReach | Shortcoming::Doubted) => true,
+                Some(Shortcoming::Withholds | Shortcoming::Denies) => false,
+            };
+            if !gives && member.complete.is_some() {
                 self.name_others_to_all();
             }
         }

@@ -1,7 +1,7 @@
 //! Who has everything, alone or between them, for the case that this program ends.
 
 use std::mem::take;
-use std::sync::MutexGuard;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Member, Origin, Place, addrs_for, cover};
@@ -43,7 +43,7 @@ impl Named {
 impl Member {
     /// Whether it is known to take part in more than so many entries.
     fn is_longer_than(&self, entries: u32) -> bool {
-        let manifest = self.joined.holding.lock().manifest();
+        let manifest = self.joined.holding.get().manifest();
         manifest.is_some_and(|manifest| manifest.entries > entries)
     }
 
@@ -228,14 +228,12 @@ impl Origin {
             // It would wait for what one of them does not have.
             return;
         }
-        let holding = member.joined.holding.lock();
+        let holding = member.joined.holding.get();
         let Some(entries) = holding.manifest().map(|manifest| manifest.entries) else {
             return;
         };
-        let found = self.with_holdings(&self.around(child, Member::gives), |others| {
-            cover::choose(&holding, others, HEIRS_MAX)
-        });
-        drop(holding);
+        let others = self.holdings(&self.around(child, Member::gives));
+        let found = cover::choose(&holding, &others, HEIRS_MAX);
         if let Some(cover) = found.filter(|cover| !cover.is_empty()) {
             let named = Named {
                 entries,
@@ -256,26 +254,14 @@ impl Origin {
         if !cover.iter().all(|heir| there.contains(heir)) {
             return false;
         }
-        let holding = member.joined.holding.lock();
-        self.with_holdings(cover, |others| cover::is_covered(&holding, others))
+        let holding = member.joined.holding.get();
+        cover::is_covered(&holding, &self.holdings(cover))
     }
 
-    /// What these members have, all at the same moment.
-    fn with_holdings<T>(
-        &self,
-        ids: &[TransferId],
-        work: impl FnOnce(&[(TransferId, &Holding)]) -> T,
-    ) -> T {
-        let member = |id: &TransferId| Some((*id, self.members.get(id)?));
-        let members = ids.iter().filter_map(member);
-        let locked: Vec<(TransferId, MutexGuard<'_, Holding>)> = members
-            .map(|(id, member)| (id, member.joined.holding.lock()))
-            .collect();
-        let holdings: Vec<(TransferId, &Holding)> = locked
-            .iter()
-            .map(|(id, holding)| (*id, &**holding))
-            .collect();
-        work(&holdings)
+    /// What these members have.
+    fn holdings(&self, ids: &[TransferId]) -> Vec<(TransferId, Arc<Holding>)> {
+        let holding = |id: &TransferId| Some((*id, self.members.get(id)?.joined.holding.get()));
+        ids.iter().filter_map(holding).collect()
     }
 
     /// Tells a member who its heirs are, those who are needed first, and of some more who may have

@@ -297,8 +297,9 @@ async fn one_who_gives_two_nothing_of_what_it_has_is_named_and_for_a_while_no_he
         is_fed(&to_carl.borrow().clone().unwrap()),
         "one is not enough"
     );
+    assert_eq!(room.short().await, (id(0), Some(Shortcoming::Doubted)));
     room.say(2, denied(0, 0)).await;
-    assert_eq!(room.short().await, (id(0), Some(Shortcoming::Withholds)));
+    assert_eq!(room.short().await, (id(0), Some(Shortcoming::Denies)));
     until(&mut to_carl, |feeder| *feeder == Feeder::Origin).await;
     hears(&mut ben, &[]).await;
     assert_eq!(room.short().await, (id(0), None), "it may try again");
@@ -442,17 +443,17 @@ async fn who_has_more_files_than_a_receiver_remembers_is_no_heir() {
 fn has(files: &[u32], of: u32) -> SharedHolding {
     let holding = SharedHolding::default();
     let digest = [of as u8; 32];
-    holding.lock().set_manifest(Manifest {
+    let manifest = Manifest {
         entries: of,
         digest,
-    });
+    };
+    holding.change(|holding| holding.set_manifest(manifest));
     gets(&holding, files);
     holding
 }
 
 fn gets(holding: &SharedHolding, files: &[u32]) {
-    let mut holding = holding.lock();
-    files.iter().for_each(|file| holding.settle(*file, true));
+    holding.change(|holding| files.iter().for_each(|file| holding.settle(*file, true)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -526,7 +527,7 @@ async fn who_had_everything_before_something_was_added_is_not_enough() {
         digest: [3; 32],
     };
     for holding in [&of_ben, &of_carl] {
-        holding.lock().set_manifest(more);
+        holding.change(|holding| holding.set_manifest(more));
     }
     hears(&mut carl, &[]).await;
     tokio::time::sleep(Duration::from_secs(60)).await;

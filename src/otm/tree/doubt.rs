@@ -60,6 +60,8 @@ struct Mark {
 struct Found {
     until: Duration,
     times: u32,
+    /// It said so itself, to all who asked: its person may have moved the files away.
+    denies: bool,
 }
 
 impl Doubts {
@@ -105,13 +107,18 @@ impl Doubts {
             .zip(last)
             .map(|(first, last)| last.saturating_sub(first));
         let lasts = span.is_some_and(|span| span >= LASTING);
-        if about.len() < 2 || !lasts && !about.iter().all(|mark| mark.denied) {
+        let denies = about.iter().all(|mark| mark.denied);
+        if about.len() < 2 || !lasts && !denies {
             return false;
         }
         let times = self.found.get(&feeder).map_or(0, |found| found.times);
         let until = now + BARRED.saturating_mul(1 << times.min(TIMES_MAX));
-        let times = times + 1;
-        self.found.insert(feeder, Found { until, times });
+        let found = Found {
+            until,
+            times: times + 1,
+            denies,
+        };
+        self.found.insert(feeder, found);
         true
     }
 
@@ -143,10 +150,10 @@ impl Doubts {
         found.is_some_and(|found| now < found.until)
     }
 
-    /// All of whom that is so.
-    pub(super) fn all_found(&self, now: Duration) -> impl Iterator<Item = TransferId> {
+    /// All of whom that is so, and whether they say so themselves.
+    pub(super) fn all_found(&self, now: Duration) -> impl Iterator<Item = (TransferId, bool)> {
         let found = self.found.iter().filter(move |(_, f)| now < f.until);
-        found.map(|(id, _)| *id)
+        found.map(|(id, found)| (*id, found.denies))
     }
 
     /// Whether somebody says so of this one.

@@ -145,14 +145,12 @@ impl<L: Outbound> Run<'_, L> {
             return;
         }
         let table = self.transfer.shared.table.lock();
-        let mut holding = self.holding.lock();
         let entries = table.len();
-        if holding
-            .manifest()
-            .is_none_or(|known| known.entries != entries)
-        {
+        let known = self.holding.get().manifest();
+        if known.is_none_or(|known| known.entries != entries) {
             let digest = table.digest();
-            holding.set_manifest(Manifest { entries, digest });
+            let manifest = Manifest { entries, digest };
+            self.holding.change(|h| h.set_manifest(manifest));
         }
     }
 
@@ -174,7 +172,7 @@ impl<L: Outbound> Run<'_, L> {
         // Of a file that has grown since it was offered it is not known here what is all of it.
         let is_known = |part: &HeldPart| size(part).map(group_count) == Some(part.groups);
         let known = parts.into_iter().filter(is_known);
-        self.holding.lock().set_parts(known);
+        self.holding.change(|holding| holding.set_parts(known));
         Ok(())
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Testament {
     stands: bool,
     /// The next file that may have to be told.
     next: FileIndex,
+    /// The first one of those that may ever have to be.
+    first: FileIndex,
     told: HashSet<FileIndex>,
     /// The rest of a file of which some was told.
     page: Option<WillFile>,
@@ -154,12 +156,17 @@ impl<L: Outbound> Run<'_, L> {
         let table = self.transfer.shared.table.lock();
         // Of what was added since they have nothing.
         let entries = self.will.heirs.as_ref().map_or(0, |heirs| heirs.entries);
+        self.will.next = self.will.next.max(self.will.first);
         while self.will.next < self.told.min(entries) {
             let index = self.will.next;
             let is_file = table.file_size(index).is_some();
             let is_known = self.confirmed.has(index) || self.will.told.contains(&index);
             if is_file && !is_known {
                 return Some(index);
+            }
+            // What the receiver has, or knows, stays so over this link.
+            if index == self.will.first {
+                self.will.first += 1;
             }
             self.will.next += 1;
         }

@@ -69,15 +69,15 @@ fn id(n: usize) -> TransferId {
     TransferId([n as u8; 16])
 }
 
-fn named(others: &[Holding]) -> Vec<(TransferId, &Holding)> {
-    let numbers = others.iter().enumerate();
-    numbers.map(|(n, other)| (id(n), other)).collect()
+fn named(others: Vec<Holding>) -> Vec<(TransferId, Arc<Holding>)> {
+    let numbers = others.into_iter().enumerate();
+    numbers.map(|(n, other)| (id(n), Arc::new(other))).collect()
 }
 
 /// Who is chosen, by number.
 fn chosen(child: &[Has], others: &[&[Has]], max: usize) -> Option<Vec<usize>> {
     let others: Vec<Holding> = others.iter().map(|other| holding(other)).collect();
-    let chosen = choose(&holding(child), &named(&others), max)?;
+    let chosen = choose(&holding(child), &named(others), max)?;
     Some(chosen.iter().map(|id| id.0[0] as usize).collect())
 }
 
@@ -114,19 +114,29 @@ fn groups_of_one_file_make_a_whole_with_those_that_are_there_already() {
 }
 
 #[test]
+fn a_little_of_an_old_version_does_not_hide_that_the_others_have_the_new_one() {
+    let old = Has::Part(BEFORE, [3].into());
+    let (low, high) = (some(&[0, 1, 2]), some(&[3, 4, 5]));
+    let others = [from_ref(&old), from_ref(&low), from_ref(&high)];
+    assert_eq!(chosen(&[Has::Nothing], &others, 8), Some(vec![1, 2]));
+    // What the child has begun counts, whatever the others have.
+    assert_eq!(chosen(from_ref(&old), &others, 8), None);
+}
+
+#[test]
 fn versions_and_manifests_are_not_mixed() {
     let old = Has::Part(BEFORE, [3, 4, 5].into());
     let low = some(&[0, 1, 2]);
     assert_eq!(chosen(&[Has::Nothing], &[&[low], &[old]], 8), None);
     let mut other = holding(&[Has::Whole]);
     let child = holding(&[Has::Nothing]);
-    assert!(is_covered(&child, &[(id(0), &other)]));
+    assert!(is_covered(&child, &named(vec![other.clone()])));
     other.set_manifest(Manifest {
         digest: [9; 32],
         ..MANIFEST
     });
-    assert!(!is_covered(&child, &[(id(0), &other)]));
-    assert!(!is_covered(&Holding::default(), &[(id(0), &other)]));
+    assert!(!is_covered(&child, &named(vec![other.clone()])));
+    assert!(!is_covered(&Holding::default(), &named(vec![other])));
 }
 
 fn has() -> impl Strategy<Value = Has> {

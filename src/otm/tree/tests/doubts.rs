@@ -5,7 +5,14 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// What is said of whom, by number.
+/// What is known, and not just said by one.
 fn said(tree: &Tree, now: u64) -> Vec<(usize, Shortcoming)> {
+    let mut all = shown(tree, now);
+    all.retain(|(_, short)| *short != Shortcoming::Doubted);
+    all
+}
+
+fn shown(tree: &Tree, now: u64) -> Vec<(usize, Shortcoming)> {
     let all: BTreeMap<TransferId, Shortcoming> = tree.shortcomings(seconds(now));
     all.into_iter().map(|(id, s)| (sim::index(id), s)).collect()
 }
@@ -58,8 +65,38 @@ fn whoever_says_to_two_that_it_has_not_got_what_it_has_is_not_given_a_moment() {
     assert_ne!(tree.feeder_of(id(1)), Some(Feeder::Member(id(0))));
     assert_eq!(said(&tree, 6), []);
     tree.trouble(id(2), id(0), DENIED, seconds(6));
-    assert_eq!(said(&tree, 6), [(0, Shortcoming::Withholds)]);
+    // Its person may have moved the files.
+    assert_eq!(said(&tree, 6), [(0, Shortcoming::Denies)]);
     assert_eq!(tree.children_of(id(0)), []);
+}
+
+#[test]
+fn what_one_says_is_told_as_such_until_it_is_known_better() {
+    let mut tree = broom(4);
+    assert_eq!(shown(&tree, 5), []);
+    tree.trouble(id(1), id(0), DENIED, seconds(6));
+    assert_eq!(shown(&tree, 6), [(0, Shortcoming::Doubted)]);
+    tree.trouble(id(2), id(0), DENIED, seconds(7));
+    assert_eq!(shown(&tree, 7), [(0, Shortcoming::Denies)]);
+    let mut tree = broom(4);
+    tree.trouble(id(1), id(0), DENIED, seconds(6));
+    // It gives to others.
+    for now in 6..20 {
+        for n in 2..4 {
+            tree.fed(id(n), MIB, seconds(now));
+            tree.progress(id(n), (60 + now) * MIB, seconds(now));
+        }
+        tick_until(&mut tree, seconds(now));
+    }
+    assert_eq!(shown(&tree, 20), []);
+}
+
+#[test]
+fn whoever_denies_one_and_is_silent_to_another_withholds() {
+    let mut tree = broom(4);
+    tree.trouble(id(1), id(0), DENIED, seconds(6));
+    tree.trouble(id(2), id(0), WITHHELD, seconds(11));
+    assert_eq!(said(&tree, 11), [(0, Shortcoming::Withholds)]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use peerconnect::fault::Fault;
 use peerconnect::node::api::{Overview, Reply, TextState};
 use peerconnect::protocol::message::DeclineReason;
 use peerconnect::transfer::state::TransferState;
-use peerconnect::transfer::status::{PausedBy, TransferSnapshot};
+use peerconnect::transfer::status::{PausedBy, Shortcoming, TransferSnapshot};
 
 use super::states::{both, both_into, known};
 use super::{Stage, codes, steering};
@@ -142,6 +142,26 @@ fn files_that_went_to_several_devices() {
             stage
         });
     }
+}
+
+#[test]
+fn what_is_said_of_devices_that_pass_nothing_on() {
+    let devices = ["Kitchen", "Attic", "Cellar", "Hall", "Office"];
+    let overview = samples::many(&devices, |n, t| {
+        t.passing.shortcoming = match n {
+            0 => Some(Shortcoming::Withholds),
+            1 => Some(Shortcoming::Denies),
+            2 => Some(Shortcoming::Doubted),
+            3 => Some(Shortcoming::OutOfReach),
+            _ => None,
+        };
+    });
+    let mut results = SnapshotResults::new();
+    both_into(&mut results, "many_doubts", |theme| {
+        let mut stage = Stage::sized(overview.clone(), SIZE, theme);
+        stage.click("Show devices of holiday.mp4, a.pdf and 1 more to 5 devices");
+        stage
+    });
 }
 
 #[test]

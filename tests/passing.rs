@@ -221,6 +221,46 @@ async fn one_who_leaves_midway_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn small_files_come_all_the_same_when_they_are_paused_and_when_their_feeder_leaves() {
+    let from = sender();
+    let mut early = limited("early", 400_000);
+    let late = Shape::asking("late").start();
+    for n in 0..500 {
+        from.file(&format!("d/{n}"), &content(n, 4000 + 17 * n as usize));
+    }
+    let out = from.dir.path().join("out");
+    let sent = send(&from, &[&early, &late], &out.join("d")).await;
+    from.completed(sent.transfers[0]).await;
+    let transfer = sent.transfers[1];
+    accept(&late, transfer).await;
+    for (least, scope) in [(20, Scope::Transfer), (60, Scope::File(499))] {
+        let has = |o: &Overview| {
+            o.transfer(transfer)
+                .filter(|t| t.files_done >= least)
+                .map(|_| ())
+        };
+        late.until(has).await;
+        late.call(Command::Pause { transfer, scope }).await;
+        late.call(Command::Resume { transfer, scope }).await;
+    }
+    let first = Command::First {
+        transfer,
+        index: 498,
+    };
+    from.call(first).await;
+    let has = |o: &Overview| {
+        o.transfer(transfer)
+            .filter(|t| t.files_done >= 120)
+            .map(|_| ())
+    };
+    late.until(has).await;
+    assert!(state(&late, transfer).files_done < 500, "over too soon");
+    early.stop().await;
+    from.completed(transfer).await;
+    assert!(tree(&late.inbox()) == tree(&out));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_blocked_gets_nothing_more_from_there_and_all_from_elsewhere() {
     let from = sender();
     let early = limited("early", 500_000);

@@ -199,7 +199,8 @@ struct Run<'a, L: Outbound> {
     in_doubt: HashMap<FileIndex, Held>,
     /// Groups that arrived damaged while their file was still being sent.
     again: HashMap<FileIndex, Vec<u32>>,
-    /// Files of which the receiver wanted something again: that is not referred elsewhere.
+    /// Files of which the receiver wanted something again: that is not referred elsewhere, unless
+    /// it had no feeder then and has one now.
     asked_again: HashSet<FileIndex>,
     /// The receiver's part in the session.
     part: Part,

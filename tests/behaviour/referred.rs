@@ -379,24 +379,38 @@ async fn take_part(
 /// A receiver that is fed by another one, and asks the sender for what that one does not give.
 async fn receiver(mut inbound: MemoryInbound, mut news: mpsc::Receiver<(TransferId, MemberNews)>) {
     let joined = take_part(&mut inbound, &mut news).await;
+    joined.feeder.send_replace(Some(other()));
+    assert_eq!(marks(&mut inbound).await, all_referred());
+    inbound.send(again(1)).await.unwrap();
+    let sent = [Piece::Group(1), Piece::GroupEnd(Some(hash(1))), end()];
+    assert_eq!(marks(&mut inbound).await, sent);
+}
+
+fn again(group: u32) -> ReceiverMessage {
+    let index = 0;
+    ReceiverMessage::Again { index, group }
+}
+
+fn end() -> Piece {
+    Piece::End(file_hash(SIZE, &[hash(0), hash(1)]))
+}
+
+/// The whole file, as one that comes from somebody else.
+fn all_referred() -> [Piece; 3] {
+    let groups = [0, 1].map(|number| Piece::Elsewhere(number, hash(number)));
+    let [first, second] = groups;
+    [first, second, end()]
+}
+
+/// Somebody else who feeds the receiver.
+fn other() -> Feeder {
     let peer = PeerId::from_bytes([8; 32]);
-    joined.feeder.send_replace(Some(Feeder::Member {
+    Feeder::Member {
         member: FEEDER,
         peer,
         addrs: Vec::new(),
         ticket: Ticket::new(&FeedingKey([2; 32]), peer),
-    }));
-    let end = Piece::End(file_hash(SIZE, &[hash(0), hash(1)]));
-    let referred = [Piece::Elsewhere(0, hash(0)), Piece::Elsewhere(1, hash(1))];
-    assert_eq!(
-        marks(&mut inbound).await,
-        [&referred[..], std::slice::from_ref(&end)].concat()
-    );
-    let (index, group) = (0, 1);
-    let again = ReceiverMessage::Again { index, group };
-    inbound.send(again).await.unwrap();
-    let sent = [Piece::Group(1), Piece::GroupEnd(Some(hash(1))), end];
-    assert_eq!(marks(&mut inbound).await, sent);
+    }
 }
 
 #[tokio::test]
@@ -404,12 +418,49 @@ async fn what_the_sender_is_asked_for_it_sends_itself() {
     sends_to(false, receiver).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_of_the_sender_while_nobody_else_was_there_comes_from_the_next_one() {
+    // So slowly that it stays on its way.
+    Box::pin(sends_at(
+        Some(1000),
+        false,
+        |mut inbound, mut news| async move {
+            let joined = take_part(&mut inbound, &mut news).await;
+            joined.feeder.send_replace(Some(other()));
+            assert_eq!(marks(&mut inbound).await, all_referred());
+            joined.feeder.send_replace(Some(Feeder::Origin));
+            for group in [0, 1] {
+                inbound.send(again(group)).await.unwrap();
+            }
+            let _sent = loop {
+                if let InboundEvent::File(_, mut reader) = inbound.recv().await.unwrap() {
+                    assert_eq!(reader.read().await, Ok(Piece::Group(0)));
+                    break reader;
+                }
+            };
+            joined.feeder.send_replace(Some(other()));
+            assert_eq!(marks(&mut inbound).await, all_referred());
+        },
+    ))
+    .await;
+}
+
 /// A sender of two groups in a session, and what came of it at the end.
 async fn sends_to<F: Future<Output = ()>>(
     tells_parts: bool,
     receiver: impl FnOnce(MemoryInbound, mpsc::Receiver<(TransferId, MemberNews)>) -> F,
 ) -> Ended {
+    sends_at(None, tells_parts, receiver).await
+}
+
+/// The same, with so many bytes a second at most.
+async fn sends_at<F: Future<Output = ()>>(
+    rate: Option<u64>,
+    tells_parts: bool,
+    receiver: impl FnOnce(MemoryInbound, mpsc::Receiver<(TransferId, MemberNews)>) -> F,
+) -> Ended {
     let mut world = World::<Memory>::new().await;
+    world.limiter.set(rate);
     let path = world.file("a", &CONTENT);
     world.offer(&[&path]);
     let head = world.sending.table.lock().head(ID);

@@ -212,6 +212,8 @@ impl<L: Outbound> Run<'_, L> {
         self.send(SenderMessage::Feeder(feeder)).await?;
         let before = self.transfer.set_fed(fed);
         if fed && !before {
+            // It was asked for because nobody else was there to give it.
+            self.asked_again.clear();
             self.refer_what_is_on_its_way();
         }
         Ok(())

@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use quinn::{SendStream, WriteError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connection::{FileSender, PeerConnection};
 use super::errors::wire;
@@ -20,8 +21,8 @@ use crate::protocol::sessions::{REFERRALS, REFERRALS_MAX, Referral};
 
 /// How long a stream waits for more files.
 const GATHER: Duration = Duration::from_millis(5);
-/// Content of the files in one stream after which no more are added: what is on its way is what a
-/// file that a person wants first has to wait for.
+/// Content of the files in one stream after which no more are added: those that are not so small
+/// need not wait for others.
 const CONTENT_MAX: u64 = 256 * 1024;
 /// Files that wait at the sender, or on their way, until the receiver takes them. When it gets
 /// everything from the sender again, it asks for all of these, too.
@@ -35,6 +36,8 @@ pub(super) struct Referrals {
     connection: PeerConnection,
     batch: Arc<Mutex<Batch>>,
     places: Arc<Semaphore>,
+    /// Whether the link is over.
+    over: watch::Sender<bool>,
 }
 
 /// Files that go into one stream.
@@ -81,12 +84,14 @@ impl Referrals {
             connection,
             batch: Arc::default(),
             places: Arc::new(Semaphore::new(WAITING_MAX)),
+            over: watch::Sender::new(false),
         }
     }
 
-    /// The link is over: what is not on its way goes nowhere.
+    /// The link is over: nothing more comes of it, not in the middle of the next one either.
     pub(super) fn end(&self) {
         self.places.close();
+        self.over.send_replace(true);
         self.batch().take();
     }
 
@@ -144,21 +149,31 @@ impl Referrals {
     async fn try_send(&self, transfer: TransferId, batch: &Batch) -> Result<(), LinkError> {
         let bytes = encode(transfer, &batch.files);
         let bytes = bytes.map_err(|error| LinkError::Lost(error.to_string()))?;
-        let opened = self.connection.quic().open_uni().await;
+        let mut over = self.over.subscribe();
+        let opened = tokio::select! {
+            biased;
+            _ = over.wait_for(|over| *over) => return Ok(()),
+            opened = self.connection.quic().open_uni() => opened,
+        };
         let mut stream = opened.map_err(|error| self.connection.reason(&error))?;
-        if self.places.is_closed() {
-            // It would come in the middle of the next link.
-            let _ = stream.reset(wire(Code::Paused));
-            return Ok(());
-        }
         let _ = stream.set_priority(batch.priority);
-        let written = stream.write_all(&bytes).await;
-        written.map_err(|error| self.connection.write_error(error))?;
-        // Until the receiver has taken all of them.
-        let _ = stream.stopped().await;
-        let _ = stream.reset(wire(Code::Done));
-        Ok(())
+        let (sent, code) = tokio::select! {
+            biased;
+            _ = over.wait_for(|over| *over) => (Ok(()), Code::Paused),
+            sent = hand_over(&mut stream, &bytes) => (sent, Code::Done),
+        };
+        // Left alone it would end as if all had been said.
+        let _ = stream.reset(wire(code));
+        sent.map_err(|error| self.connection.write_error(error))
     }
+}
+
+/// Sends this, and waits until the receiver has taken all of it.
+async fn hand_over(stream: &mut SendStream, bytes: &[u8]) -> Result<(), WriteError> {
+    stream.write_all(bytes).await?;
+    // Stopped, or the connection is gone, which others hear as well.
+    let _ = stream.stopped().await;
+    Ok(())
 }
 
 fn encode(transfer: TransferId, files: &[Referral]) -> Result<Vec<u8>, MessageTooLong> {
@@ -174,25 +189,24 @@ fn encode(transfer: TransferId, files: &[Referral]) -> Result<Vec<u8>, MessageTo
     Ok(bytes)
 }
 
-/// Takes the files of a stream behind whose header `recv` is. An [`Offence`] is only reported: the
-/// caller closes the connection.
+/// Takes in the files that a stream refers elsewhere; `recv` is behind them. An [`Offence`] is only
+/// reported: the caller closes the connection.
 pub(super) async fn receive(
     connection: &PeerConnection,
     mut recv: FrameReader,
     transfer: TransferId,
+    referrals: Vec<Referral>,
 ) -> Result<(), LinkError> {
-    let Some((files, places)) = connection.referrals_of(transfer) else {
-        let _ = recv.stream().stop(wire(Code::UnknownTransfer));
-        return Ok(());
-    };
-    let referrals: Option<Vec<Referral>> = recv.next(connection).await?;
-    let referrals = referrals.unwrap_or_default();
     if !(1..=REFERRALS_MAX).contains(&referrals.len()) {
         return Err(Offence::Contradiction.into());
     }
     if referrals.iter().any(|file| file.size > GROUP_LEN) {
         return Err(Offence::WrongGroup.into());
     }
+    let Some((files, places)) = connection.referrals_of(transfer) else {
+        let _ = recv.stream().stop(wire(Code::UnknownTransfer));
+        return Ok(());
+    };
     for referral in referrals {
         if !hand_out(&files, &places, transfer, referral).await {
             let _ = recv.stream().stop(wire(Code::UnknownTransfer));

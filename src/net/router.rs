@@ -146,7 +146,11 @@ async fn file(connection: PeerConnection, recv: RecvStream) {
         }
     };
     if header.index == REFERRALS && connection.understands_referrals() {
-        if let Err(error) = referrals::receive(&connection, recv, header.transfer).await {
+        let received = async {
+            let files = frame_in_time(&mut recv, &connection).await?;
+            referrals::receive(&connection, recv, header.transfer, files).await
+        };
+        if let Err(error) = received.await {
             connection.judged(error);
         }
         return;
@@ -168,13 +172,21 @@ async fn file(connection: PeerConnection, recv: RecvStream) {
 }
 
 /// The first frame of a stream. The deadline begins with the first byte, because a stream exists
-/// as soon as a later one is used; and it is extended while the peer sends anything at all,
-/// because its other streams may take all of a narrow path.
+/// as soon as a later one is used.
 async fn first_frame<M: DeserializeOwned>(
     recv: &mut FrameReader,
     connection: &PeerConnection,
 ) -> Result<M, LinkError> {
     recv.begin(connection).await?;
+    frame_in_time(recv, connection).await
+}
+
+/// A frame that must come now. The deadline is extended while the peer sends anything at all,
+/// because its other streams may take all of a narrow path.
+async fn frame_in_time<M: DeserializeOwned>(
+    recv: &mut FrameReader,
+    connection: &PeerConnection,
+) -> Result<M, LinkError> {
     let frames_received = || connection.quic().stats().frame_rx.stream;
     let mut before = frames_received();
     loop {

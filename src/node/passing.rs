@@ -63,6 +63,15 @@ struct Stream {
     _peer: Arc<()>,
 }
 
+impl Stream {
+    /// Waits until the transfer is not on the shelf any more. Takes all of it, so that a task that
+    /// waits here holds its place, too.
+    async fn over(mut self) {
+        // Nothing is ever sent.
+        let _ = self.given.changed().await;
+    }
+}
+
 impl Streams {
     fn len(&self) -> usize {
         self.all.receiver_count()
@@ -219,7 +228,7 @@ impl Core {
             self.tasks.spawn(link.refuse(Code::UnknownTransfer));
             return;
         };
-        let Some(mut stream) = on.streams.begin(from.id()) else {
+        let Some(stream) = on.streams.begin(from.id()) else {
             self.tasks.spawn(link.refuse(Code::Busy));
             return;
         };
@@ -228,8 +237,7 @@ impl Core {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = serving => {}
-                // Nothing is ever sent: the transfer is not on the shelf any more.
-                _ = stream.given.changed() => {}
+                () = stream.over() => {}
             }
         });
     }
@@ -264,9 +272,13 @@ mod tests {
         let others: Vec<Option<Stream>> = (2..99).map(|n| streams.begin(peer(n))).collect();
         let left = STREAMS_MAX - STREAMS_PER_PEER_MAX;
         assert_eq!(others.iter().flatten().count(), left);
-        drop(one);
+        // Each is held by a task that waits for its end.
+        let mut waiting: Vec<_> = one.into_iter().flatten().map(Stream::over).collect();
+        assert!(streams.begin(peer(1)).is_none());
+        waiting.pop();
         // Whoever has ended may come back.
         assert!(streams.begin(peer(1)).is_some());
+        drop(waiting);
         assert_eq!(streams.peers.len(), left + 1);
     }
 

@@ -26,7 +26,9 @@
 //! Complete members first, then the origin if it feeds nobody, then somebody who has what the
 //! child needs. A new session begins as chains of eight, which then branch: where all uplinks are
 //! equal, everything else is slower, and where they are faster than the origin's, a step costs the
-//! time of one group. Progress shows what members can do, and the tree follows (see `adapt`).
+//! time of one group. Progress shows what members can do, and the tree follows (see `adapt`). So
+//! its depth is O(log n), as long as members can feed two each. Where it was measured that each can
+//! feed but one, a tree would halve everybody's speed with each branch, and it becomes a chain.
 //!
 //! # How trouble is judged
 //!
@@ -60,7 +62,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blame::{Blame, Verdict};
-use doubt::Doubts;
+use doubt::{Doubt, Doubts};
 use member::Member;
 use race::Races;
 
@@ -315,12 +317,20 @@ impl Tree {
             true => (id, Shortcoming::Denies),
             false => (id, Shortcoming::Withholds),
         });
-        let doubted = self.doubts.all_open(now).into_iter();
-        let doubted = doubted.map(|(id, _)| (id, Shortcoming::Doubted));
+        let doubts = self.doubts.all().filter(|doubt| self.is_told(doubt));
+        let doubted = doubts.map(|doubt| (doubt.feeder, Shortcoming::Doubted));
         // What is known better comes last, and stays.
         let all = doubted.chain(away).chain(found);
         all.filter(|(id, _)| self.members.contains_key(id))
             .collect()
+    }
+
+    /// Whether people learn what one child says: as long as it lacks something, and it was more
+    /// than a moment, or made it leave.
+    fn is_told(&self, doubt: &Doubt) -> bool {
+        let child = self.members.get(&doubt.child);
+        let is_open = child.is_some_and(|child| !child.complete);
+        is_open && (doubt.lasts || !self.is_fed_by(doubt.child, doubt.feeder))
     }
 
     /// How many steps content takes to it from somebody who has everything: 0 for a complete

@@ -156,6 +156,14 @@ pub struct HeldPart {
 }
 
 impl HeldPart {
+    /// All groups of the file.
+    pub fn all(&self) -> GroupRun {
+        GroupRun {
+            first: 0,
+            count: self.groups,
+        }
+    }
+
     /// Whether both are of the same version of the file.
     pub fn is_same_version(&self, other: &Self) -> bool {
         (self.stamp, self.groups) == (other.stamp, other.groups)

@@ -153,6 +153,17 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
     }
 }
 
+/// Waits until nobody else feeds the receiver.
+async fn unfed(fed: Option<&mut watch::Receiver<bool>>) {
+    match fed {
+        Some(fed) => {
+            // The one who says it lives as long as the link.
+            let _ = fed.wait_for(|fed| !*fed).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 enum Stop {
     Source(SourceFault),
     Link(LinkError),
@@ -299,7 +310,12 @@ impl Sending {
             return Ok(None);
         }
         let _referring = self.shared.progress.writing();
-        opener.refer(header, hash, self.priority).await?;
+        tokio::select! {
+            biased;
+            referred = opener.refer(header, hash, self.priority) => referred?,
+            // It waited while others wait to be taken: nobody is there who could give it any more.
+            () = unfed(self.shared.fed.as_mut()) => return Ok(None),
+        }
         self.held.set(0, Some(hash));
         Ok(Some(Pass::Complete))
     }

@@ -187,7 +187,7 @@ pub enum Shortcoming {
     OutOfReach,
     /// It is there, and gives nothing of what it has.
     Withholds,
-    /// It says that it has not got what it has received: somebody may have moved it away.
+    /// It denies to have what it has received, as the others say: somebody may have moved it away.
     Denies,
     /// One of the others says that it got nothing from it. Nobody knows which of both it is.
     Doubted,

@@ -233,8 +233,8 @@ fn it_is_said_who_does_not_pass_on_and_whom_the_others_cannot_reach() {
     for text in [
         "does not pass on what it has; the others get it elsewhere",
         "the others cannot reach it; they get it elsewhere",
-        "says that it no longer has it; the others get it elsewhere",
-        "one of the others got nothing from it and gets it elsewhere",
+        "no longer has it, say the others; they get it elsewhere",
+        "one of the others says that it got nothing from it",
     ] {
         assert!(stage.says(text), "{text}");
     }

@@ -28,8 +28,8 @@ fn blamed(t: &TransferSnapshot) -> Option<String> {
 pub(crate) fn doubts(t: &TransferSnapshot) -> Vec<String> {
     let short = t.passing.shortcoming.map(|short| match short {
         Shortcoming::Withholds => "does not pass on what it has; the others get it elsewhere",
-        Shortcoming::Doubted => "one of the others got nothing from it and gets it elsewhere",
-        Shortcoming::Denies => "says that it no longer has it; the others get it elsewhere",
+        Shortcoming::Doubted => "one of the others says that it got nothing from it",
+        Shortcoming::Denies => "no longer has it, say the others; they get it elsewhere",
         Shortcoming::OutOfReach => "the others cannot reach it; they get it elsewhere",
     });
     let all = [blamed(t), short.map(str::to_owned), lied_to(t)];

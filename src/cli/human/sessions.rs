@@ -106,10 +106,7 @@ mod tests {
         let said = shortcoming(&t, Shortcoming::Denies);
         assert!(said.contains(" says that it no longer has "), "{said}");
         let said = shortcoming(&t, Shortcoming::Doubted);
-        assert!(
-            said.starts_with("One of the others got nothing from Attic"),
-            "{said}"
-        );
+        assert!(said.starts_with("One of the others says "), "{said}");
         let said = shortcoming(&t, Shortcoming::OutOfReach);
         assert!(said.starts_with("The others cannot reach Attic"), "{said}");
     }

@@ -296,6 +296,9 @@ async fn files_that_are_referred_elsewhere_all_arrive() {
     send.await.unwrap();
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..500));
+    // Not by a stream for each.
+    let frames = inbound.connection().quic().stats().frame_rx.stream;
+    assert!(frames < 250, "{frames} frames");
 }
 
 #[tokio::test]
@@ -361,7 +364,11 @@ async fn what_one_link_refers_does_not_come_over_the_next_one() {
     let (mut a, mut b) = Node::two().await;
     let (outbound, old) = a.link(&mut b).await;
     let opener = outbound.opener();
-    opener.refer(&header(0, 2000), [1; 32], 0).await.unwrap();
+    // One batch that is on its way, and one that is not.
+    for index in 0..20 {
+        let file = header(index, 2000);
+        opener.refer(&file, [1; 32], 0).await.unwrap();
+    }
     let again = outbound.connection().offer(head(1)).await.unwrap();
     drop((outbound, old));
     assert!(opener.refer(&header(0, 2000), [1; 32], 0).await.is_err());

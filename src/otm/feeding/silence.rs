@@ -9,6 +9,8 @@ use crate::protocol::message::FileIndex;
 
 /// How many ticks nothing may come before the sender is told.
 const SILENCE_MAX: u32 = 5;
+/// The same where nothing at all is heard, although that is asked for in each tick.
+const DEAD_AFTER: u32 = 3;
 /// The same where another feeder was named meanwhile: the sender saw it itself, but not why. So
 /// long nothing else may come from one that says that it has not got what it is asked for.
 const SILENCE_MIN: u32 = 2;
@@ -106,6 +108,9 @@ impl Silence {
             return None;
         };
         self.ticks += 1;
+        if self.ticks == DEAD_AFTER && !self.alive {
+            return Some(Trouble::Gone);
+        }
         if !self.ticks.is_multiple_of(SILENCE_MAX) {
             return None;
         }
@@ -193,7 +198,11 @@ mod tests {
             // The least that is of any use.
             (3, TRICKLE / 4, Trouble::Slow),
         ] {
-            let told = said(&mut Watch::default(), 10, packets, bytes);
+            let mut told = said(&mut Watch::default(), 10, packets, bytes);
+            if trouble == Trouble::Gone {
+                // That is noticed sooner.
+                assert_eq!(told.remove(0), trouble);
+            }
             assert_eq!(told, [trouble, trouble], "{packets}, {bytes}");
         }
     }

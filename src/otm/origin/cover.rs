@@ -42,27 +42,29 @@ pub(super) fn is_covered(child: &Holding, others: &[(TransferId, Arc<Holding>)])
 }
 
 /// By file, a part of the version that is to be completed: all groups must be of one. That is the
-/// child's own if it has begun, and otherwise the one of which the others have most.
+/// child's own if it has begun, and otherwise the one of which the others lack least.
 fn versions<'a>(
     child: &'a Holding,
     others: &[(TransferId, &'a Holding)],
 ) -> BTreeMap<FileIndex, &'a HeldPart> {
-    let mut there: BTreeMap<FileIndex, Vec<(&HeldPart, u64)>> = BTreeMap::new();
+    let mut there: BTreeMap<FileIndex, Vec<(&HeldPart, Vec<GroupRun>)>> = BTreeMap::new();
     for part in others.iter().flat_map(|(_, other)| other.parts()) {
         let all = there.entry(part.index).or_default();
-        let same = |(known, _): &&mut (&HeldPart, u64)| known.is_same_version(part);
-        match all.iter_mut().find(same) {
-            Some((_, groups)) => *groups += total(&part.runs),
-            None => all.push((part, total(&part.runs))),
+        match all
+            .iter_mut()
+            .find(|(known, _)| known.is_same_version(part))
+        {
+            Some((_, missing)) => *missing = without(missing, &part.runs),
+            None => all.push((part, without(&[part.all()], &part.runs))),
         }
     }
-    let most = |all: Vec<(&'a HeldPart, u64)>| {
-        let most = all.into_iter().rev().max_by_key(|(_, groups)| *groups);
-        most.map(|(part, _)| part)
+    let least = |all: Vec<(&'a HeldPart, Vec<GroupRun>)>| {
+        let least = all.into_iter().min_by_key(|(_, missing)| total(missing));
+        least.map(|(part, _)| part)
     };
     let others = there.into_iter();
     let mut begun: BTreeMap<FileIndex, &HeldPart> = others
-        .filter_map(|(index, all)| Some((index, most(all)?)))
+        .filter_map(|(index, all)| Some((index, least(all)?)))
         .collect();
     begun.extend(child.parts().map(|part| (part.index, part)));
     begun
@@ -111,14 +113,10 @@ impl Need {
 
     /// The groups that `child` lacks of a file of which this is known.
     fn add_part(&mut self, known: &HeldPart, child: &Holding) {
-        let all = GroupRun {
-            first: 0,
-            count: known.groups,
-        };
         let mut missing = Missing {
             stamp: known.stamp,
             groups: known.groups,
-            runs: vec![all],
+            runs: vec![known.all()],
         };
         missing.take_from(known.index, child);
         if !missing.runs.is_empty() {

@@ -56,11 +56,27 @@ struct Mark {
     dismissed: bool,
 }
 
+impl Mark {
+    /// Whether it is about more than one moment.
+    fn lasts(&self) -> bool {
+        self.denied || self.last.saturating_sub(self.first) >= LASTING
+    }
+}
+
+/// What one child says of a feeder, and what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) child: TransferId,
+    pub(super) feeder: TransferId,
+    /// Whether that is more than one moment.
+    pub(super) lasts: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Found {
     until: Duration,
     times: u32,
-    /// It said so itself, to all who asked: its person may have moved the files away.
+    /// All were told that it has not got it: its person may have moved the files away.
     denies: bool,
 }
 
@@ -81,7 +97,7 @@ impl Doubts {
             }
             mark.denied |= denied;
             mark.last = now;
-            return mark.denied || mark.last.saturating_sub(mark.first) >= LASTING;
+            return mark.lasts();
         }
         if marks.len() < MARKS_MAX {
             marks.push(Mark {
@@ -150,10 +166,22 @@ impl Doubts {
         found.is_some_and(|found| now < found.until)
     }
 
-    /// All of whom that is so, and whether they say so themselves.
+    /// All of whom that is so, and whether they denied to have it.
     pub(super) fn all_found(&self, now: Duration) -> impl Iterator<Item = (TransferId, bool)> {
         let found = self.found.iter().filter(move |(_, f)| now < f.until);
         found.map(|(id, found)| (*id, found.denies))
+    }
+
+    /// All that somebody says and that counts.
+    pub(super) fn all(&self) -> impl Iterator<Item = Doubt> {
+        self.marks.iter().flat_map(|(child, marks)| {
+            let counts = marks.iter().filter(|mark| !mark.dismissed);
+            counts.map(|mark| Doubt {
+                child: *child,
+                feeder: mark.feeder,
+                lasts: mark.lasts(),
+            })
+        })
     }
 
     /// Whether somebody says so of this one.

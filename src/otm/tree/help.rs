@@ -90,8 +90,18 @@ impl Tree {
         self.complain(id, above, trouble, now);
         if (lasts || tries) && self.is_fed_by(id, above) {
             self.blame.report(id, above, trouble, now);
-            self.place(id, now);
+            match self.starves(id, above) {
+                true => self.attach(id, Feeder::Origin, now),
+                false => self.place(id, now),
+            }
         }
+    }
+
+    /// Whether so many have given it nothing that it is not to try yet another one, of whom there
+    /// may be many, while the origin has time.
+    fn starves(&mut self, id: TransferId, above: TransferId) -> bool {
+        let child = self.members.get_mut(&id);
+        child.is_some_and(|child| child.starves(above))
     }
 
     /// Whether somebody else than this child got something from this feeder a moment ago.
@@ -125,7 +135,8 @@ impl Tree {
             self.blame.report(id, above, trouble, now);
         }
         if nothing {
-            match self.best(id, Content::Next, now) {
+            let starves = self.starves(id, above);
+            match self.best(id, Content::Next, now).filter(|_| !starves) {
                 Some(rank) => self.shift(id, rank.feeder(), now),
                 None => self.try_origin(id, now),
             }

@@ -1,6 +1,6 @@
 //! What the tree knows of one member.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Feeder;
@@ -24,6 +24,8 @@ const LAP_MIN: Duration = Duration::from_millis(350);
 /// So many bytes, or so long, tell a speed well enough for a judgment that lasts.
 const SURE_BYTES: u64 = 4 * GROUP_LEN;
 const SURE: Duration = Duration::from_secs(15);
+/// So many feeders may give somebody nothing, one after the other, before the origin does.
+const STARVED_MAX: usize = 3;
 /// Most reports that are remembered.
 const SAMPLES_MAX: usize = 32;
 /// Reports that are closer together count as one.
@@ -75,6 +77,8 @@ pub(super) struct Member {
     pub(super) moves: u32,
     /// How often it raced for the place at the origin.
     pub(super) raced: u32,
+    /// Those who gave it nothing, one after the other, since it got something.
+    starved_by: BTreeSet<TransferId>,
 }
 
 /// A member was moved because it was slow: was it its feeder, or itself?
@@ -112,10 +116,14 @@ impl Member {
             trial: None,
             moves: 0,
             raced: 0,
+            starved_by: BTreeSet::new(),
         }
     }
 
     pub(super) fn progress(&mut self, done: u64, now: Duration) {
+        if done > self.done {
+            self.starved_by.clear();
+        }
         if done < self.done {
             // It lost something: no speed.
             self.pace = Pace::default();
@@ -129,6 +137,14 @@ impl Member {
         if now.saturating_sub(self.changed) >= HANDOVER {
             self.fed_at = Some(now);
         }
+    }
+
+    /// Its feeder gave it nothing. Whether that were enough, one after the other.
+    pub(super) fn starves(&mut self, feeder: TransferId) -> bool {
+        if self.starved_by.len() < STARVED_MAX {
+            self.starved_by.insert(feeder);
+        }
+        self.starved_by.len() >= STARVED_MAX
     }
 
     /// Forgets how it went: it has another feeder or other siblings.

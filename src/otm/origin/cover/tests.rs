@@ -117,8 +117,20 @@ fn groups_of_one_file_make_a_whole_with_those_that_are_there_already() {
 fn a_little_of_an_old_version_does_not_hide_that_the_others_have_the_new_one() {
     let old = Has::Part(BEFORE, [3].into());
     let (low, high) = (some(&[0, 1, 2]), some(&[3, 4, 5]));
-    let others = [from_ref(&old), from_ref(&low), from_ref(&high)];
-    assert_eq!(chosen(&[Has::Nothing], &others, 8), Some(vec![1, 2]));
+    let one = from_ref(&old);
+    // However many have the same little of it.
+    let others = [
+        one,
+        one,
+        one,
+        one,
+        one,
+        one,
+        one,
+        from_ref(&low),
+        from_ref(&high),
+    ];
+    assert_eq!(chosen(&[Has::Nothing], &others, 8), Some(vec![7, 8]));
     // What the child has begun counts, whatever the others have.
     assert_eq!(chosen(from_ref(&old), &others, 8), None);
 }

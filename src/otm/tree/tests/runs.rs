@@ -58,10 +58,22 @@ fn where_uplinks_are_like_that_of_the_origin_the_tree_becomes_a_chain() {
     }
 }
 
+/// Where somebody can feed several, content takes so many times the logarithm of their number in
+/// steps at most to anybody, whatever happened.
+#[track_caller]
+fn assert_not_deep(sim: &Sim, times: usize) {
+    let (steps, number) = (sim.deepest, sim.nodes.len());
+    let log = number.ilog2() as usize + 1;
+    assert!(steps <= times * log, "{steps} steps for {number}");
+}
+
 #[test]
 fn many_are_about_as_fast_as_one() {
-    assert_within(equals(64, 1000.0, 1).run(), 1.1, 1.1);
-    assert_within(equals(1000, 1000.0, 1).run(), 1.2, 1.1);
+    for number in [64, 1000] {
+        let mut sim = equals(number, 1000.0, 1);
+        assert_within(sim.run(), 1.2, 1.1);
+        assert_not_deep(&sim, 2);
+    }
 }
 
 #[test]
@@ -319,7 +331,8 @@ fn nobody_is_moved_often_however_bad_it_goes() {
 #[test]
 fn all_who_are_there_end_complete_in_any_storm() {
     for seed in 0..60 {
-        storm(seed, 24).run();
+        let mut sim = storm(seed, 24);
+        assert_not_deep(sim.run(), 3);
     }
 }
 
@@ -329,6 +342,7 @@ fn a_thousand_end_complete_in_a_storm() {
     sim.size = 8;
     sim.tree.every = 500;
     sim.run();
+    assert_not_deep(&sim, 4);
     let complete = sim.nodes.iter().filter(|node| node.finished.is_some());
     assert!(complete.count() >= 600);
 }

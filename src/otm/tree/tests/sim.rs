@@ -15,14 +15,14 @@ pub(super) const GROUP: f64 = 1048576.0;
 /// Groups of the files, unless a test says otherwise.
 pub(super) const SIZE: usize = 256;
 const STEP: f64 = 0.01;
-/// How long a child waits for a feeder that does not answer.
+/// How long a child waits for a feeder that does not answer any more.
 const SILENCE: f64 = 3.0;
 /// How long a child waits for a feeder that answers and gives nothing.
 const EMPTY: f64 = 5.0;
 /// The same if another one is named then.
 const EMPTY_BEFORE: f64 = 2.0;
-/// How long the origin takes to notice that somebody died.
-const NOTICED: f64 = 5.0;
+/// How long the origin takes to notice that somebody died without a word.
+const NOTICED: f64 = 10.0;
 
 /// Bytes a second.
 pub(super) fn mbit(n: f64) -> f64 {
@@ -126,6 +126,8 @@ pub(super) struct Sim {
     /// Pairs of child and feeder that cannot reach each other.
     pub(super) blocked: BTreeSet<(usize, usize)>,
     pub(super) now: f64,
+    /// The most steps that content took to anybody.
+    pub(super) deepest: usize,
     seed: u64,
     messages: BTreeMap<(u64, u64), Message>,
     sent: u64,
@@ -168,6 +170,7 @@ impl Sim {
             loss: 0.0,
             blocked: BTreeSet::new(),
             now: 0.0,
+            deepest: 0,
             seed: seed.wrapping_mul(2).wrapping_add(0x1234_5677),
             messages: BTreeMap::new(),
             sent: 0,
@@ -256,6 +259,7 @@ impl Sim {
             .filter(|due| *due <= at(self.now))
         {
             self.happen(0, Event::Tick);
+            self.note_depth();
             assert!(
                 self.tree.tree.next_timeout() > Some(due),
                 "time stands still"
@@ -263,6 +267,12 @@ impl Sim {
         }
         self.flow();
         self.report();
+    }
+
+    fn note_depth(&mut self) {
+        let all = 0..self.nodes.len();
+        let deepest = all.filter_map(|n| self.tree.tree.depth(id(n))).max();
+        self.deepest = self.deepest.max(deepest.unwrap_or(0));
     }
 
     fn come_and_go(&mut self) {

@@ -83,6 +83,7 @@ impl Swarm {
             known: Arc::default(),
             limiter: Arc::new(Limiter::new(Some(rate))),
             tries: 1,
+            links: 0,
             blamed: Arc::default(),
             short: Arc::default(),
         };
@@ -343,6 +344,73 @@ async fn whoever_dies_in_the_middle_the_others_get_everything() {
         assert!(later <= REPAIRED_IN, "{seed}: {with:?}, not {without:?}");
     }
     assert!(fed >= 10, "only {fed} of those that died had fed anybody");
+}
+
+/// How long a session of six takes, in which one at this place may stop in the middle.
+async fn one_stops(seed: u64, stops: Option<Place>) -> Duration {
+    let mut swarm = Swarm::new(seed, 6, 12);
+    (0..6).for_each(|n| swarm.start(n, Manner::Honest));
+    let began = Instant::now();
+    if let Some(place) = stops {
+        let network = swarm.common.network.clone();
+        let half = |s: &Swarm| s.at(place).is_some_and(|n| s.members[&n].has(50));
+        swarm.until("half of it", half).await;
+        let stops = swarm.at(place).unwrap();
+        swarm.members[&stops].freeze(&network, id(stops));
+        let _stopped = swarm.members.remove(&stops);
+    }
+    swarm.complete().await;
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_without_a_word_costs_the_others_little_wherever_it_is() {
+    for seed in 0..6 {
+        let without = one_stops(seed, None).await;
+        for place in [Place::Head, Place::Middle] {
+            let with = one_stops(seed, Some(place)).await;
+            let later = with.saturating_sub(without);
+            let said = format!("{seed}, {place:?}: {with:?}, not {without:?}");
+            assert!(later <= REPAIRED_IN, "{said}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_links_of_the_sender_break_in_the_middle_all_go_on_from_what_they_have() {
+    for seed in 0..10 {
+        let mut swarm = Swarm::new(seed, 5, 12);
+        (swarm.common.tries, swarm.common.links) = (0, 1);
+        (0..5).for_each(|n| swarm.start(n, Manner::Honest));
+        swarm.until_has(0, 50).await;
+        assert!(swarm.members.values().all(|member| !member.is_over()));
+        swarm.members.values().for_each(Member::cut);
+        swarm.complete().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_four_get_everything_although_some_lie_die_and_come_late() {
+    for seed in 0..2 {
+        let mut swarm = Swarm::new(seed, 64, 6);
+        let (liar, dies, late) = (3, 11, 60..64);
+        for n in 0..late.start {
+            let manner = if n == liar {
+                Manner::Flips
+            } else {
+                Manner::Honest
+            };
+            swarm.start(n, manner);
+        }
+        swarm.until_has(dies, 50).await;
+        swarm.members.remove(&dies).unwrap().die();
+        late.for_each(|n| swarm.start(n, Manner::Honest));
+        let lies = swarm.common.network.clone();
+        let blamed = swarm.complete().await;
+        let blamed = blamed.lock().unwrap();
+        assert!(blamed.iter().all(|who| *who == id(liar)), "{blamed:?}");
+        assert_eq!(lies.lies_of(id(liar)) > 0, !blamed.is_empty(), "{seed}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

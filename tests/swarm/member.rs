@@ -24,10 +24,14 @@ use peerconnect::transfer::status::{FileState, Shortcoming};
 use peerconnect::transfer::table::SharedTable;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::network::{Manner, Network};
 
+/// How long a link that broke is away.
+const DIALS: Duration = Duration::from_secs(2);
+/// How long the sender takes to notice that somebody is silent.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long it waits until it tries again to go on without the sender.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -43,6 +47,8 @@ pub struct Common {
     pub limiter: Arc<Limiter>,
     /// How often each tries to go on without the sender.
     pub tries: u32,
+    /// How often a link that broke is made anew.
+    pub links: u32,
     /// Whom others say to have passed on what they must not.
     pub blamed: Arc<Mutex<Vec<TransferId>>>,
     /// From whom the others get nothing, as the sender's person is told.
@@ -54,8 +60,11 @@ pub struct Member {
     /// The same at the sender, which its program keeps until the session is over.
     pub sent: SharedTable,
     alive: watch::Sender<bool>,
+    /// Whether it has stopped where it is.
+    frozen: watch::Sender<bool>,
     goes_on: Arc<AtomicBool>,
-    scissors: Scissors,
+    /// Of the link that there is now.
+    scissors: Arc<Mutex<Scissors>>,
     work: JoinHandle<Ended>,
     to_sender: mpsc::Sender<Order>,
     /// For the program itself: dropped when it dies.
@@ -75,6 +84,7 @@ impl Member {
     pub fn start(common: &Common, n: usize, manner: Manner) -> Self {
         let id = id(n);
         let (alive, is_alive) = watch::channel(true);
+        let frozen = watch::Sender::new(false);
         let goes_on = Arc::new(AtomicBool::new(false));
         let (sent_news, seen) = mpsc::channel(64);
         tokio::spawn(follow(seen, common.clone(), goes_on.clone()));
@@ -85,18 +95,45 @@ impl Member {
         let table = SharedTable::default();
         let reporter = Reporter::new(id, got_news);
         let mut incoming = incoming(common, n, table.clone(), reporter);
-        let head = sent.lock().head(id);
-        let (out, inbound) = pair_with(head, Faults::default());
-        let (out, inbound) = (out.with_parts(), inbound.with_parts());
-        let scissors = out.scissors();
+        let link = {
+            let sent = sent.clone();
+            move || {
+                let (out, inbound) = pair_with(sent.lock().head(id), Faults::default());
+                (out.with_parts(), inbound.with_parts())
+            }
+        };
+        let mut pair = link();
+        let scissors = Arc::new(Mutex::new(pair.0.scissors()));
+        let cut = scissors.clone();
         let (to_sender, mut sender_orders) = mpsc::channel(1);
         let (to_receiver, mut receiver_orders) = mpsc::channel(1);
         let mut died = alive.subscribe();
-        let mut tries = common.tries;
-        let sending = tokio::spawn(async move { outgoing.run(out, &mut sender_orders).await });
+        let mut freezes = frozen.subscribe();
+        let (mut tries, mut links) = (common.tries, common.links);
         let work = tokio::spawn(async move {
-            let mut ended = incoming.run(inbound, &mut receiver_orders).await;
-            let _ = sending.await;
+            let mut ended = loop {
+                let (out, inbound) = pair;
+                let sending = outgoing.run(out, &mut sender_orders);
+                let receiving = async {
+                    let mut run = std::pin::pin!(incoming.run(inbound, &mut receiver_orders));
+                    let stops = async { freezes.wait_for(|frozen| *frozen).await.is_ok() };
+                    tokio::select! {
+                        ended = &mut run => return ended,
+                        _ = stops => {}
+                    }
+                    // Its end of the link is there, and nothing is done with it.
+                    let _ = died.wait_for(|alive| !*alive).await;
+                    Ended::Lost("dead".into())
+                };
+                let (_, ended) = tokio::join!(sending, receiving);
+                if !matches!(ended, Ended::Lost(_)) || links == 0 {
+                    break ended;
+                }
+                links -= 1;
+                sleep(DIALS).await;
+                pair = link();
+                *cut.lock().unwrap() = pair.0.scissors();
+            };
             // The sender never comes back; who is dead does nothing more.
             let (_stays, back) = watch::channel(false);
             while let Ended::Lost(_) = ended
@@ -122,6 +159,7 @@ impl Member {
             table,
             sent,
             alive,
+            frozen,
             goes_on,
             scissors,
             work,
@@ -133,7 +171,19 @@ impl Member {
     /// The computer is gone.
     pub fn die(&self) {
         self.alive.send_replace(false);
-        self.scissors.cut();
+        self.cut();
+    }
+
+    /// The computer stops where it is, and nobody is told.
+    pub fn freeze(&self, network: &Network, id: TransferId) {
+        network.turn(id, Manner::Dead);
+        self.frozen.send_replace(true);
+        let (alive, scissors) = (self.alive.clone(), self.scissors.clone());
+        tokio::spawn(async move {
+            sleep(IDLE).await;
+            alive.send_replace(false);
+            scissors.lock().unwrap().cut();
+        });
     }
 
     fn file(&self, name: &str) -> FileIndex {
@@ -161,7 +211,7 @@ impl Member {
 
     /// The link to the sender is gone.
     pub fn cut(&self) {
-        self.scissors.cut();
+        self.scissors.lock().unwrap().cut();
     }
 
     pub fn goes_on(&self) -> bool {

@@ -21,6 +21,8 @@ use crate::member::peer;
 const CALL: Duration = Duration::from_secs(4);
 /// How long nothing comes until the sender is told.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The same if nothing at all is heard.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// The same if another feeder is named then, or all was denied.
 const SILENT_BEFORE: Duration = Duration::from_secs(2);
 /// So much must be denied before the sender is told.
@@ -50,6 +52,8 @@ pub enum Manner {
     Denies,
     /// It does what it can, with 1 Mbit/s for all together.
     Slow,
+    /// Its computer has stopped without a word.
+    Dead,
 }
 
 /// A group that a receiver wants.
@@ -257,6 +261,10 @@ impl Network {
         }
         match stand.manner {
             Manner::Denies => return Got::Gone,
+            Manner::Dead => {
+                sleep(DEAD_AFTER).await;
+                return Got::Trouble(Trouble::Gone);
+            }
             Manner::Withholds => loop {
                 sleep(SILENCE).await;
                 end.complain(from, wanted.withheld(false));
@@ -289,6 +297,10 @@ impl Network {
             content = stand.read(wanted, group) => content,
             Ok(_) = alive.wait_for(|alive| !*alive) => return Got::Trouble(Trouble::Gone),
         };
+        if self.is(from, Manner::Dead) {
+            sleep(DEAD_AFTER).await;
+            return Got::Trouble(Trouble::Gone);
+        }
         match content {
             Got::Content(content) if stand.manner == Manner::Flips => {
                 let mut content = content.to_vec();

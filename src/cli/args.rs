@@ -262,8 +262,9 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<String>,
     /// To whom: the name (or its beginning) of a peer in this network or a known one, the whole
     /// name of an old version, an id, a group (`peerconnect peers group`), a peerconnect: link, or
-    /// an address; may be given several times, for several receivers; without it you choose, or
-    /// get a one-time code
+    /// an address; may be given several times, for several receivers, who pass on to each other
+    /// what they get, so that all have it in little more than the time of one; without it you
+    /// choose, or get a one-time code
     #[arg(long, value_name = "PEER")]
     pub(crate) to: Vec<String>,
     /// To whoever types a one-time code, such as 7-river-copper, which this prints: it works once,

@@ -216,7 +216,8 @@ async fn a_receiver_that_slept_longer_than_links_live_goes_on() {
 }
 
 /// One has a file and another one the other file, each from elsewhere; the sender has gone when it
-/// was known that it may. Then both are killed again and again, and get what they lack all the same.
+/// was known that it may. Then both are killed again and again, and get what they lack all the
+/// same.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_have_it_between_them_may_be_killed_at_any_time_without_the_sender() {
     let dir = tempfile::tempdir().unwrap();

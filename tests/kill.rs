@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use common::side::{HANG, Side};
 use common::{content, tree};
 use rustix::process::Signal;
+use serde_json::Value;
 
 const KILLS: u32 = 50;
 const LARGE: usize = 64 * 1024 * 1024;
@@ -215,7 +216,8 @@ async fn a_receiver_that_slept_longer_than_links_live_goes_on() {
 }
 
 /// One has a file and another one the other file, each from elsewhere; the sender has gone when it
-/// was known that it may. Then both are killed again and again, and get what they lack all the same.
+/// was known that it may. Then both are killed again and again, and get what they lack all the
+/// same.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_have_it_between_them_may_be_killed_at_any_time_without_the_sender() {
     let dir = tempfile::tempdir().unwrap();
@@ -265,4 +267,101 @@ async fn those_who_have_it_between_them_may_be_killed_at_any_time_without_the_se
         }
     }
     assert_eq!(kills, 6, "it was over too soon");
+}
+
+/// A sender, and three that get one file and pass it on to each other.
+struct Three {
+    dir: tempfile::TempDir,
+    sender: Side,
+    all: Vec<(&'static str, Side)>,
+    file: Vec<u8>,
+}
+
+impl Three {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut sender, file) = (Side::new(dir.path().join("sender")), content(1, 40 << 20));
+        sender.args = ["send", "--limit", "12M"].map(String::from).into();
+        let mut all = Vec::new();
+        for name in ["anna", "ben", "carl"] {
+            let mut side = Side::new(dir.path().join(name));
+            let config = side.home.join("config");
+            std::fs::create_dir_all(&config).unwrap();
+            std::fs::write(config.join("config.toml"), format!("name = \"{name}\"\n")).unwrap();
+            let inbox = side.home.join("in");
+            let inbox = inbox.to_str().unwrap();
+            side.args = ["daemon", "--yes", "--out", inbox].map(String::from).into();
+            side.start();
+            sender.args.extend(["--to".into(), side.link().await]);
+            all.push((name, side));
+        }
+        let path = sender.home.join("big");
+        std::fs::write(&path, &file).unwrap();
+        sender.args.push(path.to_str().unwrap().into());
+        sender.start();
+        Self {
+            dir,
+            sender,
+            all,
+            file,
+        }
+    }
+
+    /// Waits until one gets it from another one and has about half of it. Takes out that other one.
+    async fn feeder_at_half(&mut self) -> Side {
+        let start = Instant::now();
+        let feeder = loop {
+            let said = self.sender.said();
+            let lines = said
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            let half = |line: &Value| {
+                let has = line["bytes"].as_u64()? >= line["total"].as_u64()? / 2;
+                let through = line["through"].as_str().filter(|_| has);
+                through.map(str::to_owned)
+            };
+            let progress = lines.filter(|line: &Value| line["t"] == "progress");
+            if let Some(name) = { progress }.find_map(|line| half(&line)) {
+                break name;
+            }
+            assert!(start.elapsed() < HANG, "nobody feeds anybody: {said}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let at = self.all.iter().position(|(name, _)| *name == feeder);
+        self.all.remove(at.unwrap()).1
+    }
+
+    /// Those who are left get all of it, which they had not before.
+    async fn check_rest(&self) {
+        let whole = [("big".to_owned(), self.file.clone())].into();
+        let has_all = |(_, side): &(&str, Side)| tree(&side.home.join("in")) == whole;
+        assert!(!self.all.iter().any(has_all), "it was over too soon");
+        let start = Instant::now();
+        while !self.all.iter().all(has_all) {
+            let said = self.all.iter().map(|(_, side)| side.said());
+            let said = said.collect::<String>() + &self.sender.said();
+            assert!(start.elapsed() < HANG, "{said}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for (name, side) in &self.all {
+            assert_eq!(side.line("summary").await["exit"], 0, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_that_passes_on_is_killed_midway_the_others_get_everything() {
+    let mut three = Three::new().await;
+    three.feeder_at_half().await.kill();
+    three.check_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_that_passes_on_is_stopped_midway_the_others_get_everything() {
+    let mut three = Three::new().await;
+    // It says nothing more, and leaves nothing that would tell the others that it is gone.
+    let mut frozen = three.feeder_at_half().await;
+    frozen.freeze();
+    three.check_rest().await;
+    frozen.kill();
 }

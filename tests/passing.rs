@@ -6,24 +6,23 @@
     clippy::wildcard_enum_match_arm
 )]
 
+#[path = "passing/by_hand.rs"]
+mod by_hand;
 mod common;
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use peerconnect::config::{PassOn, Setting};
-use peerconnect::identity::Identity;
-use peerconnect::net::link::LinkError;
-use peerconnect::net::{Dial, EndpointOptions, PeerConnection, bind};
+use peerconnect::net::pull_link::PullAnswer;
 use peerconnect::node::api::{Command, Decision, Overview, Reply, SessionSnapshot, Target};
-use peerconnect::protocol::message::{Code, Scope, TransferId};
-use peerconnect::protocol::sessions::{FeedingKey, PullHead, Ticket};
+use peerconnect::protocol::message::{Scope, Stamp, TransferId};
+use peerconnect::protocol::sessions::{FeedingKey, Ticket};
 use peerconnect::storage::store::Accept;
 use peerconnect::transfer::state::TransferState;
 use peerconnect::transfer::status::{Shortcoming, TransferSnapshot};
 
+use by_hand::{Given, Peer, REFUSED, ask};
 use common::{DEADLINE, Shape, Site, content, tree};
 
 /// What the sender may send per second: so little that receivers are never what holds it up.
@@ -331,47 +330,62 @@ async fn who_says_so_with_the_answer_passes_nothing_on_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_gets_anything_with_the_ticket_of_another_or_with_none() {
+async fn nobody_gets_anything_with_a_ticket_that_was_guessed() {
     let from = sender();
     let to = [Shape::new("anna").start(), Shape::new("ben").start()];
     let path = from.file("big", &content(1, 3_000_000));
     let sent = send(&from, &to.each_ref(), &path).await;
     over(&from, sent.session).await;
-    let identity = Identity::generate().unwrap();
-    let options = EndpointOptions {
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
-        port: 0,
-        name: "mallory".into(),
-    };
-    let (connector, _arrivals, _net) = bind(&identity, options).await.unwrap();
-    let dial = Dial {
-        expect: None,
-        addrs: vec![to[0].addr().parse().unwrap()],
-        relays: Vec::new(),
-    };
-    let connected = connector.prepare_connection(dial, Duration::from_secs(20));
-    let connection = connected.await.unwrap();
+    let mallory = Peer::new("mallory").await;
+    let connection = mallory.connect(&to[0]).await;
+    let stamp = Stamp([1; 16]);
     // Made with another key, which is what a guess is; and for somebody else.
-    for child in [identity.id(), connection.id()] {
-        let head = PullHead {
-            member: sent.transfers[0],
-            ticket: Ticket::new(&FeedingKey([7; 32]), child),
-        };
-        assert!(is_refused(&connection, head).await);
+    for child in [mallory.identity.id(), connection.id()] {
+        let ticket = Ticket::new(&FeedingKey([7; 32]), child);
+        let shown = (sent.transfers[0], ticket);
+        assert_eq!(ask(&connection, shown, stamp).await, REFUSED);
     }
     // A transfer that nobody has looks the same.
-    let head = PullHead {
-        member: TransferId([9; 16]),
-        ticket: Ticket::new(&FeedingKey([7; 32]), identity.id()),
-    };
-    assert!(is_refused(&connection, head).await);
+    let shown = (TransferId([9; 16]), mallory.ticket(FeedingKey([7; 32])));
+    assert_eq!(ask(&connection, shown, stamp).await, REFUSED);
     assert!(!connection.is_closed());
 }
 
-async fn is_refused(connection: &PeerConnection, head: PullHead) -> bool {
-    let mut pull = connection.pull(head).await.unwrap();
-    let answer = tokio::time::timeout(DEADLINE, pull.recv()).await;
-    answer == Ok(Err(LinkError::Closed(Code::UnknownTransfer)))
+/// Two transfers to one that passes on, with keys that are known here.
+fn given() -> [Given; 2] {
+    [("x", 1), ("y", 2)].map(|(name, n)| Given {
+        transfer: TransferId([n; 16]),
+        key: FeedingKey([n + 10; 32]),
+        stamp: Stamp([n + 20; 16]),
+        name,
+        content: content(n.into(), 5000).into(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_anything_with_the_ticket_of_another_or_of_another_transfer() {
+    let feeder = Shape::new("feeder").start();
+    let (origin, given) = (Peer::new("origin").await, given());
+    let connection = origin.connect(&feeder).await;
+    for file in &given {
+        file.send(&connection).await;
+    }
+    let (child, mallory) = (Peer::new("child").await, Peer::new("mallory").await);
+    let by_child = child.connect(&feeder).await;
+    let by_mallory = mallory.connect(&feeder).await;
+    let [x, y] = &given;
+    for (file, other) in [(x, y), (y, x)] {
+        let (right, bytes) = (child.ticket(file.key), file.content.clone());
+        let shown = (file.transfer, right);
+        assert_eq!(ask(&by_mallory, shown, file.stamp).await, REFUSED);
+        let shown_elsewhere = (other.transfer, right);
+        for stamp in [file.stamp, other.stamp] {
+            assert_eq!(ask(&by_child, shown_elsewhere, stamp).await, REFUSED);
+        }
+        let content = Ok(PullAnswer::Content { id: 0, bytes });
+        assert_eq!(ask(&by_child, shown, file.stamp).await, content);
+    }
+    assert!(!by_child.is_closed() && !by_mallory.is_closed());
 }
 
 /// Who gives only so much a second, however fast it gets it.

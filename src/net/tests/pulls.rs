@@ -1,13 +1,18 @@
 //! Pull streams between receivers: what is asked for comes, and what hostile peers make of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
-use crate::net::pull_link::{PullAnswer, QuicPulled};
+use crate::net::pull_link::{PullAnswer, QuicPull, QuicPulled};
+use crate::otm::serving::serve;
 use crate::protocol::frame::encode;
 use crate::protocol::groups::GROUP_LEN;
 use crate::protocol::message::Stamp;
-use crate::protocol::sessions::{FeedingKey, Pull, PullHead, Pulled, Ticket};
+use crate::protocol::sessions::{FeedingKey, PULLS_MAX, Pull, PullHead, Pulled, Ticket};
+use crate::transfer::limiter::Limiter;
+use crate::transfer::shelf::Shelf;
 
 impl Node {
     async fn pulled(&mut self) -> QuicPulled {
@@ -110,6 +115,40 @@ async fn more_than_a_group_is_an_offence_before_any_memory_is_taken() {
     let offence = LinkError::Offence(Offence::WrongGroup);
     assert_eq!(pull.recv().await, Err(offence));
     assert!(connection.is_closed());
+}
+
+/// Asks for so many groups that may still come, where nothing is there.
+async fn wait_for(a: &Node, b: &mut Node, wants: usize) -> (PeerConnection, QuicPull) {
+    let connection = a.connect(b).await;
+    let mut pull = connection.pull(head()).await.unwrap();
+    let limiter = Limiter::new(None).into();
+    tokio::spawn(serve(b.pulled().await, Arc::<Shelf>::default(), limiter));
+    for id in 0..wants as u32 {
+        pull.send(want(id)).await.unwrap();
+    }
+    (connection, pull)
+}
+
+#[tokio::test]
+async fn more_requests_than_may_be_open_are_an_offence() {
+    let (a, mut b) = Node::two().await;
+    let (connection, mut pull) = wait_for(&a, &mut b, PULLS_MAX + 1).await;
+    let closed = tokio::time::timeout(SOON, pull.recv()).await;
+    assert_eq!(closed, Ok(Err(LinkError::Closed(Code::Offence))));
+    assert!(connection.is_closed());
+}
+
+#[tokio::test]
+async fn as_many_requests_as_may_be_open_are_waited_for_and_one_taken_back_makes_room() {
+    let (a, mut b) = Node::two().await;
+    let (connection, mut pull) = wait_for(&a, &mut b, PULLS_MAX).await;
+    for id in 0..2 {
+        pull.send(Pull::Forget { id }).await.unwrap();
+        pull.send(want(PULLS_MAX as u32 + id)).await.unwrap();
+    }
+    // Ends without an answer when all of it was taken in.
+    pull.close().await;
+    assert!(!connection.is_closed());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! notices when the file changes meanwhile.
 
 mod reading;
+mod referring;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -153,17 +154,6 @@ pub async fn send_file<O: FileOpener>(job: Job, opener: O, mut shared: Shared) -
     }
 }
 
-/// Waits until nobody else feeds the receiver.
-async fn unfed(fed: Option<&mut watch::Receiver<bool>>) {
-    match fed {
-        Some(fed) => {
-            // The one who says it lives as long as the link.
-            let _ = fed.wait_for(|fed| !*fed).await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 enum Stop {
     Source(SourceFault),
     Link(LinkError),
@@ -274,50 +264,6 @@ impl Sending {
         let _ending = self.shared.progress.writing();
         writer.write(Piece::End(file_hash(size, &hashes))).await?;
         Ok(Pass::Complete)
-    }
-
-    /// Refers the file elsewhere as a whole, if it has one group and that comes from another
-    /// receiver. `None` if the file needs a stream of its own.
-    async fn refer_whole<O: FileOpener>(
-        &mut self,
-        opener: &O,
-        header: &FileHeader,
-    ) -> Result<Option<Pass>, Stop> {
-        let size = header.size;
-        let is_one = group_count(size) == 1 && self.held.get(0).is_none();
-        if !is_one || !self.is_fed(size) {
-            return Ok(None);
-        }
-        let hash = match self.known(0) {
-            Some(hash) => hash,
-            None => match self.read(size, 0).await? {
-                Read::Whole(_, Some(hash)) => hash,
-                Read::Whole(_, None) => return Ok(None),
-                Read::Short => {
-                    self.refresh().await?;
-                    self.distrust(header.stamp, 1);
-                    return Ok(Some(Pass::Shrunk));
-                }
-            },
-        };
-        gate(&mut self.shared.pauses, self.index).await;
-        if self.refresh().await? {
-            self.distrust(header.stamp, 1);
-            return Ok(Some(Pass::Changed));
-        }
-        // Reading took a while, and so may a pause have.
-        if !self.is_fed(size) {
-            return Ok(None);
-        }
-        let _referring = self.shared.progress.writing();
-        tokio::select! {
-            biased;
-            referred = opener.refer(header, hash, self.priority) => referred?,
-            // It waited while others wait to be taken: nobody is there who could give it any more.
-            () = unfed(self.shared.fed.as_mut()) => return Ok(None),
-        }
-        self.held.set(0, Some(hash));
-        Ok(Some(Pass::Complete))
     }
 
     /// Sends a group that the receiver does not have for certain, or refers it elsewhere. `None`

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use peerconnect::config::{ConflictPolicy, PassOn};
-use peerconnect::net::memory::{Faults, Scissors, pair_with};
+use peerconnect::net::memory::{Faults, MemoryInbound, MemoryOutbound, Scissors, pair_with};
 use peerconnect::otm::origin::SessionNews;
 use peerconnect::peer::PeerId;
 use peerconnect::protocol::message::{FileIndex, Scope, TransferId};
@@ -88,73 +88,30 @@ impl Member {
         let goes_on = Arc::new(AtomicBool::new(false));
         let (sent_news, seen) = mpsc::channel(64);
         tokio::spawn(follow(seen, common.clone(), goes_on.clone()));
-        let (mut outgoing, sent) = outgoing(common, id, Reporter::new(id, sent_news));
+        let (outgoing, sent) = outgoing(common, id, Reporter::new(id, sent_news));
         let (got_news, seen) = mpsc::channel(64);
         let network = common.network.clone();
         tokio::spawn(stand(seen, network, id, manner, is_alive));
         let table = SharedTable::default();
         let reporter = Reporter::new(id, got_news);
-        let mut incoming = incoming(common, n, table.clone(), reporter);
-        let link = {
-            let sent = sent.clone();
-            move || {
-                let (out, inbound) = pair_with(sent.lock().head(id), Faults::default());
-                (out.with_parts(), inbound.with_parts())
-            }
-        };
-        let mut pair = link();
+        let incoming = incoming(common, n, table.clone(), reporter);
+        let pair = link(&sent, id);
         let scissors = Arc::new(Mutex::new(pair.0.scissors()));
-        let cut = scissors.clone();
-        let (to_sender, mut sender_orders) = mpsc::channel(1);
-        let (to_receiver, mut receiver_orders) = mpsc::channel(1);
-        let mut died = alive.subscribe();
-        let mut freezes = frozen.subscribe();
-        let (mut tries, mut links) = (common.tries, common.links);
-        let work = tokio::spawn(async move {
-            let mut ended = loop {
-                let (out, inbound) = pair;
-                let sending = outgoing.run(out, &mut sender_orders);
-                let receiving = async {
-                    let mut run = std::pin::pin!(incoming.run(inbound, &mut receiver_orders));
-                    let stops = async { freezes.wait_for(|frozen| *frozen).await.is_ok() };
-                    tokio::select! {
-                        ended = &mut run => return ended,
-                        _ = stops => {}
-                    }
-                    // Its end of the link is there, and nothing is done with it.
-                    let _ = died.wait_for(|alive| !*alive).await;
-                    Ended::Lost("dead".into())
-                };
-                let (_, ended) = tokio::join!(sending, receiving);
-                if !matches!(ended, Ended::Lost(_)) || links == 0 {
-                    break ended;
-                }
-                links -= 1;
-                sleep(DIALS).await;
-                pair = link();
-                *cut.lock().unwrap() = pair.0.scissors();
-            };
-            // The sender never comes back; who is dead does nothing more.
-            let (_stays, back) = watch::channel(false);
-            while let Ended::Lost(_) = ended
-                && tries > 0
-                && *died.borrow()
-                && let Some(executor) = incoming.executor(back.clone())
-            {
-                tries -= 1;
-                ended = tokio::select! {
-                    ended = incoming.run(executor, &mut receiver_orders) => ended,
-                    _ = died.wait_for(|alive| !*alive) => Ended::Lost("dead".into()),
-                };
-                if let Ended::Lost(_) = ended {
-                    let _ = timeout(AGAIN, died.wait_for(|alive| !*alive)).await;
-                }
-            }
-            if ended == Ended::Completed {
-                incoming.close(true).await;
-            }
-            ended
-        });
+        let (to_sender, sender_orders) = mpsc::channel(1);
+        let (to_receiver, receiver_orders) = mpsc::channel(1);
+        let life = Life {
+            id,
+            outgoing,
+            sent: sent.clone(),
+            incoming,
+            sender_orders,
+            receiver_orders,
+            cut: scissors.clone(),
+            died: alive.subscribe(),
+            freezes: frozen.subscribe(),
+            links: common.links,
+        };
+        let work = tokio::spawn(life.live(pair, common.tries));
         Self {
             table,
             sent,
@@ -231,6 +188,86 @@ impl Member {
     pub async fn ended(self) -> Ended {
         let ended = tokio::time::timeout(Duration::from_secs(3600), self.work).await;
         ended.expect("it hangs").unwrap()
+    }
+}
+
+/// A link to this receiver.
+fn link(sent: &SharedTable, id: TransferId) -> (MemoryOutbound, MemoryInbound) {
+    let (out, inbound) = pair_with(sent.lock().head(id), Faults::default());
+    (out.with_parts(), inbound.with_parts())
+}
+
+/// Both ends of a transfer, at work.
+struct Life {
+    id: TransferId,
+    outgoing: Outgoing,
+    sent: SharedTable,
+    incoming: Incoming,
+    sender_orders: mpsc::Receiver<Order>,
+    receiver_orders: mpsc::Receiver<Order>,
+    /// Of the link that there is now.
+    cut: Arc<Mutex<Scissors>>,
+    died: watch::Receiver<bool>,
+    freezes: watch::Receiver<bool>,
+    /// How often a link that broke is made anew.
+    links: u32,
+}
+
+impl Life {
+    async fn live(mut self, pair: (MemoryOutbound, MemoryInbound), mut tries: u32) -> Ended {
+        let mut ended = self.with_the_sender(pair).await;
+        // The sender never comes back; who is dead does nothing more.
+        let (_stays, back) = watch::channel(false);
+        while let Ended::Lost(_) = ended
+            && tries > 0
+            && *self.died.borrow()
+            && let Some(executor) = self.incoming.executor(back.clone())
+        {
+            tries -= 1;
+            ended = tokio::select! {
+                ended = self.incoming.run(executor, &mut self.receiver_orders) => ended,
+                _ = self.died.wait_for(|alive| !*alive) => Ended::Lost("dead".into()),
+            };
+            if let Ended::Lost(_) = ended {
+                let _ = timeout(AGAIN, self.died.wait_for(|alive| !*alive)).await;
+            }
+        }
+        if ended == Ended::Completed {
+            self.incoming.close(true).await;
+        }
+        ended
+    }
+
+    async fn with_the_sender(&mut self, pair: (MemoryOutbound, MemoryInbound)) -> Ended {
+        let mut pair = pair;
+        loop {
+            let ended = self.over(pair).await;
+            if !matches!(ended, Ended::Lost(_)) || self.links == 0 {
+                return ended;
+            }
+            self.links -= 1;
+            sleep(DIALS).await;
+            pair = link(&self.sent, self.id);
+            *self.cut.lock().unwrap() = pair.0.scissors();
+        }
+    }
+
+    /// Works over one link.
+    async fn over(&mut self, (out, inbound): (MemoryOutbound, MemoryInbound)) -> Ended {
+        let sending = self.outgoing.run(out, &mut self.sender_orders);
+        let receiving = async {
+            let run = self.incoming.run(inbound, &mut self.receiver_orders);
+            let mut run = std::pin::pin!(run);
+            let stops = async { self.freezes.wait_for(|frozen| *frozen).await.is_ok() };
+            tokio::select! {
+                ended = &mut run => return ended,
+                _ = stops => {}
+            }
+            // Its end of the link is there, and nothing is done with it.
+            let _ = self.died.wait_for(|alive| !*alive).await;
+            Ended::Lost("dead".into())
+        };
+        tokio::join!(sending, receiving).1
     }
 }
 

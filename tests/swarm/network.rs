@@ -242,28 +242,19 @@ impl Network {
         stand.filter(|stand| *stand.alive.borrow() && !is_away)
     }
 
-    async fn fetch(&self, end: &End, from: TransferId, ticket: Ticket, wanted: Wanted) -> Got {
-        let Some(mut stand) = self.reached(from, end.me) else {
-            sleep(CALL).await;
-            return Got::Trouble(Trouble::Gone);
-        };
-        assert!(
-            ticket.is_for(&stand.key, end.me),
-            "a ticket of somebody else"
-        );
-        if !self.harm.load(Ordering::Relaxed) {
-            stand.manner = Manner::Honest;
-        }
-        let number = stand.asked.fetch_add(1, Ordering::Relaxed);
-        if stand.manner == Manner::Drops && number % 2 == 1 {
-            sleep(SILENCE).await;
-            return Got::Trouble(Trouble::Gone);
-        }
+    /// What comes of a request at one that gives nothing, or only slowly.
+    async fn misbehave(
+        &self,
+        end: &End,
+        from: TransferId,
+        stand: &Stand,
+        wanted: Wanted,
+    ) -> Option<Got> {
         match stand.manner {
-            Manner::Denies => return Got::Gone,
+            Manner::Denies => return Some(Got::Gone),
             Manner::Dead => {
                 sleep(DEAD_AFTER).await;
-                return Got::Trouble(Trouble::Gone);
+                return Some(Got::Trouble(Trouble::Gone));
             }
             Manner::Withholds => loop {
                 sleep(SILENCE).await;
@@ -281,6 +272,29 @@ impl Network {
                 }
             }
             _ => {}
+        }
+        None
+    }
+
+    async fn fetch(&self, end: &End, from: TransferId, ticket: Ticket, wanted: Wanted) -> Got {
+        let Some(mut stand) = self.reached(from, end.me) else {
+            sleep(CALL).await;
+            return Got::Trouble(Trouble::Gone);
+        };
+        assert!(
+            ticket.is_for(&stand.key, end.me),
+            "a ticket of somebody else"
+        );
+        if !self.harm.load(Ordering::Relaxed) {
+            stand.manner = Manner::Honest;
+        }
+        let number = stand.asked.fetch_add(1, Ordering::Relaxed);
+        if stand.manner == Manner::Drops && number % 2 == 1 {
+            sleep(SILENCE).await;
+            return Got::Trouble(Trouble::Gone);
+        }
+        if let Some(got) = self.misbehave(end, from, &stand, wanted).await {
+            return got;
         }
         let most = match stand.manner {
             Manner::Reorders => 2000,

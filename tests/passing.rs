@@ -120,7 +120,8 @@ async fn one_upload_serves_everybody() {
     }
     let moved = session.bytes_moved;
     assert!(moved >= bytes, "everything comes from here at least once");
-    assert!(moved < bytes * 5 / 2, "{moved} of {bytes} bytes for five");
+    // Files that each of them gets from here would be more, also if it is only the small ones.
+    assert!(moved < bytes * 3 / 2, "{moved} of {bytes} bytes for five");
     // What came from others counts as received there as well.
     assert_eq!(session.bytes_done, 5 * bytes);
 }
@@ -174,9 +175,9 @@ async fn who_has_moved_a_file_away_is_named_but_not_accused_and_all_get_it_elsew
         accept(site, *id).await;
     }
     let named = |o: &Overview| {
-        let short = o.transfer(sent.transfers[0])?.passing.shortcoming?;
-        // At first only one of them says so.
-        (short != Shortcoming::Doubted).then_some(short)
+        let named = o.transfer(sent.transfers[0])?.passing.shortcoming;
+        // One has said so, until the other one does.
+        named.filter(|short| *short != Shortcoming::Doubted)
     };
     assert_eq!(from.until(named).await, Shortcoming::Denies);
     from.call(Command::Set(Setting::RateLimit(None))).await;

@@ -189,13 +189,13 @@ fn encode(transfer: TransferId, files: &[Referral]) -> Result<Vec<u8>, MessageTo
     Ok(bytes)
 }
 
-/// Takes in the files that a stream refers elsewhere; `recv` is behind them. An [`Offence`] is only
-/// reported: the caller closes the connection.
+/// Takes in the files that a stream refers elsewhere, if its transfer is `open`; `recv` is behind
+/// them. An [`Offence`] is only reported: the caller closes the connection.
 pub(super) async fn receive(
-    connection: &PeerConnection,
     mut recv: FrameReader,
     transfer: TransferId,
     referrals: Vec<Referral>,
+    open: Option<(FileSender, Arc<Semaphore>)>,
 ) -> Result<(), LinkError> {
     if !(1..=REFERRALS_MAX).contains(&referrals.len()) {
         return Err(Offence::Contradiction.into());
@@ -203,7 +203,7 @@ pub(super) async fn receive(
     if referrals.iter().any(|file| file.size > GROUP_LEN) {
         return Err(Offence::WrongGroup.into());
     }
-    let Some((files, places)) = connection.referrals_of(transfer) else {
+    let Some((files, places)) = open else {
         let _ = recv.stream().stop(wire(Code::UnknownTransfer));
         return Ok(());
     };

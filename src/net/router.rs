@@ -147,8 +147,10 @@ async fn file(connection: PeerConnection, recv: RecvStream) {
     };
     if header.index == REFERRALS && connection.understands_referrals() {
         let received = async {
+            // As it is now: what is late is not for the next link of this transfer.
+            let open = connection.referrals_of(header.transfer);
             let files = frame_in_time(&mut recv, &connection).await?;
-            referrals::receive(&connection, recv, header.transfer, files).await
+            referrals::receive(recv, header.transfer, files, open).await
         };
         if let Err(error) = received.await {
             connection.judged(error);

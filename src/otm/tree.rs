@@ -325,12 +325,12 @@ impl Tree {
             .collect()
     }
 
-    /// Whether people learn what one child says: as long as it lacks something, and it was more
-    /// than a moment, or made it leave.
+    /// Whether people learn what one child says: as long as it lacks something, and not of one
+    /// moment that changed nothing.
     fn is_told(&self, doubt: &Doubt) -> bool {
         let child = self.members.get(&doubt.child);
         let is_open = child.is_some_and(|child| !child.complete);
-        is_open && (doubt.lasts || !self.is_fed_by(doubt.child, doubt.feeder))
+        is_open && doubt.is_more
     }
 
     /// How many steps content takes to it from somebody who has everything: 0 for a complete

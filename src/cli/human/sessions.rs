@@ -66,10 +66,10 @@ pub(super) fn shortcoming(t: &TransferSnapshot, short: Shortcoming) -> String {
             format!("{name} does not pass on what it has. The others get it elsewhere.")
         }
         Shortcoming::Denies => {
-            format!("{name} says that it no longer has what it got. The others get it elsewhere.")
+            format!("{name} no longer has what it got, say the others. They get it elsewhere.")
         }
         Shortcoming::Doubted => {
-            format!("One of the others got nothing from {name}. It gets it elsewhere.")
+            format!("One of the others says that it got nothing from {name}.")
         }
         Shortcoming::OutOfReach => {
             format!("The others cannot reach {name}. They get it elsewhere.")
@@ -104,7 +104,7 @@ mod tests {
         assert!(said.contains(" does not pass on what it has. "), "{said}");
         // Its person may have moved the files: that is no accusation.
         let said = shortcoming(&t, Shortcoming::Denies);
-        assert!(said.contains(" says that it no longer has "), "{said}");
+        assert!(said.contains(" no longer has what it got, say "), "{said}");
         let said = shortcoming(&t, Shortcoming::Doubted);
         assert!(said.starts_with("One of the others says "), "{said}");
         let said = shortcoming(&t, Shortcoming::OutOfReach);

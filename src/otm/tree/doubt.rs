@@ -54,6 +54,8 @@ struct Mark {
     denied: bool,
     /// The feeder gave to others.
     dismissed: bool,
+    /// The child was given another feeder for it.
+    left: bool,
 }
 
 impl Mark {
@@ -68,8 +70,8 @@ impl Mark {
 pub(super) struct Doubt {
     pub(super) child: TransferId,
     pub(super) feeder: TransferId,
-    /// Whether that is more than one moment.
-    pub(super) lasts: bool,
+    /// Whether that is more than one moment, or made the child leave.
+    pub(super) is_more: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,9 +108,18 @@ impl Doubts {
                 last: now,
                 denied,
                 dismissed: false,
+                left: false,
             });
         }
         denied
+    }
+
+    /// The child was given another feeder because of what it said.
+    pub(super) fn made_leave(&mut self, child: TransferId, feeder: TransferId) {
+        let marks = self.marks.get_mut(&child).into_iter().flatten();
+        for mark in marks.filter(|mark| mark.feeder == feeder) {
+            mark.left = true;
+        }
     }
 
     /// Whether that is enough to say that the feeder withholds.
@@ -179,7 +190,7 @@ impl Doubts {
             counts.map(|mark| Doubt {
                 child: *child,
                 feeder: mark.feeder,
-                lasts: mark.lasts(),
+                is_more: mark.lasts() || mark.left,
             })
         })
     }

@@ -91,9 +91,12 @@ impl Tree {
         if (lasts || tries) && self.is_fed_by(id, above) {
             self.blame.report(id, above, trouble, now);
             match self.starves(id, above) {
-                true => self.attach(id, Feeder::Origin, now),
+                true => self.try_origin(id, now),
                 false => self.place(id, now),
             }
+        }
+        if !self.is_fed_by(id, above) {
+            self.doubts.made_leave(id, above);
         }
     }
 

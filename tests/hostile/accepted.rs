@@ -3,9 +3,10 @@
 use peerconnect::net::link::Offence;
 use peerconnect::protocol::frame::{self, FrameError};
 use peerconnect::protocol::message::{
-    END_OF_FILE, PauseReason, ReceiverMessage, Scope, SenderMessage, SourceFault, Steer,
-    SteerAction,
+    END_OF_FILE, PauseReason, ReceiverMessage, Scope, SenderMessage, SourceFault, Stamp, Steer,
+    SteerAction, Timestamp,
 };
+use peerconnect::protocol::sessions::{REFERRALS, Referral};
 
 use super::peer::{Frames, OFFENCE, Peer, UNKNOWN_TRANSFER, file, file_bytes, folder, header, id};
 use super::world::World;
@@ -44,6 +45,20 @@ async fn messages_that_contradict_what_was_said_are_offences() {
     world.finish().await;
 }
 
+fn referral(index: u32) -> Referral {
+    Referral {
+        index,
+        size: 8,
+        modified: Timestamp(0),
+        stamp: Stamp([0; 16]),
+        hash: [0; 32],
+    }
+}
+
+fn referrals(files: &[Referral]) -> Vec<u8> {
+    frame::encode(&files).unwrap()
+}
+
 /// The bytes of a file stream that is wrong in some way.
 fn wrong_files(n: u8) -> Vec<(&'static str, Vec<u8>, Offence)> {
     let start = |index, size| frame::encode(&header(id(n), index, size)).unwrap();
@@ -59,7 +74,26 @@ fn wrong_files(n: u8) -> Vec<(&'static str, Vec<u8>, Offence)> {
     .concat();
     vec![
         ("no such entry", with(2, 8, &[]), Offence::NotAskedFor),
-        ("last number", with(u32::MAX, 8, &[]), Offence::NotAskedFor),
+        (
+            "last number",
+            with(u32::MAX - 1, 8, &[]),
+            Offence::NotAskedFor,
+        ),
+        (
+            "referrals without any",
+            with(REFERRALS, 0, &[]),
+            FrameError::Truncated.into(),
+        ),
+        (
+            "none referred",
+            with(REFERRALS, 0, &referrals(&[])),
+            Offence::Contradiction,
+        ),
+        (
+            "an unknown file referred",
+            with(REFERRALS, 0, &referrals(&[referral(9)])),
+            Offence::NotAskedFor,
+        ),
         ("u64::MAX", with(0, u64::MAX, &[]), Offence::FileTooLarge),
         (
             "group 1 of 1",

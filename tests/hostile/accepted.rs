@@ -59,6 +59,17 @@ fn referrals(files: &[Referral]) -> Vec<u8> {
     frame::encode(&files).unwrap()
 }
 
+/// The same for streams that refer files elsewhere.
+fn wrong_referrals(n: u8) -> Vec<(&'static str, Vec<u8>, Offence)> {
+    let start = frame::encode(&header(id(n), REFERRALS, 0)).unwrap();
+    let with = |files: &[Referral]| [&start[..], &referrals(files)].concat();
+    vec![
+        ("not there", start.clone(), FrameError::Truncated.into()),
+        ("none", with(&[]), Offence::Contradiction),
+        ("unknown file", with(&[referral(9)]), Offence::NotAskedFor),
+    ]
+}
+
 /// The bytes of a file stream that is wrong in some way.
 fn wrong_files(n: u8) -> Vec<(&'static str, Vec<u8>, Offence)> {
     let start = |index, size| frame::encode(&header(id(n), index, size)).unwrap();
@@ -77,21 +88,6 @@ fn wrong_files(n: u8) -> Vec<(&'static str, Vec<u8>, Offence)> {
         (
             "last number",
             with(u32::MAX - 1, 8, &[]),
-            Offence::NotAskedFor,
-        ),
-        (
-            "referrals without any",
-            with(REFERRALS, 0, &[]),
-            FrameError::Truncated.into(),
-        ),
-        (
-            "none referred",
-            with(REFERRALS, 0, &referrals(&[])),
-            Offence::Contradiction,
-        ),
-        (
-            "an unknown file referred",
-            with(REFERRALS, 0, &referrals(&[referral(9)])),
             Offence::NotAskedFor,
         ),
         ("u64::MAX", with(0, u64::MAX, &[]), Offence::FileTooLarge),
@@ -138,10 +134,11 @@ fn wrong_files(n: u8) -> Vec<(&'static str, Vec<u8>, Offence)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_not_what_they_should_be_are_offences() {
     let world = World::start().await;
-    let count = wrong_files(0).len() as u8;
+    let wrong = |n| [wrong_files(n), wrong_referrals(n)].concat();
+    let count = wrong(0).len() as u8;
     for n in 0..count {
         let (peer, _stream) = world.accepted(id(n), &[file("a", 8), folder("d")]).await;
-        let (what, bytes, offence) = wrong_files(n).remove(n as usize);
+        let (what, bytes, offence) = wrong(n).remove(n as usize);
         let mut send = peer.uni(&bytes).await;
         let _ = send.finish();
         let (code, text) = peer.closed().await;

@@ -203,7 +203,7 @@ async fn complete(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_is_given_up_after_three_tries_and_leaves_nothing() {
     let world = World::start().await;
-    let (peer, mut stream) = world.accepted(id(1), &[file("bad", 3 << 20)]).await;
+    let (peer, mut stream) = world.accepted(id(1), &[file("wrong", 3 << 20)]).await;
     let mut bytes = file_bytes(id(1), 0, &vec![1; 3 << 20]);
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
@@ -217,7 +217,7 @@ async fn a_damaged_file_is_given_up_after_three_tries_and_leaves_nothing() {
     assert_eq!(settled[0].outcome, failed);
     stream.finish(1).await;
     world.to.completed(id(1)).await;
-    world.has_nothing_of("bad");
+    world.has_nothing_of("wrong");
     world.finish().await;
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// What is said of whom, by number.
-/// What is known, and not just said by one.
+/// What is known of whom, by number, and not just said by one.
 fn said(tree: &Tree, now: u64) -> Vec<(usize, Shortcoming)> {
     let mut all = shown(tree, now);
     all.retain(|(_, short)| *short != Shortcoming::Doubted);
     all
 }
 
+/// All that people are told.
 fn shown(tree: &Tree, now: u64) -> Vec<(usize, Shortcoming)> {
     let all: BTreeMap<TransferId, Shortcoming> = tree.shortcomings(seconds(now));
     all.into_iter().map(|(id, s)| (sim::index(id), s)).collect()

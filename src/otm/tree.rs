@@ -172,6 +172,9 @@ impl Tree {
         };
         self.untold.remove(&member);
         self.blame.left(member);
+        for other in self.members.values_mut() {
+            other.forget(member);
+        }
         self.place_all(gone.children, now);
     }
 

@@ -79,21 +79,32 @@ impl Tree {
         }
         let denied = matches!(trouble, Trouble::Withheld { denied: true, .. });
         let lasts = self.doubts.mark(id, above, denied, now);
+        let starves = is_fed && self.starves(id, above);
         if self.doubts.judge(above, now) {
             let children = self.children_of(above).to_vec();
-            return self.place_all(children, now);
+            self.place_all(children, now);
+        } else if is_fed {
+            self.doubt(id, above, trouble, lasts, now);
         }
-        if !is_fed {
-            return;
+        if starves && self.feeder_of(id) != Some(Feeder::Origin) {
+            self.try_origin(id, now);
         }
+    }
+
+    /// One child alone says so: it may get another feeder.
+    fn doubt(
+        &mut self,
+        id: TransferId,
+        above: TransferId,
+        trouble: Trouble,
+        lasts: bool,
+        now: Duration,
+    ) {
         let tries = self.members.get(&id).is_some_and(|m| now < m.tries_until);
         self.complain(id, above, trouble, now);
         if (lasts || tries) && self.is_fed_by(id, above) {
             self.blame.report(id, above, trouble, now);
-            match self.starves(id, above) {
-                true => self.try_origin(id, now),
-                false => self.place(id, now),
-            }
+            self.place(id, now);
         }
         if !self.is_fed_by(id, above) {
             self.doubts.made_leave(id, above);

@@ -147,6 +147,11 @@ impl Member {
         self.starved_by.len() >= STARVED_MAX
     }
 
+    /// This one has left: what it gave counts no more.
+    pub(super) fn forget(&mut self, feeder: TransferId) {
+        self.starved_by.remove(&feeder);
+    }
+
     /// Forgets how it went: it has another feeder or other siblings.
     pub(super) fn restart_pace(&mut self, now: Duration) {
         // Not what it had in its last report: what came since came at the old speed.

@@ -89,6 +89,11 @@ fn what_one_says_is_told_as_such_until_it_is_known_better() {
         tick_until(&mut tree, seconds(now));
     }
     assert_eq!(shown(&tree, 20), []);
+    // Who says so has everything in the end: nobody knows what was true.
+    let mut tree = broom(4);
+    tree.trouble(id(1), id(0), DENIED, seconds(6));
+    tree.complete(id(1), seconds(8));
+    assert_eq!(shown(&tree, 8), []);
 }
 
 #[test]
@@ -299,4 +304,32 @@ fn old_words_are_forgotten() {
     until(&mut tree, 607);
     assert!(!tree.is_suspect(id(0)));
     assert_eq!(tree.doubts.marks_of(id(1)), 0);
+}
+
+#[test]
+fn whoever_got_nothing_from_three_in_a_row_gets_some_from_the_origin() {
+    let mut tree = Tree::new(Limits::default());
+    for n in 0..6 {
+        tree.join(id(n), true, 0, seconds(0));
+        tree.complete(id(n), seconds(1));
+    }
+    tree.join(id(6), false, 0, seconds(2));
+    let mut tried = BTreeSet::new();
+    for now in 3..200 {
+        tick_until(&mut tree, seconds(now));
+        match tree.feeder_of(id(6)) {
+            // It says so every five seconds.
+            Some(Feeder::Member(feeder)) if now % 5 == 0 => {
+                tried.insert(feeder);
+                tree.trouble(id(6), feeder, WITHHELD, seconds(now));
+            }
+            Some(Feeder::Member(_)) => {}
+            Some(Feeder::Origin) => {
+                assert_eq!(tried.len(), 3);
+                return;
+            }
+            None => panic!("it has not got everything"),
+        }
+    }
+    panic!("it tried {} and got nothing", tried.len());
 }
